@@ -1,0 +1,78 @@
+# `make help` lists the targets. The first of them sets the environment up; set-up runs again when pyproject.toml or
+# constraints.txt change. Variables, given as in `make study ENV=active`:
+#   ENV=active        use the active conda or virtual environment instead of making .venv
+#   PYTHON=...        the Python (3.11 to 3.13) to make .venv with; by default the first suitable one found
+#   TORCH_INDEX=...   an index of PyTorch builds, for a certain CUDA, ROCm or CPU build (see PyTorch's install page)
+
+ENV ?=
+PYTHON ?=
+TORCH_INDEX ?=
+export TORCH_INDEX
+
+ifeq ($(ENV),active)
+environment := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX))
+ifeq ($(environment),)
+$(error ENV=active, but no environment is active: activate one, or leave ENV=active out)
+endif
+else ifeq ($(ENV),)
+environment := .venv
+else
+$(error ENV=$(ENV): the only value is active)
+endif
+
+bin := $(abspath $(environment))/bin
+stamp := $(environment)/.dontstop-set-up
+export PATH := $(bin):$(PATH)
+
+# Two processes, one test file each at a time; and how nbval runs a notebook.
+unit_tests = "$(bin)/pytest" -n 2 --dist loadfile
+notebook_tests = "$(bin)/pytest" --nbval-lax --nbval-current-env --nbval-cell-timeout 300
+
+.DEFAULT_GOAL := help
+.PHONY: study test lab report bench lint clean help set-up
+
+study: $(stamp) ## run the whole study: text, encoders, notebooks, tables, figures
+	"$(bin)/dvc" repro
+
+test: lint ## lint, then the unit tests, then every notebook
+	$(unit_tests)
+	@if ls notebooks/*.ipynb >/dev/null 2>&1; then $(notebook_tests) notebooks; fi
+
+lab: $(stamp) ## open the notebooks in JupyterLab
+	"$(bin)/jupyter" lab --notebook-dir=. notebooks
+
+report: $(stamp) ## draw tables and figures again from the records, without training
+	"$(bin)/dontstop" report
+
+bench: $(stamp) ## measure our training loops against the Transformers Trainer
+	"$(bin)/python" -m benchmarks
+
+lint: $(stamp) ## check code and notebooks with ruff
+	"$(bin)/ruff" check .
+
+clean: ## remove scratch and caches; data, checkpoints, results and .venv stay
+	rm -rf work build .pytest_cache .ruff_cache
+	find src tests benchmarks notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' $(firstword $(MAKEFILE_LIST)) | \
+		while read -r target words; do printf '  make %-8s %s\n' "$$target" "$$words"; done
+
+set-up: $(stamp) ## install the pinned packages, where that has not been done
+
+$(stamp): pyproject.toml constraints.txt
+ifneq ($(ENV),active)
+	@"$(bin)/python" -m pip --version >/dev/null 2>&1 || { \
+	for python in "$(PYTHON)" python3 python3.13 python3.12 python3.11; do \
+		if [ -n "$$python" ] && "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+			>/dev/null 2>&1; then chosen=$$python; break; fi; \
+		if [ -n "$(PYTHON)" ]; then break; fi; \
+	done; \
+	if [ -z "$$chosen" ]; then \
+		echo "found: no suitable $(or $(PYTHON),python3)"; echo "expected: Python 3.11, 3.12 or 3.13"; \
+		echo "do this: install one, or name it: make PYTHON=/where/it/is"; exit 1; \
+	fi; \
+	"$$chosen" -m venv "$(environment)"; }
+endif
+	@.ci/set-up "$(bin)/python"
+	@touch $@

@@ -1,0 +1,42 @@
+"""Command line: `python -m benchmarks [pretraining|finetuning|all]`, from the project's root."""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+
+def main() -> int:
+    """Measure what was asked for; return 0, or 1 where the two sides do not train the same model."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Our training loops beside the Trainer's")
+    parser.add_argument("what", nargs="?", default="all", choices=("pretraining", "finetuning", "all"))
+    parser.add_argument("--repeats", type=int, default=3, help="runs of every contender, in alternating order (3)")
+    parser.add_argument("--steps", type=int, default=50, help="pretraining steps of 32 x 128 tokens in a run (50)")
+    parser.add_argument("--quick", action="store_true", help="one small run of each, to see that all works; no files")
+    options = parser.parse_args()
+    if options.repeats < 1 or options.steps < 10:
+        parser.error(f"found --repeats {options.repeats} --steps {options.steps}; expected at least 1 and 10")
+
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # processors are compared, on both sides
+    from benchmarks import finetuning, measuring, pretraining
+    from dontstop.errors import StudyError
+    from dontstop.profiles import find_root
+
+    measuring.say_machine()
+    results = None if options.quick else find_root() / "results" / "benchmarks"
+    num_repeats, num_steps = (1, 12) if options.quick else (options.repeats, options.steps)
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            if options.what in ("pretraining", "all"):
+                pretraining.benchmark(Path(scratch), results, num_repeats=num_repeats, num_steps=num_steps)
+            if options.what in ("finetuning", "all"):
+                finetuning.benchmark(Path(scratch), results, num_repeats=num_repeats, quick=options.quick)
+    except StudyError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""The command line: prepare, run, report."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from dontstop.errors import StudyError
+
+app = typer.Typer(
+    help="Don't Stop Pretraining, as a study that anyone can run, trust and extend.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+ProfileName = Annotated[str | None, typer.Option("--profile", "-p", help="A file of configs/; default: params.yaml's.")]
+Experiment = Annotated[str, typer.Argument(help="base, domain_gap or dapt")]
+
+
+@app.command()
+def prepare(profile: ProfileName = None) -> None:
+    """Read, clean, de-duplicate, split and tokenise the profile's text."""
+    from dontstop.study import Study
+
+    Study(profile).prepare()
+
+
+@app.command()
+def run(experiment: Experiment, profile: ProfileName = None) -> None:
+    """Train and measure what an experiment still lacks."""
+    from dontstop.study import Study, notebook_of
+
+    Study(profile, notebook_of(experiment)).run(experiment)
+
+
+@app.command()
+def report(profile: ProfileName = None) -> None:
+    """Make all tables and figures again from the records, without training."""
+    from dontstop.study import NOTEBOOKS, Study
+
+    for notebook in NOTEBOOKS:
+        typer.echo(Study(profile, notebook).report())
+
+
+def main() -> None:
+    """Run the command line; a problem of the user's is three lines on stderr and exit code 2, never a traceback."""
+    try:
+        app()
+    except StudyError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Read labelled or plain text from a user's own file: JSON Lines, CSV or Parquet, plain or compressed."""
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow
+import pyarrow.parquet
+
+from dontstop.errors import StudyError
+
+_OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_FORMATS = (".jsonl", ".json", ".csv", ".parquet")
+_COMPRESSIONS = ("", *_OPENERS, ".zst")
+
+
+def find_documents(folder: Path, name: str) -> Path:
+    """Return the one file <folder>/<name>.<format>[.<compression>].
+
+    Raises:
+        StudyError: If there is none, or more than one.
+    """
+    names = [f"{name}{form}{compression}" for form in _FORMATS for compression in _COMPRESSIONS]
+    found = [folder / candidate for candidate in names if (folder / candidate).is_file()]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        both = " and ".join(str(path) for path in found)
+        raise StudyError(both, "one file", "keep one of them and move the others away")
+    expected = f"{folder / name} with the ending .jsonl, .csv or .parquet, compressed (.gz, .bz2, .xz, .zst) or not"
+    raise StudyError(f"no file {folder / name}.*", expected, "put it there, or mend text.folder")
+
+
+def read_documents(path: Path, fields: tuple[str, ...] = ("text",)) -> Iterator[dict[str, str]]:
+    """Yield the documents of a JSON Lines, CSV or Parquet file, as dicts of the wanted fields.
+
+    Args:
+        path: The file; its endings name format and compression (.jsonl, .csv, .parquet; .gz, .bz2, .xz, .zst).
+        fields: Columns to take; each must hold a non-empty string in every row (numbers serve as labels).
+
+    Raises:
+        StudyError: Naming file and line or row: a missing file, an unknown format, malformed content, a missing field,
+            a wrong type, an empty document, bytes that are not UTF-8, no documents at all.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StudyError(f"no file {path}", "a JSON Lines, CSV or Parquet file", "mend the path or put the file there")
+    endings = path.suffixes[-2:] if path.suffix in _COMPRESSIONS[1:] else path.suffixes[-1:]
+    reader = {".jsonl": _jsonl, ".json": _jsonl, ".csv": _csv, ".parquet": _parquet}.get(endings[0] if endings else "")
+    if reader is None:
+        raise StudyError(f"{path} has no known format", "an ending .jsonl, .csv or .parquet", "convert the file")
+    number = 0
+    try:
+        with _opened(path) as handle:
+            for place, row in reader(handle, path):
+                number += 1
+                yield {field: _value(row, field, f"{path}, {place}") for field in fields}
+    except (EOFError, lzma.LZMAError, OSError, pyarrow.ArrowException) as error:
+        raise StudyError(f"{path} unreadable after row {number}: {error}", "a whole file", "copy it anew") from error
+    if not number:
+        raise StudyError(f"no documents in {path}", "one document or more", "fill the file or leave it out")
+
+
+def _opened(path: Path) -> BinaryIO:
+    if path.suffix == ".zst":
+        return pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")
+    return _OPENERS.get(path.suffix, open)(path, "rb")
+
+
+def _lines(handle: BinaryIO, path: Path) -> Iterator[tuple[int, str]]:
+    buffered = handle if hasattr(handle, "peek") else io.BytesIO(handle.read())
+    for number, line in enumerate(buffered, 1):
+        try:
+            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            byte = f"byte 0x{line[error.start]:02x} at place {error.start} of {path}, line {number}"
+            raise StudyError(byte, "UTF-8", "convert the file, for instance with iconv -t utf-8") from error
+
+
+def _jsonl(handle: BinaryIO, path: Path) -> Iterator[tuple[str, Any]]:
+    for number, line in _lines(handle, path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            place = f"{path}, line {number}"
+            raise StudyError(f"malformed JSON in {place}: {error}", "one object a line", "mend the line") from error
+        if not isinstance(row, dict):
+            raise StudyError(f"{type(row).__name__} in {path}, line {number}", "one object a line", "mend the line")
+        yield f"line {number}", row
+
+
+def _csv(handle: BinaryIO, path: Path) -> Iterator[tuple[str, Any]]:
+    limit = csv.field_size_limit(2**31 - 1)
+    reader = csv.DictReader((line for _, line in _lines(handle, path)), strict=True)
+    try:
+        for row in reader:
+            if None in row:
+                raise StudyError(
+                    f"{len(row[None])} columns too many in {path}, line {reader.line_num}",
+                    f"the {len(reader.fieldnames)} columns of the first line",
+                    "quote texts that hold commas",
+                )
+            yield f"line {reader.line_num}", row
+    except csv.Error as error:
+        place = f"{path}, line {reader.line_num}"
+        raise StudyError(f"malformed CSV in {place}: {error}", "comma-separated values", "mend the line") from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _parquet(handle: BinaryIO, path: Path) -> Iterator[tuple[str, Any]]:
+    table = pyarrow.parquet.ParquetFile(io.BytesIO(handle.read()))
+    number = 0
+    for batch in table.iter_batches():
+        for row in batch.to_pylist():
+            number += 1
+            yield f"row {number}", row
+
+
+def _value(row: dict, field: str, place: str) -> str:
+    if field not in row:
+        names = ", ".join(map(str, row)) or "nothing"
+        raise StudyError(f"no field {field!r} in {place}", f"{field!r} among {names}", "add or rename the field")
+    value = row[field]
+    if field == "label" and isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise StudyError(f"{field} of type {type(value).__name__} in {place}", "a string", "write it as a string")
+    if not value.strip():
+        raise StudyError(f"empty {field} in {place}", "a text with words", "fill the row or drop it")
+    return value

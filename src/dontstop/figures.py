@@ -1,0 +1,459 @@
+"""The study's figures: data in, picture out. Nothing is estimated here; intervals come with the data."""
+
+import functools
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+
+from dontstop.files import writing
+
+# Okabe and Ito's colours, which readers with any colour vision tell apart.
+ARM_COLOURS = {"base": "#555555", "dapt": "#0072B2", "not_dapt": "#D55E00"}
+DOMAIN_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")
+ARM_NAMES = {"base": "base", "dapt": "DAPT", "not_dapt": "not-DAPT"}
+DISTANCE_NAMES = {
+    "vocabulary_overlap": "shared frequent words (%)",
+    "jensen_shannon": "Jensen-Shannon divergence (bits)",
+    "proxy_a_distance": "proxy A-distance (0 to 2)",
+    "masked_lm_loss": "base encoder's masked-LM loss (nats)",
+}
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "figure.titlesize": 12,
+    "svg.hashsalt": "dontstop",
+}
+
+
+class StudyFigure(Figure):
+    """A figure that notebooks show by itself, and that pyplot knows nothing of."""
+
+    def __init__(self, width: float, height: float):
+        super().__init__(figsize=(width, height), dpi=110, layout="constrained")
+        FigureCanvasAgg(self)
+
+    def _repr_png_(self) -> bytes:
+        return _rendered(self, "png")
+
+
+def _styled(draw: Callable) -> Callable:
+    @functools.wraps(draw)
+    def styled(*args, **kwargs):
+        with matplotlib.rc_context(_STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+def spelt(name: str) -> str:
+    """Spell a domain's or task's id for a reader: `dapt_deep_learning` as `DAPT deep learning`."""
+    words = str(name).split("_")
+    return " ".join({"dapt": "DAPT", "tapt": "TAPT"}.get(word, word) for word in words)
+
+
+def _on_lines(name: str) -> str:
+    words = spelt(name).split(" ")
+    return " ".join(words) if len(words) < 2 else f"{' '.join(words[:-1])}\n{words[-1]}"
+
+
+@_styled
+def figure2_overlap(ours: pd.DataFrame, paper: pd.DataFrame, num_words: int | None = None) -> Figure:
+    """Draw the overlap of frequent words between domains, ours beside the paper's.
+
+    Args:
+        ours: Square, in percent, by domain.
+        paper: The paper's.
+        num_words: Length of our lists, for the title.
+
+    Source: Figure 2.
+    """
+    figure = StudyFigure(10.5, 4.8)
+    left, right = figure.subplots(1, 2)
+    figure.suptitle("How many frequent words do the domains share? (percent)", x=0.01, ha="left")
+    scale = {"vmin": 0, "vmax": float(max(_off_diagonal(ours).max(), _off_diagonal(paper).max()))}
+    top = f" (the {num_words:,} most frequent)" if num_words else ""
+    for axes, table, title in ((left, ours, f"ours{top}"), (right, paper, "paper (10,000; PT: RoBERTa's text)")):
+        _heat_map(axes, table, table, ".1f", cmap="Blues", mask=np.eye(len(table), dtype=bool), **scale)
+        axes.set_title(title)
+    return figure
+
+
+def _off_diagonal(table: pd.DataFrame) -> np.ndarray:
+    return table.to_numpy(float)[~np.eye(len(table), dtype=bool)]
+
+
+def _heat_map(axes: Axes, colours: pd.DataFrame, numbers: pd.DataFrame, form: str, **options) -> None:
+    seaborn.heatmap(
+        colours.astype(float),
+        annot=numbers.astype(float),
+        fmt=form,
+        ax=axes,
+        cbar=False,
+        linewidths=1.5,
+        linecolor="white",
+        annot_kws={"size": 10},
+        **options,
+    )
+    axes.set_facecolor("#f0f0f0")
+    axes.grid(False)
+    axes.set(xlabel="", ylabel="")
+    axes.set_xticks(np.arange(len(colours.columns)) + 0.5, [_on_lines(name) for name in colours.columns], rotation=0)
+    axes.set_yticks(np.arange(len(colours.index)) + 0.5, [_on_lines(name) for name in colours.index], rotation=0)
+    axes.tick_params(length=0)
+
+
+@_styled
+def task_domain_overlap(overlap: pd.DataFrame, domains: Mapping[str, str]) -> Figure:
+    """Draw the overlap of every task's frequent words with every domain's, its own domain framed.
+
+    Args:
+        overlap: Tasks by domains, in percent.
+        domains: Each task's own domain.
+    """
+    figure = StudyFigure(1.9 + 1.3 * len(overlap.columns), 1.3 + 0.48 * len(overlap))
+    axes = figure.subplots()
+    _heat_map(axes, overlap, overlap, ".0f", cmap="Blues", vmin=0)
+    axes.set_yticklabels([spelt(task) for task in overlap.index])
+    _frame(axes, overlap, domains, "#D55E00")
+    axes.set_title("Do a task's words come from its own domain?\n(percent shared; own domain framed)")
+    return figure
+
+
+def _frame(axes: Axes, table: pd.DataFrame, own: Mapping[str, str], colour: str) -> None:
+    """Frame the cell of each row's own column."""
+    for row, name in enumerate(table.index):
+        if own.get(name) in table.columns:
+            place = (list(table.columns).index(own[name]) + 0.02, row + 0.03)
+            axes.add_patch(Rectangle(place, 0.96, 0.94, fill=False, edgecolor=colour, linewidth=1.8, clip_on=False))
+
+
+@_styled
+def distances(measured: pd.DataFrame) -> Figure:
+    """Draw the distances of each domain from the base encoder's text, a panel a distance, with 95 % intervals.
+
+    Args:
+        measured: As `domain_gap.distance_table` returns it; distances that were not measured are left out.
+    """
+    names = [name for name in DISTANCE_NAMES if name in measured and measured[name].notna().any()]
+    figure = StudyFigure(1.4 + 2.6 * len(names), 1.5 + 0.42 * len(measured))
+    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    title = "How far does each domain lie from the base encoder's text? (farther is to the right; 95 % intervals)"
+    figure.suptitle(title, x=0.01, ha="left")
+    ordered = measured.sort_values(names[0], ascending=names[0] != "vocabulary_overlap")
+    rows = np.arange(len(ordered))[::-1]
+    for axes, name in zip(panels, names, strict=True):
+        axes.errorbar(ordered[name], rows, xerr=_bars(ordered, name), fmt="o", color="#0072B2", markersize=7, capsize=3)
+        axes.set(xlabel=_wrapped(DISTANCE_NAMES[name]), ylim=(-0.6, len(ordered) - 0.4))
+        axes.margins(x=0.15)
+        if name == "vocabulary_overlap":  # a likeness: the more, the nearer
+            axes.invert_xaxis()
+        axes.grid(axis="y", visible=False)
+        axes.locator_params(axis="x", nbins=4)
+    panels[0].set_yticks(rows, [spelt(domain) for domain in ordered.index])
+    return figure
+
+
+def _wrapped(text: str, limit: int = 26) -> str:
+    if len(text) <= limit:
+        return text
+    cut = text.rfind(" ", 0, limit)
+    return f"{text[:cut]}\n{text[cut + 1 :]}"
+
+
+def _bars(table: pd.DataFrame, name: str) -> np.ndarray:
+    """Return the lengths of error bars, (2, num_rows), zero where there is no interval."""
+    low, high = table.get(f"{name}_low"), table.get(f"{name}_high")
+    if low is None or high is None:
+        return np.zeros((2, len(table)))
+    return np.nan_to_num(np.stack([table[name] - low, high - table[name]]).astype(float)).clip(min=0)
+
+
+@_styled
+def loss_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw the training loss of each checkpoint against the tokens seen.
+
+    Args:
+        curves: By checkpoint, columns num_tokens and masked_lm_loss. All but those that begin with `base`
+            share their axis of losses.
+    """
+    num_columns = min(5, len(curves))
+    num_rows = -(-len(curves) // num_columns)
+    figure = StudyFigure(1.0 + 2.35 * num_columns, 0.9 + 2.6 * num_rows)
+    panels = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
+    figure.suptitle("Does the loss still fall when the training ends?", x=0.01, ha="left")
+    shared = None
+    for axes, (name, curve) in zip(panels, curves.items(), strict=False):
+        base = name.startswith("base")
+        colour = ARM_COLOURS["base" if base else "dapt"]
+        axes.plot(curve["num_tokens"] / 1e6, curve["masked_lm_loss"], color=colour, linewidth=1.1)
+        axes.set_title(spelt(name), fontsize=10)
+        axes.locator_params(axis="x", nbins=5)
+        if not base:
+            shared = shared or axes
+            axes.sharey(shared)
+    for axes in panels[len(curves) :]:
+        axes.remove()
+    figure.supxlabel("tokens seen (millions)", fontsize=10)
+    panels[0].set_ylabel("masked-LM loss in training (nats)")
+    return figure
+
+
+def _cycle(values: Sequence, number: int) -> list:
+    return [values[i % len(values)] for i in range(number)]
+
+
+@_styled
+def dapt_gains(records: pd.DataFrame, table: pd.DataFrame) -> Figure:
+    """Draw each task's test scores by arm, seed by seed, and beside them the differences from the base.
+
+    Args:
+        records: Columns task, arm, seed, test_score (0 to 1).
+        table: As `tables.table3_dapt` returns it, with the comparisons `dapt_gain` and `not_dapt_gain`; only the rows
+            whose study is `ours` are drawn.
+    """
+    table = table[table["study"] == "ours"].set_index("task")
+    tasks = [task for task in table.index if task != "mean"]
+    figure = StudyFigure(10.5, 1.8 + 0.5 * len(table))
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
+    figure.suptitle("What does pretraining on the domain bring, and on an irrelevant one?", x=0.01, ha="left")
+    heights = {task: len(table) - 1 - i for i, task in enumerate(table.index)}
+    _draw_scores(left, records[records["task"].isin(tasks)], table, heights)
+    _draw_gains(right, table, heights)
+    for axes in (left, right):
+        axes.grid(axis="y", visible=False)
+        for height in range(0, len(table), 2):
+            axes.axhspan(height - 0.5, height + 0.5, color="#f6f6f6", zorder=0)
+    left.set_yticks(list(heights.values()), [spelt(task) for task in heights])
+    left.set_ylim(-0.5, len(table) - 0.5)
+    right.tick_params(axis="y", length=0)
+    return figure
+
+
+def _draw_scores(axes: Axes, records: pd.DataFrame, table: pd.DataFrame, heights: Mapping[str, int]) -> None:
+    for shift, (arm, colour) in zip((0.24, 0, -0.24), ARM_COLOURS.items(), strict=True):
+        cells = records[records["arm"] == arm]
+        places = cells["task"].map(heights) + shift
+        axes.scatter(100 * cells["test_score"], places, s=16, color=colour, alpha=0.45, linewidths=0)
+        rows = [heights[task] + shift for task in table.index]
+        axes.scatter(table[f"{arm}_mean"], rows, s=120, marker="|", color=colour, linewidths=2.4, label=ARM_NAMES[arm])
+    axes.set_xlabel("test F1 × 100 (a dot a seed, a bar their mean)")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, handletextpad=0.3)
+
+
+def _draw_gains(axes: Axes, table: pd.DataFrame, heights: Mapping[str, int]) -> None:
+    axes.axvline(0, color="#555555", linewidth=1)
+    for shift, arm in ((0.14, "dapt"), (-0.14, "not_dapt")):
+        if f"{arm}_gain" not in table:
+            continue
+        axes.errorbar(
+            table[f"{arm}_gain"].astype(float),
+            [heights[task] + shift for task in table.index],
+            xerr=_bars(table, f"{arm}_gain"),
+            fmt="o" if arm == "dapt" else "s",
+            color=ARM_COLOURS[arm],
+            markersize=6,
+            capsize=3,
+            label=f"{ARM_NAMES[arm]} − base",
+        )
+    axes.set_xlabel("difference from base, points (95 % interval)")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handletextpad=0.3)
+
+
+@_styled
+def gain_against_distance(points: pd.DataFrame, correlations: pd.DataFrame | None = None) -> Figure:
+    """Draw the gain of DAPT against each distance from the base encoder's text, a point a task.
+
+    Args:
+        points: As `tables.gain_against_distance` returns it.
+        correlations: Index distance; columns spearman, low, high (of the rank correlation with the distance).
+    """
+    names = [name for name in DISTANCE_NAMES if name in set(points["distance"])]
+    num_columns = 2 if len(names) == 4 else len(names)
+    num_rows = -(-len(names) // num_columns)
+    figure = StudyFigure(max(5.5, min(5.3 * num_columns, 12)), 0.9 + 3.7 * num_rows)
+    panels = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False).ravel()
+    figure.suptitle("Does DAPT gain more the farther the domain?", x=0.01, ha="left")
+    limits = _gain_limits(points)
+    for axes, name in zip(panels, names, strict=True):
+        axes.set_ylim(limits)
+        _draw_points(axes, points[points["distance"] == name], name)
+        if correlations is not None and name in correlations.index:
+            axes.set_title(_correlation_text(correlations.loc[name]), fontsize=9.5, color="#333333")
+        axes.set_xlabel(DISTANCE_NAMES[name] + (", farther to the right" if name == "vocabulary_overlap" else ""))
+    with_bars = " (95 % interval)" if points["gain_low"].notna().any() else ""
+    for axes in panels[::num_columns]:
+        axes.set_ylabel(f"gain of DAPT, points{with_bars}")
+    domains = list(dict.fromkeys(points["domain"]))
+    colours = _cycle(DOMAIN_COLOURS, len(domains))
+    handles = [
+        Line2D([], [], marker="o", linestyle="", color=c, label=spelt(d)) for c, d in zip(colours, domains, strict=True)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(domains), handletextpad=0.1)
+    return figure
+
+
+def _gain_limits(points: pd.DataFrame) -> tuple[float, float]:
+    edges = points[["gain", "gain_low", "gain_high"]].to_numpy(float)
+    low, high = min(0, np.nanmin(edges)), max(0, np.nanmax(edges))
+    return low - 0.06 * (high - low), high + 0.06 * (high - low)
+
+
+def _correlation_text(row: pd.Series) -> str:
+    if np.isnan(row["spearman"]):
+        return "the order of the tasks is not defined"
+    text = f"rank correlation ρ = {row['spearman']:.2f} [{row['low']:.2f}, {row['high']:.2f}]".replace("-", "−")
+    return text if np.isnan(row.get("p_value", np.nan)) else f"{text}, p = {row['p_value']:.2f}"
+
+
+def _draw_points(axes: Axes, points: pd.DataFrame, name: str) -> None:
+    domains = list(dict.fromkeys(points["domain"]))
+    axes.axhline(0, color="#555555", linewidth=1)
+    values = points["value"].to_numpy(float)
+    spread = np.ptp(values) or 1.0
+    ends = values.min() - 0.12 * spread, values.max() + 0.12 * spread
+    axes.set_xlim(*(ends[::-1] if name == "vocabulary_overlap" else ends))
+    # Tasks of one domain share their distance: a small step apart, their bars stay readable.
+    steps = (points.groupby("value").cumcount() - (points.groupby("value")["task"].transform("size") - 1) / 2) * 0.03
+    places = values + steps.to_numpy() * spread
+    for i, (place, (_, point)) in enumerate(zip(places, points.iterrows(), strict=True)):
+        within = list(points.loc[points["domain"] == point["domain"], "task"]).index(point["task"])
+        axes.errorbar(
+            [place],
+            [point["gain"]],
+            yerr=_bars(points.iloc[[i]], "gain"),
+            fmt=_MARKERS[within % len(_MARKERS)],
+            color=_cycle(DOMAIN_COLOURS, len(domains))[domains.index(point["domain"])],
+            markersize=7,
+            capsize=2.5,
+            elinewidth=1,
+        )
+    _label_points(axes, places, points)
+
+
+def _label_points(axes: Axes, places: np.ndarray, points: pd.DataFrame) -> None:
+    """Write each task's name beside its point, where it touches no other label, point or, if possible, bar."""
+    to_fraction = axes.transData + axes.transAxes.inverted()
+    gains = points[["gain_low", "gain", "gain_high"]].astype(float).bfill(axis=1).ffill(axis=1).to_numpy()
+    bars = [[to_fraction.transform((x, y)) for y in ys] for x, ys in zip(places, gains, strict=True)]
+    obstacles = [(bar[1][0], bar[0][1], bar[1][1], bar[2][1]) for bar in bars]  # x, low, middle, high
+    labels = _shared_words(points)
+    letter = 0.068 / (axes.figure.get_figwidth() * axes.get_position().width)  # inches of an 8-point letter
+    written: list[tuple[float, float, float]] = []  # left, right, height, in fractions of the panel
+    for i in sorted(range(len(labels)), key=lambda i: -obstacles[i][2]):
+        x, _, height, _ = obstacles[i]
+        width = letter * len(labels[i])
+        others = [obstacle for j, obstacle in enumerate(obstacles) if j != i]
+        align, left, height = _free_place(x, height, width, written, others)
+        written.append((left, left + width, height))
+        text = axes.text(
+            left if align == "left" else left + width,
+            height,
+            labels[i],
+            transform=axes.transAxes,
+            ha=align,
+            va="center",
+            fontsize=8,
+            color="#333333",
+        )
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+
+
+def _shared_words(points: pd.DataFrame) -> list[str]:
+    """Shorten task ids by their domain's, which the colours tell."""
+    return [
+        spelt(task.removeprefix(f"{domain}_")) for task, domain in zip(points["task"], points["domain"], strict=True)
+    ]
+
+
+def _free_place(x: float, height: float, width: float, written: list, others: list) -> tuple[str, float, float]:
+    """Return alignment, left end and height of the first free place near a point, in fractions of the panel."""
+    sides = [("left", x + 0.02), ("right", x - 0.02 - width)]
+    for bars_matter in (True, False):
+        for offset in (0, 0.04, -0.04, 0.08, -0.08, 0.12, -0.12):
+            for align, left in sides:
+                right, y = left + width, min(max(height + offset, 0.03), 0.97)
+                clear = left > 0 and right < 1.02
+                clear &= all(abs(y - h) > 0.05 or right < a or left > b for a, b, h in written)
+                for at, low, middle, high in others:
+                    ends = (low, high) if bars_matter else (middle, middle)
+                    clear &= not (left - 0.015 < at < right + 0.015 and ends[0] - 0.04 < y < ends[1] + 0.04)
+                if clear:
+                    return align, left, y
+    return *sides[0], height
+
+
+@_styled
+def forgetting(
+    losses: pd.DataFrame,
+    changes: pd.DataFrame,
+    paper_losses: pd.DataFrame | None = None,
+    paper_changes: pd.DataFrame | None = None,
+) -> Figure:
+    """Draw every encoder's masked-LM loss on every held-out sample, coloured by its change from the base encoder.
+
+    Args:
+        losses: Encoders by held-out samples.
+        changes: The same, less the base encoder's row.
+        paper_losses: The paper's Table 12, to stand beside ours.
+        paper_changes: Its changes.
+
+    Source: Table 12.
+    """
+    both = [("ours", losses, changes), ("paper", paper_losses, paper_changes)]
+    both = [(title, numbers, colours) for title, numbers, colours in both if numbers is not None]
+    figure = StudyFigure(1.2 + 5.2 * len(both), 4.6)
+    panels = figure.subplots(1, len(both), squeeze=False)[0]
+    figure.suptitle(
+        "Which text does each encoder learn, and which does it forget?\n"
+        "masked-LM loss (nats) of encoder (row) on held-out text (column); "
+        "blue: below the base encoder's, orange: above; framed: own domain",
+        x=0.01,
+        ha="left",
+        fontsize=11,
+    )
+    for axes, (title, numbers, colours) in zip(panels, both, strict=True):
+        limit = float(np.nanmax(np.abs(colours.to_numpy(float)))) or 1.0
+        palette = seaborn.blend_palette(["#2f7fb8", "#cfe1ee", "#ffffff", "#f7dcc0", "#e08a2e"], as_cmap=True)
+        _heat_map(axes, colours, numbers, ".2f", cmap=palette, vmin=-limit, vmax=limit)
+        _frame(axes, colours, {encoder: str(encoder).removeprefix("dapt_") for encoder in colours.index}, "#333333")
+        axes.set_title(title)
+    return figure
+
+
+def _rendered(figure: Figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    metadata = {"png": {"Software": None}, "svg": {"Date": None}}[kind]
+    with matplotlib.rc_context(_STYLE):
+        figure.savefig(buffer, format=kind, metadata=metadata)
+    return buffer.getvalue()
+
+
+def write_figure(figure: Figure, path_without_suffix: Path) -> None:
+    """Write a figure as SVG and as PNG, each file whole or not at all; equal data gives equal bytes."""
+    for kind in ("svg", "png"):
+        with writing(path_without_suffix.with_name(f"{path_without_suffix.name}.{kind}")) as part:
+            part.write_bytes(_rendered(figure, kind))

@@ -1,0 +1,321 @@
+"""The study's jobs: pretrain a checkpoint, fine-tune a cell, measure a loss; what each is identified by."""
+
+import functools
+import importlib.metadata
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+
+from dontstop import TRAINING_VERSION, encoders, files, finetune, mlm, tokens
+from dontstop.arms import Cell, Checkpoint
+from dontstop.errors import StudyError
+from dontstop.profiles import Paths, Phase, Profile
+from dontstop.randomness import seed_of
+from dontstop.records import encode_predictions
+from dontstop.runner import Job
+
+CURVE_POINTS = 100
+TRAINING_FILE = "training.json"  # written last, so a folder that holds it is whole
+
+
+class Identity:
+    """Fingerprints of a profile's checkpoints, cells and losses: settings, input digests, parents, code version.
+
+    What only changes speed is no part of them. Equal fingerprints mean equal results, so finished work is found again
+    whichever command asks for it, and a changed setting never meets work done under the old one.
+    """
+
+    def __init__(self, profile: Profile, paths: Paths):
+        self.profile, self.paths = profile, paths
+        self._stores = _read_manifest(paths.data / "tokens" / "manifest.json")
+        self._splits = _read_manifest(paths.data / "manifest.json")["tasks"]
+        self.precision = encoders.resolve_precision(profile.precision)
+        self._common = {
+            "training_version": TRAINING_VERSION,
+            "torch": importlib.metadata.version("torch").split("+")[0],
+            "precision": self.precision,
+            "tokenizer": self._stores["tokenizer"],
+        }
+
+    def store(self, name: str) -> dict:
+        """Return a token store's entry in the manifest: digest and counts."""
+        return self._stores["stores"][name]
+
+    def settings(self, checkpoint: Checkpoint) -> Phase:
+        """Return the settings of a checkpoint's last phase."""
+        return getattr(self.profile, checkpoint.phases[-1][0]) if checkpoint.phases else self.profile.base
+
+    @functools.cache  # noqa: B019 (an Identity lives as long as its study)
+    def checkpoint(self, checkpoint: Checkpoint) -> str:
+        """Return a checkpoint's fingerprint."""
+        settings = self.settings(checkpoint)
+        return files.fingerprint(
+            {
+                **self._common,
+                "encoder": self.profile.encoder.model_dump(),
+                "phase": None if settings is None else settings.model_dump(),
+                "stream": checkpoint.name,
+                "text": self.store(text_of(checkpoint))["sha256"],
+                "held_out": self.store(held_out_of(checkpoint))["sha256"],
+                "parent": None if checkpoint.parent is None else self.checkpoint(checkpoint.parent),
+            }
+        )
+
+    def cell(self, cell: Cell) -> str:
+        """Return a cell's fingerprint; arms that share a checkpoint share the cell."""
+        return files.fingerprint(
+            {
+                **self._common,
+                "task": cell.task.name,
+                "metric": cell.task.metric,
+                "splits": {split: self._splits[cell.task.name]["splits"][split]["sha256"] for split in SPLITS},
+                "finetune": self.profile.finetune_for(cell.task.name).model_dump(),
+                "seed": cell.seed,
+                "checkpoint": self.checkpoint(cell.checkpoint),
+            }
+        )
+
+    def loss(self, checkpoint: Checkpoint, held_out: str) -> str:
+        """Return the fingerprint of an encoder's masked-LM loss on a held-out text."""
+        text = self.store(f"held_out/{held_out}")["sha256"]
+        settings = loss_settings(self.profile).model_dump()
+        return files.fingerprint(
+            {**self._common, "checkpoint": self.checkpoint(checkpoint), "text": text, "settings": settings}
+        )
+
+    def labels(self, task: str) -> list[str]:
+        """Return a task's labels, in the order of their ids."""
+        return self._splits[task]["labels"]
+
+    def num_train(self, task: str) -> int:
+        """Return how many training examples a task has."""
+        return self._splits[task]["splits"]["train"]["num_examples"]
+
+
+SPLITS = ("train", "dev", "test")
+
+
+def _read_manifest(path: Path) -> dict:
+    if not path.is_file():
+        raise StudyError(f"no {path}", "text that has been prepared", "run `dontstop prepare --profile <name>` first")
+    return files.read_json(path)
+
+
+def text_of(checkpoint: Checkpoint) -> str:
+    """Name the token store that a checkpoint's last phase trains on."""
+    return f"corpora/{checkpoint.phases[-1][1] if checkpoint.phases else 'general'}"
+
+
+def held_out_of(checkpoint: Checkpoint) -> str:
+    """Name the held-out store on which a checkpoint's loss is taken before and after."""
+    return f"held_out/{checkpoint.phases[-1][1] if checkpoint.phases else 'general'}"
+
+
+def loss_settings(profile: Profile) -> Phase:
+    """Return the settings that held-out masked-LM loss is measured with: DAPT's length and mask probability."""
+    return profile.dapt
+
+
+def checkpoint_job(profile: Profile, paths: Paths, identity: Identity, checkpoint: Checkpoint) -> Job:
+    """Make the job that pretrains one checkpoint from its parent."""
+    settings, key = identity.settings(checkpoint), identity.checkpoint(checkpoint)
+    size = 1.0
+    if settings is not None:
+        per_epoch = identity.store(text_of(checkpoint))["num_tokens"]
+        steps = settings.num_steps or settings.num_epochs * per_epoch / settings.batch_size / settings.sequence_length
+        size = steps * settings.batch_size * settings.sequence_length
+    parent = checkpoint.parent
+    return Job(
+        key,
+        checkpoint.name,
+        "checkpoint",
+        size,
+        _pretrain,
+        (profile, paths, checkpoint, key, None if parent is None else identity.checkpoint(parent), identity.precision),
+        frozenset() if parent is None else frozenset([identity.checkpoint(parent)]),
+        divisible=True,
+    )
+
+
+def cell_job(profile: Profile, paths: Paths, identity: Identity, cell: Cell) -> Job:
+    """Make the job that fine-tunes one cell."""
+    encoder, settings = identity.checkpoint(cell.checkpoint), profile.finetune_for(cell.task.name)
+    key = identity.cell(cell)
+    return Job(
+        key,
+        f"{cell.task.name} {cell.arm} seed {cell.seed}",
+        "cell",
+        settings.num_epochs * identity.num_train(cell.task.name) * 90.0,  # short texts; dev and test on top
+        _finetune,
+        (profile, paths, cell, key, encoder, identity.labels(cell.task.name), identity.precision),
+        frozenset([encoder]),
+    )
+
+
+def loss_job(profile: Profile, paths: Paths, identity: Identity, checkpoint: Checkpoint, held_out: str) -> Job:
+    """Make the job that measures one encoder's masked-LM loss on one held-out text."""
+    encoder, key = identity.checkpoint(checkpoint), identity.loss(checkpoint, held_out)
+    return Job(
+        key,
+        f"{checkpoint.name} on {held_out}",
+        "loss",
+        identity.store(f"held_out/{held_out}")["num_tokens"] / 3.0,
+        _measure,
+        (profile, paths, checkpoint.name, held_out, key, encoder, identity.precision),
+        frozenset([encoder]),
+    )
+
+
+def scratch(paths: Paths, key: str) -> Path:
+    """Return the scratch folder of a checkpoint's fingerprint."""
+    return paths.work / key[:2] / key
+
+
+def result_path(paths: Paths, key: str) -> Path:
+    """Return the scratch file of a cell's or a loss's fingerprint."""
+    return paths.work / "results" / f"{key}.json"
+
+
+def load_start(profile: Profile, paths: Paths, parent: str | None):
+    """Load the encoder that a phase starts from: its parent's, the profile's named one, or a new one."""
+    if parent is not None:
+        return encoders.load_encoder(scratch(paths, parent) / "encoder")
+    if profile.encoder.name is not None:
+        return encoders.load_encoder(profile.encoder.name, local_only=False)
+    tokenizer = tokens.load_tokenizer(paths.tokenizer())
+    longest = max(profile.finetune.max_length, profile.dapt.sequence_length, profile.base.sequence_length)
+    seed = seed_of("encoder", profile.base.seed)
+    return encoders.build_encoder(profile.encoder, tokenizer, max_length=longest, seed=seed)
+
+
+def _pretrain(profile, paths, checkpoint, key, parent, precision, *, num_processes, progress) -> None:
+    folder = scratch(paths, key)
+    settings = getattr(profile, checkpoint.phases[-1][0]) if checkpoint.phases else profile.base
+    tokenizer = tokens.load_tokenizer(paths.tokenizer())
+    vocabulary = mlm.Vocabulary.of(tokenizer)
+    load = functools.partial(load_start, profile, paths, parent)
+    held_out = tokens.load_token_store(paths.data / "tokens" / held_out_of(checkpoint))
+
+    def held_out_loss(model):
+        loss = mlm.held_out_loss(
+            model, held_out, vocabulary, loss_settings(profile), precision=precision, seed=profile.dapt.seed
+        )
+        return loss[0]
+
+    training = {"checkpoint": checkpoint.name, "phases": checkpoint.phases, "fingerprint": key, "precision": precision}
+    if settings is None:
+        model = load()
+        training |= {"num_steps": 0, "num_tokens": 0, "wall_seconds": 0.0, "loss_before": None}
+        training |= {"loss_after": held_out_loss(model), "curve": []}
+    else:
+        before = held_out_loss(load())
+        store = tokens.load_token_store(paths.data / "tokens" / text_of(checkpoint))
+        batches = mlm.Batches(store, vocabulary, settings, checkpoint.name)
+        model, curve = mlm.train(
+            load,
+            batches,
+            folder / "state.safetensors",
+            precision=precision,
+            num_processes=num_processes,
+            steps_between_saves=profile.speed.steps_between_saves,
+            progress=progress,
+        )
+        num_tokens = len(curve.losses) * settings.batch_size * settings.sequence_length
+        training |= {"num_steps": len(curve.losses), "num_tokens": num_tokens, "wall_seconds": curve.wall_seconds}
+        training |= {"num_processes": num_processes, "loss_before": before, "loss_after": held_out_loss(model)}
+        training["curve"] = curve_rows(curve.losses, settings)
+    _save_whole(model, tokenizer, folder)
+    files.write_json(folder / TRAINING_FILE, training)
+    (folder / "state.safetensors").unlink(missing_ok=True)
+
+
+def _save_whole(model, tokenizer, folder: Path) -> None:
+    part = folder / f".encoder.{os.getpid()}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(folder / "encoder", ignore_errors=True)  # left without its training.json by a kill: not whole
+    try:
+        encoders.save_encoder(model, tokenizer, part)
+    except Exception as error:
+        shutil.rmtree(part, ignore_errors=True)
+        if "No space" in str(error) or "StorageFull" in str(error):
+            raise StudyError(
+                f"no space left while saving {folder / 'encoder'}",
+                "room for the encoder's weights",
+                "free some space and give the same command again: the training goes on from its last saved step",
+            ) from error
+        raise
+    os.replace(part, folder / "encoder")
+
+
+def curve_rows(losses: np.ndarray, settings: Phase) -> list[dict]:
+    """Thin a loss curve out to about a hundred points, each the mean of the steps since the last.
+
+    Args:
+        losses: (num_steps,) nats a masked token.
+    """
+    from dontstop.optimizers import learning_rate
+
+    rows, num_steps = [], len(losses)
+    for part in np.array_split(np.arange(num_steps), min(CURVE_POINTS, num_steps)):
+        step = int(part[-1])
+        rate = learning_rate(step, num_steps, settings.learning_rate, settings.warmup_fraction)
+        row = {"step": step + 1, "num_tokens": (step + 1) * settings.batch_size * settings.sequence_length}
+        rows.append(row | {"learning_rate": rate, "masked_lm_loss": float(losses[part].mean())})
+    return rows
+
+
+@functools.lru_cache(maxsize=32)
+def _examples(paths: Paths, task: str, labels: tuple[str, ...], split: str, max_length: int) -> finetune.Examples:
+    store = tokens.load_token_store(paths.tokens(f"tasks/{task}", split))
+    ids = {label: index for index, label in enumerate(labels)}
+    rows = files.read_jsonl(paths.split(task, split))
+    if len(rows) != len(store):
+        raise StudyError(
+            f"{len(rows)} texts and {len(store)} tokenised ones in {task}'s {split} split",
+            "files made by one run of prepare",
+            f"delete {paths.data} and give the same command again",
+        )
+    return finetune.Examples(tokens.cut(store, max_length), np.array([ids[row["label"]] for row in rows]))
+
+
+def _finetune(profile, paths, cell, key, encoder, labels, precision) -> None:
+    begin = time.perf_counter()
+    settings, task = profile.finetune_for(cell.task.name), cell.task
+    splits = [_examples(paths, task.name, tuple(labels), split, settings.max_length) for split in SPLITS]
+    seed = seed_of("head", cell.seed, task.name)
+    folder = scratch(paths, encoder) / "encoder"
+    classifier = finetune.load_classifier(folder, len(labels), settings, seed=seed)
+    outcome = finetune.finetune(
+        classifier,
+        *splits,
+        len(labels),
+        settings,
+        metric=task.metric,
+        pad_id=classifier.body.config.pad_token_id,
+        seed=cell.seed,
+        stream=task.name,
+        precision=precision,
+    )
+    record = {"task": task.name, "arm": cell.arm, "seed": cell.seed, "domain": task.domain, "metric": task.metric}
+    record |= {"test_score": outcome.test_scores[task.metric], "dev_score": max(outcome.dev_scores)}
+    record |= {f"test_{metric}": value for metric, value in outcome.test_scores.items()}
+    record |= {"num_epochs": len(outcome.dev_scores), "best_epoch": outcome.best_epoch, "num_steps": outcome.num_steps}
+    record |= {f"num_{name}": len(split) for name, split in zip(SPLITS, splits, strict=True)}
+    record |= {"dev_scores": outcome.dev_scores, "degenerate": outcome.degenerate, "labels": list(labels)}
+    record |= {"test_predictions": encode_predictions(outcome.predictions), "checkpoint": cell.checkpoint.name}
+    record |= {"fingerprint": key, "wall_seconds": time.perf_counter() - begin}
+    files.write_json(result_path(paths, key), record)
+
+
+def _measure(profile, paths, name, held_out, key, encoder, precision) -> None:
+    model = encoders.load_encoder(scratch(paths, encoder) / "encoder")
+    vocabulary = mlm.Vocabulary.of(tokens.load_tokenizer(paths.tokenizer()))
+    store = tokens.load_token_store(paths.tokens("held_out", held_out))
+    loss, num_masked = mlm.held_out_loss(
+        model, store, vocabulary, loss_settings(profile), precision=precision, seed=profile.dapt.seed
+    )
+    row = {"encoder": name, "held_out": held_out, "masked_lm_loss": loss, "num_masked": num_masked}
+    files.write_json(result_path(paths, key), {**row, "fingerprint": key})

@@ -1,0 +1,263 @@
+"""The settings schema, with the paper's values as defaults; profiles as overrides; paths from the root."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dontstop.errors import StudyError
+
+Count = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Settings(BaseModel):
+    """A group of settings: unknown keys and wrong types are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Text(Settings):
+    """Where the text comes from and how it is divided."""
+
+    source: Literal["docstrings", "files"] = "docstrings"
+    # `files` only: a folder with corpora/<domain>.* and tasks/<task>/{train,dev,test}.*, absolute or from the root.
+    folder: str | None = None
+    split_seed: Seed = 0
+    # Documents taken from a corpus at most, by content hash; None takes all. For the smoke profile.
+    max_documents: Count | None = None
+    held_out_fraction: Fraction = 0.05
+    num_train: Count = 500
+    num_dev: Count = 500
+    num_test: Count = 2000
+    min_words: Count = 8
+    # From which share on a test or dev text's word 5-grams, found again in one corpus document, count as a leak.
+    leak_containment: Fraction = 0.5
+    near_duplicate_jaccard: Fraction = 0.8
+
+
+class Tokens(Settings):
+    """The tokenizer: trained here on the general corpus, or a Transformers folder's own."""
+
+    vocabulary_size: Count = 8192
+    tokenizer: str | None = None  # a folder or hub name; None trains a byte-level BPE
+
+
+class Encoder(Settings):
+    """The encoder's architecture, pretrained from scratch unless `name` says which weights to load."""
+
+    name: str | None = None
+    hidden_size: Count = 128
+    num_layers: Count = 2
+    num_heads: Count = 2
+    intermediate_size: Count = 192
+
+
+class Phase(Settings):
+    """One stretch of masked-LM pretraining.
+
+    Source: Table 13 of the paper (the step counts, Appendix B).
+    """
+
+    num_steps: Count | None = None
+    num_epochs: Count | None = None
+    batch_size: Count = 2048  # sequences a step
+    # Parts of a step's batch whose gradients are summed in order; idle processes share them. Part of the identity,
+    # since it orders floating-point sums.
+    num_shards: Count = 2
+    sequence_length: Count = 512  # tokens
+    learning_rate: Annotated[float, Field(gt=0)] = 5.0e-4
+    warmup_fraction: Fraction = 0.06
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    adam_beta1: Fraction = 0.9
+    adam_beta2: Fraction = 0.98
+    adam_epsilon: Annotated[float, Field(gt=0)] = 1.0e-6
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    mlm_probability: Fraction = 0.15
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _one_length(self):
+        if (self.num_steps is None) == (self.num_epochs is None):
+            raise ValueError("give exactly one of num_steps and num_epochs")
+        return self
+
+
+class Finetune(Settings):
+    """Fine-tuning of a classifier.
+
+    Source: Table 14 of the paper; the optimizer's values, from the authors' training_config/classifier.jsonnet.
+    """
+
+    num_epochs: Count = 10
+    patience: Count = 3  # epochs without a better dev score before stopping
+    batch_size: Count = 16
+    learning_rate: Annotated[float, Field(gt=0)] = 2.0e-5
+    dropout: Fraction = 0.1
+    max_length: Count = 512  # tokens
+    pooling: Literal["first", "mean"] = "first"
+    schedule: Literal["constant", "linear"] = "constant"  # after the warm-up
+    warmup_fraction: Fraction = 0.06
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    adam_beta1: Fraction = 0.9
+    adam_beta2: Fraction = 0.98
+    adam_epsilon: Annotated[float, Field(gt=0)] = 1.0e-6
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+
+
+class DomainGap(Settings):
+    """Distances between text samples (paper, section 3.1)."""
+
+    num_words: Count = 10_000
+    num_resamples: Count = 1000
+    num_classifier_documents: Count = 1000
+    seed: Seed = 0
+
+
+class Speed(Settings):
+    """What changes how fast a result comes, never the result; no part of any fingerprint."""
+
+    num_workers: Count | None = None  # None: one a core
+    progress_seconds: Annotated[float, Field(gt=0)] = 5.0
+    steps_between_saves: Count = 100
+
+
+class Profile(Settings):
+    """Everything that one study is run with."""
+
+    name: str
+    text: Text = Text()
+    tokens: Tokens = Tokens()
+    encoder: Encoder = Encoder()
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    base: Phase | None = Phase(num_steps=12_500)
+    dapt: Phase = Phase(num_steps=12_500)
+    tapt: Phase = Phase(num_epochs=100, batch_size=256, learning_rate=1.0e-4)
+    finetune: Finetune = Finetune()
+    domain_gap: DomainGap = DomainGap()
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0, 1, 2, 3, 4]
+    # Overrides of `finetune` for one task, by its id.
+    task_finetune: dict[str, dict[str, Any]] = {}
+    speed: Speed = Speed()
+
+    def finetune_for(self, task: str) -> Finetune:
+        """Return the fine-tuning settings of one task: the profile's, overridden by the task's own."""
+        return Finetune.model_validate({**self.finetune.model_dump(), **self.task_finetune.get(task, {})})
+
+    @model_validator(mode="after")
+    def _task_settings_hold(self):
+        for task in self.task_finetune:
+            self.finetune_for(task)
+        return self
+
+    @model_validator(mode="after")
+    def _distinct_seeds(self):
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must differ from one another, got {self.seeds}")
+        return self
+
+
+def find_root() -> Path:
+    """Return the project's root: DONTSTOP_ROOT if set, else the checkout this package was installed from."""
+    named = os.environ.get("DONTSTOP_ROOT")
+    return Path(named).resolve() if named else Path(__file__).resolve().parents[2]
+
+
+class Paths:
+    """Where a profile's files stand, all below the root."""
+
+    def __init__(self, profile: str, root: Path | None = None):
+        self.root = root or find_root()
+        self.data = self.root / "data" / profile
+        self.checkpoints = self.root / "checkpoints" / profile
+        self.results = self.root / "results" / profile
+        self.work = self.root / "work"
+
+    def corpus(self, domain: str) -> Path:
+        """Pretraining text of a domain, or of `general`."""
+        return self.data / "corpora" / f"{domain}.jsonl"
+
+    def held_out(self, domain: str) -> Path:
+        """Text of a domain on which masked-LM loss and distances are measured, in no pretraining corpus."""
+        return self.data / "held_out" / f"{domain}.jsonl"
+
+    def split(self, task: str, split: str) -> Path:
+        """Labelled examples of a task's train, dev or test split."""
+        return self.data / "tasks" / task / f"{split}.jsonl"
+
+    def tokenizer(self) -> Path:
+        """The tokenizer's folder."""
+        return self.data / "tokenizer"
+
+    def tokens(self, kind: str, name: str) -> Path:
+        """Folder of a token store: kind is `corpora`, `held_out` or `tasks/<task>`."""
+        return self.data / "tokens" / kind / name
+
+
+def profile_names(root: Path | None = None) -> list[str]:
+    """List the profiles in configs/, sorted."""
+    return sorted(path.stem for path in ((root or find_root()) / "configs").glob("*.yaml"))
+
+
+def load_profile(name: str, root: Path | None = None) -> Profile:
+    """Read configs/<name>.yaml and check every key, type and bound.
+
+    Raises:
+        StudyError: With the path of the setting, what stands there and what is expected.
+    """
+    path = (root or find_root()) / "configs" / f"{name}.yaml"
+    if not isinstance(name, str) or not path.is_file():
+        names = profile_names(root)
+        close = difflib.get_close_matches(str(name), names, n=1)
+        hint = f"did you mean {close[0]!r}? or write" if close else "name one of them, or write"
+        raise StudyError(f"profile {name!r}", f"one of {', '.join(names)}", f"{hint} configs/{name}.yaml")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is not readable YAML: {error}", "a mapping of settings", "mend the file") from error
+    if not isinstance(content, dict):
+        raise StudyError(f"{path} holds a {type(content).__name__}", "a mapping of settings", "mend the file")
+    if content.get("name", name) != name:
+        raise StudyError(f"name = {content['name']!r} in {path}", f"the file's own name, {name!r}", "leave `name` out")
+    return parse_profile({**content, "name": name}, str(path))
+
+
+def parse_profile(content: dict, where: str) -> Profile:
+    """Check a mapping of settings against the schema; `where` names it in errors."""
+    try:
+        return Profile.model_validate(content)
+    except ValidationError as error:
+        raise StudyError(*_explain(error, where)) from error
+
+
+def _explain(error: ValidationError, where: str) -> tuple[str, str, str]:
+    problems = error.errors()
+    first = problems[0]
+    setting = ".".join(str(part) for part in first["loc"]) or "the profile as a whole"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _known_settings(first["loc"][:-1])
+        close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        remedy = f"write {close[0]!r} instead" if close else f"use one of {', '.join(known)}"
+        return f"unknown setting {setting} in {where}{more}", "a setting that the schema knows", remedy
+    value = first["input"] if not isinstance(first["input"], dict) else "a mapping"
+    advice = "change the value"
+    if isinstance(value, str) and first["type"] in ("float_type", "int_type"):
+        advice = f"write a number: YAML reads {value!r} as text (5e-4 as well; write 5.0e-4)"
+    return f"{setting} = {value!r} in {where}{more}", first["msg"][0].lower() + first["msg"][1:], advice
+
+
+def _known_settings(location: tuple) -> list[str]:
+    model = Profile
+    for part in location:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
+        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, Settings)]
+        if not nested:
+            return sorted(model.model_fields)
+        model = nested[0]
+    return sorted(model.model_fields)

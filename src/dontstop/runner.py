@@ -1,0 +1,215 @@
+"""Carry out a plan on warm single-threaded processes: with progress, resumption and whole results or none."""
+
+import contextlib
+import fcntl
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dontstop.errors import StudyError
+from dontstop.processes import CONTEXT, be_worker, num_cores
+
+PLURALS = {"checkpoint": "checkpoints", "cell": "cells", "loss": "losses"}
+
+_reports: Any = None  # in a worker: the queue on which running jobs tell how far they are
+
+
+@dataclass
+class Job:
+    """One piece of work for one process.
+
+    Attributes:
+        key: Unique; the job's fingerprint.
+        name: For people.
+        kind: `checkpoint`, `cell` or `loss`; the progress line counts them apart.
+        size: How much work it is, in tokens trained or the like; for the estimate only.
+        function: Called in a worker as function(*arguments, num_processes=...) if `divisible`, else function(*arguments).
+        needs: Keys of jobs that must have ended first, if they are in the same run.
+        divisible: Whether idle processes can share the job.
+    """
+
+    key: str
+    name: str
+    kind: str
+    size: float
+    function: Callable
+    arguments: tuple
+    needs: frozenset[str] = frozenset()
+    divisible: bool = False
+
+
+@dataclass
+class Progress:
+    """What a running plan tells: done, left, how long still."""
+
+    title: str
+    jobs: Sequence[Job]
+    done: set[str] = field(default_factory=set)
+    parts: dict[str, float] = field(default_factory=dict)  # share done of running jobs, by key
+    found: dict[str, float] = field(default_factory=dict)  # share that a resumed job found done, by key
+    begin: float = field(default_factory=time.monotonic)
+
+    def line(self) -> str:
+        """Return the progress as one line."""
+        counts = []
+        for kind in dict.fromkeys(job.kind for job in self.jobs):
+            of_kind = [job.key for job in self.jobs if job.kind == kind]
+            counts.append(f"{len(self.done.intersection(of_kind))}/{len(of_kind)} {PLURALS[kind]}")
+        running = [
+            f"{job.name} {100 * self.parts[job.key]:.0f} %"
+            for job in self.jobs
+            if job.key in self.parts and job.key not in self.done and job.kind == "checkpoint"
+        ]
+        elapsed = time.monotonic() - self.begin
+        left = sum(job.key not in self.done for job in self.jobs)
+        text = f"{self.title}: {', '.join(counts)} done, {left} left, {duration(elapsed)} so far"
+        if (remaining := self.remaining_seconds()) is not None and left:
+            text += f", about {duration(remaining)} to go"
+        return text + (f" (now: {', '.join(running)})" if running else "")
+
+    def remaining_seconds(self) -> float | None:
+        """Estimate the seconds left from the work done so far; None before there is any."""
+        total = sum(job.size * (1 - self.found.get(job.key, 0.0)) for job in self.jobs)
+        shares = {job.key: 1.0 if job.key in self.done else self.parts.get(job.key, 0.0) for job in self.jobs}
+        finished = sum(job.size * (shares[job.key] - self.found.get(job.key, 0.0)) for job in self.jobs)
+        elapsed = time.monotonic() - self.begin
+        return elapsed * (total - finished) / finished if finished > 0.002 * total else None
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as people do: `45 s`, `3 min 20 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def say(line: str) -> None:
+    """Print a line at once, in a terminal, a log or a notebook alike."""
+    print(line, flush=True)
+
+
+@contextlib.contextmanager
+def only_run(lock: Path) -> Iterator[None]:
+    """Hold a study's lock, so that one run at a time fills its folders; a dead holder's lock is gone with it.
+
+    Raises:
+        StudyError: If another run holds it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            handle.seek(0)
+            raise StudyError(
+                f"another run of this study under way (process {handle.read().strip() or 'unknown'})",
+                "one run at a time",
+                "wait for it or stop it; then give the same command again",
+            ) from error
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
+def carry_out(
+    title: str,
+    jobs: Sequence[Job],
+    *,
+    num_workers: int | None = None,
+    progress_seconds: float = 5.0,
+    finished: Callable[[Job], None] = lambda job: None,
+) -> None:
+    """Do all jobs, needs first, on as many processes as there are cores.
+
+    Each job stores its own result before it ends; what has ended stays, whatever happens to the rest.
+
+    Args:
+        finished: Called here, in the parent, after each job.
+
+    Raises:
+        StudyError: The first one that a job raised, after the running jobs have ended.
+    """
+    if not jobs:
+        return
+    num_workers = min(num_workers or num_cores(), max(len(jobs), num_cores()))
+    progress = Progress(title, jobs)
+    reports = CONTEXT.Queue()
+    say(f"{title}: {len(jobs)} jobs on {num_workers} single-threaded processes")
+    executor = ProcessPoolExecutor(num_workers, CONTEXT, _start_worker, (reports,))
+    before = set(multiprocessing.active_children())
+    try:
+        _drive(executor, jobs, progress, reports, num_workers, progress_seconds, finished)
+    except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - before:
+            child.kill()  # an interrupted notebook leaves nobody at work behind its back
+        raise
+    executor.shutdown()
+    say(progress.line())
+
+
+def _drive(executor, jobs, progress, reports, num_workers, progress_seconds, finished) -> None:
+    waiting, running = list(jobs), {}
+    keys = {job.key for job in jobs}
+    last = time.monotonic()
+    while waiting or running:
+        ready = [job for job in waiting if not ((job.needs & keys) - progress.done)]
+        for job in ready[: num_workers - len(running)]:
+            waiting.remove(job)
+            spare = num_workers // max(1, min(len(ready) + len(running), num_workers)) if job.divisible else 1
+            running[executor.submit(_run, job, spare)] = job
+        ended, _ = wait(running, timeout=min(1.0, progress_seconds / 2), return_when=FIRST_COMPLETED)
+        while not reports.empty():
+            key, share = reports.get()
+            progress.found.setdefault(key, share)
+            progress.parts[key] = share
+        for future in ended:
+            job = running.pop(future)
+            _raise_if_failed(future, job)
+            progress.done.add(job.key)
+            finished(job)
+        if time.monotonic() - last >= progress_seconds:
+            say(progress.line())
+            last = time.monotonic()
+
+
+def _raise_if_failed(future: Future, job: Job) -> None:
+    try:
+        future.result()
+    except BrokenProcessPool as error:
+        raise StudyError(
+            f"a worker process was killed while it did {job.name} or a job beside it",
+            "workers that live until their jobs are done (memory is the usual reason)",
+            "lower speed.num_workers, or free memory, and give the same command again: finished cells are kept",
+        ) from error
+
+
+def _start_worker(reports) -> None:
+    global _reports
+    _reports = reports
+    be_worker()
+    from transformers.utils import logging  # imports what every job needs
+
+    logging.disable_progress_bar()  # one progress line is enough
+    logging.set_verbosity_error()
+
+
+def _run(job: Job, num_processes: int) -> None:
+    last = 0.0
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= 1.0:
+            last = time.monotonic()
+            _reports.put((job.key, done / total))
+
+    if job.divisible:
+        job.function(*job.arguments, num_processes=num_processes, progress=report)
+    else:
+        job.function(*job.arguments)

@@ -1,0 +1,352 @@
+"""What a notebook imports: a study of one profile, its runs, its tables and its figures."""
+
+import ast
+import difflib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from IPython import get_ipython
+from IPython.display import Image
+
+import dontstop
+from dontstop import (
+    arms,
+    corpora,
+    encoders,
+    figures,
+    files,
+    jobs,
+    mlm,
+    processes,
+    records,
+    reports,
+    runner,
+    tables,
+    tasks,
+    tokens,
+)
+from dontstop.arms import Checkpoint
+from dontstop.errors import StudyError
+from dontstop.profiles import Paths, Profile, find_root, load_profile
+
+# What each notebook's run needs: arms to fine-tune, and whose masked-LM loss on every held-out text.
+EXPERIMENTS = {
+    "base": {"arms": (), "losses": ()},
+    "domain_gap": {"arms": (), "losses": ("base",)},
+    "dapt": {"arms": ("base", "dapt", "not_dapt"), "losses": ("base", "dapt")},
+}
+# The notebooks, and the experiment that each runs.
+NOTEBOOKS = {"01_domain_gap": "domain_gap", "02_dapt": "dapt"}
+# Who trains, and so keeps, the checkpoints whose last phase is of a kind.
+OWNERS = {"dapt": "02_dapt"}
+
+
+# Decimals that a table is shown with, where one is not enough.
+DECIMALS = {"table12_cross_domain_loss": 2, "forgetting": 2, "distances": 2, "agreement": 2, "pretraining": 2}
+DECIMALS |= {"gain_correlations": 2, "leak_audit": 2, "gain_against_distance": 2}
+
+
+def default_profile() -> str:
+    """Return the profile to use where none is named: DONTSTOP_PROFILE if set, else the one of params.yaml."""
+    return os.environ.get("DONTSTOP_PROFILE") or yaml.safe_load((find_root() / "params.yaml").read_text())["profile"]
+
+
+def notebook_of(experiment: str) -> str:
+    """Return the notebook that an experiment's results stand under; the base encoder's stand under `base`."""
+    return {run: notebook for notebook, run in NOTEBOOKS.items()}.get(experiment, "base")
+
+
+def open_study(notebook: str, **parameters) -> "Study":
+    """Turn a notebook's parameters into a validated study.
+
+    Args:
+        notebook: The notebook's own name, such as `02_dapt`.
+        parameters: Those of its parameters cell, by name.
+
+    Raises:
+        StudyError: If the profile is none; or if papermill was given a parameter that the notebook does not have,
+            which it would otherwise run without.
+    """
+    for name in _injected_names():
+        if name not in parameters:
+            close = difflib.get_close_matches(name, parameters, n=1)
+            remedy = f"write {close[0]!r} instead" if close else "leave it out"
+            raise StudyError(f"parameter {name!r}", f"one of {', '.join(parameters)}, as {notebook} has them", remedy)
+    return Study(parameters["profile"], notebook)
+
+
+def _injected_names() -> list[str]:
+    """Return the names that papermill's injected cell assigns: the first one that begins with its comment."""
+    shell = get_ipython()
+    sources = shell.user_ns.get("In", []) if shell is not None else []
+    injected = next((source for source in sources if source.startswith("# Parameters")), "")
+    return [
+        target.id
+        for statement in ast.parse(injected).body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    ]
+
+
+class Study:
+    """One profile's study: runs what is missing, and reads what is there.
+
+    Args:
+        profile: A profile's name; None takes `default_profile()`.
+        notebook: The notebook that asks, such as `02_dapt`; its results stand under this name.
+    """
+
+    def __init__(self, profile: str | None = None, notebook: str = "base"):
+        self.profile = load_profile(default_profile() if profile is None else profile)
+        self.notebook = notebook
+        self.paths = Paths(self.profile.name)
+        self.domains = tasks.domains_for(self.profile)
+        self.tasks = tasks.tasks_for(self.profile, self.paths)
+        self._check_names()
+
+    def __repr__(self) -> str:
+        return f"Study({self.profile.name!r}: {len(self.domains)} domains, {len(self.tasks)} tasks)"
+
+    @property
+    def texts(self) -> list[str]:
+        """Names of all corpora: `general` and the domains."""
+        return [tasks.GENERAL, *(domain.name for domain in self.domains)]
+
+    def _check_names(self) -> None:
+        unknown = set(self.profile.task_finetune) - {task.name for task in self.tasks}
+        if unknown:
+            names = ", ".join(task.name for task in self.tasks)
+            raise StudyError(f"task_finetune for {', '.join(sorted(unknown))}", f"tasks of {names}", "mend the name")
+
+    # Doing ------------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Make corpora, splits, tokenizer and token stores, unless they stand there made with these settings."""
+        mark = files.fingerprint(
+            {"text": self.profile.text.model_dump(), "tokens": self.profile.tokens.model_dump(), "version": 1}
+            | {"longest": self.profile.finetune.max_length}
+        )
+        path = self.paths.data / "prepared.json"
+        if path.is_file() and files.read_json(path) == {"settings": mark}:
+            return
+        with runner.only_run(self.paths.work / f"{self.profile.name}.lock"):
+            path.unlink(missing_ok=True)
+            runner.say(f"prepare: reading, cleaning and splitting text for profile {self.profile.name}")
+            corpora.prepare(self.profile, self.paths)
+            runner.say("prepare: tokenising")
+            tokens.prepare_tokens(self.profile, self.paths, self.texts, [task.name for task in self.tasks])
+            files.write_json(path, {"settings": mark})
+
+    def run(self, experiment: str) -> "Study":
+        """Train and measure whatever the experiment still lacks; what is finished is found, not done again.
+
+        Raises:
+            StudyError: If the experiment is unknown, its text or settings are wrong, or another run is under way.
+        """
+        if experiment not in EXPERIMENTS:
+            raise StudyError(f"experiment {experiment!r}", f"one of {', '.join(EXPERIMENTS)}", "name one of them")
+        self.prepare()
+        wanted = EXPERIMENTS[experiment]
+        identity = jobs.Identity(self.profile, self.paths)
+        plan = arms.plan(wanted["arms"], self.tasks, self.profile.seeds)
+        measured = [c for c in self.checkpoints() if c.name == "base" or c.phases[-1][0] in wanted["losses"]]
+        measured = measured if wanted["losses"] else []
+        checkpoints = tuple(dict.fromkeys([Checkpoint(), *plan.checkpoints, *measured]))
+        with runner.only_run(self.paths.work / f"{self.profile.name}.lock"):
+            self._adopt(identity, checkpoints)
+            todo = self._missing(identity, checkpoints, plan.cells, measured)
+            runner.carry_out(
+                f"{experiment} ({self.profile.name})",
+                todo,
+                num_workers=self.profile.speed.num_workers,
+                progress_seconds=self.profile.speed.progress_seconds,
+            )
+            self._publish(identity, checkpoints, plan.cells, measured)
+        return self
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """List the base encoder and every domain's DAPT encoder."""
+        return [Checkpoint(), *(Checkpoint((("dapt", domain.name),)) for domain in self.domains)]
+
+    def _missing(self, identity, checkpoints, cells, measured) -> list[runner.Job]:
+        arguments = (self.profile, self.paths, identity)
+        work = [jobs.checkpoint_job(*arguments, c) for c in checkpoints if not self._trained(identity, c)]
+        work += [jobs.cell_job(*arguments, c) for c in cells]
+        work += [jobs.loss_job(*arguments, c, text) for c in measured for text in self.texts]
+        unique = {job.key: job for job in work}.values()
+        return [job for job in unique if job.kind == "checkpoint" or not self._result(job.key).is_file()]
+
+    def _result(self, key: str) -> Path:
+        return jobs.result_path(self.paths, key)
+
+    def _trained(self, identity, checkpoint) -> bool:
+        return (jobs.scratch(self.paths, identity.checkpoint(checkpoint)) / jobs.TRAINING_FILE).is_file()
+
+    def _adopt(self, identity, checkpoints) -> None:
+        """Take finished checkpoints that stand under checkpoints/ (pulled by DVC, say) into the scratch folder."""
+        for checkpoint in checkpoints:
+            source = self.checkpoint_folder(checkpoint)
+            trained = source / jobs.TRAINING_FILE
+            key = identity.checkpoint(checkpoint)
+            if self._trained(identity, checkpoint) or not trained.is_file():
+                continue
+            if files.read_json(trained)["fingerprint"] == key:
+                _link_files(source, jobs.scratch(self.paths, key) / "encoder", leave_out=jobs.TRAINING_FILE)
+                files.write_json(jobs.scratch(self.paths, key) / jobs.TRAINING_FILE, files.read_json(trained))
+
+    def checkpoint_folder(self, checkpoint: Checkpoint) -> Path:
+        """Return where a finished checkpoint stands: an ordinary Transformers folder."""
+        if not checkpoint.phases:
+            return self.paths.checkpoints / "base"
+        return self.paths.checkpoints / checkpoint.phases[-1][0] / checkpoint.phases[-1][1]
+
+    def _publish(self, identity, checkpoints, cells, measured) -> None:
+        """Put finished checkpoints, records and curves where DVC and the reader look for them."""
+        for owner in dict.fromkeys(self._owner(c) for c in checkpoints):
+            self._publish_trainings(identity, owner, [c for c in checkpoints if self._owner(c) == owner])
+        by_arm = {arm: [c for c in cells if c.arm == arm] for arm in dict.fromkeys(c.arm for c in cells)}
+        for arm, of_arm in by_arm.items():
+            rows = [files.read_json(self._result(identity.cell(c))) | {"arm": arm} for c in of_arm]
+            self._write(arm, sorted(rows, key=lambda row: (row["task"], row["seed"])))
+        if measured:
+            rows = [files.read_json(self._result(identity.loss(c, t))) for c in measured for t in self.texts]
+            self._write("cross_domain_loss", rows)
+
+    def _publish_trainings(self, identity, owner: str, checkpoints) -> None:
+        trainings = [self._training(identity, checkpoint) for checkpoint in checkpoints]
+        for checkpoint, training in zip(checkpoints, trainings, strict=True):
+            target = self.checkpoint_folder(checkpoint)
+            published = target / jobs.TRAINING_FILE
+            if published.is_file() and files.read_json(published)["fingerprint"] == training["fingerprint"]:
+                continue
+            scratch = jobs.scratch(self.paths, training["fingerprint"])
+            _link_files(scratch / "encoder", target)
+            files.write_json(published, files.read_json(scratch / jobs.TRAINING_FILE))
+        for checkpoint, training in zip(checkpoints, trainings, strict=True):
+            if curve := training.pop("curve"):
+                path = self.paths.results / "curves" / owner / f"{checkpoint.name}.csv"
+                files.write_text(path, pd.DataFrame(curve).to_csv(index=False))
+        records.write_records(self.paths.results / "records" / owner, "pretraining", trainings)
+
+    def _owner(self, checkpoint: Checkpoint) -> str:
+        return OWNERS[checkpoint.phases[-1][0]] if checkpoint.phases else "base"
+
+    def _training(self, identity, checkpoint) -> dict:
+        training = files.read_json(jobs.scratch(self.paths, identity.checkpoint(checkpoint)) / jobs.TRAINING_FILE)
+        seconds = training["wall_seconds"]
+        return training | {"tokens_per_second": training["num_tokens"] / seconds if seconds else None}
+
+    def _write(self, name: str, rows: list[dict]) -> None:
+        records.write_records(self.paths.results / "records" / self.notebook, name, rows)
+
+    # Reading ----------------------------------------------------------------------------------------------------
+
+    def records(self, *names: str, notebook: str | None = None) -> pd.DataFrame:
+        """Read records by name (arms, `pretraining`, `cross_domain_loss`) of this or another notebook."""
+        return records.read_records(self.paths.results / "records" / (notebook or self.notebook), *names)
+
+    def manifest(self) -> dict:
+        """Return what `prepare` wrote about the text: counts, digests, versions."""
+        return corpora.load_manifest(self.paths)
+
+    def token_counts(self) -> dict:
+        """Return documents, tokens and digest of every token store, by name (`corpora/general`, ...)."""
+        return files.read_json(self.paths.data / "tokens" / "manifest.json")["stores"]
+
+    def true_labels(self, task: str) -> np.ndarray:
+        """Return the (num_test,) label ids of a task's test split."""
+        ids = {label: index for index, label in enumerate(self.manifest()["tasks"][task]["labels"])}
+        return np.array([ids[row["label"]] for row in corpora.load_examples(self.paths, task, "test")])
+
+    def excerpts(self, text: str, num: int = 3, num_characters: int = 300) -> pd.DataFrame:
+        """Return the beginnings of a few documents of a corpus, evenly spread over it."""
+        rows = corpora.load_documents(self.paths.corpus(text))
+        chosen = [rows[len(rows) * k // num] for k in range(num)]
+        shown = [row["text"][:num_characters] + ("…" if len(row["text"]) > num_characters else "") for row in chosen]
+        return pd.DataFrame({"id": [row["id"] for row in chosen], "text": shown})
+
+    def masked_example(self, text: str, num_tokens: int = 40) -> pd.DataFrame:
+        """Return the first tokens of a training sequence as the encoder meets them: given, and to be found."""
+        tokenizer = tokens.load_tokenizer(self.paths.tokenizer())
+        store = tokens.load_token_store(self.paths.tokens("corpora", text))
+        name = Checkpoint() if text == tasks.GENERAL else Checkpoint((("dapt", text),))
+        settings = self.profile.base if text == tasks.GENERAL else self.profile.dapt
+        batch = mlm.Batches(store, mlm.Vocabulary.of(tokenizer), settings, name.name).shard(0, 0)
+        wanted = dict(zip(batch.rows.tolist(), batch.labels.tolist(), strict=True))
+        rows = [
+            {"given": tokenizer.decode([token]), "to be found": tokenizer.decode([wanted[k]]) if k in wanted else ""}
+            for k, token in enumerate(batch.input_ids[0, :num_tokens].tolist())
+        ]
+        return pd.DataFrame(rows)
+
+    def settings(self) -> pd.DataFrame:
+        """Return the settings that differ from the paper's, with the paper's beside them."""
+        ours, theirs = self.profile.model_dump(), Profile(name=self.profile.name).model_dump()
+        rows = [
+            {"setting": f"{group}.{name}", "here": ours[group][name], "paper": theirs[group][name]}
+            for group in ("base", "dapt", "tapt", "finetune", "domain_gap")
+            for name in theirs[group]
+            if ours[group] is not None and ours[group][name] != theirs[group][name]
+        ]
+        return pd.DataFrame(rows).astype(str)
+
+    def provenance(self) -> str:
+        """Return one line: profile, commit, digest of the text, versions, device and precision."""
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=self.paths.root, capture_output=True, text=True, check=False
+        ).stdout.strip()
+        data = files.digest(self.paths.data / "manifest.json")[:12]
+        device = "GPU" if torch.cuda.is_available() else f"CPU, {processes.num_cores()} cores"
+        return (
+            f"profile {self.profile.name}; commit {commit or 'unknown'}; text {data}; "
+            f"dontstop {dontstop.__version__}, torch {torch.__version__}; {device}, "
+            f"{encoders.resolve_precision(self.profile.precision)}"
+        )
+
+    # Showing ----------------------------------------------------------------------------------------------------
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Make one of the notebook's tables, write it to results/ as CSV and Markdown, return it rounded for reading."""
+        table = reports.find(reports.TABLES, self.notebook, name)(self)
+        decimals = DECIMALS.get(name, 1)
+        tables.write_table(table, self.paths.results / "tables" / self.notebook / name, decimals)
+        shown = table.reset_index() if table.index.name else table
+        return tables.for_display(shown, decimals)
+
+    def figure(self, name: str):
+        """Draw one of the notebook's figures, write it to results/ as SVG and PNG, return it."""
+        figure = reports.find(reports.FIGURES, self.notebook, name)(self)
+        figures.write_figure(figure, self.paths.results / "figures" / self.notebook / name)
+        return Image((self.paths.results / "figures" / self.notebook / f"{name}.png").read_bytes())
+
+    def report(self) -> str:
+        """Make all tables and figures of the notebook again from its records, and say where they are."""
+        if not (self.paths.results / "records" / self.notebook).is_dir():
+            return f"{self.notebook}: no records of profile {self.profile.name} yet; `make study` makes them"
+        for name in reports.TABLES.get(self.notebook, {}):
+            self.table(name)
+        for name in reports.FIGURES.get(self.notebook, {}):
+            self.figure(name)
+        return f"{self.notebook}: tables and figures are in {self.paths.results}"
+
+
+def _link_files(source: Path, target: Path, leave_out: str | None = None) -> None:
+    """Give `source`'s files a second name under `target`, or a copy where the disk allows no links."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir():
+        if path.name == leave_out:
+            continue
+        part = target / f".{path.name}.part"
+        part.unlink(missing_ok=True)
+        try:
+            os.link(path, part)
+        except OSError:
+            shutil.copy(path, part)
+        os.replace(part, target / path.name)

@@ -1,0 +1,190 @@
+"""Tokenizer training, and token stores: one flat memory-mapped array with document offsets."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dontstop import files
+from dontstop.errors import StudyError
+
+# RoBERTa's names for the special tokens; their ids are their places here, 0 to 4.
+SPECIAL_TOKENS = {
+    "pad_token": "<pad>",
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "mask_token": "<mask>",
+    "unk_token": "<unk>",
+}
+ENCODE_BATCH = 1000  # documents handed to the tokenizer at a time
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: Path) -> None:
+    """Train a byte-level BPE on `texts` and save it as an ordinary Transformers tokenizer.
+
+    Departure: the paper keeps RoBERTa's 50,265-piece vocabulary; an encoder of a million parameters cannot afford
+    its embedding matrix, so the small profiles train their own, on the base encoder's text only, as RoBERTa's was.
+
+    Raises:
+        StudyError: If the text is too small for the vocabulary.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocabulary_size,
+            special_tokens=list(SPECIAL_TOKENS.values()),
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    if tokenizer.get_vocab_size() < vocabulary_size:
+        raise StudyError(
+            f"text that yields only {tokenizer.get_vocab_size()} word pieces",
+            f"tokens.vocabulary_size = {vocabulary_size}",
+            "lower tokens.vocabulary_size, or give the general corpus more text",
+        )
+    start, end = (tokenizer.token_to_id(SPECIAL_TOKENS[name]) for name in ("bos_token", "eos_token"))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", start), ("</s>", end)]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, **SPECIAL_TOKENS, cls_token="<s>", sep_token="</s>", add_prefix_space=True
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    fast.save_pretrained(folder)
+
+
+def load_tokenizer(folder: Path):
+    """Load a saved tokenizer from a folder."""
+    from transformers import AutoTokenizer
+
+    if not folder.is_dir():
+        raise StudyError(f"no tokenizer in {folder}", "the tokenizer that `dontstop prepare` makes", "run it first")
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """Token ids of many documents in one flat array.
+
+    Attributes:
+        ids: (num_tokens,) memory-mapped uint16 (uint32 for vocabularies above 65,536), special tokens included.
+        offsets: (num_documents + 1,) int64; document i is ids[offsets[i]:offsets[i + 1]].
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def document(self, index: int) -> np.ndarray:
+        """Return one document's token ids, (num_tokens_of_document,)."""
+        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+
+    def num_sequences(self, length: int) -> int:
+        """How many whole sequences of `length` tokens the flat array holds."""
+        return len(self.ids) // length
+
+    def sequences(self, indices: np.ndarray, length: int) -> np.ndarray:
+        """Return packed sequences: the flat array cut every `length` tokens.
+
+        Documents follow one another with their start and end tokens, as in RoBERTa's FULL-SENTENCES packing.
+
+        Args:
+            indices: (num,) which sequences, each below `num_sequences(length)`.
+
+        Returns:
+            (num, length) int64 token ids.
+        """
+        places = indices[:, None] * length + np.arange(length)[None, :]
+        return self.ids[places].astype(np.int64)
+
+
+def write_token_store(documents: Sequence[str], tokenizer, folder: Path, max_length: int | None = None) -> None:
+    """Tokenise documents once and write them as a token store.
+
+    Args:
+        max_length: Cut every document to this many tokens, special ones included; None keeps all.
+    """
+    kind = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
+    pieces, lengths = [], []
+    for start in range(0, len(documents), ENCODE_BATCH):
+        batch = list(documents[start : start + ENCODE_BATCH])
+        # Without a limit the tokenizer would warn of documents longer than the encoder's window; ours are packed.
+        encoded = tokenizer(batch, truncation=max_length is not None, max_length=max_length, verbose=False)["input_ids"]
+        pieces += [np.asarray(ids, dtype=kind) for ids in encoded]
+        lengths += [len(ids) for ids in encoded]
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    flat = np.concatenate(pieces) if pieces else np.empty(0, dtype=kind)
+    with files.writing(folder / "ids.npy") as part, open(part, "wb") as handle:
+        np.save(handle, flat)
+    with files.writing(folder / "offsets.npy") as part, open(part, "wb") as handle:
+        np.save(handle, offsets)
+
+
+def load_token_store(folder: Path) -> TokenStore:
+    """Map a token store into memory.
+
+    Raises:
+        StudyError: If it is missing, or its two files do not fit together (a copy cut short, say).
+    """
+    try:
+        ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
+        offsets = np.load(folder / "offsets.npy", allow_pickle=False)
+    except (FileNotFoundError, ValueError) as error:
+        raise StudyError(
+            f"no readable token store in {folder} ({error})", "ids.npy and offsets.npy", "run `dontstop prepare`"
+        ) from error
+    if len(offsets) == 0 or offsets[-1] != len(ids):
+        raise StudyError(
+            f"{len(ids)} tokens in {folder}, {offsets[-1] if len(offsets) else 'no'} by its offsets",
+            "files of one and the same store",
+            "delete the folder and run `dontstop prepare`",
+        )
+    return TokenStore(ids, offsets)
+
+
+def cut(store: TokenStore, max_length: int) -> TokenStore:
+    """Return a store whose documents have at most `max_length` tokens, their end token kept."""
+    documents = [store.document(index) for index in range(len(store))]
+    documents = [d if len(d) <= max_length else np.concatenate([d[: max_length - 1], d[-1:]]) for d in documents]
+    offsets = np.concatenate([[0], np.cumsum([len(d) for d in documents], dtype=np.int64)])
+    return TokenStore(np.concatenate(documents), offsets)
+
+
+def prepare_tokens(profile, paths, domains: Sequence[str], tasks: Sequence[str]) -> None:
+    """Train or copy the tokenizer, tokenise every text of a prepared study once, and write what was made.
+
+    The manifest (digests and counts of every store) comes last: where it stands, all else stands.
+    """
+    manifest = paths.data / "tokens" / "manifest.json"
+    manifest.unlink(missing_ok=True)
+    texts = [row["text"] for row in files.read_jsonl(paths.corpus("general"))]
+    if profile.tokens.tokenizer is None:
+        train_tokenizer(texts, profile.tokens.vocabulary_size, paths.tokenizer())
+    else:
+        from transformers import AutoTokenizer
+
+        AutoTokenizer.from_pretrained(profile.tokens.tokenizer).save_pretrained(paths.tokenizer())
+    tokenizer = load_tokenizer(paths.tokenizer())
+    longest = profile.finetune.max_length
+    sources = {f"corpora/{d}": (paths.corpus(d), None) for d in domains}
+    sources |= {f"held_out/{d}": (paths.held_out(d), None) for d in domains}
+    sources |= {f"tasks/{t}/{s}": (paths.split(t, s), longest) for t in tasks for s in ("train", "dev", "test")}
+    stores = {}
+    for name, (path, max_length) in sources.items():
+        folder = paths.data / "tokens" / name
+        write_token_store([row["text"] for row in files.read_jsonl(path)], tokenizer, folder, max_length)
+        store = load_token_store(folder)
+        counts = {"num_documents": len(store), "num_tokens": len(store.ids)}
+        stores[name] = counts | {"sha256": files.digest(folder / "ids.npy")}
+    digest = files.digest(paths.tokenizer() / "tokenizer.json")
+    files.write_json(manifest, {"tokenizer": digest, "vocabulary_size": len(tokenizer), "stores": stores})

@@ -1,0 +1,23 @@
+"""Fixtures that more than one test file needs."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def project() -> Path:
+    """Give the checkout's own root, to be read and never written."""
+    return PROJECT
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    """Give an empty study root of the test's own: the checkout's configs/, and nothing else."""
+    folder = tmp_path / "study"
+    shutil.copytree(PROJECT / "configs", folder / "configs")
+    monkeypatch.setenv("DONTSTOP_ROOT", str(folder))
+    return folder

@@ -1,0 +1,136 @@
+"""The benchmarks: both sides train the same model, the gate closes when they do not, tables say what was measured."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from benchmarks import finetuning, measuring, pretraining
+from dontstop import finetune
+from dontstop.errors import StudyError
+from dontstop.profiles import Encoder, Finetune, Phase
+from dontstop.randomness import generator
+
+ENCODER = Encoder(hidden_size=16, num_layers=2, num_heads=2, intermediate_size=24)
+PHASE = Phase(num_steps=6, batch_size=4, sequence_length=16, learning_rate=1e-2)
+VOCABULARY_SIZE = 97
+
+
+@pytest.fixture(autouse=True)
+def two_cores_are_shared_in_tests(monkeypatch):
+    monkeypatch.setattr(measuring, "NUM_CORES", 1)
+
+
+@pytest.fixture
+def start(tmp_path):
+    return pretraining.save_start(tmp_path / "start", ENCODER, VOCABULARY_SIZE, PHASE.sequence_length, seed=0)
+
+
+def test_the_trainer_and_our_loop_train_the_same_model(start, tmp_path):
+    batches = pretraining.make_batches(PHASE, VOCABULARY_SIZE)
+    loss, parameters = pretraining.check_equivalence(start, tmp_path, batches, num_processes=1)
+    assert loss <= 1e-5 and parameters <= 1e-4
+
+
+def test_the_gate_closes_when_the_two_sides_differ(start, tmp_path, monkeypatch):
+    batches = pretraining.make_batches(PHASE, VOCABULARY_SIZE)
+    spread = pretraining._spread
+
+    def one_label_changed(batch):
+        labels = spread(batch)
+        labels[labels != -100] = 7
+        return labels
+
+    monkeypatch.setattr(pretraining, "_spread", one_label_changed)
+    with pytest.raises(StudyError, match="the same training on both sides"):
+        pretraining.check_equivalence(start, tmp_path, batches, num_processes=1)
+
+
+def test_the_trainer_sees_our_masked_batches_in_our_order():
+    batches = pretraining.make_batches(PHASE, VOCABULARY_SIZE)
+    sequences = pretraining.MaskedSequences(batches)
+    assert len(sequences) == PHASE.num_steps * PHASE.batch_size
+    second = batches.shard(1, 0)  # the second step's first shard: sequences 4 and 5
+    ids = torch.stack([sequences[i]["input_ids"] for i in (4, 5)])
+    labels = torch.stack([sequences[i]["labels"] for i in (4, 5)])
+    assert torch.equal(ids, second.input_ids)
+    assert torch.equal((labels.flatten() != -100).nonzero()[:, 0], second.rows)
+    assert torch.equal(labels.flatten()[second.rows], second.labels)
+    assert sequences.to_arrow()[4]["labels"] == labels[0].tolist()
+
+
+def test_texts_have_natural_lengths_and_labels_that_their_words_tell():
+    texts = finetuning.make_texts(2000, 8192, 128, rng=generator("test"))
+    lengths = texts.lengths()
+    assert 28 < lengths.mean() < 32 and lengths.max() <= 128 and lengths.min() >= 6
+    clues = texts.store.ids.astype(int) - finetuning.NUM_SPECIAL
+    owners = np.repeat(texts.labels, lengths)
+    assert 0.15 < (clues // finetuning.NUM_CLUES == owners).mean() < 0.25
+
+
+def test_both_padders_keep_every_token():
+    texts = finetuning.make_texts(9, 8192, 40, rng=generator("test"))
+    rows = finetuning.to_rows(texts)
+    ids, mask, labels = texts.batch(np.arange(9), pad_id=0)
+    batch = finetuning.pad_to_longest(rows)
+    assert torch.equal(batch["input_ids"], ids) and torch.equal(batch["labels"], labels)
+    assert torch.equal(batch["attention_mask"].bool(), mask)
+    assert {len(row) for row in finetuning.pad_rows(rows, 64)["input_ids"]} == {64}
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_measured_cells_are_spread_over_the_grid(tmp_path, quick):
+    grid = finetuning.make_grid(tmp_path, Finetune(), quick=quick)
+    assert len(grid.cells) == (4 if quick else 24)
+    for name, number in grid.num_measured.items():
+        cells = grid.measured(name)
+        assert len(set(cells)) == number
+        assert number == 1 or {task for task, _, _ in cells} == {0, 1}
+    assert grid.measured(finetuning.OURS) == grid.cells
+
+
+def test_a_cell_of_either_side_runs_and_is_scored(tmp_path):
+    settings = Finetune(num_epochs=1, batch_size=4, max_length=16)
+    grid = finetuning.Grid([(0, 0, 0)], {}, {"train": 8, "dev": 4, "test": 4}, settings, tmp_path)
+    pretraining.save_start(grid.checkpoint(0), ENCODER, 512, 16, seed=0)
+    for split, number in grid.sizes.items():
+        examples = finetuning.make_texts(number, 512, 16, rng=generator("test", split))
+        finetuning.save_examples(grid.task(0) / split, examples)
+    for tuned in (False, True):
+        score = finetuning.run_trainer_cell(grid, (0, 0, 0), tmp_path, tuned=tuned, precision="fp32")
+        assert 0.0 <= score <= 1.0
+    found = finetuning.run_our_cell(grid, (0, 0, 0), "fp32", tmp_path / "cell.json")
+    assert found is None and '"num_epochs": 1' in (tmp_path / "cell.json").read_text()
+    assert isinstance(finetuning.load_examples(grid.task(0) / "dev"), finetune.Examples)
+
+
+def test_contenders_alternate():
+    assert list(measuring.alternating("ab", 3)) == [(0, "a"), (0, "b"), (1, "b"), (1, "a"), (2, "a"), (2, "b")]
+
+
+def test_steady_state_leaves_the_first_steps_out():
+    clock = measuring.StepClock("test")
+    clock.times = [10.0, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0, 26.0, 27.0, 28.0]  # 15 % of ten: two steps left out
+    assert clock.steady_step_seconds() == 1.0
+
+
+def test_the_share_of_others_is_a_share_where_it_can_be_told():
+    with measuring.CoreShare() as share:
+        sum(range(1_000_000))
+    assert np.isnan(share.of_others) or share.of_others >= 0.0
+
+
+def test_tables_hold_medians_quartiles_and_notes(tmp_path):
+    runs = [{"contender": "peer", "repeat": i, "wall_seconds": seconds} for i, seconds in enumerate((5.0, 1.0, 3.0))]
+    runs += [{"contender": "ours", "repeat": 0, "wall_seconds": 1.5}]
+    summary = measuring.summarise(runs, {"ours": {"threads": 1}, "peer": {"threads": 2}})
+    measuring.write_tables(tmp_path, "speed", "Speed", summary, runs, ["A note."])
+    table = pd.read_csv(tmp_path / "speed.csv", index_col="contender")
+    assert list(table.index) == ["ours", "peer"]
+    assert table.loc["peer", ["wall_seconds", "wall_seconds_q1", "wall_seconds_q3"]].tolist() == [3.0, 2.0, 4.0]
+    assert table.loc["peer", "num_repeats"] == 3 and table.loc["peer", "threads"] == 2
+    text = (tmp_path / "speed.md").read_text()
+    assert "3 (2 to 4)" in text and "- A note." in text and "torch" in text
+    assert len(pd.read_csv(tmp_path / "speed_runs.csv")) == 4
+    assert (tmp_path / "machine.json").is_file()
+    assert measuring.ratio(summary, "wall_seconds", "ours", "peer", less_is_better=True) == 2.0

@@ -1,0 +1,120 @@
+"""The masked-only head is exact for every architecture, and so is ModernBERT's short way."""
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForMaskedLM,
+    BertConfig,
+    BertForMaskedLM,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    RobertaConfig,
+    RobertaForMaskedLM,
+)
+
+from dontstop import encoders
+from dontstop.errors import StudyError
+
+VOCABULARY, LENGTH, BATCH = 97, 12, 3
+
+
+def modernbert(**settings):
+    config = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
+    return ModernBertForMaskedLM(ModernBertConfig(vocab_size=VOCABULARY, **config, **ids, **settings))
+
+
+def small(config_class, model_class, **names):
+    return model_class(config_class(vocab_size=VOCABULARY, max_position_embeddings=64, **names))
+
+
+BERT_SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+MODELS = {
+    "modernbert": lambda: modernbert(layer_types=["full_attention"] * 2),
+    "modernbert_local": lambda: modernbert(layer_types=["sliding_attention", "full_attention"], local_attention=4),
+    "modernbert_biased": lambda: modernbert(layer_types=["full_attention"] * 2, attention_bias=True, mlp_bias=True),
+    "roberta": lambda: small(RobertaConfig, RobertaForMaskedLM, pad_token_id=0, **BERT_SIZES),
+    "bert": lambda: small(BertConfig, BertForMaskedLM, pad_token_id=0, **BERT_SIZES),
+    "distilbert": lambda: small(
+        DistilBertConfig, DistilBertForMaskedLM, pad_token_id=0, dim=16, n_layers=2, n_heads=2, hidden_dim=24
+    ),
+}
+
+
+def batch():
+    rng = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, VOCABULARY, (BATCH, LENGTH), generator=rng)
+    masked = torch.rand(ids.shape, generator=rng) < 0.3
+    masked[1] = False  # a sequence with nothing masked must do no harm
+    return ids, masked
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_masked_only_loss_and_gradients_equal_the_models_own(name):
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()
+    ids, masked = batch()
+    labels = torch.where(masked, ids, -100)
+    expected = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
+    expected.backward()
+    slopes = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    ours = encoders.masked_lm_loss(model, ids, masked.flatten().nonzero()[:, 0], ids[masked]) / masked.sum()
+    ours.backward()
+    assert ours.item() == pytest.approx(expected.item(), rel=1e-6)
+    for parameter, slope in slopes.items():
+        mine = model.get_parameter(parameter).grad
+        torch.testing.assert_close(mine, slope, rtol=1e-4, atol=1e-6, msg=lambda text, p=parameter: f"{p}: {text}")
+
+
+def test_only_plain_modernbert_goes_the_short_way():
+    assert encoders.is_lean(MODELS["modernbert"]()) and encoders.is_lean(MODELS["modernbert_biased"]())
+    assert not encoders.is_lean(MODELS["modernbert_local"]())
+    assert not encoders.is_lean(MODELS["roberta"]())
+    assert not encoders.is_lean(modernbert(layer_types=["full_attention"] * 2, mlp_dropout=0.1))
+
+
+def test_lean_body_equals_the_models_own_at_real_tokens():
+    torch.manual_seed(0)
+    model = MODELS["modernbert"]().eval()
+    ids, _ = batch()
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    mask[0, 7:], mask[2, 3:] = False, False
+    with torch.no_grad():
+        expected = model.base_model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        ours = encoders.lean_body(model.base_model, ids, mask)
+    torch.testing.assert_close(ours[mask], expected[mask], rtol=1e-5, atol=1e-6)
+
+
+def test_sum_cross_entropy_by_hand():
+    logits = torch.tensor([[0.0, 0.0], [0.0, torch.log(torch.tensor(3.0))]], requires_grad=True)
+    loss = encoders.sum_cross_entropy(logits, torch.tensor([0, 1]))
+    loss.backward()
+    assert loss.item() == pytest.approx(0.693147 + 0.287682, abs=1e-5)  # -log 1/2 - log 3/4
+    torch.testing.assert_close(logits.grad, torch.tensor([[-0.5, 0.5], [0.25, -0.25]]))
+
+
+def test_precision_is_asked_of_the_processor(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert encoders.resolve_precision("auto") == "fp32" and encoders.resolve_precision("bf16") == "bf16"
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert encoders.resolve_precision("auto") == "bf16"
+
+
+def test_pickled_weights_are_refused(tmp_path):
+    model = MODELS["roberta"]()
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(StudyError, match=r"model\.safetensors"):
+        encoders.load_encoder(tmp_path)
+
+
+def test_saved_encoder_loads_the_same(tmp_path):
+    model = MODELS["modernbert"]()
+    model.save_pretrained(tmp_path)
+    again = AutoModelForMaskedLM.from_pretrained(tmp_path)
+    for (name, value), other in zip(model.state_dict().items(), again.state_dict().values(), strict=True):
+        assert torch.equal(value, other), name

@@ -1,0 +1,88 @@
+"""A file is written whole or not at all."""
+
+import errno
+import os
+import pickle
+
+import pytest
+
+from dontstop import files
+from dontstop.errors import StudyError
+
+
+def test_a_file_comes_back_as_written(tmp_path):
+    rows = [{"text": "ünïcode\nand a line", "label": 1}, {"text": "", "label": 2.5}]
+    files.write_jsonl(tmp_path / "new" / "folder" / "rows.jsonl", rows)
+    assert files.read_jsonl(tmp_path / "new" / "folder" / "rows.jsonl") == rows
+    files.write_json(tmp_path / "value.json", rows)
+    assert files.read_json(tmp_path / "value.json") == rows
+    files.write_text(tmp_path / "text", "dôc\n")
+    assert (tmp_path / "text").read_bytes() == "dôc\n".encode()
+
+
+@pytest.mark.parametrize("crash", [RuntimeError, KeyboardInterrupt])
+def test_a_crash_while_writing_leaves_the_old_file_and_no_other(tmp_path, crash):
+    path = tmp_path / "scores"
+    files.write_text(path, "old")
+    with pytest.raises(crash), files.writing(path) as part:
+        part.write_text("half of the n")
+        raise crash
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["scores"]
+
+
+def test_the_new_file_appears_only_once_it_is_whole(tmp_path):
+    path = tmp_path / "scores"
+    with files.writing(path) as part:
+        part.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_full_disk_is_the_user_s_to_mend_and_costs_nothing(tmp_path, monkeypatch, failing, code):
+    path = tmp_path / "scores"
+    files.write_text(path, "old")
+
+    def full(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files.os, failing, full)
+    with pytest.raises(StudyError, match="no space left") as caught:
+        files.write_text(path, "new")
+    assert str(path) in caught.value.found and "free some space" in caught.value.remedy
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["scores"]
+
+
+def test_other_system_errors_stay_what_they_are(tmp_path, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(files.os, "fsync", broken)
+    with pytest.raises(OSError, match="input/output error"):
+        files.write_text(tmp_path / "scores", "new")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_digest_is_that_of_the_bytes(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert files.digest(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_equal_values_have_equal_fingerprints():
+    one = files.fingerprint({"a": 1, "b": [1.5, None, "ü"]})
+    assert one == files.fingerprint({"b": [1.5, None, "ü"], "a": 1})
+    assert len(one) == 64
+
+
+@pytest.mark.parametrize("other", [{"a": 2}, {"a": 1.5}, {"a": "1"}, {"b": 1}, {"a": [1]}, [], None])
+def test_different_values_have_different_fingerprints(other):
+    assert files.fingerprint({"a": 1}) != files.fingerprint(other)
+
+
+def test_a_study_error_survives_the_way_between_processes():
+    error = pickle.loads(pickle.dumps(StudyError("a crab", "a fish", "throw it back")))
+    assert (error.found, error.expected, error.remedy) == ("a crab", "a fish", "throw it back")
+    assert str(error) == "found: a crab\nexpected: a fish\ndo this: throw it back"

@@ -1,0 +1,117 @@
+"""Overlap between texts: planted copies are found, others are not."""
+
+import numpy as np
+import pytest
+
+from dontstop import leakage
+
+TEXT = "The quick brown fox jumps over the lazy dog and runs into the dark wood before dawn."
+OTHER = "Every window of the house was open, and the curtains moved a little in the summer wind."
+
+
+def one(text, document):
+    return leakage.containment([text], [document])[0]
+
+
+@pytest.mark.parametrize(
+    "variant", [TEXT, TEXT.upper(), TEXT.replace(" ", "\n\t "), TEXT.replace(" ", ", ") + "!", f"“{TEXT}” –"]
+)
+def test_case_space_and_punctuation_do_not_hide_a_copy(variant):
+    assert leakage.normalise(variant) == leakage.normalise(TEXT)
+    assert one(variant, TEXT) == 1.0
+
+
+def test_a_text_inside_a_document_is_contained_but_not_the_reverse():
+    document = f"{OTHER} {TEXT} {OTHER}"
+    assert one(TEXT, document) == 1.0
+    assert one(document, TEXT) < 0.5
+
+
+def test_containment_by_hand():
+    # 7 words are 3 five-grams, of which the document holds the first.
+    assert one("a b c d e f g", "x a b c d e y") == pytest.approx(1 / 3)
+    assert one("a b c d e f g", OTHER) == 0.0
+
+
+def test_short_texts_compare_as_a_whole():
+    assert one("red fox", "Red fox!") == 1.0
+    assert one("red fox", "a red fox there and away") == 0.0
+    assert one("red fox", "red dog") == 0.0
+    assert one("", "red dog") == 0.0
+    assert one("?!", "??") == 0.0
+
+
+def test_words_of_every_script_count():
+    assert one("é ü ß ñ ø å", "É ü ß Ñ ø å") == 1.0
+    assert one("один два три четыре пять", "один два три четыре шесть") == 0.0
+
+
+def test_containment_takes_the_largest_over_documents_and_leaves_out_a_texts_own():
+    texts, documents = leakage.word_grams([TEXT, OTHER]), leakage.word_grams([OTHER, TEXT, TEXT[:40]])
+    assert leakage.max_containment(texts, documents).tolist() == [1.0, 1.0]
+    own = leakage.max_containment(texts, documents, np.array([1, 0]))
+    assert 0 < own[0] < 0.5 and own[1] == 0
+
+
+def test_grams_do_not_depend_on_what_else_is_hashed(monkeypatch):
+    texts = [f"{TEXT} {k} {OTHER}" for k in range(40)]
+    together = leakage.word_grams(texts)
+    monkeypatch.setattr(leakage, "_CHARACTERS", 300)
+    apart = leakage.word_grams(texts)
+    assert np.array_equal(together.hashes, apart.hashes) and np.array_equal(together.owners, apart.owners)
+    chosen = np.array([3, 7])
+    assert np.array_equal(together.select(chosen).hashes, leakage.word_grams([texts[3], texts[7]]).hashes)
+
+
+def test_vectorised_grams_agree_with_a_plain_count(monkeypatch):
+    monkeypatch.setattr(leakage, "_CHUNK", 3)
+    generator = np.random.default_rng(0)
+    texts = [" ".join(generator.choice(list("abc"), generator.integers(5, 30))) for _ in range(25)]
+
+    def grams(text):
+        words = text.split()
+        return {tuple(words[k : k + 5]) for k in range(len(words) - 4)}
+
+    expected = [max(len(grams(t) & grams(d)) / len(grams(t)) for d in texts[10:]) for t in texts]
+    assert leakage.containment(texts, texts[10:]) == pytest.approx(expected)
+
+
+def test_leaking_documents():
+    documents = leakage.word_grams([OTHER, f"{OTHER} {TEXT}", TEXT[:30], TEXT])
+    assert leakage.leaking_documents(leakage.word_grams([TEXT]), documents, 0.5).tolist() == [1, 3]
+
+
+def test_near_duplicates_keep_the_first_of_a_group():
+    long = " ".join(f"word{k}" for k in range(60))
+    near, far = long.replace("word59", "end"), long.replace("word30", "x").replace("word10", "y").replace("word50", "z")
+    grams = leakage.word_grams([OTHER, long, near, far, OTHER.upper()])
+    assert leakage.near_duplicates(grams, 0.8, seed=1).tolist() == [2, 4]
+    assert leakage.near_duplicates(leakage.word_grams([]), 0.8, seed=1).tolist() == []
+
+
+def test_the_audit_counts_each_kind():
+    near = " ".join([*TEXT.split()[:-1], "night"])
+    texts = {
+        ("t", "test"): leakage.sample([TEXT, OTHER]),
+        ("t", "dev"): leakage.sample(["no such words anywhere here"]),
+    }
+    corpora = {
+        "exact": leakage.sample([TEXT.upper()]),
+        "contained": leakage.sample([f"{OTHER} {TEXT} {OTHER} {TEXT.lower()}"]),
+        "near": leakage.sample([near]),
+        "empty": leakage.sample([]),
+    }
+    rows = leakage.audit(texts, corpora, contained_from=0.5, jaccard_from=0.8)
+    found = {(r["split"], r["corpus"]): (r["num_exact"], r["num_contained"], r["num_near_duplicate"]) for r in rows}
+    assert found["test", "exact"] == (1, 1, 1)
+    assert found["test", "contained"] == (0, 2, 0)
+    assert found["test", "near"] == (0, 1, 1)
+    assert found["test", "empty"] == found["dev", "exact"] == (0, 0, 0)
+    assert {row["num_texts"] for row in rows} == {1, 2}
+    assert max(row["max_containment"] for row in rows) == 1.0
+
+
+def test_a_sample_without_some_of_its_texts():
+    left = leakage.sample([TEXT, OTHER, "one two"]).without({1})
+    assert left.normal == [leakage.normalise(TEXT), "one two"]
+    assert np.array_equal(left.grams.hashes, leakage.word_grams([TEXT, "one two"]).hashes)

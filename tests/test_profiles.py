@@ -1,0 +1,145 @@
+"""Every profile loads, and every mistake in one is told with its path and a remedy."""
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from conftest import PROJECT
+from dontstop.errors import StudyError
+from dontstop.profiles import Paths, Phase, find_root, load_profile, profile_names
+
+
+def mistake(root, content) -> StudyError:
+    """Write `content` as a profile, load it, and return the error that this must raise."""
+    text = content if isinstance(content, str) else yaml.safe_dump(content)
+    (root / "configs" / "mine.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(StudyError) as caught:
+        load_profile("mine", root)
+    assert "mine.yaml" in caught.value.found and caught.value.expected and caught.value.remedy
+    return caught.value
+
+
+def test_the_profiles_of_the_study_are_there():
+    assert {"laptop", "smoke"} <= set(profile_names(PROJECT))
+
+
+@pytest.mark.parametrize("name", profile_names(PROJECT))
+def test_every_profile_loads_under_its_own_name(name):
+    assert load_profile(name, PROJECT).name == name
+
+
+def test_an_empty_profile_is_the_paper_s_settings(root):
+    (root / "configs" / "mine.yaml").write_text("")
+    profile = load_profile("mine", root)
+    # Tables 13 and 14.
+    assert (profile.dapt.num_steps, profile.dapt.batch_size, profile.dapt.learning_rate) == (12_500, 2048, 5e-4)
+    assert (profile.tapt.num_epochs, profile.tapt.batch_size, profile.tapt.learning_rate) == (100, 256, 1e-4)
+    assert (profile.dapt.adam_beta1, profile.dapt.adam_beta2, profile.dapt.weight_decay) == (0.9, 0.98, 0.01)
+    assert (profile.finetune.learning_rate, profile.finetune.batch_size, profile.finetune.patience) == (2e-5, 16, 3)
+    assert profile.seeds == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "remedy"),
+    [
+        ({"sedes": [1]}, "sedes", "seeds"),
+        ({"finetune": {"batch_sise": 8}}, "finetune.batch_sise", "batch_size"),
+        ({"base": {"num_steps": 3, "warmup": 0.1}}, "base.warmup", "warmup_fraction"),
+        ({"tokens": {"zzz": 1}}, "tokens.zzz", "vocabulary_size"),
+    ],
+)
+def test_an_unknown_setting_is_named_with_the_one_meant(root, content, path, remedy):
+    error = mistake(root, content)
+    assert f"unknown setting {path} " in error.found
+    assert remedy in error.remedy
+
+
+@pytest.mark.parametrize(
+    ("content", "path"),
+    [
+        ({"seeds": "many"}, "seeds"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [1, True]}, "seeds.1"),
+        ({"seeds": [-1]}, "seeds.0"),
+        ({"finetune": {"num_epochs": 2.5}}, "finetune.num_epochs"),
+        ({"finetune": {"dropout": 1.5}}, "finetune.dropout"),
+        ({"finetune": {"pooling": "max"}}, "finetune.pooling"),
+        ({"text": {"num_train": 0}}, "text.num_train"),
+        ({"text": []}, "text"),
+        ({"precision": "fp8"}, "precision"),
+    ],
+)
+def test_a_wrong_type_or_value_is_named_by_its_path(root, content, path):
+    assert mistake(root, content).found.startswith(f"{path} = ")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("finetune: {learning_rate: 5e-4}", "5e-4"), ("finetune: {num_epochs: '3'}", "3")],
+)
+def test_a_number_that_yaml_reads_as_text_is_explained(root, text, value):
+    error = mistake(root, text)
+    assert f"= {value!r}" in error.found
+    assert "write a number" in error.remedy and "5.0e-4" in error.remedy
+
+
+@pytest.mark.parametrize("lengths", [{}, {"num_steps": 3, "num_epochs": 3}])
+def test_a_phase_has_one_length(root, lengths):
+    error = mistake(root, {"dapt": lengths})
+    assert error.found.startswith("dapt = ")
+    assert "exactly one of num_steps and num_epochs" in error.expected
+
+
+def test_seeds_differ_from_one_another(root):
+    assert "seeds must differ" in mistake(root, {"seeds": [1, 2, 1]}).expected
+
+
+@pytest.mark.parametrize("override", [{"batch_sise": 8}, {"num_epochs": "3"}, {"dropout": 2}])
+def test_one_task_s_settings_are_checked_too(root, override):
+    error = mistake(root, {"task_finetune": {"numerical_topic": override}})
+    assert next(iter(override)) in str(error)
+
+
+def test_one_task_s_settings_override_the_profile_s(root):
+    content = {"finetune": {"num_epochs": 4}, "task_finetune": {"numerical_topic": {"batch_size": 8}}}
+    (root / "configs" / "mine.yaml").write_text(yaml.safe_dump(content))
+    profile = load_profile("mine", root)
+    of_task, of_others = profile.finetune_for("numerical_topic"), profile.finetune_for("numerical_role")
+    assert (of_task.batch_size, of_task.num_epochs) == (8, 4)
+    assert of_others == profile.finetune
+
+
+@pytest.mark.parametrize("text", ["seeds: [1, 2", "- a list", "a word", "name: {"])
+def test_a_file_that_is_no_mapping_of_settings_is_refused(root, text):
+    assert "mapping of settings" in mistake(root, text).expected
+
+
+def test_a_file_that_is_not_utf_8_is_refused(root):
+    (root / "configs" / "mine.yaml").write_bytes(b"name: \xff\xfe")
+    with pytest.raises(StudyError, match="not readable"):
+        load_profile("mine", root)
+
+
+def test_an_unknown_profile_is_told_with_those_there_are(root):
+    with pytest.raises(StudyError) as caught:
+        load_profile("labtop", root)
+    assert "'labtop'" in caught.value.found and "smoke" in caught.value.expected
+    assert "laptop" in caught.value.remedy and "configs/labtop.yaml" in caught.value.remedy
+
+
+def test_settings_do_not_change_after_loading():
+    phase = Phase(num_steps=1)
+    with pytest.raises(ValidationError, match="frozen"):
+        phase.num_steps = 2
+
+
+def test_the_root_is_the_one_named_and_paths_stand_below_it(root):
+    assert find_root() == root.resolve()
+    paths = Paths("smoke")
+    assert paths.corpus("general") == root.resolve() / "data" / "smoke" / "corpora" / "general.jsonl"
+    assert paths.split("numerical_role", "dev").parts[-3:] == ("tasks", "numerical_role", "dev.jsonl")
+
+
+def test_without_a_name_the_root_is_the_checkout(monkeypatch):
+    monkeypatch.delenv("DONTSTOP_ROOT", raising=False)
+    assert (find_root() / "src" / "dontstop" / "profiles.py").is_file()

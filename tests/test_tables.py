@@ -1,0 +1,160 @@
+"""Tables hold the hand-computed numbers, the paper's below ours, and round on display only."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dontstop import paper, tables
+
+DOMAINS = {
+    "general": {"num_documents": 9, "num_words": 800, "num_bytes": 5_000_000, "sha256": "0"},
+    "numerical": {"num_documents": 4, "num_words": 300, "num_bytes": 2_500_000, "sha256": "0"},
+}
+
+
+@pytest.fixture
+def losses():
+    values = {("base", "general"): 3.0, ("base", "numerical"): 4.0}
+    values |= {("dapt_numerical", "general"): 3.5, ("dapt_numerical", "numerical"): 3.25}
+    return pd.DataFrame([{"encoder": e, "held_out": h, "masked_lm_loss": v} for (e, h), v in values.items()])
+
+
+@pytest.fixture
+def records():
+    means = {"base": 0.60, "dapt": 0.64, "not_dapt": 0.58}
+    return pd.DataFrame(
+        {"task": t, "arm": a, "seed": s, "test_score": m + 0.02 * s + 0.1 * i, "degenerate": t == "y" and s == 1}
+        for a, m in means.items()
+        for i, t in enumerate("xy")
+        for s in (0, 1)
+    )
+
+
+def gains(tasks):
+    return pd.DataFrame(
+        {"difference": 4.0, "difference_low": 1.0, "difference_high": 7.0}, index=pd.Index(tasks, name="task")
+    )
+
+
+def test_table1_has_our_corpora_then_the_papers(losses):
+    table = tables.table1_corpora(DOMAINS, {"general": 1000, "numerical": 500}, losses)
+    ours = table[table["study"] == "ours"].set_index("domain")
+    assert ours["megabytes"].tolist() == [5.0, 2.5] and ours["num_tokens"].tolist() == [1000, 500]
+    assert ours.loc["numerical", ["loss_before", "loss_after"]].tolist() == [4.0, 3.25]
+    assert ours.loc["general", "loss_before"] == 3.0 and np.isnan(ours.loc["general", "loss_after"])
+    theirs = table[table["study"] == "paper"].set_index("domain")
+    assert theirs.loc["CS", "megabytes"] == 48_000 and theirs.loc["CS", "loss_after"] == 1.34
+
+
+def test_table1_stands_before_anything_is_trained():
+    table = tables.table1_corpora(DOMAINS)
+    assert table.loc[table["study"] == "ours", ["loss_before", "loss_after"]].isna().all(axis=None)
+
+
+def test_table2_counts_classes_and_splits():
+    splits = {s: {"num_examples": n, "label_counts": {"a": n}} for s, n in (("train", 5), ("dev", 6), ("test", 7))}
+    tasks = {"x": {"domain": "numerical", "metric": "macro_f1", "labels": ["a", "b"], "splits": splits}}
+    row = tables.table2_tasks(tasks).iloc[0]
+    assert row[["num_train", "num_dev", "num_test", "num_classes"]].tolist() == [5, 6, 7, 2]
+    assert len(tables.table2_tasks(tasks)) == 9
+    assert tables.label_counts(tasks).to_dict("records")[1] == {
+        "task": "x", "label": "b", "train": 0, "dev": 0, "test": 0,
+    }  # fmt: skip
+
+
+def test_table3_by_hand(records):
+    table = tables.table3_dapt(records, ["x", "y"], [0, 1], {"dapt_gain": gains(["x", "y", "mean"])})
+    x, y, mean = (row for _, row in table[table["study"] == "ours"].iterrows())
+    assert (x["base_mean"], x["base_std"]) == (pytest.approx(61), pytest.approx(2**0.5))
+    assert (y["dapt_mean"], mean["not_dapt_mean"]) == (pytest.approx(75), pytest.approx(64))
+    assert (x["num_degenerate"], y["num_degenerate"], mean["num_degenerate"]) == (0, 3, 3)
+    assert (x["dapt_gain"], x["dapt_gain_low"], mean["dapt_gain_high"]) == (4, 1, 7)
+    theirs = table[table["study"] == "paper"].set_index("task")
+    assert theirs.loc["ACL-ARC", "base_mean"] == 63.0 and theirs.loc["ACL-ARC", "dapt_gain"] == pytest.approx(12.4)
+    assert theirs.loc["mean", "base_mean"] == pytest.approx(paper.table3()["base_mean"].mean())
+
+
+def test_table12_and_its_changes(losses):
+    table = tables.table12_cross_domain_loss(losses, "general")
+    assert table.loc["dapt_numerical", ["general", "numerical"]].tolist() == [3.5, 3.25]
+    assert table.loc["dapt_numerical", ["change_on_own", "change_on_base_text"]].tolist() == [-0.75, 0.5]
+    assert np.isnan(table.loc["base", "change_on_base_text"])
+    assert tables.paper_table12().loc["dapt_CS", "change_on_base_text"] == pytest.approx(0.63)
+
+
+def test_forgetting_has_the_papers_four_domains_below(losses):
+    table = tables.forgetting(losses, "general")
+    assert table["study"].tolist() == ["ours", *["paper"] * 4]
+    assert table.iloc[0][["own_change", "base_text_change"]].tolist() == [-0.75, 0.5]
+    assert table.set_index("domain").loc["News", "own_change"] == pytest.approx(0.08)
+
+
+@pytest.fixture
+def measured():
+    columns = {"vocabulary_overlap": 44.0, "vocabulary_overlap_low": 43.0, "vocabulary_overlap_high": 45.0}
+    columns |= {"masked_lm_loss": 4.3, "jensen_shannon": np.nan, "num_words": 5000}
+    return pd.DataFrame(columns, index=pd.Index(["numerical"], name="domain"))
+
+
+def test_distances_with_the_papers_below(measured):
+    table = tables.distances(measured).set_index("domain")
+    assert table.loc["BioMed", ["study", "vocabulary_overlap", "masked_lm_loss"]].tolist() == ["paper", 27.3, 1.32]
+    assert table.loc["numerical", "num_words"] == 5000 and "PT" not in table.index
+
+
+def test_gain_against_distance_leaves_out_what_was_not_measured(measured):
+    table = tables.gain_against_distance(gains(["x", "mean"]), measured, {"x": "numerical"})
+    assert table["distance"].tolist() == ["vocabulary_overlap", "masked_lm_loss"]
+    assert table.iloc[0][["value_low", "gain_high"]].tolist() == [43, 7] and set(table["task"]) == {"x"}
+    by_task = tables.gain_against_distance(gains(["x"]), measured.rename({"numerical": "x"}), {"x": "d"}, by_task=True)
+    assert set(by_task["domain"]) == {"d"}
+
+
+def test_leak_audit_sums_over_corpora_and_names_the_worst():
+    row = {"task": "x", "split": "test", "num_texts": 9, "num_exact": 1, "num_contained": 2, "num_near_duplicate": 0}
+    audit = [row | {"corpus": "general", "max_containment": 0.2}, row | {"corpus": "numerical", "max_containment": 0.4}]
+    assert tables.leak_audit(audit).to_dict("records") == [
+        {
+            "task": "x",
+            "split": "test",
+            "num_texts": 9,
+            "num_exact": 2,
+            "num_contained": 4,
+            "num_near_duplicate": 0,
+            "max_containment": 0.4,
+            "corpus": "numerical",
+        }
+    ]
+
+
+def test_display_rounds_and_merges_and_leaves_the_table_alone():
+    table = pd.DataFrame(
+        {"task": ["x"], "n": [12_345], "base_mean": [61.26], "base_std": [1.44], "gain": [-0.04], "gain_low": [-1.26],
+         "gain_high": [np.nan], "loss": [4.0], "done": [True]}
+    )  # fmt: skip
+    shown = tables.for_display(table)
+    assert shown.iloc[0].to_dict() == {
+        "task": "x", "n": "12,345", "base": "61.3 (1.4)", "gain": "0.0", "loss": "4.0", "done": "yes",
+    }  # fmt: skip
+    assert table["base_mean"].item() == 61.26
+    both = pd.DataFrame({"gain": [-0.44], "gain_low": [-1.0], "gain_high": [0.25]})
+    assert tables.for_display(both, 2)["gain"].item() == "−0.44 [−1.00, 0.25]"
+
+
+def test_markdown_by_hand():
+    table = pd.DataFrame({"name": ["a|b", "c"], "score": [1.25, None]})
+    assert tables.to_markdown(table, 2).splitlines() == [
+        "| name | score |",
+        "|------|------:|",
+        r"| a\|b |  1.25 |",
+        "| c    |     – |",
+    ]
+
+
+def test_written_files_keep_full_precision_in_csv(tmp_path, losses):
+    table = tables.table12_cross_domain_loss(losses.assign(masked_lm_loss=losses["masked_lm_loss"] / 3), "general")
+    tables.write_table(table, tmp_path / "tables" / "table12.v1", decimals=2)
+    assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == ["table12.v1.csv", "table12.v1.md"]
+    again = pd.read_csv(tmp_path / "tables" / "table12.v1.csv", index_col="encoder")
+    pd.testing.assert_frame_equal(again, table, check_exact=True)
+    assert (tmp_path / "tables" / "table12.v1.md").read_text().startswith("| encoder ")

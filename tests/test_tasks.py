@@ -1,0 +1,72 @@
+"""Domains and tasks as data."""
+
+import pytest
+
+from dontstop import tasks
+from dontstop.errors import StudyError
+from dontstop.profiles import Paths, Profile, Text
+
+DOCSTRINGS = Profile(name="laptop")
+
+
+def test_the_docstring_study_has_two_sister_tasks_in_each_of_four_domains(tmp_path):
+    domains, found = tasks.domains_for(DOCSTRINGS), tasks.tasks_for(DOCSTRINGS, Paths("laptop", tmp_path))
+    assert [task.name for task in found] == [f"{d.name}_{kind}" for d in domains for kind in ("topic", "role")]
+    assert {task.metric for task in found} == {"macro_f1"}
+
+
+@pytest.mark.parametrize("source", ["docstrings", "files"])
+def test_irrelevant_domains_pair_off(source):
+    domains = {domain.name: domain for domain in tasks.domains_for(Profile(name="x", text=Text(source=source)))}
+    for domain in domains.values():
+        other = domains[domain.irrelevant_domain]
+        assert other is not domain
+    if source == "docstrings":
+        assert all(domains[d.irrelevant_domain].irrelevant_domain == d.name for d in domains.values())
+
+
+@pytest.mark.parametrize("name", ["numerical_role", "chemprot", "ag", "amazon"])
+def test_sisters_share_a_domain_and_point_at_each_other(name):
+    task = tasks.get_task(name)
+    sister = tasks.get_task(task.sister)
+    assert (sister.sister, sister.domain) == (task.name, task.domain)
+    assert tasks.get_domain(task.domain).name == task.domain
+
+
+def test_biomedical_tasks_are_scored_with_micro_f1():
+    names = ["chemprot", "rct-20k", "citation_intent", "imdb"]
+    assert [tasks.get_task(name).metric for name in names] == ["micro_f1", "micro_f1", "macro_f1", "macro_f1"]
+
+
+def test_a_profile_of_files_uses_the_tasks_whose_folder_exists(tmp_path):
+    (tmp_path / "texts" / "tasks" / "sciie").mkdir(parents=True)
+    profile = Profile(name="mini", text=Text(source="files", folder="texts"))
+    assert [task.name for task in tasks.tasks_for(profile, Paths("mini", tmp_path))] == ["sciie"]
+
+
+def test_a_profile_of_files_without_tasks_is_an_error(tmp_path):
+    profile = Profile(name="mini", text=Text(source="files", folder="texts"))
+    with pytest.raises(StudyError, match="no task folder"):
+        tasks.tasks_for(profile, Paths("mini", tmp_path))
+    with pytest.raises(StudyError, match=r"text\.folder"):
+        tasks.tasks_for(Profile(name="mini", text=Text(source="files")), Paths("mini", tmp_path))
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(StudyError, match="did you mean 'chemprot'"):
+        tasks.get_task("chemprott")
+    with pytest.raises(StudyError, match="did you mean 'biomed'"):
+        tasks.get_domain("biomeds")
+
+
+@pytest.mark.parametrize(
+    ("module", "topic"),
+    [
+        ("scipy.stats._distn", "scipy.stats"),
+        ("scipy.stats", "scipy.stats"),
+        ("scipy.statsmodels", None),
+        ("numpy.random", None),
+    ],
+)
+def test_a_topic_is_a_subpackage_and_all_below_it(module, topic):
+    assert tasks.topic_of("numerical", module) == topic
