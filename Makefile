@@ -26,17 +26,24 @@ export PATH := $(bin):$(PATH)
 
 # Two processes, one test file each at a time; and how nbval runs a notebook.
 unit_tests = "$(bin)/pytest" -n 2 --dist loadfile
-notebook_tests = "$(bin)/pytest" --nbval-lax --nbval-current-env --nbval-cell-timeout 300
+notebook_tests = DONTSTOP_PROFILE=smoke "$(bin)/pytest" --nbval-lax --nbval-current-env --nbval-cell-timeout 300
+papermill = "$(bin)/papermill" -k python3 --log-output --no-progress-bar
 
 .DEFAULT_GOAL := help
 .PHONY: study test lab report bench lint clean help set-up
 
 study: $(stamp) ## run the whole study: text, encoders, notebooks, tables, figures
 	"$(bin)/dvc" repro
+	@"$(bin)/dontstop" report
 
-test: lint ## lint, then the unit tests, then every notebook
+test: lint ## lint, then the unit tests, then every notebook at the smoke profile (papermill, nbval)
 	$(unit_tests)
-	@if ls notebooks/*.ipynb >/dev/null 2>&1; then $(notebook_tests) notebooks; fi
+	@mkdir -p build results/smoke/notebooks
+	@for notebook in notebooks/*.ipynb; do \
+		echo "papermill $$notebook -p profile smoke"; \
+		$(papermill) "$$notebook" "results/smoke/$$notebook" -p profile smoke >build/papermill.log 2>&1 || \
+			{ tail -n 40 build/papermill.log; exit 1; }; done
+	$(notebook_tests) notebooks
 
 lab: $(stamp) ## open the notebooks in JupyterLab
 	"$(bin)/jupyter" lab --notebook-dir=. notebooks

@@ -19,6 +19,7 @@ def main() -> int:
         parser.error(f"found --repeats {options.repeats} --steps {options.steps}; expected at least 1 and 10")
 
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # processors are compared, on both sides
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # here and in the processes that we start
     from benchmarks import finetuning, measuring, pretraining
     from dontstop.errors import StudyError
     from dontstop.profiles import find_root

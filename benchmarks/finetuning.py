@@ -201,7 +201,6 @@ def _macro_f1(prediction) -> dict[str, float]:
 
 def run_our_cell(grid: Grid, cell: tuple[int, int, int], precision: str, result: Path) -> None:
     """Fine-tune one cell as the study does, and write its score with the times of its begin and end."""
-    transformers.logging.disable_progress_bar()
     begin = time.monotonic()  # the one clock that all processes share
     task, checkpoint, seed = cell
     splits = [load_examples(grid.task(task) / split) for split in grid.sizes]
@@ -249,7 +248,6 @@ def start_up_seconds() -> float:
 def benchmark(scratch: Path, results: Path | None, *, num_repeats: int, quick: bool) -> None:
     """Measure every contender on the grid, print and write the table."""
     transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     profile = load_profile("laptop")
     precision = encoders.resolve_precision(profile.precision)
     # Three epochs whatever dev says, so that all do the same work.
@@ -317,9 +315,9 @@ def _notes(summary, grid: Grid) -> list[str]:
         *notes,
         f"{len(grid.cells)} cells: {grid.settings.num_epochs} epochs, {sizes} texts of 30 tokens on average and "
         f"{grid.settings.max_length} at most; dev after every epoch, test once. Loading the encoder counts.",
-        "Where fewer cells were measured, their mean is scaled up to the grid. The Trainer's texts are tokenised and, for "
-        "run_glue.py, padded before its clock runs.",
+        "Where fewer cells were measured, their mean is scaled up to the grid. The Trainer's texts are tokenised and, "
+        "for run_glue.py, padded before its clock runs.",
         "Start-up: run_glue.py is started anew for every cell, the tuned Trainer once; ours once, and its processes.",
-        "The Trainer's classifier is Transformers' own, with a head of the same size as ours; it neither keeps nor loads its "
-        "best epoch, which ours does: both in its favour. Macro-F1 shows that all sides learn.",
+        "The Trainer's classifier is Transformers' own, with a head of the same size as ours; it neither keeps nor "
+        "loads its best epoch, which ours does: both in its favour. Macro-F1 shows that all sides learn.",
     ]

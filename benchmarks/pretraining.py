@@ -207,7 +207,6 @@ def check_equivalence(folder: Path, scratch: Path, batches: mlm.Batches, *, num_
 def benchmark(scratch: Path, results: Path | None, *, num_repeats: int, num_steps: int) -> None:
     """Check equivalence, measure every contender, print and write the table."""
     transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     profile = load_profile("laptop")
     settings = profile.base.model_copy(update={"num_steps": num_steps})
     vocabulary_size = profile.tokens.vocabulary_size

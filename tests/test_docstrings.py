@@ -272,3 +272,12 @@ def test_reading_a_package_twice_gives_the_same_documents():
 
 def test_not_installed_packages_have_no_version():
     assert set(docstrings.installed_versions(["pluggy", "no-such-package-here"])) == {"pluggy"}
+
+
+def test_versions_other_than_the_pinned_are_told(tmp_path):
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text(
+        "# made by hand\nnumpy==1.0\npytest>=1\nnot-installed==1\ntorch==9 ; sys_platform == 'nowhere'\n"
+    )
+    phrases = docstrings.differing_versions(constraints)
+    assert len(phrases) == 1 and phrases[0].startswith("numpy ") and phrases[0].endswith(" is installed, 1.0 is pinned")

@@ -1,7 +1,11 @@
 """Pretraining: masking statistics, exactness against the Trainer's arithmetic, resumption and sharing to the bit."""
 
 import functools
+import json
 import math
+import multiprocessing
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +13,7 @@ import torch
 from test_encoders import MODELS
 from transformers import get_linear_schedule_with_warmup
 
-from dontstop import files, mlm, optimizers
+from dontstop import encoders, files, mlm, optimizers, tokens
 from dontstop.errors import StudyError
 from dontstop.profiles import Phase
 from dontstop.randomness import generator
@@ -140,6 +144,16 @@ def test_two_processes_equal_one_to_the_bit(tmp_path):
     assert torch.equal(weights(alone), weights(shared)) and np.array_equal(curve.losses, again.losses)
 
 
+def test_a_lost_process_of_the_gang_is_told_at_once(tmp_path):
+    def kill_the_other(done, _total):
+        if done == 2:
+            for process in multiprocessing.active_children():
+                process.kill()
+
+    with pytest.raises(StudyError, match="process of the gang was lost"):
+        trained(tmp_path / "state", num_processes=2, progress=kill_the_other)
+
+
 def test_training_lowers_held_out_loss(tmp_path):
     """Text with a rule that can be learnt: every sequence repeats one token."""
     ids = np.repeat(generator("rule").integers(5, 97, 200), 16).astype(np.uint16)
@@ -184,3 +198,27 @@ def test_schedule_at_hand_computed_steps():
     rates = [optimizers.learning_rate(step, 100, 2.0, 0.1) for step in (0, 5, 10, 55, 100)]
     assert rates == [0.0, 1.0, 2.0, 1.0, 0.0]
     assert optimizers.learning_rate(99, 100, 2.0, 0.0, decay=False) == 2.0
+
+
+FRESH = """
+import json, sys, torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+model, tokenizer = AutoModelForMaskedLM.from_pretrained(sys.argv[1]), AutoTokenizer.from_pretrained(sys.argv[1])
+ids, rows, labels = (torch.tensor(part) for part in json.load(sys.stdin))
+wanted = torch.full((ids.numel(),), -100).index_copy(0, rows, labels).view_as(ids)
+with torch.no_grad():
+    print(model(input_ids=ids, labels=wanted).loss.item(), tokenizer.mask_token)
+"""
+
+
+def test_a_fresh_process_with_transformers_alone_finds_the_same_loss(tmp_path):
+    tokens.train_tokenizer(["a line of words for a small vocabulary"] * 3, 263, tmp_path / "tokenizer")
+    model, _ = trained(tmp_path / "state")
+    encoders.save_encoder(model.eval(), tokens.load_tokenizer(tmp_path / "tokenizer"), tmp_path / "encoder")
+    batch = batches().shard(0, 0)
+    with torch.no_grad():
+        ours = encoders.masked_lm_loss(model, batch.input_ids, batch.rows, batch.labels) / len(batch.rows)
+    given = json.dumps([part.tolist() for part in (batch.input_ids, batch.rows, batch.labels)])
+    command = [sys.executable, "-c", FRESH, str(tmp_path / "encoder")]
+    found = subprocess.run(command, input=given, capture_output=True, text=True, check=True).stdout.split()
+    assert float(found[0]) == pytest.approx(ours.item(), rel=1e-6) and found[1] == "<mask>"

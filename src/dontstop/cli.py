@@ -1,4 +1,4 @@
-"""The command line: prepare, run, report."""
+"""The command line: prepare, run, report, departures."""
 
 import sys
 from typing import Annotated
@@ -42,12 +42,24 @@ def report(profile: ProfileName = None) -> None:
         typer.echo(Study(profile, notebook).report())
 
 
+@app.command()
+def departures() -> None:
+    """Print what this study does otherwise than the paper (the page docs/departures.md)."""
+    from dontstop.departures import to_markdown
+
+    print(to_markdown(), end="")
+
+
 def main() -> None:
     """Run the command line; a problem of the user's is three lines on stderr and exit code 2, never a traceback."""
     try:
         app()
     except StudyError as error:
         print(error, file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        expected, remedy = "files that can be read and written, on a disk with room", "mend that and try again"
+        print(StudyError(str(error), expected, remedy), file=sys.stderr)
         sys.exit(2)
 
 

@@ -14,6 +14,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from dontstop.errors import StudyError
 from dontstop.passages import Passage, read_passages
 
@@ -64,6 +66,20 @@ def installed_versions(names: list[str]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def differing_versions(constraints: Path) -> list[str]:
+    """Return a phrase for every package that is installed in another version than the one pinned for this Python."""
+    phrases = []
+    for line in constraints.read_text(encoding="utf-8").splitlines():
+        text = line.split("#")[0].strip()
+        requirement = Requirement(text) if text else None
+        if requirement is None or (requirement.marker and not requirement.marker.evaluate()):
+            continue
+        installed = installed_versions([requirement.name]).get(requirement.name)
+        if installed and not requirement.specifier.contains(installed, prereleases=True):
+            phrases.append(f"{requirement.name} {installed} is installed, {str(requirement.specifier)[2:]} is pinned")
+    return phrases
 
 
 def package_files(name: str) -> list[tuple[str, Path]]:

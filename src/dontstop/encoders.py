@@ -1,5 +1,6 @@
 """Build or load an encoder; run its body and its LM head where they are needed and nowhere else."""
 
+import functools
 from pathlib import Path
 
 import torch
@@ -14,21 +15,19 @@ def resolve_precision(precision: str) -> str:
     """Turn `auto` into `bf16` where the processor has bf16 matrix instructions, else into `fp32`.
 
     Asked of the processor, not measured: a measurement on a busy machine could answer differently tomorrow. Without
-    such instructions bf16 is about ten times slower than fp32 on a CPU.
+    such instructions bf16 is about ten times slower than fp32.
     """
     if precision != "auto":
         return precision
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 
 def build_encoder(settings: Encoder, tokenizer, *, max_length: int, seed: int):
     """Build a masked-LM encoder of ModernBERT architecture with random weights.
 
-    Departure: the paper starts from RoBERTa-base. From scratch and at this size, rotary positions and pre-norm layers
-    learn in a tenth of the tokens that RoBERTa's learned positions and post-norm layers need. All layers attend
-    globally, since sequences are no longer than ModernBERT's local window.
+    Departure: the paper starts from RoBERTa-base. From scratch and at this size, an encoder with rotary positions and
+    pre-norm layers learns within ten million tokens what one with RoBERTa's learned positions and post-norm layers has
+    not begun to. All layers attend globally, since sequences are no longer than ModernBERT's local window.
     """
     from transformers import ModernBertConfig, ModernBertForMaskedLM
 
@@ -163,75 +162,95 @@ def _lean_states(body, input_ids: torch.Tensor, rows: torch.Tensor) -> torch.Ten
     projection, MLP and norm only at `rows`.
     """
     batch, length = input_ids.shape
-    states = body.embeddings(input_ids=input_ids)  # (batch, length, hidden)
-    cosine, sine = rotary_tables(body, length, states.device)
+    states = body.embeddings(input_ids=input_ids.flatten())  # (batch * length, hidden)
+    rotation = rotations(body, length, states.device).repeat(batch, 1)  # (batch * length, head_size / 2)
     for layer in body.layers[:-1]:
-        states = _layer(layer, states, cosine, sine)
-    return body.final_norm(_last_layer(body.layers[-1], states, rows, cosine, sine))
+        states = _layer(layer, states, rotation, batch)
+    return body.final_norm(_last_layer(body.layers[-1], states, rows, rotation, batch))
 
 
 def lean_body(body, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Compute ModernBERT's final states of a padded batch, (batch, length, hidden); mask (batch, length) bool.
+    """Compute ModernBERT's final states of a padded batch, (batch, length, hidden), zero at padding; mask is bool.
 
-    The same numbers as the model's own forward at the real tokens, with less work around each operation: short texts
-    in small batches spend more time there than in arithmetic.
+    The same numbers as the model's own forward at the real tokens, but only there: padding takes part in attention
+    alone, where it is masked, and in no norm, projection or MLP.
     """
-    states = body.embeddings(input_ids=input_ids)
-    cosine, sine = rotary_tables(body, input_ids.shape[1], states.device)
-    attended = None if bool(mask.all()) else mask[:, None, None, :]
+    batch, length = mask.shape
+    rows = mask.flatten().nonzero()[:, 0]  # (num_tokens,)
+    states = body.embeddings(input_ids=input_ids.flatten().index_select(0, rows))
+    rotation = rotations(body, length, states.device).index_select(0, rows % length)
+    padding = None if len(rows) == batch * length else (rows, mask[:, None, None, :])
     for layer in body.layers:
-        states = _layer(layer, states, cosine, sine, attended)
-    return body.final_norm(states)
+        states = _layer(layer, states, rotation, batch, padding)
+    states = body.final_norm(states)
+    return states.new_zeros(batch * length, states.shape[-1]).index_copy(0, rows, states).view(batch, length, -1)
 
 
-def rotary_tables(body, length: int, device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return cosines and sines of the rotary angles, each (length, head_size / 2)."""
+def rotations(body, length: int, device) -> torch.Tensor:
+    """Return the rotary rotations as unit complex numbers, (length, head_size / 2)."""
     angles = torch.arange(length, device=device)[:, None].float() * body.rotary_emb.full_attention_inv_freq[None, :]
-    return angles.cos(), angles.sin()
+    return torch.polar(torch.ones_like(angles), angles)
 
 
-def _rotate(states: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
-    left, right = states.chunk(2, dim=-1)
-    return torch.cat((left * cosine - right * sine, right * cosine + left * sine), dim=-1)
+@functools.lru_cache
+def _pairs_together(hidden: int, head_size: int, device) -> torch.Tensor:
+    """Return the order, (hidden,), that puts the two numbers of each rotated pair side by side.
+
+    ModernBERT keeps a pair half a head apart. Side by side it is one complex number, and rotating it one product.
+    Queries and keys are reordered alike, so their scalar products stay the same.
+    """
+    heads = torch.arange(hidden, device=device).view(-1, 2, head_size // 2)  # (heads, 2, head_size / 2)
+    return heads.transpose(1, 2).reshape(-1)
 
 
-def _layer(layer, states, cosine, sine, mask=None):
-    batch, length, hidden = states.shape
-    attention = layer.attn
-    qkv = attention.Wqkv(layer.attn_norm(states)).view(batch, length, 3, -1, attention.head_dim)
-    query_key = _rotate(qkv[:, :, :2], cosine[:, None, None], sine[:, None, None]).to(qkv.dtype)
-    query, key = query_key.unbind(2)  # (batch, length, heads, head_size)
-    mixed = functional.scaled_dot_product_attention(
-        query.transpose(1, 2), key.transpose(1, 2), qkv[:, :, 2].transpose(1, 2), attn_mask=mask
-    )
-    states = states + attention.Wo(mixed.transpose(1, 2).reshape(batch, length, hidden))
+def _project(attention, states: torch.Tensor, part: int) -> torch.Tensor:
+    """Project to queries (part 0), keys (1) or values (2), (..., heads, head_size); the first two with pairs together."""
+    hidden = attention.Wqkv.in_features
+    weight, bias = attention.Wqkv.weight, attention.Wqkv.bias
+    order = slice(part * hidden, (part + 1) * hidden)
+    weight, bias = weight[order], None if bias is None else bias[order]
+    if part < 2:
+        pairs = _pairs_together(hidden, attention.head_dim, weight.device)
+        weight, bias = weight.index_select(0, pairs), None if bias is None else bias.index_select(0, pairs)
+    return functional.linear(states, weight, bias).unflatten(-1, (-1, attention.head_dim))
+
+
+def _rotate(states: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
+    """Rotate queries or keys, (num_tokens, heads, head_size), by (num_tokens, head_size / 2) rotations."""
+    pairs = torch.view_as_complex(states.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotation[:, None]).flatten(-2).to(states.dtype)
+
+
+def _layer(layer, states, rotation, batch, padding=None):
+    """Run one layer on (num_tokens, hidden) states of `batch` sequences; padding is (rows of real tokens, mask)."""
+    attention, normed = layer.attn, layer.attn_norm(states)
+    rows, mask = padding or (None, None)
+    query, key, value = (_project(attention, normed, part) for part in range(3))  # (num_tokens, heads, head_size)
+    parts = [_rotate(query, rotation), _rotate(key, rotation), value]
+    if rows is not None:
+        parts = [part.new_zeros(mask.numel(), *part.shape[1:]).index_copy(0, rows, part) for part in parts]
+    framed = [part.unflatten(0, (batch, -1)).transpose(1, 2) for part in parts]  # (batch, heads, length, head_size)
+    mixed = functional.scaled_dot_product_attention(*framed, attn_mask=mask).transpose(1, 2).flatten(0, 1).flatten(1)
+    states = states + attention.Wo(mixed if rows is None else mixed.index_select(0, rows))
     return states + layer.mlp(layer.mlp_norm(states))
 
 
-def _last_layer(layer, states, rows, cosine, sine):
-    batch, length, hidden = states.shape
-    attention, size = layer.attn, layer.attn.head_dim
-    normed = layer.attn_norm(states)
-    weight, bias = attention.Wqkv.weight, attention.Wqkv.bias
-    key_value = functional.linear(normed, weight[hidden:], None if bias is None else bias[hidden:])
-    key, value = key_value.view(batch, length, 2, -1, size).unbind(2)
-    key = _rotate(key, cosine[:, None], sine[:, None]).to(value.dtype)
+def _last_layer(layer, states, rows, rotation, batch):
+    hidden, length = states.shape[-1], len(states) // batch
+    attention, normed = layer.attn, layer.attn_norm(states)
+    key, value = _rotate(_project(attention, normed, 1), rotation), _project(attention, normed, 2)
+    query = _rotate(_project(attention, normed.index_select(0, rows), 0), rotation.index_select(0, rows))
 
     # Queries stand in a (batch, most masked in a sequence) frame; what fills it up is dropped again below.
     sequence = rows // length
     counts = torch.bincount(sequence, minlength=batch)
     place = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[sequence]
-    width = int(counts.max()) if len(rows) else 1
+    width = int(counts.max())
     frame = sequence * width + place  # (num_rows,) where each row's query stands in the flattened frame
-    query = functional.linear(
-        normed.reshape(-1, hidden).index_select(0, rows), weight[:hidden], None if bias is None else bias[:hidden]
-    ).view(len(rows), -1, size)
-    position = rows % length
-    query = _rotate(query, cosine[position][:, None], sine[position][:, None]).to(value.dtype)
     framed = query.new_zeros(batch * width, *query.shape[1:]).index_copy(0, frame, query)
     mixed = functional.scaled_dot_product_attention(
-        framed.view(batch, width, -1, size).transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        *(part.unflatten(0, (batch, -1)).transpose(1, 2) for part in (framed, key, value))
     )
     chosen = mixed.transpose(1, 2).reshape(batch * width, hidden).index_select(0, frame)
-    states = states.reshape(-1, hidden).index_select(0, rows) + attention.Wo(chosen)
+    states = states.index_select(0, rows) + attention.Wo(chosen)
     return states + layer.mlp(layer.mlp_norm(states))

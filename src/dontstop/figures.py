@@ -202,7 +202,7 @@ def loss_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
     """
     num_columns = min(5, len(curves))
     num_rows = -(-len(curves) // num_columns)
-    figure = StudyFigure(1.0 + 2.35 * num_columns, 0.9 + 2.6 * num_rows)
+    figure = StudyFigure(max(4.8, 1.0 + 2.35 * num_columns), 0.9 + 2.6 * num_rows)  # wide enough for the title
     panels = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
     figure.suptitle("Does the loss still fall when the training ends?", x=0.01, ha="left")
     shared = None

@@ -15,7 +15,7 @@ from dontstop.profiles import Finetune
 from dontstop.randomness import generator, seed_of
 from dontstop.tokens import TokenStore
 
-EVALUATION_BATCH = 128  # texts; speed only
+EVALUATION_BATCH = 32  # texts, few enough for a batch to stay in the processor's cache; speed only
 SORTED_BATCHES = 8  # batches' worth of texts sorted by length together, so that a batch holds little padding
 
 
@@ -182,9 +182,7 @@ def _backpropagate(classifier, batch, flat, gradient, precision, stream) -> None
     loss.backward()
 
 
-def epoch_batches(
-    lengths: np.ndarray, batch_size: int, *, seed: int, stream: str, epoch: int
-) -> Sequence[np.ndarray]:
+def epoch_batches(lengths: np.ndarray, batch_size: int, *, seed: int, stream: str, epoch: int) -> Sequence[np.ndarray]:
     """Return an epoch's batches of example indices: random members, sorted by length within a window of batches.
 
     Args:

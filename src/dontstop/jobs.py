@@ -2,8 +2,7 @@
 
 import functools
 import importlib.metadata
-import os
-import shutil
+import json
 import time
 from pathlib import Path
 
@@ -39,6 +38,8 @@ class Identity:
             "precision": self.precision,
             "tokenizer": self._stores["tokenizer"],
         }
+        named = Path(profile.encoder.name or "") / "model.safetensors"
+        self._weights = {"sha256": files.digest(named)} if named.is_file() else {}  # a folder may change its content
 
     def store(self, name: str) -> dict:
         """Return a token store's entry in the manifest: digest and counts."""
@@ -55,7 +56,7 @@ class Identity:
         return files.fingerprint(
             {
                 **self._common,
-                "encoder": self.profile.encoder.model_dump(),
+                "encoder": self.profile.encoder.model_dump() | self._weights,
                 "phase": None if settings is None else settings.model_dump(),
                 "stream": checkpoint.name,
                 "text": self.store(text_of(checkpoint))["sha256"],
@@ -81,7 +82,7 @@ class Identity:
     def loss(self, checkpoint: Checkpoint, held_out: str) -> str:
         """Return the fingerprint of an encoder's masked-LM loss on a held-out text."""
         text = self.store(f"held_out/{held_out}")["sha256"]
-        settings = loss_settings(self.profile).model_dump()
+        settings = loss_settings(self.profile).model_dump(include=LOSS_SETTINGS)
         return files.fingerprint(
             {**self._common, "checkpoint": self.checkpoint(checkpoint), "text": text, "settings": settings}
         )
@@ -96,12 +97,13 @@ class Identity:
 
 
 SPLITS = ("train", "dev", "test")
+LOSS_SETTINGS = {"sequence_length", "mlm_probability", "seed"}  # what a phase's held-out loss depends on
 
 
 def _read_manifest(path: Path) -> dict:
     if not path.is_file():
         raise StudyError(f"no {path}", "text that has been prepared", "run `dontstop prepare --profile <name>` first")
-    return files.read_json(path)
+    return load_result(path)
 
 
 def text_of(checkpoint: Checkpoint) -> str:
@@ -124,6 +126,8 @@ def checkpoint_job(profile: Profile, paths: Paths, identity: Identity, checkpoin
     settings, key = identity.settings(checkpoint), identity.checkpoint(checkpoint)
     size = 1.0
     if settings is not None:
+        _check_text(identity, text_of(checkpoint), settings.sequence_length)
+        _check_text(identity, held_out_of(checkpoint), settings.sequence_length)
         per_epoch = identity.store(text_of(checkpoint))["num_tokens"]
         steps = settings.num_steps or settings.num_epochs * per_epoch / settings.batch_size / settings.sequence_length
         size = steps * settings.batch_size * settings.sequence_length
@@ -158,6 +162,7 @@ def cell_job(profile: Profile, paths: Paths, identity: Identity, cell: Cell) -> 
 def loss_job(profile: Profile, paths: Paths, identity: Identity, checkpoint: Checkpoint, held_out: str) -> Job:
     """Make the job that measures one encoder's masked-LM loss on one held-out text."""
     encoder, key = identity.checkpoint(checkpoint), identity.loss(checkpoint, held_out)
+    _check_text(identity, f"held_out/{held_out}", loss_settings(profile).sequence_length)
     return Job(
         key,
         f"{checkpoint.name} on {held_out}",
@@ -169,6 +174,16 @@ def loss_job(profile: Profile, paths: Paths, identity: Identity, checkpoint: Che
     )
 
 
+def _check_text(identity: Identity, name: str, length: int) -> None:
+    num_tokens = identity.store(name)["num_tokens"]
+    if num_tokens < length:
+        raise StudyError(
+            f"{num_tokens} tokens of text in {name}",
+            f"at least one sequence of {length} tokens",
+            "give it more text, or lower sequence_length",
+        )
+
+
 def scratch(paths: Paths, key: str) -> Path:
     """Return the scratch folder of a checkpoint's fingerprint."""
     return paths.work / key[:2] / key
@@ -177,6 +192,18 @@ def scratch(paths: Paths, key: str) -> Path:
 def result_path(paths: Paths, key: str) -> Path:
     """Return the scratch file of a cell's or a loss's fingerprint."""
     return paths.work / "results" / f"{key}.json"
+
+
+def load_result(path: Path) -> dict:
+    """Read what a job wrote.
+
+    Raises:
+        StudyError: If the file is damaged.
+    """
+    try:
+        return files.read_json(path)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is damaged: {error}", "a whole file", f"delete {path} and run again") from error
 
 
 def load_start(profile: Profile, paths: Paths, parent: str | None):
@@ -198,10 +225,11 @@ def _pretrain(profile, paths, checkpoint, key, parent, precision, *, num_process
     vocabulary = mlm.Vocabulary.of(tokenizer)
     load = functools.partial(load_start, profile, paths, parent)
     held_out = tokens.load_token_store(paths.data / "tokens" / held_out_of(checkpoint))
+    measured_with = settings or loss_settings(profile)
 
     def held_out_loss(model):
         loss = mlm.held_out_loss(
-            model, held_out, vocabulary, loss_settings(profile), precision=precision, seed=profile.dapt.seed
+            model, held_out, vocabulary, measured_with, precision=precision, seed=measured_with.seed
         )
         return loss[0]
 
@@ -227,27 +255,10 @@ def _pretrain(profile, paths, checkpoint, key, parent, precision, *, num_process
         training |= {"num_steps": len(curve.losses), "num_tokens": num_tokens, "wall_seconds": curve.wall_seconds}
         training |= {"num_processes": num_processes, "loss_before": before, "loss_after": held_out_loss(model)}
         training["curve"] = curve_rows(curve.losses, settings)
-    _save_whole(model, tokenizer, folder)
+    with tokens.saving_folder(folder / "encoder") as part:
+        encoders.save_encoder(model, tokenizer, part)
     files.write_json(folder / TRAINING_FILE, training)
     (folder / "state.safetensors").unlink(missing_ok=True)
-
-
-def _save_whole(model, tokenizer, folder: Path) -> None:
-    part = folder / f".encoder.{os.getpid()}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.rmtree(folder / "encoder", ignore_errors=True)  # left without its training.json by a kill: not whole
-    try:
-        encoders.save_encoder(model, tokenizer, part)
-    except Exception as error:
-        shutil.rmtree(part, ignore_errors=True)
-        if "No space" in str(error) or "StorageFull" in str(error):
-            raise StudyError(
-                f"no space left while saving {folder / 'encoder'}",
-                "room for the encoder's weights",
-                "free some space and give the same command again: the training goes on from its last saved step",
-            ) from error
-        raise
-    os.replace(part, folder / "encoder")
 
 
 def curve_rows(losses: np.ndarray, settings: Phase) -> list[dict]:

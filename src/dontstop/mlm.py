@@ -1,6 +1,7 @@
 """Continued masked-LM pretraining of any encoder, resumable to the bit, and held-out masked-LM loss."""
 
 import math
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -189,6 +190,7 @@ def train(
     others = [CONTEXT.Process(target=_join, args=(rank, *arguments), daemon=True) for rank in range(1, num_processes)]
     for process in others:
         process.start()
+    threading.Thread(target=_abort_with, args=(others, gang), daemon=True).start()
     try:
         with one_thread():
             curve = _run_steps(0, model, flat, batches, state, precision, gang, steps_between_saves, progress)
@@ -199,15 +201,19 @@ def train(
     return model, curve
 
 
+def _abort_with(others: list, gang: _Gang) -> None:
+    """Let nobody wait for a process of the gang that was killed."""
+    for process in others:
+        process.join()
+        if process.exitcode:
+            gang.barrier.abort()
+
+
 def _join(rank: int, load_model, batches: Batches, state: Path, precision: str, gang: _Gang) -> None:
     be_worker()
     model = load_model()
     flat = optimizers.FlatParameters(model)
-    try:
-        _run_steps(rank, model, flat, batches, state, precision, gang, 0, lambda done, total: None)
-    except BaseException:
-        gang.barrier.abort()  # rank 0 must not wait for a process that is gone
-        raise
+    _run_steps(rank, model, flat, batches, state, precision, gang, 0, lambda done, total: None)
 
 
 def _run_steps(rank, model, flat, batches, state, precision, gang, steps_between_saves, progress) -> Curve:
@@ -246,7 +252,7 @@ def _run_steps(rank, model, flat, batches, state, precision, gang, steps_between
 def _meet_or_tell(gang: _Gang, step: int) -> None:
     try:
         gang.meet()
-    except Exception as error:  # BrokenBarrierError of threading, whichever class the context raises
+    except threading.BrokenBarrierError as error:
         raise StudyError(
             f"a process of the gang was lost at step {step}",
             "all processes of one training alive",

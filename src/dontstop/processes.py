@@ -1,11 +1,14 @@
 """Worker processes: one thread each, warm, and gone when their parent is gone."""
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import threading
 from collections.abc import Iterator
 from multiprocessing.connection import wait
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of mallopt's parameters, from malloc.h
 
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -24,9 +27,18 @@ def be_worker() -> None:
     import torch
 
     torch.set_num_threads(1)
+    _keep_memory()
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _keep_memory() -> None:
+    """Let the allocator keep big blocks that are freed, instead of faulting the same pages in again at every step."""
+    with contextlib.suppress(OSError, AttributeError):  # only glibc has these switches
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, 1 << 30)
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _end_with(sentinel: int) -> None:

@@ -12,7 +12,13 @@ from dontstop.errors import StudyError
 
 
 def encode_predictions(predictions: np.ndarray) -> str:
-    """Pack label ids, (num_test,), below 256 into a short text."""
+    """Pack label ids, (num_test,), below 256 into a short text.
+
+    Raises:
+        StudyError: If a label id is above 255.
+    """
+    if predictions.max(initial=0) > 255:
+        raise StudyError(f"label id {predictions.max()}", "at most 256 labels a task", "join rare labels")
     return base64.b64encode(zlib.compress(predictions.astype(np.uint8).tobytes(), 9)).decode()
 
 

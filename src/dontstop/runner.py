@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -29,7 +30,7 @@ class Job:
         name: For people.
         kind: `checkpoint`, `cell` or `loss`; the progress line counts them apart.
         size: How much work it is, in tokens trained or the like; for the estimate only.
-        function: Called in a worker as function(*arguments, num_processes=...) if `divisible`, else function(*arguments).
+        function: Called in a worker as function(*arguments); with num_processes and progress too if `divisible`.
         needs: Keys of jobs that must have ended first, if they are in the same run.
         divisible: Whether idle processes can share the job.
     """
@@ -94,6 +95,26 @@ def say(line: str) -> None:
 
 
 @contextlib.contextmanager
+def telling(title: str, progress_seconds: float) -> Iterator[None]:
+    """Say that a block has begun, every so often that it is still at work, and how long it took."""
+    begin, ended = time.monotonic(), threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(progress_seconds):
+            say(f"{title}: {duration(time.monotonic() - begin)} so far")
+
+    say(title)
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    say(f"{title}: done in {duration(time.monotonic() - begin)}")
+
+
+@contextlib.contextmanager
 def only_run(lock: Path) -> Iterator[None]:
     """Hold a study's lock, so that one run at a time fills its folders; a dead holder's lock is gone with it.
 
@@ -133,7 +154,7 @@ def carry_out(
         finished: Called here, in the parent, after each job.
 
     Raises:
-        StudyError: The first one that a job raised, after the running jobs have ended.
+        StudyError: The first one that a job raised; the jobs still running are stopped, and what has ended stays.
     """
     if not jobs:
         return
@@ -164,7 +185,8 @@ def _drive(executor, jobs, progress, reports, num_workers, progress_seconds, fin
             waiting.remove(job)
             spare = num_workers // max(1, min(len(ready) + len(running), num_workers)) if job.divisible else 1
             running[executor.submit(_run, job, spare)] = job
-        ended, _ = wait(running, timeout=min(1.0, progress_seconds / 2), return_when=FIRST_COMPLETED)
+        until_line = max(0.0, last + progress_seconds - time.monotonic())
+        ended, _ = wait(running, timeout=min(1.0, until_line), return_when=FIRST_COMPLETED)
         while not reports.empty():
             key, share = reports.get()
             progress.found.setdefault(key, share)
@@ -187,6 +209,12 @@ def _raise_if_failed(future: Future, job: Job) -> None:
             f"a worker process was killed while it did {job.name} or a job beside it",
             "workers that live until their jobs are done (memory is the usual reason)",
             "lower speed.num_workers, or free memory, and give the same command again: finished cells are kept",
+        ) from error
+    except OSError as error:
+        raise StudyError(
+            f"{error} while doing {job.name}",
+            "room on the disk, and files that can be read and written",
+            "mend that and give the same command again: finished cells are kept",
         ) from error
 
 

@@ -12,15 +12,18 @@ import pandas as pd
 import torch
 import yaml
 from IPython import get_ipython
-from IPython.display import Image
+from IPython.display import Image, Markdown
 
 import dontstop
 from dontstop import (
     arms,
+    checks,
     corpora,
+    docstrings,
     encoders,
     figures,
     files,
+    findings,
     jobs,
     mlm,
     processes,
@@ -107,8 +110,10 @@ class Study:
         self.profile = load_profile(default_profile() if profile is None else profile)
         self.notebook = notebook
         self.paths = Paths(self.profile.name)
-        self.domains = tasks.domains_for(self.profile)
         self.tasks = tasks.tasks_for(self.profile, self.paths)
+        wanted = {task.domain for task in self.tasks}
+        wanted |= {tasks.get_domain(name).irrelevant_domain for name in wanted}
+        self.domains = tuple(domain for domain in tasks.domains_for(self.profile) if domain.name in wanted)
         self._check_names()
 
     def __repr__(self) -> str:
@@ -124,25 +129,51 @@ class Study:
         if unknown:
             names = ", ".join(task.name for task in self.tasks)
             raise StudyError(f"task_finetune for {', '.join(sorted(unknown))}", f"tasks of {names}", "mend the name")
+        if self.profile.encoder.name and not self.profile.tokens.tokenizer:
+            raise StudyError(
+                f"encoder.name = {self.profile.encoder.name!r} without tokens.tokenizer",
+                "an encoder with the tokenizer that it was trained with",
+                "set tokens.tokenizer to the same name",
+            )
 
     # Doing ------------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
         """Make corpora, splits, tokenizer and token stores, unless they stand there made with these settings."""
+        names = [task.name for task in self.tasks]
         mark = files.fingerprint(
             {"text": self.profile.text.model_dump(), "tokens": self.profile.tokens.model_dump(), "version": 1}
-            | {"longest": self.profile.finetune.max_length}
+            | {"longest": tokens.longest_example(self.profile, names)}
+            | self._given_text()
         )
         path = self.paths.data / "prepared.json"
-        if path.is_file() and files.read_json(path) == {"settings": mark}:
+        if path.is_file() and jobs.load_result(path) == {"settings": mark}:
             return
         with runner.only_run(self.paths.work / f"{self.profile.name}.lock"):
             path.unlink(missing_ok=True)
-            runner.say(f"prepare: reading, cleaning and splitting text for profile {self.profile.name}")
-            corpora.prepare(self.profile, self.paths)
-            runner.say("prepare: tokenising")
-            tokens.prepare_tokens(self.profile, self.paths, self.texts, [task.name for task in self.tasks])
+            _remove_parts(self.paths.data, *self.paths.data.parent.glob(f".{self.profile.name}.*.part"))
+            seconds = self.profile.speed.progress_seconds
+            if self.profile.text.source == "docstrings":
+                for difference in docstrings.differing_versions(self.paths.root / "constraints.txt"):
+                    runner.say(f"prepare: {difference}; so the text is not that of the committed results")
+            with runner.telling(f"prepare ({self.profile.name}): reading, cleaning, splitting", seconds):
+                corpora.prepare(self.profile, self.paths)
+            with runner.telling(f"prepare ({self.profile.name}): tokenising", seconds):
+                tokens.prepare_tokens(self.profile, self.paths, self.texts, names)
             files.write_json(path, {"settings": mark})
+
+    def _given_text(self) -> dict:
+        """Return what the text is made of, so that text changed under its old name is read again.
+
+        The versions of the installed packages, which are said where they are not the pinned ones; or the digests of
+        the user's own files.
+        """
+        if self.profile.text.source == "docstrings":
+            constraints = self.paths.root / "constraints.txt"
+            return {"packages": docstrings.installed_versions(docstrings.pinned_names(constraints))}
+        folder = self.paths.root / self.profile.text.folder
+        given = sorted(path for kind in ("corpora", "tasks") for path in (folder / kind).rglob("*") if path.is_file())
+        return {"files": {str(path.relative_to(folder)): files.digest(path) for path in given}}
 
     def run(self, experiment: str) -> "Study":
         """Train and measure whatever the experiment still lacks; what is finished is found, not done again.
@@ -160,6 +191,8 @@ class Study:
         measured = measured if wanted["losses"] else []
         checkpoints = tuple(dict.fromkeys([Checkpoint(), *plan.checkpoints, *measured]))
         with runner.only_run(self.paths.work / f"{self.profile.name}.lock"):
+            folders = [jobs.scratch(self.paths, identity.checkpoint(checkpoint)) for checkpoint in checkpoints]
+            _remove_parts(self.paths.checkpoints, self.paths.results, *folders)
             self._adopt(identity, checkpoints)
             todo = self._missing(identity, checkpoints, plan.cells, measured)
             runner.carry_out(
@@ -197,7 +230,7 @@ class Study:
             key = identity.checkpoint(checkpoint)
             if self._trained(identity, checkpoint) or not trained.is_file():
                 continue
-            if files.read_json(trained)["fingerprint"] == key:
+            if jobs.load_result(trained)["fingerprint"] == key:
                 _link_files(source, jobs.scratch(self.paths, key) / "encoder", leave_out=jobs.TRAINING_FILE)
                 files.write_json(jobs.scratch(self.paths, key) / jobs.TRAINING_FILE, files.read_json(trained))
 
@@ -213,10 +246,10 @@ class Study:
             self._publish_trainings(identity, owner, [c for c in checkpoints if self._owner(c) == owner])
         by_arm = {arm: [c for c in cells if c.arm == arm] for arm in dict.fromkeys(c.arm for c in cells)}
         for arm, of_arm in by_arm.items():
-            rows = [files.read_json(self._result(identity.cell(c))) | {"arm": arm} for c in of_arm]
+            rows = [jobs.load_result(self._result(identity.cell(c))) | {"arm": arm} for c in of_arm]
             self._write(arm, sorted(rows, key=lambda row: (row["task"], row["seed"])))
         if measured:
-            rows = [files.read_json(self._result(identity.loss(c, t))) for c in measured for t in self.texts]
+            rows = [jobs.load_result(self._result(identity.loss(c, t))) for c in measured for t in self.texts]
             self._write("cross_domain_loss", rows)
 
     def _publish_trainings(self, identity, owner: str, checkpoints) -> None:
@@ -224,8 +257,9 @@ class Study:
         for checkpoint, training in zip(checkpoints, trainings, strict=True):
             target = self.checkpoint_folder(checkpoint)
             published = target / jobs.TRAINING_FILE
-            if published.is_file() and files.read_json(published)["fingerprint"] == training["fingerprint"]:
+            if published.is_file() and jobs.load_result(published)["fingerprint"] == training["fingerprint"]:
                 continue
+            published.unlink(missing_ok=True)  # before other weights stand beside it
             scratch = jobs.scratch(self.paths, training["fingerprint"])
             _link_files(scratch / "encoder", target)
             files.write_json(published, files.read_json(scratch / jobs.TRAINING_FILE))
@@ -239,7 +273,7 @@ class Study:
         return OWNERS[checkpoint.phases[-1][0]] if checkpoint.phases else "base"
 
     def _training(self, identity, checkpoint) -> dict:
-        training = files.read_json(jobs.scratch(self.paths, identity.checkpoint(checkpoint)) / jobs.TRAINING_FILE)
+        training = jobs.load_result(jobs.scratch(self.paths, identity.checkpoint(checkpoint)) / jobs.TRAINING_FILE)
         seconds = training["wall_seconds"]
         return training | {"tokens_per_second": training["num_tokens"] / seconds if seconds else None}
 
@@ -313,7 +347,7 @@ class Study:
     # Showing ----------------------------------------------------------------------------------------------------
 
     def table(self, name: str) -> pd.DataFrame:
-        """Make one of the notebook's tables, write it to results/ as CSV and Markdown, return it rounded for reading."""
+        """Make one of the notebook's tables, write it to results/ as CSV and Markdown, return it rounded to be read."""
         table = reports.find(reports.TABLES, self.notebook, name)(self)
         decimals = DECIMALS.get(name, 1)
         tables.write_table(table, self.paths.results / "tables" / self.notebook / name, decimals)
@@ -325,6 +359,14 @@ class Study:
         figure = reports.find(reports.FIGURES, self.notebook, name)(self)
         figures.write_figure(figure, self.paths.results / "figures" / self.notebook / name)
         return Image((self.paths.results / "figures" / self.notebook / f"{name}.png").read_bytes())
+
+    def findings(self) -> Markdown:
+        """Say what the notebook found, its numbers taken from the records."""
+        return Markdown(findings.FINDINGS[self.notebook](self))
+
+    def check(self) -> Markdown:
+        """Hold the notebook's identities (counts, digests, fingerprints), and list them; scores are never checked."""
+        return Markdown(checks.check(self))
 
     def report(self) -> str:
         """Make all tables and figures of the notebook again from its records, and say where they are."""
@@ -339,14 +381,19 @@ class Study:
 
 def _link_files(source: Path, target: Path, leave_out: str | None = None) -> None:
     """Give `source`'s files a second name under `target`, or a copy where the disk allows no links."""
-    target.mkdir(parents=True, exist_ok=True)
     for path in source.iterdir():
         if path.name == leave_out:
             continue
-        part = target / f".{path.name}.part"
-        part.unlink(missing_ok=True)
-        try:
-            os.link(path, part)
-        except OSError:
-            shutil.copy(path, part)
-        os.replace(part, target / path.name)
+        with files.writing(target / path.name) as part:
+            try:
+                os.link(path, part)
+            except OSError:
+                shutil.copy(path, part)
+
+
+def _remove_parts(*folders: Path) -> None:
+    """Remove what a killed run left half-written in its own folders, for which the lock is held."""
+    for folder in folders:
+        parts = [folder] if folder.suffix == ".part" else [*folder.rglob(".*.part")]
+        for part in parts:
+            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)

@@ -1,5 +1,7 @@
 """The study's tables: pure functions of records and counts, with the paper's numbers beside ours."""
 
+import html
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -282,12 +284,37 @@ def leak_audit(audit: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     ]
 
 
-def for_display(table: pd.DataFrame, decimals: int = 1) -> pd.DataFrame:
+class ShownTable(pd.DataFrame):
+    """A table of texts that notebooks show whole: no row left out, no text cut short, numbers to the right."""
+
+    def _repr_html_(self) -> str:
+        sides = ["right" if all(map(_NUMBER.match, map(str, self[column]))) else "left" for column in self]
+        rows = [_html_row("th", self.columns, sides)]
+        rows += [_html_row("td", row, sides) for row in self.itertuples(index=False, name=None)]
+        return f"<table>\n{''.join(rows)}</table>"
+
+
+_NUMBER = re.compile(r"[−–\d]")
+
+
+def _html_row(kind: str, texts: Sequence[Any], sides: Sequence[str]) -> str:
+    cells = (_html_cell(kind, str(text), side) for text, side in zip(texts, sides, strict=True))
+    return f"<tr>{''.join(cells)}</tr>\n"
+
+
+def _html_cell(kind: str, text: str, side: str) -> str:
+    """Write one cell: numbers stay on one line, long identifiers may be broken after their dots."""
+    style = "text-align: right; white-space: nowrap" if side == "right" else "text-align: left"
+    text = html.escape(text).replace("\n", "<br>")
+    return f'<{kind} style="{style}">{text if side == "right" else text.replace(".", ".<wbr>")}</{kind}>'
+
+
+def for_display(table: pd.DataFrame, decimals: int = 1) -> ShownTable:
     """Round for reading: `64.5 (1.8)` for mean and std, `2.0 [0.9, 3.1]` for a value and its interval, `-` for nothing.
 
     Args:
         table: Full precision; it is left as it is.
-        decimals: Of every number that is not a count.
+        decimals: Of every number that is not a count; from 1,000 on there are none.
 
     Returns:
         Text throughout; columns `_std`, `_low` and `_high` are merged into the column they belong to.
@@ -305,7 +332,7 @@ def for_display(table: pd.DataFrame, decimals: int = 1) -> pd.DataFrame:
         if f"{name}_low" in table and f"{name}_high" in table:
             text = _joined(text, "{} [{}, {}]", *(_texts(table[f"{name}_{b}"], decimals) for b in ("low", "high")))
         shown[stem] = text
-    return pd.DataFrame(shown, index=table.index)
+    return ShownTable(shown, index=table.index)
 
 
 def _joined(texts: list[str], pattern: str, *more: list[str]) -> list[str]:
@@ -324,6 +351,7 @@ def _text(value: Any, decimals: int) -> str:
     if isinstance(value, (int, np.integer)):
         return f"{value:,}"
     if isinstance(value, (float, np.floating)):
+        decimals = decimals if abs(value) < 1000 else 0
         return f"{value:,.{decimals}f}".replace("-", "−") if round(value, decimals) else f"{0:.{decimals}f}"
     return str(value)
 

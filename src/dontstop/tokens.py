@@ -1,6 +1,10 @@
 """Tokenizer training, and token stores: one flat memory-mapped array with document offsets."""
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +24,36 @@ SPECIAL_TOKENS = {
 ENCODE_BATCH = 1000  # documents handed to the tokenizer at a time
 
 
+@contextlib.contextmanager
+def saving_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `folder`, and put it in `folder`'s place once the block has ended well.
+
+    For what Transformers saves by itself: its writers in Rust raise errors of their own when the disk is full.
+
+    Raises:
+        StudyError: If the disk is full; nothing half-written stays.
+    """
+    part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        for path in part.iterdir():
+            files.sync_folder(path)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(part, folder)
+        files.sync_folder(folder.parent)
+    except Exception as error:
+        if any(sign in str(error) for sign in ("No space", "StorageFull", "too large", "quota")):
+            raise StudyError(
+                f"no space left while writing {folder}",
+                "room for its files on that disk or quota",
+                "free some space and give the same command again: what is finished is kept",
+            ) from error
+        raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: Path) -> None:
     """Train a byte-level BPE on `texts` and save it as an ordinary Transformers tokenizer.
 
@@ -27,8 +61,15 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: Path) ->
     its embedding matrix, so the small profiles train their own, on the base encoder's text only, as RoBERTa's was.
 
     Raises:
-        StudyError: If the text is too small for the vocabulary.
+        StudyError: If the text is too small for the vocabulary, or the vocabulary for all bytes.
     """
+    smallest = 256 + len(SPECIAL_TOKENS)
+    if vocabulary_size < smallest:
+        raise StudyError(
+            f"tokens.vocabulary_size = {vocabulary_size}",
+            f"{smallest} or more: every byte and the special tokens",
+            "raise tokens.vocabulary_size",
+        )
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -57,8 +98,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: Path) ->
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, **SPECIAL_TOKENS, cls_token="<s>", sep_token="</s>", add_prefix_space=True
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    fast.save_pretrained(folder)
+    with saving_folder(folder) as part:
+        fast.save_pretrained(part)
 
 
 def load_tokenizer(folder: Path):
@@ -139,7 +180,7 @@ def load_token_store(folder: Path) -> TokenStore:
     try:
         ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
         offsets = np.load(folder / "offsets.npy", allow_pickle=False)
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ValueError, EOFError) as error:
         raise StudyError(
             f"no readable token store in {folder} ({error})", "ids.npy and offsets.npy", "run `dontstop prepare`"
         ) from error
@@ -160,6 +201,11 @@ def cut(store: TokenStore, max_length: int) -> TokenStore:
     return TokenStore(np.concatenate(documents), offsets)
 
 
+def longest_example(profile, tasks: Sequence[str]) -> int:
+    """Return the tokens that examples are stored with at most: the largest `max_length` that any task asks for."""
+    return max(profile.finetune_for(task).max_length for task in tasks)
+
+
 def prepare_tokens(profile, paths, domains: Sequence[str], tasks: Sequence[str]) -> None:
     """Train or copy the tokenizer, tokenise every text of a prepared study once, and write what was made.
 
@@ -173,9 +219,11 @@ def prepare_tokens(profile, paths, domains: Sequence[str], tasks: Sequence[str])
     else:
         from transformers import AutoTokenizer
 
-        AutoTokenizer.from_pretrained(profile.tokens.tokenizer).save_pretrained(paths.tokenizer())
+        tokenizer = AutoTokenizer.from_pretrained(profile.tokens.tokenizer)
+        with saving_folder(paths.tokenizer()) as part:
+            tokenizer.save_pretrained(part)
     tokenizer = load_tokenizer(paths.tokenizer())
-    longest = profile.finetune.max_length
+    longest = longest_example(profile, tasks)
     sources = {f"corpora/{d}": (paths.corpus(d), None) for d in domains}
     sources |= {f"held_out/{d}": (paths.held_out(d), None) for d in domains}
     sources |= {f"tasks/{t}/{s}": (paths.split(t, s), longest) for t in tasks for s in ("train", "dev", "test")}

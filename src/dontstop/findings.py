@@ -1,0 +1,201 @@
+"""What each notebook found, in sentences whose numbers come from the records, whichever way they fall."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from dontstop import domain_gap, paper, reports
+from dontstop.figures import spelt
+
+LARGEST_P_VALUE = 0.05
+_UNITS = {
+    "vocabulary_overlap": ("shared frequent words", "{:.1f} %"),
+    "jensen_shannon": ("Jensen-Shannon divergence", "{:.3f} bits"),
+    "proxy_a_distance": ("proxy A-distance", "{:.2f}"),
+    "masked_lm_loss": ("the base encoder's masked-LM loss", "{:.2f} nats"),
+}
+
+
+def verdict(low: float, high: float) -> str:
+    """Judge a claim that something lies above zero by its 95 % interval: holds, does not hold, undecided."""
+    if low > 0:
+        return "**holds**"
+    return "**does not hold**" if high < 0 else "**undecided**"
+
+
+def signed(value: float, decimals: int = 1) -> str:
+    """Write a number with its sign, for a sentence."""
+    rounded = round(float(value), decimals) + 0.0  # adding zero turns -0.0 into 0.0
+    return f"{rounded:+.{decimals}f}".replace("-", "−")
+
+
+def _interval(low: float, high: float, decimals: int = 1) -> str:
+    return f"95 % interval {signed(low, decimals)} to {signed(high, decimals)}"
+
+
+def _listed(sentences: list[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+# 01_domain_gap -------------------------------------------------------------------------------------------------
+
+
+def domain_gap_findings(study) -> str:
+    """Say in which order the distances put the domains, how far they agree, and what leaks were left."""
+    measured = reports.measured_distances(study)
+    names = [name for name in domain_gap.DISTANCES if measured[name].notna().all()]
+    sentences = [_order_sentence(measured, name) for name in names]
+    sentences += [_farthest_sentence(measured, names), *_agreement_sentences(reports.agreement(study))]
+    sentences += [_paper_overlap_sentence(measured), _own_domain_sentence(study), _leak_sentence(study)]
+    return _listed(sentences)
+
+
+def _nearest_first(measured: pd.DataFrame, name: str) -> pd.DataFrame:
+    far = domain_gap.as_distance(name, measured[name].to_numpy(float))
+    return measured.iloc[np.argsort(far, kind="stable")]
+
+
+def _order_sentence(measured: pd.DataFrame, name: str) -> str:
+    words, form = _UNITS[name]
+    ordered = _nearest_first(measured, name)
+    places = ", ".join(f"{spelt(domain)} ({form.format(row[name])})" for domain, row in ordered.iterrows())
+    sentence = f"By {words}, from the nearest domain to the farthest: {places}."
+    bounds = ordered.get([f"{name}_low", f"{name}_high"])
+    if bounds is None or bounds.isna().any(axis=None) or len(ordered) < 2:
+        return sentence
+    (first_low, first_high), (last_low, last_high) = bounds.iloc[0], bounds.iloc[-1]
+    apart = first_high < last_low or last_high < first_low
+    return f"{sentence} The intervals of the two ends {'lie apart' if apart else 'overlap'}."
+
+
+def _farthest_sentence(measured: pd.DataFrame, names: list[str]) -> str:
+    farthest = [spelt(_nearest_first(measured, name).index[-1]) for name in names]
+    if len(set(farthest)) == 1:
+        return f"All {len(names)} distances take the same domain for the farthest: {farthest[0]}."
+    votes = ", ".join(f"{domain} ({farthest.count(domain)})" for domain in dict.fromkeys(farthest))
+    return f"The {len(names)} distances do not take the same domain for the farthest: {votes}."
+
+
+def _agreement_sentences(agreement: pd.DataFrame) -> list[str]:
+    sentences = []
+    for over, group in agreement.groupby("over", sort=False):
+        found = group["spearman"].dropna()
+        if found.empty:
+            continue
+        span = f"{signed(found.min(), 2)} to {signed(found.max(), 2)}"
+        positive = f"{int((found > 0).sum())} of {len(found)} pairs of distances agree more than they disagree"
+        points = int(group["num_points"].iloc[0])
+        sentences.append(f"Over {points} {over}: {positive} (rank correlations {span}).")
+    return sentences
+
+
+def _paper_overlap_sentence(measured: pd.DataFrame) -> str:
+    ours, theirs = measured["vocabulary_overlap"], paper.figure2()["PT"].drop("PT")
+    return (
+        f"Our domains share {ours.min():.1f} to {ours.max():.1f} % of {int(measured['num_words'].iloc[0]):,} frequent "
+        f"words with the base encoder's text; the paper's share {theirs.min():.1f} to {theirs.max():.1f} % of 10,000. "
+        "Lists of different lengths give different percentages: compare the orders, not the levels."
+    )
+
+
+def _own_domain_sentence(study) -> str:
+    matrix = reports.task_domain_overlap(study).drop(columns="num_words")
+    own = sum(matrix.loc[task.name].idxmax() == task.domain for task in study.tasks)
+    return f"{own} of {len(study.tasks)} tasks share more frequent words with their own domain than with any other."
+
+
+def _leak_sentence(study) -> str:
+    left = study.manifest()["leakage"]["corpora"]
+    return (
+        f"Left in the corpora and held-out samples of dev and test texts: {left['num_exact']:,} exact copies, "
+        f"{left['num_contained']:,} contained, {left['num_near_duplicate']:,} near-duplicates; the largest share of "
+        f"one text's word 5-grams in one document is {100 * left['max_containment']:.0f} %."
+    )
+
+
+# 02_dapt -------------------------------------------------------------------------------------------------------
+
+
+def dapt_findings(study) -> str:
+    """Judge DAPT and not-DAPT against the base encoder and each other, the gain's course, and forgetting."""
+    gains = reports.gains(study)
+    sentences = [
+        _claim_sentence("DAPT scores higher than the base encoder", gains.loc["dapt_gain"], ("dapt", "base")),
+        _claim_sentence("DAPT scores higher than not-DAPT", gains.loc["dapt_over_not_dapt"], ("dapt", "not_dapt")),
+        _claim_sentence(
+            "not-DAPT scores lower than the base encoder", gains.loc["not_dapt_gain"], ("not_dapt", "base"), sign=-1
+        ),
+        _course_sentence(reports.gain_correlations(study)),
+        *_loss_sentences(reports.forgetting(study)),
+        _degenerate_sentence(study),
+    ]
+    return _listed(sentences)
+
+
+def _claim_sentence(claim: str, table: pd.DataFrame, arms: tuple[str, str], sign: int = 1) -> str:
+    """Judge one claim by its mean over tasks; `sign` is -1 where the claim says below zero."""
+    mean, tasks = table.loc["mean"], table.drop(index="mean")
+    bounds = sorted([sign * mean["difference_low"], sign * mean["difference_high"]])
+    above = int((tasks["difference_low"] > 0).sum())
+    below = int((tasks["difference_high"] < 0).sum())
+    theirs = paper.table3()
+    paper_difference = theirs[f"{arms[0]}_mean"] - theirs[f"{arms[1]}_mean"]
+    as_claimed = int((sign * paper_difference.round(6) > 0).sum())
+    return (
+        f"*{claim}*: {verdict(*bounds)}. Over {len(tasks)} tasks the mean difference is {signed(mean['difference'])} "
+        f"points ({_interval(mean['difference_low'], mean['difference_high'])}); task by task, the interval lies above "
+        f"zero {above} times, below it {below} times, and includes it {len(tasks) - above - below} times. In the paper "
+        f"the mean difference is {signed(paper_difference.mean())}, and {as_claimed} of {len(theirs)} tasks go the "
+        "way of the claim."
+    )
+
+
+def _course_sentence(correlations: pd.DataFrame) -> str:
+    found = "; ".join(_correlation_text(name, row) for name, row in correlations.iterrows())
+    theirs = paper.dapt_gains()
+    in_paper = ", ".join(
+        f"{signed(domain_gap.spearman(domain_gap.as_distance(name, theirs[name].to_numpy(float)), theirs['gain']), 2)} "
+        f"by {_UNITS[name][0]}"
+        for name in ("vocabulary_overlap", "masked_lm_loss")
+    )
+    return (
+        f"*DAPT gains more the farther the domain*: {found}. The rank correlation over the paper's eight tasks, taken "
+        f"from its tables, is {in_paper}."
+    )
+
+
+def _correlation_text(name: str, row: pd.Series) -> str:
+    words = f"by {_UNITS[name][0]}"
+    if np.isnan(row["spearman"]):
+        return f"{words} not defined, since the tasks do not differ"
+    judged = "**undecided**" if row["p_value"] >= LARGEST_P_VALUE else verdict(row["low"], row["high"])
+    bounds = _interval(row["low"], row["high"], 2)
+    chance = "" if np.isnan(row["p_value"]) else f", p = {row['p_value']:.2f}"
+    return f"{words} {judged} (rank correlation {signed(row['spearman'], 2)}, {bounds}{chance})"
+
+
+def _loss_sentences(forgetting: pd.DataFrame) -> list[str]:
+    return [
+        _loss_sentence("DAPT lowers the masked-LM loss on its own domain", forgetting, "own_change", -1),
+        _loss_sentence("DAPT raises it on the general text (forgetting)", forgetting, "base_text_change", 1),
+    ]
+
+
+def _loss_sentence(claim: str, forgetting: pd.DataFrame, column: str, sign: int) -> str:
+    ours, theirs = (forgetting.loc[forgetting["study"] == study, column] for study in ("ours", "paper"))
+    counts = [int((sign * change > 0).sum()) for change in (ours, theirs)]
+    judged = {len(ours): "**holds**", 0: "**does not hold**"}.get(counts[0], "**mixed**")
+    return (
+        f"*{claim}*: {judged}, in {counts[0]} of {len(ours)} domains; mean change {signed(ours.mean(), 2)} nats. "
+        f"In the paper: {counts[1]} of {len(theirs)}, {signed(theirs.mean(), 2)} nats."
+    )
+
+
+def _degenerate_sentence(study) -> str:
+    number = int(reports.degenerate_cells(study)["num_degenerate"].sum())
+    cells = len(study.records("base", "dapt", "not_dapt"))
+    return f"{number} of {cells} fine-tuned classifiers gave every test text the same label; none is left out."
+
+
+FINDINGS: dict[str, Callable[..., str]] = {"01_domain_gap": domain_gap_findings, "02_dapt": dapt_findings}

@@ -1,0 +1,95 @@
+"""Identities: each check passes on a study that is whole, and stops on one that is not."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from dontstop import checks, files
+from dontstop.errors import StudyError
+from dontstop.profiles import Paths, load_profile
+from dontstop.tasks import SPLITS, Domain, Task
+
+SIZES = {"train": 24, "dev": 24, "test": 40}
+ARMS = ("base", "dapt", "not_dapt")
+
+
+@pytest.fixture
+def study(root):
+    """Give what the checks look at: one domain, one task, two texts, written with a true manifest."""
+    paths, texts = Paths("smoke", root), ["general", "d"]
+    for name in texts:
+        files.write_jsonl(paths.corpus(name), [{"id": name, "text": name, "source": "s"}])
+        files.write_jsonl(paths.held_out(name), [{"id": name, "text": f"other {name}", "source": "s"}])
+    for split, size in SIZES.items():
+        files.write_jsonl(
+            paths.split("t", split), [{"id": f"{k}", "text": f"{split} {k}", "label": "ab"[k % 2]} for k in range(size)]
+        )
+    entry = {s: {"num_examples": n, "sha256": files.digest(paths.split("t", s))} for s, n in SIZES.items()}
+    manifest = {
+        "domains": {name: {"num_documents": 1, "sha256": files.digest(paths.corpus(name))} for name in texts},
+        "held_out": {name: {"num_documents": 1, "sha256": files.digest(paths.held_out(name))} for name in texts},
+        "tasks": {"t": {"splits": entry}},
+        "leakage": {"corpora": {"num_exact": 0}, "splits": {"num_exact": 0}},
+    }
+    rows = [
+        {"task": "t", "arm": arm, "seed": seed, **{f"num_{split}": size for split, size in SIZES.items()}}
+        for arm in ARMS
+        for seed in (0, 1)
+    ]
+    cells = pd.DataFrame(rows)
+    return SimpleNamespace(
+        profile=load_profile("smoke"),
+        paths=paths,
+        texts=texts,
+        domains=(Domain("d", "D", (), "d"),),
+        tasks=(Task("t", "d", "macro_f1", "T", "t"),),
+        manifest=lambda: manifest,
+        token_counts=lambda: {f"{kind}/{n}": {"num_documents": 1} for kind in ("corpora", "held_out") for n in texts},
+        records=lambda *names: cells,
+        cells=cells,
+    )
+
+
+def test_a_whole_study_passes(study):
+    assert checks.split_sizes(study) == "1 domains, 1 tasks; texts of each task: 24 train, 24 dev, 40 test"
+    assert checks.text_digests(study).startswith("7 files of text")
+    assert checks.token_stores(study).startswith("4 token stores")
+    assert checks.no_exact_leak(study).startswith("0 dev or test texts")
+    assert checks.cell_records(study).startswith("6 records = 1 tasks × 3 arms × 2 seeds")
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_split_of_another_size_stops(study, split):
+    rows = files.read_jsonl(study.paths.split("t", split))
+    files.write_jsonl(study.paths.split("t", split), [*rows, {**rows[0], "id": "new"}])
+    with pytest.raises(StudyError, match=f"{SIZES[split] + 1} texts in {split} of t"):
+        checks.split_sizes(study)
+    study.manifest()["tasks"]["t"]["splits"][split]["num_examples"] += 1
+    with pytest.raises(StudyError):  # as the manifest counts now, but not as the profile asks
+        checks.split_sizes(study)
+
+
+def test_changed_text_stops(study):
+    files.write_jsonl(study.paths.corpus("d"), [{"id": "d", "text": "changed", "source": "s"}])
+    with pytest.raises(StudyError, match="as digest of .*d.jsonl"):
+        checks.text_digests(study)
+
+
+def test_a_leak_and_a_foreign_token_store_stop(study):
+    study.manifest()["leakage"]["splits"]["num_exact"] = 2
+    with pytest.raises(StudyError, match="2 dev or test texts found whole in the splits"):
+        checks.no_exact_leak(study)
+    study.manifest()["held_out"]["d"]["num_documents"] = 5
+    with pytest.raises(StudyError, match="1 documents in the tokens of held_out/d"):
+        checks.token_stores(study)
+
+
+def test_missing_double_and_short_cells_stop(study):
+    for wrong in (study.cells.iloc[1:], pd.concat([study.cells, study.cells.iloc[:1]])):
+        study.records = lambda *names, wrong=wrong: wrong
+        with pytest.raises(StudyError, match="cells"):
+            checks.cell_records(study)
+    study.records = lambda *names: study.cells.assign(num_test=39)
+    with pytest.raises(StudyError, match="39 test texts in the record of t"):
+        checks.cell_records(study)

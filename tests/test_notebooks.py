@@ -1,0 +1,124 @@
+"""The notebooks: every table and figure is shown, no part of the skeleton is missing, no parameter is misspelt."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from conftest import PROJECT
+from dontstop import checks, findings, reports
+from dontstop.profiles import profile_names
+from dontstop.study import NOTEBOOKS
+
+NAMES = sorted(path.stem for path in (PROJECT / "notebooks").glob("*.ipynb"))
+# The paper's section and tables that each notebook's first cell must name.
+PLACES = {
+    "01_domain_gap": ("section 3.1", "Figure 2", "Table 1"),
+    "02_dapt": ("sections 3.2 to 3.4", "Table 1 ", "Table 3", "Table 12", "Tables 13 and 14"),
+}
+PARTS = ("## Checks", "## What we found", "## What differs from the paper", "## Exercises")
+
+every_notebook = pytest.mark.parametrize("name", NAMES)
+
+
+def cells(name: str) -> list[dict]:
+    content = json.loads((PROJECT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
+    return [{**cell, "source": "".join(cell["source"])} for cell in content["cells"]]
+
+
+def sources(name: str, kind: str) -> list[str]:
+    return [cell["source"] for cell in cells(name) if cell["cell_type"] == kind]
+
+
+def calls(name: str) -> list[tuple[str, tuple]]:
+    """List the calls of a study's methods in a notebook: the method, and those of its arguments that are literals."""
+    found = []
+    for source in sources(name, "code"):
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                literals = tuple(argument.value for argument in node.args if isinstance(argument, ast.Constant))
+                found.append((node.func.attr, literals))
+    return found
+
+
+def test_there_is_a_notebook_for_every_experiment_and_for_nothing_else():
+    assert sorted(NOTEBOOKS) == NAMES == sorted(PLACES)
+    assert set(NAMES) == set(reports.TABLES) == set(reports.FIGURES) == set(findings.FINDINGS) == set(checks.CHECKS)
+
+
+@every_notebook
+def test_every_table_and_figure_is_shown_once(name):
+    shown = [call for call in calls(name) if call[0] in {"table", "figure"}]
+    expected = [("table", (table,)) for table in reports.TABLES[name]]
+    expected += [("figure", (figure,)) for figure in reports.FIGURES[name]]
+    assert sorted(shown) == sorted(expected)
+
+
+@every_notebook
+def test_the_skeleton_is_whole(name):
+    called = [method for method, _ in calls(name)]
+    for method in ("run", "provenance", "settings", "excerpts", "masked_example", "check", "findings"):
+        assert method in called, f"no study.{method}()"
+    assert calls(name).count(("run", (NOTEBOOKS[name],))) == 1
+    prose = sources(name, "markdown")
+    found = [text.split("\n")[0] for text in prose if text.startswith(PARTS)]
+    assert found == list(PARTS)
+    exercises = [line for line in prose[-1].splitlines() if line[:1].isdigit()]
+    assert 3 <= len(exercises) <= 5
+
+
+@every_notebook
+def test_the_first_cell_says_what_where_and_how_long(name):
+    first = cells(name)[0]
+    assert first["cell_type"] == "markdown" and first["source"].startswith(f"# {name[:2]} ")
+    for place in (*PLACES[name], "The question.", "What the paper found.", "minute"):
+        assert place in first["source"], place
+    for profile in profile_names(PROJECT):
+        assert f"| `{profile}` |" in first["source"], f"no minutes for profile {profile}"
+
+
+@every_notebook
+def test_the_one_parameter_is_the_profile_and_the_import_cell_opens_the_study(name):
+    parameters, opening = sources(name, "code")[:2]
+    targets = [target.id for statement in ast.parse(parameters).body for target in statement.targets]
+    assert targets == ["profile"]
+    assert opening.splitlines()[-1] == f'study = open_study("{name}", profile=profile)'
+
+
+@every_notebook
+def test_every_call_has_prose_before_it(name):
+    kinds = [cell["cell_type"] for cell in cells(name)]
+    both = [pair for pair in zip(kinds, kinds[1:], strict=False) if pair == ("code", "code")]
+    # The parameters and the import; and, in 01, two sets of excerpts side by side.
+    assert len(both) <= 2
+    for source in sources(name, "code")[2:]:
+        assert len(source.splitlines()) == 1, f"more than one call: {source}"
+
+
+@every_notebook
+def test_counts_run_from_one_and_ids_are_readable(name):
+    counts = [cell["execution_count"] for cell in cells(name) if cell["cell_type"] == "code"]
+    assert counts == list(range(1, len(counts) + 1)), "restart the kernel, run all cells, save"
+    ids = [cell["id"] for cell in cells(name)]
+    assert len(set(ids)) == len(ids) and all(part.isalnum() for id_ in ids for part in id_.split("-"))
+    kept = [cell["id"] for cell in cells(name) if "keep_output" in cell["metadata"].get("tags", [])]
+    assert kept == ["checks"]
+
+
+@pytest.mark.slow
+def test_papermill_with_a_misspelt_parameter_stops_and_says_what_to_write(tmp_path):
+    notebook = PROJECT / "notebooks" / "01_domain_gap.ipynb"
+    command = [sys.executable, "-m", "papermill", "-k", "python3", "--no-progress-bar"]
+    run = subprocess.run(
+        [*command, str(notebook), str(tmp_path / "out.ipynb"), "-p", "profil", "smoke"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "DONTSTOP_PROFILE": "smoke", "PYTHONPATH": str(PROJECT / "src")},
+    )
+    assert run.returncode != 0
+    assert "parameter 'profil'" in run.stderr and "write 'profile' instead" in run.stderr

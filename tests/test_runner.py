@@ -1,0 +1,142 @@
+"""The runner: order, progress, errors, killed workers, one run at a time."""
+
+import errno
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dontstop import runner
+from dontstop.errors import StudyError
+from dontstop.runner import Job, Progress, carry_out, only_run
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from dontstop.runner import only_run
+
+with only_run(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def note(folder, name):
+    with open(folder / "log", "a") as handle:
+        handle.write(f"{name}\n")
+
+
+def note_slowly(folder, name, *, num_processes, progress):
+    for done in range(1, 9):
+        time.sleep(0.3)
+        progress(done, 8)
+    note(folder, f"{name} {num_processes}")
+
+
+def fail(kind):
+    raise {"study": StudyError("a crab", "a fish", "throw it back"), "disk": OSError(errno.ENOSPC, "No space")}[kind]
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def job(key, function=note, arguments=(), *, needs=(), kind="cell", size=1.0, divisible=False):
+    return Job(key, key, kind, size, function, arguments, frozenset(needs), divisible)
+
+
+@pytest.fixture(scope="module")
+def carried_out(tmp_path_factory):
+    """Carry out a few jobs once; give the folder, the order in which they were told finished, and the lines said."""
+    folder, order, lines = tmp_path_factory.mktemp("runner"), [], []
+    some = [
+        job("third", arguments=(folder, "third"), needs={"second"}),
+        job("second", arguments=(folder, "second"), needs={"first", "of another run"}, kind="loss"),
+        job("first", note_slowly, (folder, "first"), kind="checkpoint", divisible=True),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "say", lambda line: lines.append((time.monotonic(), line)))
+        finished = lambda done: order.append(done.key)  # noqa: E731
+        carry_out("study", some, num_workers=2, progress_seconds=0.5, finished=finished)
+    return folder, order, lines
+
+
+def test_jobs_come_after_what_they_need(carried_out):
+    folder, order, _ = carried_out
+    assert order == ["first", "second", "third"]
+    assert (folder / "log").read_text().split("\n")[1:3] == ["second", "third"]
+
+
+def test_idle_processes_share_a_divisible_job(carried_out):
+    assert "first 2\n" in (carried_out[0] / "log").read_text()
+
+
+def test_a_line_comes_every_progress_seconds(carried_out):
+    times = [when for when, _ in carried_out[2][:-1]]  # the last one comes when the workers have gone
+    assert len(times) > 4 and max(b - a for a, b in zip(times, times[1:], strict=False)) < 1.0  # 0.5 on a quiet machine
+
+
+def test_lines_say_done_left_and_estimate(carried_out):
+    lines = [line for _, line in carried_out[2]]
+    assert lines[0] == "study: 3 jobs on 2 single-threaded processes"
+    assert any(re.search(r"3 left, \d+ s so far, about .* to go \(now: first \d+ %\)", line) for line in lines)
+    assert "1/1 cells, 1/1 losses, 1/1 checkpoints done, 0 left" in lines[-1] and "to go" not in lines[-1]
+
+
+def test_nothing_to_do_starts_no_process(monkeypatch):
+    monkeypatch.setattr(runner, "ProcessPoolExecutor", None)
+    carry_out("study", [])
+
+
+def test_the_estimate_leaves_out_what_a_resumed_job_found_done(monkeypatch):
+    some = [job("a", size=100.0), job("b", size=100.0)]
+    progress = Progress("study", some, parts={"a": 0.9}, found={"a": 0.8}, begin=0.0)
+    monkeypatch.setattr(runner.time, "monotonic", lambda: 10.0)
+    assert progress.remaining_seconds() == pytest.approx(10 / 10 * 110)  # 10 of 120 in 10 s
+    progress.done.add("a")
+    assert progress.remaining_seconds() == pytest.approx(10 / 20 * 100)
+    assert Progress("study", some, begin=0.0).remaining_seconds() is None
+
+
+def test_durations_are_written_as_people_do():
+    said = [runner.duration(seconds) for seconds in (0.4, 59.4, 60, 200.2)]
+    assert said == ["0 s", "59 s", "1 min 00 s", "3 min 20 s"]
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "message"),
+    [
+        (fail, ("study",), "found: a crab"),
+        (fail, ("disk",), r"No space while doing bad\nexpected: room on the disk"),
+        (die, (), r"killed while it did bad or a job beside it(.|\n)*finished cells are kept"),
+    ],
+)
+def test_the_first_error_stops_the_run(tmp_path, function, arguments, message):
+    some = [job("bad", function, arguments), job("never", arguments=(tmp_path, "never"), needs={"bad"})]
+    with pytest.raises(StudyError, match=message):
+        carry_out("study", some, num_workers=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def holder(lock):
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, lock], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_one_run_at_a_time_and_a_killed_one_lets_go(tmp_path):
+    lock = tmp_path / "work" / "study.lock"
+    with holder(lock) as process:
+        with pytest.raises(StudyError, match=rf"process {process.pid}\)"), only_run(lock):
+            pass
+        process.send_signal(signal.SIGKILL)
+    with only_run(lock):
+        assert lock.read_text() == str(os.getpid())
+        with pytest.raises(StudyError, match=f"process {os.getpid()}"), only_run(lock):
+            pass
+    with only_run(lock):
+        pass

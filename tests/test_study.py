@@ -1,0 +1,219 @@
+"""A whole study in seconds: complete, found again, redone only where a setting changed, whole or not at all."""
+
+import errno
+import os
+import time
+
+import numpy as np
+import pytest
+
+import tiny
+from dontstop import files, records, runner, study
+from dontstop.errors import StudyError
+from dontstop.study import Study
+
+NUM_CELLS = 3 * 2 * 2  # arms, tasks, seeds
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Run both experiments of a tiny study once, and give its root; not to be written to."""
+    root = tiny.make(tmp_path_factory.mktemp("finished") / "study", speed={"num_workers": 1})
+    for experiment in tiny.EXPERIMENT:
+        tiny.run(root, experiment)
+    return root
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """Carry out no job, and give the list of those that would have been."""
+    jobs = []
+
+    def stop(_title, some, **_settings):
+        jobs.extend(some)
+        raise StopIteration
+
+    monkeypatch.setattr(runner, "carry_out", stop)
+    return jobs
+
+
+@pytest.fixture
+def forbidden(monkeypatch):
+    """Fail where a process would be started."""
+    monkeypatch.setattr(runner, "ProcessPoolExecutor", None)
+
+
+def names_planned(planned, root, experiment="dapt", **changes):
+    """Return the jobs, by kind and name, that an experiment would do after settings changed."""
+    planned.clear()
+    tiny.set_profile(root, **changes)
+    with pytest.raises(StopIteration):
+        tiny.run(root, experiment)
+    return sorted((job.kind, job.name) for job in planned)
+
+
+def test_records_are_complete(finished):
+    folder = finished / "results" / "tiny" / "records"
+    table = records.read_records(folder / "02_dapt", "base", "dapt", "not_dapt")
+    assert len(table) == NUM_CELLS and not table.duplicated(["task", "arm", "seed"]).any()
+    assert table.isna().sum().sum() == 0
+    for row in table.to_dict("records"):
+        truth = [example["label"] for example in tiny.examples(row["task"], "test")]
+        predictions = [row["labels"][k] for k in records.decode_predictions(row["test_predictions"])]
+        assert row["test_micro_f1"] == pytest.approx(np.mean(np.array(predictions) == truth))
+        assert row["test_score"] == row[f"test_{row['metric']}"]
+        assert (row["num_train"], row["num_dev"], row["num_test"]) == tuple(tiny.SPLITS.values())
+        assert len(row["dev_scores"]) == row["num_epochs"] and row["dev_score"] == max(row["dev_scores"])
+    assert set(table.query("arm == 'not_dapt' and task == 'citation_intent'")["checkpoint"]) == {"dapt_news"}
+    losses = records.read_records(folder / "02_dapt", "cross_domain_loss")
+    assert len(losses) == 3 * 3 and losses["masked_lm_loss"].between(1, 7).all()
+    own = records.read_records(folder / "01_domain_gap", "cross_domain_loss")
+    assert own["encoder"].tolist() == ["base"] * 3 and set(own["held_out"]) == {"general", *tiny.DOMAINS}
+
+
+def test_trainings_and_curves_are_complete(finished):
+    folder = finished / "results" / "tiny" / "records"
+    base, dapt = (records.read_records(folder / owner, "pretraining") for owner in ("base", "02_dapt"))
+    assert base["num_tokens"].tolist() == [12 * 4 * 16] and dapt["num_tokens"].tolist() == [6 * 4 * 16] * 2
+    assert (base["loss_after"] < base["loss_before"]).all() and dapt["checkpoint"].tolist() == ["dapt_cs", "dapt_news"]
+    curves = [path.name for path in (finished / "results" / "tiny" / "curves").rglob("*.csv")]
+    assert sorted(curves) == ["base.csv", "dapt_cs.csv", "dapt_news.csv"]
+    assert tiny.unfinished(finished) == []
+
+
+def test_a_second_run_starts_no_process_and_changes_nothing(finished, forbidden):
+    before, begin = tiny.outcomes(finished), time.monotonic()
+    for experiment in tiny.EXPERIMENT:
+        tiny.run(finished, experiment)
+    assert time.monotonic() - begin < 5 and tiny.outcomes(finished) == before
+
+
+def test_only_what_depends_on_a_changed_setting_is_done_again(finished, tmp_path, planned):
+    root = tiny.copy(finished, tmp_path / "study")
+    changed = {"task_finetune": {"citation_intent": {"num_epochs": 3}}}
+    names = names_planned(planned, root, **changed)
+    assert len(names) == NUM_CELLS / 2 and all(n.startswith("citation_intent") for _, n in names)
+    assert names_planned(planned, root, seeds=[0, 1, 2]) == sorted(
+        ("cell", f"{task} {arm} seed 2") for task in tiny.TASKS for arm in ("base", "dapt", "not_dapt")
+    )
+    kinds = [kind for kind, _ in names_planned(planned, root, dapt={"num_steps": 7})]
+    assert (kinds.count("checkpoint"), kinds.count("cell"), kinds.count("loss")) == (2, 8, 6)
+    assert len(names_planned(planned, root, base={"num_steps": 13})) == 3 + NUM_CELLS + 9
+
+
+def test_other_text_under_the_old_name_is_read_again(finished, tmp_path, planned):
+    root = tiny.copy(finished, tmp_path / "study")
+    path = root / "texts" / "tasks" / "citation_intent" / "train.jsonl"
+    rows = files.read_jsonl(path)
+    tiny.write_lines(path, rows[:-2])
+    names = names_planned(planned, root)
+    assert len(names) == NUM_CELLS / 2 and all(n.startswith("citation_intent") for _, n in names)
+
+
+def test_checkpoints_without_their_scratch_are_adopted(finished, tmp_path, planned):
+    root = tiny.copy(finished, tmp_path / "study")
+    (root / "work").rename(tmp_path / "away")
+    kinds = [kind for kind, _ in names_planned(planned, root)]
+    assert kinds == ["cell"] * NUM_CELLS + ["loss"] * 9
+    assert tiny.unfinished(root) == []
+    # Settings other than they were made with: not adopted.
+    assert ("checkpoint", "base") in names_planned(planned, root, base={"num_steps": 13})
+
+
+def test_results_and_checkpoints_are_put_back(finished, tmp_path, forbidden):
+    root = tiny.copy(finished, tmp_path / "study")
+    for name in ("results", "checkpoints"):
+        (root / name).rename(tmp_path / name)
+    for experiment in tiny.EXPERIMENT:
+        tiny.run(root, experiment)
+    assert tiny.outcomes(root) == tiny.outcomes(finished)
+
+
+def test_a_full_disk_at_any_file_is_told_and_the_next_try_goes_on(finished, tmp_path, forbidden, monkeypatch, capsys):
+    root, replace = tiny.copy(finished, tmp_path / "study"), os.replace
+    monkeypatch.setenv("DONTSTOP_ROOT", str(root))
+    expected, code, at = tiny.outcomes(root), 2, 0
+    while code:
+        for name in ("results", "checkpoints"):
+            if not at % 5 and (root / name).exists():  # sometimes from the start, sometimes from what was reached
+                (root / name).rename(tmp_path / f"{name}{at}")
+        left = iter(range(at % 5))
+
+        def full(*arguments, left=left):
+            if next(left, None) is None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            replace(*arguments)
+
+        monkeypatch.setattr(files.os, "replace", full if at < 30 else replace)
+        code = tiny.command("run", "dapt", "-p", "tiny")
+        said = capsys.readouterr().err
+        assert not code or ("found: no space left while writing" in said and "Traceback" not in said)
+        assert tiny.unfinished(root) == []
+        at += 1
+    assert at == 31
+    assert {name: found for name, found in expected.items() if "01_domain_gap" not in name} == tiny.outcomes(root)
+
+
+def test_half_replaced_checkpoints_are_not_taken_for_whole(finished, tmp_path, monkeypatch, forbidden):
+    """Old weights under a training.json of theirs, new weights coming, a kill in between: nothing may be adopted."""
+    root = tiny.copy(finished, tmp_path / "study")
+    training = root / "checkpoints" / "tiny" / "base" / "training.json"
+    files.write_json(training, files.read_json(training) | {"fingerprint": "of another setting"})
+
+    def killed(*_arguments, **_settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "_link_files", killed)
+    with pytest.raises(KeyboardInterrupt):
+        tiny.run(root, "dapt")
+    assert not training.exists()
+
+
+@pytest.mark.parametrize("place", ["work/results", "work", "checkpoints/tiny/base"])
+def test_damaged_files_are_told_with_a_remedy_that_helps(finished, tmp_path, place, planned):
+    root = tiny.copy(finished, tmp_path / "study")
+    pattern = "*.json" if place == "work/results" else "*/*/training.json" if place == "work" else "training.json"
+    path = next((root / place).glob(pattern))
+    path.write_text('{"fingerprint": ')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "carry_out", lambda *_arguments, **_settings: None)
+        with pytest.raises(StudyError, match=f"delete .*{path.name}"):
+            tiny.run(root, "dapt")
+    path.unlink()
+    if place == "checkpoints/tiny/base":
+        with pytest.raises(StopIteration):
+            tiny.run(root, "dapt")
+    else:
+        assert len(names_planned(planned, root)) <= 1
+
+
+def test_temporary_files_of_a_killed_run_are_swept_up(finished, tmp_path, forbidden):
+    root = tiny.copy(finished, tmp_path / "study")
+    encoder = next((root / "work").glob("*/*/encoder"))
+    (encoder.parent / ".encoder.0a1b.part").mkdir()
+    (encoder.parent / ".encoder.0a1b.part" / "config.json").touch()
+    (encoder.parent / ".state.safetensors.0a1b.part").touch()
+    (root / "results" / "tiny" / "records" / "02_dapt" / ".dapt.jsonl.0a1b.part").touch()
+    tiny.run(root, "dapt")
+    assert tiny.unfinished(root) == []
+
+
+def test_a_run_beside_another_is_refused(finished, tmp_path, monkeypatch, capsys):
+    root = tiny.copy(finished, tmp_path / "study")
+    monkeypatch.setenv("DONTSTOP_ROOT", str(root))
+    with runner.only_run(root / "work" / "tiny.lock"):
+        assert tiny.command("run", "dapt", "-p", "tiny") == 2
+        assert "another run of this study under way" in capsys.readouterr().err
+    assert tiny.command("run", "dapt", "-p", "tiny") == 0
+
+
+def test_what_a_notebook_reads(finished):
+    with tiny.at(finished):
+        some = Study("tiny", "02_dapt")
+        assert some.texts == ["general", *tiny.DOMAINS] and len(some.tasks) == 2
+        assert repr(some) == "Study('tiny': 2 domains, 2 tasks)"
+        assert some.true_labels("citation_intent").tolist() == [0, 1] * 20
+        assert len(some.excerpts("cs")) == 3 and len(some.records("base", "dapt")) == 8
+        assert "<mask>" in " ".join(some.masked_example("cs", 16)["given"])
+        assert some.provenance().startswith("profile tiny; commit ")
+        assert "finetune.learning_rate" in some.settings()["setting"].tolist()
