@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from dontstop import processes
+
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Do arithmetic on one thread, as workers do: two threads collapse where tests run side by side."""
+    with processes.one_thread():
+        yield
 
 
 @pytest.fixture

@@ -4,9 +4,19 @@ from dontstop import departures
 
 
 def test_a_departure_is_found_in_docstrings_and_comments(tmp_path):
-    (tmp_path / "text.py").write_text(
-        '# Departure: a comment,\n# over two lines.\n\n\ndef f():\n    """Do.\n\n    Departure: one\n    reason.\n    Source: x.\n    """\n'
-    )
+    source = """# Departure: a comment,
+# over two lines.
+
+
+def f():
+    '''Do.
+
+    Departure: one
+    reason.
+    Source: x.
+    '''
+"""
+    (tmp_path / "text.py").write_text(source)
     assert departures.collect(tmp_path) == [("text.f", "one reason."), ("text", "a comment, over two lines.")]
 
 

@@ -26,6 +26,7 @@ def manifests(root):
     """Write the manifests of prepared text, whose digests are their names."""
     entry = {"num_documents": 3, "num_tokens": 500}
     names = [f"{kind}/{name}" for kind in ("corpora", "held_out") for name in ("general", *tiny.DOMAINS)]
+    names += [f"tasks/{task.name}/{split}" for task in TASKS for split in jobs.SPLITS]
     stores = {name: {**entry, "sha256": name} for name in names}
     splits = {t.name: {s: {"num_examples": 9, "sha256": f"{t.name} {s}"} for s in jobs.SPLITS} for t in TASKS}
     tasks = {name: {"labels": ["a", "b"], "splits": by_split} for name, by_split in splits.items()}
@@ -170,7 +171,8 @@ def test_a_job_waits_for_its_encoder(manifests):
     arguments = (profile, manifests, identity)
     base, dapt = jobs.checkpoint_job(*arguments, BASE), jobs.checkpoint_job(*arguments, DAPT)
     assert not base.needs and dapt.needs == {base.key} and base.size == 12 * 4 * 16
-    assert jobs.cell_job(*arguments, Cell(TASKS[0], "dapt", 0)).needs == {dapt.key}
+    cell = jobs.cell_job(*arguments, Cell(TASKS[0], "dapt", 0))
+    assert cell.needs == {dapt.key} and cell.size > 0
     assert jobs.loss_job(*arguments, BASE, "cs").needs == {base.key}
 
 

@@ -1,6 +1,7 @@
 """Killed at any moment, a study goes on under the same command and ends with the same numbers, to the bit."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import time
 import pytest
 
 import tiny
+from dontstop.errors import StudyError
 from dontstop.randomness import generator
+from test_mlm import trained
 
 LONGER = {"base": {"num_steps": 60}, "dapt": {"num_steps": 20}}
 PATIENCE_SECONDS = 120
@@ -54,3 +57,20 @@ def test_killed_again_and_again_equals_uninterrupted(tmp_path):
     assert tiny.unfinished(killed) == []
     said = (killed / "log").read_text()
     assert "Traceback" not in said and "Error" not in said
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_damaged_training_state_is_told_with_a_remedy_that_helps(tmp_path, share):
+    def stop(done, _total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    state = tmp_path / "scratch" / "state.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        trained(state, progress=stop)
+    content = state.read_bytes()
+    state.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(StudyError, match="delete .*scratch"):
+        trained(state)
+    shutil.rmtree(state.parent)
+    trained(state)

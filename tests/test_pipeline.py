@@ -12,8 +12,12 @@ from dontstop.study import NOTEBOOKS
 # parameters) and the command line.
 NEUTRAL = {"errors", "files", "processes", "profiles", "cli", "__main__", "runner", "departures"}
 # The modules where each stage's work begins.
-ENTRIES = {"prepare": ["corpora", "tokens"], "base": ["mlm", "encoders", "__init__"], "dapt": ["reports", "findings", "checks", "finetune"]}
-ENTRIES["domain_gap"] = ["reports", "findings"]
+ENTRIES = {
+    "prepare": ["corpora", "tokens"],
+    "base": ["mlm", "encoders", "__init__"],
+    "domain_gap": ["reports", "findings"],
+    "dapt": ["reports", "findings", "checks", "finetune"],
+}
 
 
 def stages(project: Path) -> dict:

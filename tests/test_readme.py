@@ -39,5 +39,5 @@ def test_the_tree_names_every_module(project):
 
 def test_every_make_target_of_the_readme_exists(project):
     readme, makefile = ((project / name).read_text(encoding="utf-8") for name in ("README.md", "Makefile"))
-    for target in set(re.findall(r"`?make ([a-z]+)", readme)) - {"help"}:
+    for target in set(re.findall(r"(?:`|^)make ([a-z]+)", readme, re.MULTILINE)) - {"help"}:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import time
 
 import numpy as np
@@ -152,6 +153,19 @@ def test_a_full_disk_at_any_file_is_told_and_the_next_try_goes_on(finished, tmp_
         at += 1
     assert at == 31
     assert {name: found for name, found in expected.items() if "01_domain_gap" not in name} == tiny.outcomes(root)
+
+
+def test_a_file_where_records_belong_is_told(finished, tmp_path, forbidden, monkeypatch, capsys):
+    root = tiny.copy(finished, tmp_path / "study")
+    monkeypatch.setenv("DONTSTOP_ROOT", str(root))
+    folder = root / "results" / "tiny" / "records"
+    shutil.rmtree(folder)
+    folder.touch()
+    assert tiny.command("run", "dapt", "-p", "tiny") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("found: ") and str(folder) in said and "do this: " in said
+    folder.unlink()
+    assert tiny.command("run", "dapt", "-p", "tiny") == 0 and tiny.unfinished(root) == []
 
 
 def test_half_replaced_checkpoints_are_not_taken_for_whole(finished, tmp_path, monkeypatch, forbidden):

@@ -12,7 +12,7 @@ from dontstop.documents import find_documents, read_documents
 from dontstop.errors import StudyError
 from dontstop.manifest import Prepared, Row, write_prepared
 from dontstop.profiles import Paths, Profile, Text
-from dontstop.tasks import GENERAL, SPLITS, Task, domains_for, tasks_for
+from dontstop.tasks import GENERAL, SPLITS, Task, domains_for, domains_of, tasks_for
 
 Texts = dict[tuple[str, str], leakage.Sample]  # by task and split
 
@@ -212,8 +212,7 @@ def _from_files(profile: Profile, paths: Paths, tasks: tuple[Task, ...]) -> Prep
     prepared, cleaning = Prepared(), collections.Counter()
     for task in tasks:
         prepared.tasks[task.name] = {split: _read_split(folder, task.name, split) for split in SPLITS}
-    wanted = {task.domain for task in tasks} | {GENERAL}
-    for name in [*(domain.name for domain in domains_for(profile) if domain.name in wanted), GENERAL]:
+    for name in [*(domain.name for domain in domains_of(tasks, profile)), GENERAL]:
         rows = _read_corpus(find_documents(folder / "corpora", name), name, settings, cleaning)
         held_out = [_is_held_out(row["text"], settings) for row in rows]
         prepared.held_out[name] = [row for row, out in zip(rows, held_out, strict=True) if out]

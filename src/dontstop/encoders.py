@@ -4,7 +4,6 @@ import functools
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 from dontstop.errors import StudyError
@@ -77,7 +76,7 @@ def save_encoder(model, tokenizer, folder: Path) -> None:
 
 
 class _SumCrossEntropy(torch.autograd.Function):
-    """Summed cross-entropy whose gradient takes the place of the probabilities: two passes over the logits, not five."""
+    """Summed cross-entropy whose gradient takes the probabilities' place: two passes over the logits, not five."""
 
     @staticmethod
     def forward(ctx, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -103,6 +102,33 @@ class _SumCrossEntropy(torch.autograd.Function):
 def sum_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return summed cross-entropy over rows; logits (num, vocabulary), labels (num,). Differentiable once."""
     return _SumCrossEntropy.apply(logits, labels)
+
+
+class _Embed(torch.autograd.Function):
+    """Look rows up; in the backward pass add to those rows of the weight's gradient, where there is one to add to.
+
+    The ordinary way fills a gradient of the whole vocabulary with zeros and adds all of it, for a few hundred tokens.
+    """
+
+    @staticmethod
+    def forward(ctx, weight: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Return weight[ids]: (num_tokens, hidden) of (vocabulary, hidden) and (num_tokens,)."""
+        ctx.weight, ctx.ids = weight, ids
+        return weight.index_select(0, ids)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):
+        """Add to weight.grad in place, or return the whole gradient where that is None."""
+        weight, ids = ctx.weight, ctx.ids
+        if weight.grad is None:
+            return torch.zeros_like(weight).index_add_(0, ids, gradient.to(weight.dtype)), None
+        weight.grad.index_add_(0, ids, gradient.to(weight.dtype))
+        return None, None
+
+
+def _embed(body, ids: torch.Tensor) -> torch.Tensor:
+    embeddings = body.embeddings
+    return embeddings.norm(_Embed.apply(embeddings.tok_embeddings.weight, ids))
 
 
 def masked_lm_loss(model, input_ids: torch.Tensor, rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -162,7 +188,7 @@ def _lean_states(body, input_ids: torch.Tensor, rows: torch.Tensor) -> torch.Ten
     projection, MLP and norm only at `rows`.
     """
     batch, length = input_ids.shape
-    states = body.embeddings(input_ids=input_ids.flatten())  # (batch * length, hidden)
+    states = _embed(body, input_ids.flatten())  # (batch * length, hidden)
     rotation = rotations(body, length, states.device).repeat(batch, 1)  # (batch * length, head_size / 2)
     for layer in body.layers[:-1]:
         states = _layer(layer, states, rotation, batch)
@@ -177,7 +203,7 @@ def lean_body(body, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor
     """
     batch, length = mask.shape
     rows = mask.flatten().nonzero()[:, 0]  # (num_tokens,)
-    states = body.embeddings(input_ids=input_ids.flatten().index_select(0, rows))
+    states = _embed(body, input_ids.flatten().index_select(0, rows))
     rotation = rotations(body, length, states.device).index_select(0, rows % length)
     padding = None if len(rows) == batch * length else (rows, mask[:, None, None, :])
     for layer in body.layers:
@@ -194,43 +220,47 @@ def rotations(body, length: int, device) -> torch.Tensor:
 
 @functools.lru_cache
 def _pairs_together(hidden: int, head_size: int, device) -> torch.Tensor:
-    """Return the order, (hidden,), that puts the two numbers of each rotated pair side by side.
+    """Return the order, (3 * hidden,), of projected queries, keys and values that puts rotated pairs side by side.
 
     ModernBERT keeps a pair half a head apart. Side by side it is one complex number, and rotating it one product.
-    Queries and keys are reordered alike, so their scalar products stay the same.
+    Queries and keys are reordered alike, so their scalar products stay the same; values stay as they are.
     """
-    heads = torch.arange(hidden, device=device).view(-1, 2, head_size // 2)  # (heads, 2, head_size / 2)
-    return heads.transpose(1, 2).reshape(-1)
+    halves = torch.arange(2 * hidden, device=device).view(-1, 2, head_size // 2)  # (2 * heads, 2, head_size / 2)
+    values = torch.arange(2 * hidden, 3 * hidden, device=device)
+    return torch.cat((halves.transpose(1, 2).reshape(-1), values))
 
 
-def _project(attention, states: torch.Tensor, part: int) -> torch.Tensor:
-    """Project to queries (part 0), keys (1) or values (2), (..., heads, head_size); the first two with pairs together."""
-    hidden = attention.Wqkv.in_features
+def _project(attention, states: torch.Tensor, first: int, last: int) -> torch.Tensor:
+    """Project to queries (0), keys (1) and values (2), from `first` to before `last`, with rotated pairs together.
+
+    Returns:
+        (num_tokens, last - first, heads, head_size).
+    """
     weight, bias = attention.Wqkv.weight, attention.Wqkv.bias
-    order = slice(part * hidden, (part + 1) * hidden)
-    weight, bias = weight[order], None if bias is None else bias[order]
-    if part < 2:
-        pairs = _pairs_together(hidden, attention.head_dim, weight.device)
-        weight, bias = weight.index_select(0, pairs), None if bias is None else bias.index_select(0, pairs)
-    return functional.linear(states, weight, bias).unflatten(-1, (-1, attention.head_dim))
+    hidden = weight.shape[1]
+    order = _pairs_together(hidden, attention.head_dim, weight.device)[first * hidden : last * hidden]
+    bias = None if bias is None else bias.index_select(0, order)
+    projected = functional.linear(states, weight.index_select(0, order), bias)
+    return projected.unflatten(-1, (last - first, -1, attention.head_dim))
 
 
 def _rotate(states: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
-    """Rotate queries or keys, (num_tokens, heads, head_size), by (num_tokens, head_size / 2) rotations."""
+    """Rotate queries and keys, (num_tokens, parts, heads, head_size), by (num_tokens, head_size / 2) rotations."""
     pairs = torch.view_as_complex(states.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotation[:, None]).flatten(-2).to(states.dtype)
+    return torch.view_as_real(pairs * rotation[:, None, None]).flatten(-2).to(states.dtype)
 
 
 def _layer(layer, states, rotation, batch, padding=None):
     """Run one layer on (num_tokens, hidden) states of `batch` sequences; padding is (rows of real tokens, mask)."""
     attention, normed = layer.attn, layer.attn_norm(states)
     rows, mask = padding or (None, None)
-    query, key, value = (_project(attention, normed, part) for part in range(3))  # (num_tokens, heads, head_size)
-    parts = [_rotate(query, rotation), _rotate(key, rotation), value]
+    query_key, value = _project(attention, normed, 0, 3).split([2, 1], dim=1)
+    parts = torch.cat((_rotate(query_key, rotation), value), dim=1)  # (num_tokens, 3, heads, head_size)
     if rows is not None:
-        parts = [part.new_zeros(mask.numel(), *part.shape[1:]).index_copy(0, rows, part) for part in parts]
-    framed = [part.unflatten(0, (batch, -1)).transpose(1, 2) for part in parts]  # (batch, heads, length, head_size)
-    mixed = functional.scaled_dot_product_attention(*framed, attn_mask=mask).transpose(1, 2).flatten(0, 1).flatten(1)
+        parts = parts.new_zeros(mask.numel(), *parts.shape[1:]).index_copy(0, rows, parts)
+    framed = parts.unflatten(0, (batch, -1)).permute(2, 0, 3, 1, 4)  # (3, batch, heads, length, head_size)
+    mixed = functional.scaled_dot_product_attention(*framed.unbind(0), attn_mask=mask)
+    mixed = mixed.transpose(1, 2).flatten(0, 1).flatten(1)
     states = states + attention.Wo(mixed if rows is None else mixed.index_select(0, rows))
     return states + layer.mlp(layer.mlp_norm(states))
 
@@ -238,8 +268,10 @@ def _layer(layer, states, rotation, batch, padding=None):
 def _last_layer(layer, states, rows, rotation, batch):
     hidden, length = states.shape[-1], len(states) // batch
     attention, normed = layer.attn, layer.attn_norm(states)
-    key, value = _rotate(_project(attention, normed, 1), rotation), _project(attention, normed, 2)
-    query = _rotate(_project(attention, normed.index_select(0, rows), 0), rotation.index_select(0, rows))
+    key, value = _project(attention, normed, 1, 3).split([1, 1], dim=1)  # (num_tokens, 1, heads, head_size)
+    key, value = _rotate(key, rotation)[:, 0], value[:, 0]
+    query = _project(attention, normed.index_select(0, rows), 0, 1)
+    query = _rotate(query, rotation.index_select(0, rows))[:, 0]  # (num_rows, heads, head_size)
 
     # Queries stand in a (batch, most masked in a sequence) frame; what fills it up is dropped again below.
     sequence = rows // length

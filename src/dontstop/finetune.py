@@ -1,5 +1,7 @@
 """Train and evaluate one cell: a classifier on an encoder, for one task, arm and seed."""
 
+import copy
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from dontstop.profiles import Finetune
 from dontstop.randomness import generator, seed_of
 from dontstop.tokens import TokenStore
 
-EVALUATION_BATCH = 32  # texts, few enough for a batch to stay in the processor's cache; speed only
+EVALUATION_BATCH = 64  # texts, few enough for a batch to stay in the processor's cache; speed only
 SORTED_BATCHES = 8  # batches' worth of texts sorted by length together, so that a batch holds little padding
 
 
@@ -108,11 +110,16 @@ def score(labels: np.ndarray, predictions: np.ndarray, metric: str, num_labels: 
 
 
 def load_classifier(folder: Path, num_labels: int, settings: Finetune, *, seed: int) -> Classifier:
-    """Put a fresh head, initialised by `seed`, on the body of a saved encoder."""
-    model = encoders.load_encoder(folder)
+    """Put a fresh head, initialised by `seed`, on a copy of a saved encoder's body."""
+    model = _encoder(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Classifier(model.base_model, num_labels, settings, encoders.is_lean(model))
+        return Classifier(copy.deepcopy(model.base_model), num_labels, settings, encoders.is_lean(model))
+
+
+@functools.lru_cache(maxsize=2)
+def _encoder(folder: Path):
+    return encoders.load_encoder(folder)  # a worker's cells often share it
 
 
 def finetune(

@@ -91,10 +91,6 @@ class Identity:
         """Return a task's labels, in the order of their ids."""
         return self._splits[task]["labels"]
 
-    def num_train(self, task: str) -> int:
-        """Return how many training examples a task has."""
-        return self._splits[task]["splits"]["train"]["num_examples"]
-
 
 SPLITS = ("train", "dev", "test")
 LOSS_SETTINGS = {"sequence_length", "mlm_probability", "seed"}  # what a phase's held-out loss depends on
@@ -152,7 +148,7 @@ def cell_job(profile: Profile, paths: Paths, identity: Identity, cell: Cell) -> 
         key,
         f"{cell.task.name} {cell.arm} seed {cell.seed}",
         "cell",
-        settings.num_epochs * identity.num_train(cell.task.name) * 90.0,  # short texts; dev and test on top
+        float(settings.num_epochs * identity.store(f"tasks/{cell.task.name}/train")["num_tokens"]),
         _finetune,
         (profile, paths, cell, key, encoder, identity.labels(cell.task.name), identity.precision),
         frozenset([encoder]),

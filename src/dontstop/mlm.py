@@ -16,7 +16,7 @@ from dontstop import encoders, files, optimizers
 from dontstop.errors import StudyError
 from dontstop.processes import CONTEXT, be_worker, one_thread
 from dontstop.profiles import Phase
-from dontstop.randomness import generator
+from dontstop.randomness import generator, seed_of
 from dontstop.tokens import TokenStore
 
 MASKED_AS_MASK, MASKED_AS_RANDOM = 0.8, 0.1  # the rest of the masked positions keep their token (Devlin et al., 2019)
@@ -192,7 +192,7 @@ def train(
         process.start()
     threading.Thread(target=_abort_with, args=(others, gang), daemon=True).start()
     try:
-        with one_thread():
+        with one_thread(), torch.random.fork_rng(devices=[]):
             curve = _run_steps(0, model, flat, batches, state, precision, gang, steps_between_saves, progress)
     finally:
         for process in others:
@@ -228,6 +228,7 @@ def _run_steps(rank, model, flat, batches, state, precision, gang, steps_between
         side = step % 2
         for shard in range(rank, settings.num_shards, gang.num_processes):
             flat.gradients_into(gang.gradients[side, shard])
+            torch.manual_seed(seed_of("dropout", settings.seed, batches.stream, shard, step))
             gang.sums[side, shard] = _loss_and_slopes(model, batches.shard(step, shard), precision)
         _meet_or_tell(gang, step)
         loss_sum, num_masked = gang.sums[side].sum(0).tolist()

@@ -70,7 +70,8 @@ def learning_rate(step: int, num_steps: int, peak: float, warmup_fraction: float
 def step_optimizer(optimizer: torch.optim.AdamW, gradient: torch.Tensor, rate: float, max_grad_norm: float) -> None:
     """Clip the flat gradient to a norm and take one AdamW step at the given learning rate."""
     norm = torch.linalg.vector_norm(gradient)
-    gradient.mul_((max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
+    if norm > max_grad_norm:
+        gradient.mul_(max_grad_norm / (norm + 1e-6))
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()

@@ -32,9 +32,7 @@ def _once(study, name: str, inputs: dict, compute: Callable[[], pd.DataFrame]) -
 
 
 def _held_out(study) -> dict[str, list[str]]:
-    return {
-        name: [row["text"] for row in corpora.load_documents(study.paths.held_out(name))] for name in study.texts
-    }
+    return {name: [row["text"] for row in corpora.load_documents(study.paths.held_out(name))] for name in study.texts}
 
 
 def _task_texts(study) -> dict[str, list[str]]:
@@ -70,17 +68,8 @@ def label_counts(study) -> pd.DataFrame:
 
 
 def leak_audit(study) -> pd.DataFrame:
-    """What of the test and dev texts is left in the pretraining corpora, and what the splits share."""
-    audit = files.read_json(study.paths.data / "leakage.json")
-    rows = pd.DataFrame(audit["corpora"]).groupby(["task", "split"], sort=False, as_index=False)
-    worst = rows.agg(
-        num_texts=("num_texts", "first"),
-        num_exact=("num_exact", "sum"),
-        num_contained=("num_contained", "sum"),
-        num_near_duplicate=("num_near_duplicate", "sum"),
-        max_containment=("max_containment", "max"),
-    )
-    return worst.assign(where="any pretraining corpus")
+    """What of the dev and test texts is left in any pretraining corpus or held-out sample."""
+    return tables.leak_audit(files.read_json(study.paths.data / "leakage.json")["corpora"])
 
 
 def _equal_held_out(study) -> tuple[dict[str, list[str]], int]:

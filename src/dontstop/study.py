@@ -52,7 +52,7 @@ OWNERS = {"dapt": "02_dapt"}
 
 # Decimals that a table is shown with, where one is not enough.
 DECIMALS = {"table12_cross_domain_loss": 2, "forgetting": 2, "distances": 2, "agreement": 2, "pretraining": 2}
-DECIMALS |= {"gain_correlations": 2, "leak_audit": 2, "gain_against_distance": 2}
+DECIMALS |= {"table1_corpora": 2, "gain_correlations": 2, "leak_audit": 2, "gain_against_distance": 2}
 
 
 def default_profile() -> str:
@@ -111,9 +111,7 @@ class Study:
         self.notebook = notebook
         self.paths = Paths(self.profile.name)
         self.tasks = tasks.tasks_for(self.profile, self.paths)
-        wanted = {task.domain for task in self.tasks}
-        wanted |= {tasks.get_domain(name).irrelevant_domain for name in wanted}
-        self.domains = tuple(domain for domain in tasks.domains_for(self.profile) if domain.name in wanted)
+        self.domains = tasks.domains_of(self.tasks, self.profile)
         self._check_names()
 
     def __repr__(self) -> str:
@@ -304,7 +302,7 @@ class Study:
         rows = corpora.load_documents(self.paths.corpus(text))
         chosen = [rows[len(rows) * k // num] for k in range(num)]
         shown = [row["text"][:num_characters] + ("…" if len(row["text"]) > num_characters else "") for row in chosen]
-        return pd.DataFrame({"id": [row["id"] for row in chosen], "text": shown})
+        return tables.ShownTable({"id": [row["id"] for row in chosen], "text": shown})
 
     def masked_example(self, text: str, num_tokens: int = 40) -> pd.DataFrame:
         """Return the first tokens of a training sequence as the encoder meets them: given, and to be found."""
@@ -318,7 +316,7 @@ class Study:
             {"given": tokenizer.decode([token]), "to be found": tokenizer.decode([wanted[k]]) if k in wanted else ""}
             for k, token in enumerate(batch.input_ids[0, :num_tokens].tolist())
         ]
-        return pd.DataFrame(rows)
+        return tables.ShownTable(rows)
 
     def settings(self) -> pd.DataFrame:
         """Return the settings that differ from the paper's, with the paper's beside them."""
@@ -329,7 +327,7 @@ class Study:
             for name in theirs[group]
             if ours[group] is not None and ours[group][name] != theirs[group][name]
         ]
-        return pd.DataFrame(rows).astype(str)
+        return tables.ShownTable(pd.DataFrame(rows).astype(str))
 
     def provenance(self) -> str:
         """Return one line: profile, commit, digest of the text, versions, device and precision."""

@@ -1,6 +1,7 @@
 """Domains and tasks as data: packages, metric, sister task, irrelevant domain."""
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dontstop.errors import StudyError
@@ -135,6 +136,13 @@ ROLES = ("summary", "parameter", "returns", "raises", "notes", "examples", "see_
 def domains_for(profile: Profile) -> tuple[Domain, ...]:
     """Return the profile's domains: the docstring study's four, or the paper's."""
     return _DOCSTRING_DOMAINS if profile.text.source == "docstrings" else _PAPER_DOMAINS
+
+
+def domains_of(tasks: Sequence[Task], profile: Profile) -> tuple[Domain, ...]:
+    """Return the domains that a profile's tasks need: their own, and those that not-DAPT adapts to in their stead."""
+    wanted = {task.domain for task in tasks}
+    wanted |= {get_domain(name).irrelevant_domain for name in wanted}
+    return tuple(domain for domain in domains_for(profile) if domain.name in wanted)
 
 
 def get_domain(name: str) -> Domain:
