@@ -335,10 +335,9 @@ class Study:
             ["git", "rev-parse", "--short", "HEAD"], cwd=self.paths.root, capture_output=True, text=True, check=False
         ).stdout.strip()
         data = files.digest(self.paths.data / "manifest.json")[:12]
-        device = "GPU" if torch.cuda.is_available() else f"CPU, {processes.num_cores()} cores"
         return (
             f"profile {self.profile.name}; commit {commit or 'unknown'}; text {data}; "
-            f"dontstop {dontstop.__version__}, torch {torch.__version__}; {device}, "
+            f"dontstop {dontstop.__version__}, torch {torch.__version__}; {processes.num_cores()} CPU cores, "
             f"{encoders.resolve_precision(self.profile.precision)}"
         )
 
