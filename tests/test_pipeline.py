@@ -85,7 +85,8 @@ def test_every_setting_is_tracked_by_some_stage(project):
 def test_notebooks_are_run_with_their_own_parameters_and_into_their_own_place(project):
     by_stage = {experiment: notebook for notebook, experiment in NOTEBOOKS.items()}
     for name, notebook in by_stage.items():
-        command = stages(project)[name]["cmd"]
+        folder, command = stages(project)[name]["cmd"]
+        assert folder == "mkdir -p results/${profile}/notebooks"  # papermill makes no folder
         assert f"notebooks/{notebook}.ipynb results/${{profile}}/notebooks/{notebook}.ipynb" in command
         assert command.endswith("-p profile ${profile}")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dontstop.errors import StudyError
-from dontstop.processes import CONTEXT, be_worker, num_cores
+from dontstop.processes import CONTEXT, ask_for_large_pages, be_worker, num_cores
 
 PLURALS = {"checkpoint": "checkpoints", "cell": "cells", "loss": "losses"}
 
@@ -162,6 +162,7 @@ def carry_out(
     progress = Progress(title, jobs)
     reports = CONTEXT.Queue()
     say(f"{title}: {len(jobs)} jobs on {num_workers} single-threaded processes")
+    ask_for_large_pages()
     executor = ProcessPoolExecutor(num_workers, CONTEXT, _start_worker, (reports,))
     before = set(multiprocessing.active_children())
     try:
