@@ -9,7 +9,6 @@ import torch
 from dontstop import encoders, finetune
 from dontstop.errors import StudyError
 from dontstop.finetune import Classifier, Examples
-from dontstop.processes import one_thread
 from dontstop.profiles import Finetune
 from dontstop.randomness import generator
 from dontstop.tokens import TokenStore
@@ -17,12 +16,6 @@ from test_encoders import MODELS
 
 SETTINGS = Finetune(num_epochs=4, learning_rate=1e-2, pooling="mean", max_length=20)
 NUM_LABELS = 3
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    with one_thread():  # as in a worker
-        yield
 
 
 def examples(name: str, num: int) -> Examples:
