@@ -44,7 +44,7 @@ def fingerprints(paths, **changes) -> dict[str, str]:
     identity = jobs.Identity(Profile.model_validate(settings), paths)
     found = {"base": identity.checkpoint(BASE), "dapt": identity.checkpoint(DAPT)}
     found |= {f"{t.name} {arm}": identity.cell(Cell(t, arm, 0)) for t in TASKS for arm in ("base", "dapt", "not_dapt")}
-    return found | {"loss base": identity.loss(BASE, "news"), "loss dapt": identity.loss(DAPT, "news")}
+    return found | {f"loss {c.name[:4]}": identity.loss(c, "held_out/news") for c in (BASE, DAPT)}
 
 
 def changed(paths, **changes) -> set[str]:
@@ -173,7 +173,7 @@ def test_a_job_waits_for_its_encoder(manifests):
     assert not base.needs and dapt.needs == {base.key} and base.size == 12 * 4 * 16
     cell = jobs.cell_job(*arguments, Cell(TASKS[0], "dapt", 0))
     assert cell.needs == {dapt.key} and cell.size > 0
-    assert jobs.loss_job(*arguments, BASE, "cs").needs == {base.key}
+    assert jobs.loss_job(*arguments, BASE, "held_out/cs").needs == {base.key}
 
 
 def test_text_not_prepared_is_told(root):

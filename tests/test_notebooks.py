@@ -10,8 +10,8 @@ import pytest
 
 from conftest import PROJECT
 from dontstop import checks, findings, reports
+from dontstop.experiments import NOTEBOOKS
 from dontstop.profiles import profile_names
-from dontstop.study import NOTEBOOKS
 
 NAMES = sorted(path.stem for path in (PROJECT / "notebooks").glob("*.ipynb"))
 # The paper's section and tables that each notebook's first cell must name.

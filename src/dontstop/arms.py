@@ -1,5 +1,6 @@
 """Arms as pretraining phases, and the plan: which checkpoints and cells a request needs."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,12 @@ ARMS: dict[str, tuple[tuple[str, str], ...]] = {
     "base": (),
     "dapt": (("dapt", "domain"),),
     "not_dapt": (("dapt", "irrelevant_domain"),),
+    "tapt": (("tapt", "task"),),
+    "dapt_tapt": (("dapt", "domain"), ("tapt", "task")),
+    "transfer_tapt": (("tapt", "sister_task"),),
 }
+# TAPT cut short, for the course of its gain: a schedule of its own, with this many epochs.
+_SHORT_TAPT = re.compile(r"tapt_\d+_epochs")
 
 
 @dataclass(frozen=True)
@@ -20,15 +26,21 @@ class Checkpoint:
     """An encoder after a sequence of phases; whoever starts with the same phases shares it.
 
     Attributes:
-        phases: Pairs of phase kind (`dapt`, ...) and text, in order; none for the base encoder.
+        phases: Pairs of phase kind (`dapt`, `tapt`, `tapt_10_epochs`) and text (a domain, or a task), in order; none
+            for the base encoder.
     """
 
     phases: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:
-        """The folder's name: `base`, `dapt_symbolic_math`."""
+        """The checkpoint's name: `base`, `dapt_symbolic_math`, `dapt_numerical_then_tapt_numerical_role`."""
         return "_then_".join(f"{kind}_{text}" for kind, text in self.phases) or "base"
+
+    @property
+    def kinds(self) -> str:
+        """The kinds of its phases, which name the folder and the notebook that keep it: `dapt`, `dapt_tapt`."""
+        return "_".join(kind for kind, _ in self.phases) or "base"
 
     @property
     def parent(self) -> "Checkpoint | None":
@@ -57,23 +69,63 @@ class Plan:
     checkpoints: tuple[Checkpoint, ...]
     cells: tuple[Cell, ...]
 
+    def __add__(self, other: "Plan") -> "Plan":
+        """Return both plans as one, each checkpoint once."""
+        return Plan(tuple(dict.fromkeys(self.checkpoints + other.checkpoints)), self.cells + other.cells)
+
 
 def checkpoint_of(arm: str, task: Task) -> Checkpoint:
     """Return the checkpoint that an arm gives a task.
 
-    Source: section 3.3 (DAPT and not-DAPT); the irrelevant domains are those of `tasks`.
+    Source: sections 3.3 (DAPT and not-DAPT), 4 (TAPT), 4.2 (DAPT then TAPT) and 4.3 (transfer-TAPT); the irrelevant
+    domains and the sister tasks are those of `tasks`.
     """
+    texts = {"domain": task.domain, "irrelevant_domain": get_domain(task.domain).irrelevant_domain}
+    texts |= {"task": task.name, "sister_task": task.sister}
+    return Checkpoint(tuple((kind, texts[role]) for kind, role in phases_of(arm)))
+
+
+def phases_of(arm: str) -> tuple[tuple[str, str], ...]:
+    """Return an arm's phases: each a kind and the role of the text it is trained on.
+
+    Raises:
+        StudyError: If there is no such arm.
+    """
+    if _SHORT_TAPT.fullmatch(arm):
+        return ((arm, "task"),)
     if arm not in ARMS:
         raise StudyError(f"arm {arm!r}", f"one of {', '.join(ARMS)}", "name one of them")
-    texts = {"domain": task.domain, "irrelevant_domain": get_domain(task.domain).irrelevant_domain}
-    return Checkpoint(tuple((kind, texts[role]) for kind, role in ARMS[arm]))
+    return ARMS[arm]
+
+
+def short_tapt(num_epochs: int) -> str:
+    """Name the arm, and its one phase's kind, of TAPT for fewer epochs than the profile's."""
+    return f"tapt_{num_epochs}_epochs"
+
+
+def is_tapt(kind: str) -> bool:
+    """Whether a phase of this kind trains on a task's own text, of the profile's number of epochs or cut short."""
+    return kind == "tapt" or bool(_SHORT_TAPT.fullmatch(kind))
 
 
 def plan(arms: Sequence[str], tasks: Sequence[Task], seeds: Sequence[int]) -> Plan:
     """Plan the cells of every task, arm and seed, and the checkpoints they rest on, each once.
 
     Cells come in the order seed, task, arm, so that an unfinished study has whole comparisons to show.
+
+    Raises:
+        StudyError: If an arm takes the text of a task that the study does not have.
     """
+    names = {task.name for task in tasks}
+    for task in tasks:
+        for arm in arms:
+            wanted = {text for kind, text in checkpoint_of(arm, task).phases if is_tapt(kind)} - names
+            if wanted:
+                raise StudyError(
+                    f"no task {wanted.pop()}, on whose text {arm} of {task.name} is trained",
+                    "both tasks of every domain",
+                    "add the missing task, or leave that notebook out",
+                )
     cells = tuple(Cell(task, arm, seed) for seed in seeds for task in tasks for arm in arms)
     checkpoints: dict[Checkpoint, None] = {}
     for cell in cells:

@@ -14,7 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 ProfileName = Annotated[str | None, typer.Option("--profile", "-p", help="A file of configs/; default: params.yaml's.")]
-Experiment = Annotated[str, typer.Argument(help="base, domain_gap or dapt")]
+Experiment = Annotated[str, typer.Argument(help="base, domain_gap, dapt, tapt, dapt_tapt or transfer_tapt")]
 
 
 @app.command()
@@ -28,7 +28,8 @@ def prepare(profile: ProfileName = None) -> None:
 @app.command()
 def run(experiment: Experiment, profile: ProfileName = None) -> None:
     """Train and measure what an experiment still lacks."""
-    from dontstop.study import Study, notebook_of
+    from dontstop.experiments import notebook_of
+    from dontstop.study import Study
 
     Study(profile, notebook_of(experiment)).run(experiment)
 
@@ -36,7 +37,8 @@ def run(experiment: Experiment, profile: ProfileName = None) -> None:
 @app.command()
 def report(profile: ProfileName = None) -> None:
     """Make all tables and figures again from the records, without training."""
-    from dontstop.study import NOTEBOOKS, Study
+    from dontstop.experiments import NOTEBOOKS
+    from dontstop.study import Study
 
     for notebook in NOTEBOOKS:
         typer.echo(Study(profile, notebook).report())

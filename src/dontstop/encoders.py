@@ -247,7 +247,23 @@ def _project(attention, states: torch.Tensor, first: int, last: int) -> torch.Te
 def _rotate(states: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
     """Rotate queries and keys, (num_tokens, parts, heads, head_size), by (num_tokens, head_size / 2) rotations."""
     pairs = torch.view_as_complex(states.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotation[:, None, None]).flatten(-2).to(states.dtype)
+    return torch.view_as_real(pairs * rotation[:, None, None]).flatten(-2)
+
+
+def _attend(query, key, value, mask=None) -> torch.Tensor:
+    """Attend in fp32 on a processor, whose bf16 kernel takes three times as long; elsewhere in the keys' precision.
+
+    Args:
+        query: (batch, heads, queries, head_size).
+        key: (batch, heads, length, head_size).
+        value: Of the same shape.
+        mask: (batch, 1, 1, length) bool, or None where nothing is padding.
+    """
+    if query.device.type != "cpu":
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    with torch.autocast("cpu", enabled=False):
+        parts = (part.float() for part in (query, key, value))
+        return functional.scaled_dot_product_attention(*parts, attn_mask=mask)
 
 
 def _layer(layer, states, rotation, batch, padding=None):
@@ -255,11 +271,11 @@ def _layer(layer, states, rotation, batch, padding=None):
     attention, normed = layer.attn, layer.attn_norm(states)
     rows, mask = padding or (None, None)
     query_key, value = _project(attention, normed, 0, 3).split([2, 1], dim=1)
-    parts = torch.cat((_rotate(query_key, rotation), value), dim=1)  # (num_tokens, 3, heads, head_size)
+    parts = torch.cat((_rotate(query_key, rotation), value.float()), dim=1)  # (num_tokens, 3, heads, head_size)
     if rows is not None:
         parts = parts.new_zeros(mask.numel(), *parts.shape[1:]).index_copy(0, rows, parts)
     framed = parts.unflatten(0, (batch, -1)).permute(2, 0, 3, 1, 4)  # (3, batch, heads, length, head_size)
-    mixed = functional.scaled_dot_product_attention(*framed.unbind(0), attn_mask=mask)
+    mixed = _attend(*framed.unbind(0), mask)
     mixed = mixed.transpose(1, 2).flatten(0, 1).flatten(1)
     states = states + attention.Wo(mixed if rows is None else mixed.index_select(0, rows))
     return states + layer.mlp(layer.mlp_norm(states))
@@ -280,9 +296,7 @@ def _last_layer(layer, states, rows, rotation, batch):
     width = int(counts.max())
     frame = sequence * width + place  # (num_rows,) where each row's query stands in the flattened frame
     framed = query.new_zeros(batch * width, *query.shape[1:]).index_copy(0, frame, query)
-    mixed = functional.scaled_dot_product_attention(
-        *(part.unflatten(0, (batch, -1)).transpose(1, 2) for part in (framed, key, value))
-    )
+    mixed = _attend(*(part.unflatten(0, (batch, -1)).transpose(1, 2) for part in (framed, key, value)))
     chosen = mixed.transpose(1, 2).reshape(batch * width, hidden).index_select(0, frame)
     states = states.index_select(0, rows) + attention.Wo(chosen)
     return states + layer.mlp(layer.mlp_norm(states))

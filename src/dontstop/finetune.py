@@ -17,7 +17,7 @@ from dontstop.profiles import Finetune
 from dontstop.randomness import generator, seed_of
 from dontstop.tokens import TokenStore
 
-EVALUATION_BATCH = 64  # texts, few enough for a batch to stay in the processor's cache; speed only
+EVALUATION_BATCH = 32  # texts, few enough for a batch to stay in the processor's cache; speed only
 SORTED_BATCHES = 8  # batches' worth of texts sorted by length together, so that a batch holds little padding
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from dontstop import TRAINING_VERSION, encoders, files, finetune, mlm, tokens
-from dontstop.arms import Cell, Checkpoint
+from dontstop.arms import Cell, Checkpoint, is_tapt
 from dontstop.errors import StudyError
 from dontstop.profiles import Paths, Phase, Profile
 from dontstop.randomness import seed_of
 from dontstop.records import encode_predictions
 from dontstop.runner import Job
+from dontstop.tasks import GENERAL, SPLITS
 
 CURVE_POINTS = 100
 TRAINING_FILE = "training.json"  # written last, so a folder that holds it is whole
@@ -47,7 +48,7 @@ class Identity:
 
     def settings(self, checkpoint: Checkpoint) -> Phase:
         """Return the settings of a checkpoint's last phase."""
-        return getattr(self.profile, checkpoint.phases[-1][0]) if checkpoint.phases else self.profile.base
+        return self.profile.phase(checkpoint.phases[-1][0] if checkpoint.phases else "base")
 
     @functools.cache  # noqa: B019 (an Identity lives as long as its study)
     def checkpoint(self, checkpoint: Checkpoint) -> str:
@@ -79,9 +80,9 @@ class Identity:
             }
         )
 
-    def loss(self, checkpoint: Checkpoint, held_out: str) -> str:
-        """Return the fingerprint of an encoder's masked-LM loss on a held-out text."""
-        text = self.store(f"held_out/{held_out}")["sha256"]
+    def loss(self, checkpoint: Checkpoint, store: str) -> str:
+        """Return the fingerprint of an encoder's masked-LM loss on a token store (`held_out/general`)."""
+        text = self.store(store)["sha256"]
         settings = loss_settings(self.profile).model_dump(include=LOSS_SETTINGS)
         return files.fingerprint(
             {**self._common, "checkpoint": self.checkpoint(checkpoint), "text": text, "settings": settings}
@@ -92,7 +93,6 @@ class Identity:
         return self._splits[task]["labels"]
 
 
-SPLITS = ("train", "dev", "test")
 LOSS_SETTINGS = {"sequence_length", "mlm_probability", "seed"}  # what a phase's held-out loss depends on
 
 
@@ -103,13 +103,29 @@ def _read_manifest(path: Path) -> dict:
 
 
 def text_of(checkpoint: Checkpoint) -> str:
-    """Name the token store that a checkpoint's last phase trains on."""
-    return f"corpora/{checkpoint.phases[-1][1] if checkpoint.phases else 'general'}"
+    """Name the token store that a checkpoint's last phase trains on: a corpus, or a task's unlabelled training texts.
+
+    Departure: the paper's TAPT reads one text a sequence; here a task's texts are packed like those of a corpus, so
+    that short ones leave no padding, and shuffled by sequence.
+    """
+    kind, text = checkpoint.phases[-1] if checkpoint.phases else ("base", GENERAL)
+    return f"tasks/{text}/train" if is_tapt(kind) else f"corpora/{text}"
 
 
 def held_out_of(checkpoint: Checkpoint) -> str:
-    """Name the held-out store on which a checkpoint's loss is taken before and after."""
-    return f"held_out/{checkpoint.phases[-1][1] if checkpoint.phases else 'general'}"
+    """Name the store that shows a checkpoint's loss before and after: a held-out sample, or a task's dev texts."""
+    kind, text = checkpoint.phases[-1] if checkpoint.phases else ("base", GENERAL)
+    return dev_store(text) if is_tapt(kind) else held_out_store(text)
+
+
+def held_out_store(text: str) -> str:
+    """Name the token store of a domain's (or the general text's) held-out sample."""
+    return f"held_out/{text}"
+
+
+def dev_store(task: str) -> str:
+    """Name the token store of a task's dev texts."""
+    return f"tasks/{task}/dev"
 
 
 def loss_settings(profile: Profile) -> Phase:
@@ -155,17 +171,17 @@ def cell_job(profile: Profile, paths: Paths, identity: Identity, cell: Cell) -> 
     )
 
 
-def loss_job(profile: Profile, paths: Paths, identity: Identity, checkpoint: Checkpoint, held_out: str) -> Job:
-    """Make the job that measures one encoder's masked-LM loss on one held-out text."""
-    encoder, key = identity.checkpoint(checkpoint), identity.loss(checkpoint, held_out)
-    _check_text(identity, f"held_out/{held_out}", loss_settings(profile).sequence_length)
+def loss_job(profile: Profile, paths: Paths, identity: Identity, checkpoint: Checkpoint, store: str) -> Job:
+    """Make the job that measures one encoder's masked-LM loss on one token store, of text it was not trained on."""
+    encoder, key = identity.checkpoint(checkpoint), identity.loss(checkpoint, store)
+    _check_text(identity, store, loss_settings(profile).sequence_length)
     return Job(
         key,
-        f"{checkpoint.name} on {held_out}",
+        f"{checkpoint.name} on {store}",
         "loss",
-        identity.store(f"held_out/{held_out}")["num_tokens"] / 3.0,
+        identity.store(store)["num_tokens"] / 3.0,
         _measure,
-        (profile, paths, checkpoint.name, held_out, key, encoder, identity.precision),
+        (profile, paths, checkpoint.name, store, key, encoder, identity.precision),
         frozenset([encoder]),
     )
 
@@ -216,7 +232,7 @@ def load_start(profile: Profile, paths: Paths, parent: str | None):
 
 def _pretrain(profile, paths, checkpoint, key, parent, precision, *, num_processes, progress) -> None:
     folder = scratch(paths, key)
-    settings = getattr(profile, checkpoint.phases[-1][0]) if checkpoint.phases else profile.base
+    settings = profile.phase(checkpoint.phases[-1][0] if checkpoint.phases else "base")
     tokenizer = tokens.load_tokenizer(paths.tokenizer())
     vocabulary = mlm.Vocabulary.of(tokenizer)
     load = functools.partial(load_start, profile, paths, parent)
@@ -317,12 +333,13 @@ def _finetune(profile, paths, cell, key, encoder, labels, precision) -> None:
     files.write_json(result_path(paths, key), record)
 
 
-def _measure(profile, paths, name, held_out, key, encoder, precision) -> None:
+def _measure(profile, paths, name, store_name, key, encoder, precision) -> None:
     model = encoders.load_encoder(scratch(paths, encoder) / "encoder")
     vocabulary = mlm.Vocabulary.of(tokens.load_tokenizer(paths.tokenizer()))
-    store = tokens.load_token_store(paths.tokens("held_out", held_out))
+    store = tokens.load_token_store(paths.data / "tokens" / store_name)
     loss, num_masked = mlm.held_out_loss(
         model, store, vocabulary, loss_settings(profile), precision=precision, seed=profile.dapt.seed
     )
+    held_out = store_name.split("/")[1]  # the domain, or the task
     row = {"encoder": name, "held_out": held_out, "masked_lm_loss": loss, "num_masked": num_masked}
     files.write_json(result_path(paths, key), {**row, "fingerprint": key})

@@ -36,19 +36,8 @@ from dontstop import (
 )
 from dontstop.arms import Checkpoint
 from dontstop.errors import StudyError
+from dontstop.experiments import CURVE, EXPERIMENTS, Experiment, notebook_of_arm, owner_of
 from dontstop.profiles import Paths, Profile, find_root, load_profile
-
-# What each notebook's run needs: arms to fine-tune, and whose masked-LM loss on every held-out text.
-EXPERIMENTS = {
-    "base": {"arms": (), "losses": ()},
-    "domain_gap": {"arms": (), "losses": ("base",)},
-    "dapt": {"arms": ("base", "dapt", "not_dapt"), "losses": ("base", "dapt")},
-}
-# The notebooks, and the experiment that each runs.
-NOTEBOOKS = {"01_domain_gap": "domain_gap", "02_dapt": "dapt"}
-# Who trains, and so keeps, the checkpoints whose last phase is of a kind.
-OWNERS = {"dapt": "02_dapt"}
-
 
 # Decimals that a table is shown with, where one is not enough.
 DECIMALS = {"table12_cross_domain_loss": 2, "forgetting": 2, "distances": 2, "agreement": 2, "pretraining": 2}
@@ -58,11 +47,6 @@ DECIMALS |= {"table1_corpora": 2, "gain_correlations": 2, "leak_audit": 2, "gain
 def default_profile() -> str:
     """Return the profile to use where none is named: DONTSTOP_PROFILE if set, else the one of params.yaml."""
     return os.environ.get("DONTSTOP_PROFILE") or yaml.safe_load((find_root() / "params.yaml").read_text())["profile"]
-
-
-def notebook_of(experiment: str) -> str:
-    """Return the notebook that an experiment's results stand under; the base encoder's stand under `base`."""
-    return {run: notebook for notebook, run in NOTEBOOKS.items()}.get(experiment, "base")
 
 
 def open_study(notebook: str, **parameters) -> "Study":
@@ -123,10 +107,14 @@ class Study:
         return [tasks.GENERAL, *(domain.name for domain in self.domains)]
 
     def _check_names(self) -> None:
-        unknown = set(self.profile.task_finetune) - {task.name for task in self.tasks}
-        if unknown:
-            names = ", ".join(task.name for task in self.tasks)
-            raise StudyError(f"task_finetune for {', '.join(sorted(unknown))}", f"tasks of {names}", "mend the name")
+        known = [task.name for task in self.tasks]
+        for setting, named in (
+            ("task_finetune", self.profile.task_finetune),
+            ("tapt_curve.tasks", self.profile.tapt_curve.tasks),
+        ):
+            if unknown := set(named) - set(known):
+                found = f"{setting} for {', '.join(sorted(unknown))}"
+                raise StudyError(found, f"tasks of {', '.join(known)}", "mend the name")
         if self.profile.encoder.name and not self.profile.tokens.tokenizer:
             raise StudyError(
                 f"encoder.name = {self.profile.encoder.name!r} without tokens.tokenizer",
@@ -184,10 +172,11 @@ class Study:
         self.prepare()
         wanted = EXPERIMENTS[experiment]
         identity = jobs.Identity(self.profile, self.paths)
-        plan = arms.plan(wanted["arms"], self.tasks, self.profile.seeds)
-        measured = [c for c in self.checkpoints() if c.name == "base" or c.phases[-1][0] in wanted["losses"]]
-        measured = measured if wanted["losses"] else []
-        checkpoints = tuple(dict.fromkeys([Checkpoint(), *plan.checkpoints, *measured]))
+        plan = arms.plan(wanted.arms, self.tasks, self.profile.seeds)
+        if wanted.curve:
+            plan += arms.plan(self.curve_arms(), self.curve_tasks(), self.profile.seeds)
+        measured = self._measured(wanted)
+        checkpoints = tuple(dict.fromkeys([Checkpoint(), *plan.checkpoints, *(c for c, _ in measured)]))
         with runner.only_run(self.paths.work / f"{self.profile.name}.lock"):
             folders = [jobs.scratch(self.paths, identity.checkpoint(checkpoint)) for checkpoint in checkpoints]
             _remove_parts(self.paths.checkpoints, self.paths.results, *folders)
@@ -199,18 +188,35 @@ class Study:
                 num_workers=self.profile.speed.num_workers,
                 progress_seconds=self.profile.speed.progress_seconds,
             )
-            self._publish(identity, checkpoints, plan.cells, measured)
+            self._publish(identity, checkpoints, plan.cells, measured, wanted.losses)
         return self
 
-    def checkpoints(self) -> list[Checkpoint]:
-        """List the base encoder and every domain's DAPT encoder."""
-        return [Checkpoint(), *(Checkpoint((("dapt", domain.name),)) for domain in self.domains)]
+    def checkpoints(self, kind: str) -> list[Checkpoint]:
+        """List the encoders of a kind: `base` (one), `dapt` (one a domain) or `tapt` (one a task)."""
+        if kind == "base":
+            return [Checkpoint()]
+        return [Checkpoint(((kind, text.name),)) for text in (self.domains if kind == "dapt" else self.tasks)]
+
+    def curve_arms(self) -> list[str]:
+        """List the arms of TAPT cut short, fewest epochs first."""
+        return [arms.short_tapt(epochs) for epochs in sorted(self.profile.tapt_curve.num_epochs)]
+
+    def curve_tasks(self) -> list[tasks.Task]:
+        """List the tasks for which TAPT is also cut short."""
+        return [task for task in self.tasks if task.name in self.profile.tapt_curve.tasks]
+
+    def _measured(self, experiment: Experiment) -> list[tuple[Checkpoint, str]]:
+        """List the pairs of an encoder and a token store whose masked-LM loss the experiment measures."""
+        stores = [jobs.held_out_store(text) for text in self.texts]
+        if experiment.on == "task":
+            stores = [jobs.dev_store(task.name) for task in self.tasks]
+        return [(c, store) for kind in experiment.measured for c in self.checkpoints(kind) for store in stores]
 
     def _missing(self, identity, checkpoints, cells, measured) -> list[runner.Job]:
         arguments = (self.profile, self.paths, identity)
         work = [jobs.checkpoint_job(*arguments, c) for c in checkpoints if not self._trained(identity, c)]
         work += [jobs.cell_job(*arguments, c) for c in cells]
-        work += [jobs.loss_job(*arguments, c, text) for c in measured for text in self.texts]
+        work += [jobs.loss_job(*arguments, c, store) for c, store in measured]
         unique = {job.key: job for job in work}.values()
         return [job for job in unique if job.kind == "checkpoint" or not self._result(job.key).is_file()]
 
@@ -236,39 +242,50 @@ class Study:
         """Return where a finished checkpoint stands: an ordinary Transformers folder."""
         if not checkpoint.phases:
             return self.paths.checkpoints / "base"
-        return self.paths.checkpoints / checkpoint.phases[-1][0] / checkpoint.phases[-1][1]
+        text = checkpoint.phases[-1][1]
+        if checkpoint.phases[-1][0] in self.curve_arms():
+            return self.paths.checkpoints / "tapt" / f"{text}_{checkpoint.kinds.removeprefix('tapt_')}"
+        return self.paths.checkpoints / checkpoint.kinds / text
 
-    def _publish(self, identity, checkpoints, cells, measured) -> None:
-        """Put finished checkpoints, records and curves where DVC and the reader look for them."""
-        for owner in dict.fromkeys(self._owner(c) for c in checkpoints):
-            self._publish_trainings(identity, owner, [c for c in checkpoints if self._owner(c) == owner])
-        by_arm = {arm: [c for c in cells if c.arm == arm] for arm in dict.fromkeys(c.arm for c in cells)}
-        for arm, of_arm in by_arm.items():
-            rows = [jobs.load_result(self._result(identity.cell(c))) | {"arm": arm} for c in of_arm]
-            self._write(arm, sorted(rows, key=lambda row: (row["task"], row["seed"])))
+    def _publish(self, identity, checkpoints, cells, measured, losses) -> None:
+        """Put finished checkpoints, records and curves where DVC and the reader look for them.
+
+        Records and curves of another notebook's checkpoints are that notebook's to write.
+        """
+        for checkpoint in checkpoints:
+            self._publish_checkpoint(identity, checkpoint)
+        for owner in {"base", self.notebook}:
+            self._publish_trainings(identity, owner, [c for c in checkpoints if owner_of(c) == owner])
+        short = set(self.curve_arms())
+        of_name = {}
+        for cell in cells:
+            of_name.setdefault(CURVE if cell.arm in short else cell.arm, []).append(cell)
+        for name, chosen in of_name.items():
+            rows = [jobs.load_result(self._result(identity.cell(c))) | {"arm": c.arm} for c in chosen]
+            order = {task.name: place for place, task in enumerate(sorted(self.tasks, key=lambda task: task.name))}
+            self._write(name, sorted(rows, key=lambda row: (order[row["task"]], row["seed"])))
         if measured:
-            rows = [jobs.load_result(self._result(identity.loss(c, t))) for c in measured for t in self.texts]
-            self._write("cross_domain_loss", rows)
+            self._write(losses, [jobs.load_result(self._result(identity.loss(c, store))) for c, store in measured])
+
+    def _publish_checkpoint(self, identity, checkpoint: Checkpoint) -> None:
+        fingerprint, target = identity.checkpoint(checkpoint), self.checkpoint_folder(checkpoint)
+        published = target / jobs.TRAINING_FILE
+        if published.is_file() and jobs.load_result(published)["fingerprint"] == fingerprint:
+            return
+        published.unlink(missing_ok=True)  # before other weights stand beside it
+        scratch = jobs.scratch(self.paths, fingerprint)
+        _link_files(scratch / "encoder", target)
+        files.write_json(published, files.read_json(scratch / jobs.TRAINING_FILE))
 
     def _publish_trainings(self, identity, owner: str, checkpoints) -> None:
+        if not checkpoints:
+            return
         trainings = [self._training(identity, checkpoint) for checkpoint in checkpoints]
-        for checkpoint, training in zip(checkpoints, trainings, strict=True):
-            target = self.checkpoint_folder(checkpoint)
-            published = target / jobs.TRAINING_FILE
-            if published.is_file() and jobs.load_result(published)["fingerprint"] == training["fingerprint"]:
-                continue
-            published.unlink(missing_ok=True)  # before other weights stand beside it
-            scratch = jobs.scratch(self.paths, training["fingerprint"])
-            _link_files(scratch / "encoder", target)
-            files.write_json(published, files.read_json(scratch / jobs.TRAINING_FILE))
         for checkpoint, training in zip(checkpoints, trainings, strict=True):
             if curve := training.pop("curve"):
                 path = self.paths.results / "curves" / owner / f"{checkpoint.name}.csv"
                 files.write_text(path, pd.DataFrame(curve).to_csv(index=False))
         records.write_records(self.paths.results / "records" / owner, "pretraining", trainings)
-
-    def _owner(self, checkpoint: Checkpoint) -> str:
-        return OWNERS[checkpoint.phases[-1][0]] if checkpoint.phases else "base"
 
     def _training(self, identity, checkpoint) -> dict:
         training = jobs.load_result(jobs.scratch(self.paths, identity.checkpoint(checkpoint)) / jobs.TRAINING_FILE)
@@ -283,6 +300,20 @@ class Study:
     def records(self, *names: str, notebook: str | None = None) -> pd.DataFrame:
         """Read records by name (arms, `pretraining`, `cross_domain_loss`) of this or another notebook."""
         return records.read_records(self.paths.results / "records" / (notebook or self.notebook), *names)
+
+    def available_arms(self) -> list[str]:
+        """List the arms whose records are complete: every task and every seed."""
+        wanted = {(task.name, seed) for task in self.tasks for seed in self.profile.seeds}
+        return [arm for arm in arms.ARMS if self._recorded(arm) == wanted]
+
+    def _recorded(self, arm: str) -> set[tuple[str, int]]:
+        if not (self.paths.results / "records" / notebook_of_arm(arm) / f"{arm}.jsonl").is_file():
+            return set()
+        return set(self.arm_records(arm)[["task", "seed"]].itertuples(index=False, name=None))
+
+    def arm_records(self, *names: str) -> pd.DataFrame:
+        """Read the records of arms, each from the notebook that runs it."""
+        return pd.concat([self.records(arm, notebook=notebook_of_arm(arm)) for arm in names], ignore_index=True)
 
     def manifest(self) -> dict:
         """Return what `prepare` wrote about the text: counts, digests, versions."""
@@ -305,12 +336,17 @@ class Study:
         return tables.ShownTable({"id": [row["id"] for row in chosen], "text": shown})
 
     def masked_example(self, text: str, num_tokens: int = 40) -> pd.DataFrame:
-        """Return the first tokens of a training sequence as the encoder meets them: given, and to be found."""
+        """Return the first tokens of a training sequence as the encoder meets them: given, and to be found.
+
+        Args:
+            text: A domain, `general`, or a task.
+        """
         tokenizer = tokens.load_tokenizer(self.paths.tokenizer())
-        store = tokens.load_token_store(self.paths.tokens("corpora", text))
-        name = Checkpoint() if text == tasks.GENERAL else Checkpoint((("dapt", text),))
-        settings = self.profile.base if text == tasks.GENERAL else self.profile.dapt
-        batch = mlm.Batches(store, mlm.Vocabulary.of(tokenizer), settings, name.name).shard(0, 0)
+        kind = "dapt" if text in self.texts else "tapt"
+        checkpoint = Checkpoint() if text == tasks.GENERAL else Checkpoint(((kind, text),))
+        store = tokens.load_token_store(self.paths.data / "tokens" / jobs.text_of(checkpoint))
+        settings = self.profile.phase("base" if text == tasks.GENERAL else kind)
+        batch = mlm.Batches(store, mlm.Vocabulary.of(tokenizer), settings, checkpoint.name).shard(0, 0)
         wanted = dict(zip(batch.rows.tolist(), batch.labels.tolist(), strict=True))
         rows = [
             {"given": tokenizer.decode([token]), "to be found": tokenizer.decode([wanted[k]]) if k in wanted else ""}
