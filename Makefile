@@ -34,6 +34,7 @@ papermill = "$(bin)/papermill" -k python3 --log-output --no-progress-bar
 
 study: $(stamp) ## run the whole study: text, encoders, notebooks, tables, figures
 	"$(bin)/dvc" repro
+	@"$(bin)/dontstop" costs
 	@echo "Tables, figures and executed notebooks are in results/; make lab opens the notebooks."
 
 test: lint ## lint, then the unit tests, then every notebook at the smoke profile (papermill, nbval)

@@ -17,6 +17,9 @@ NAMES = sorted(path.stem for path in (PROJECT / "notebooks").glob("*.ipynb"))
 # The paper's section and tables that each notebook's first cell must name.
 PLACES = {
     "01_domain_gap": ("section 3.1", "Figure 2", "Table 1"),
+    "03_tapt": ("section 4 ", "Table 5", "Table 13"),
+    "04_dapt_tapt": ("section 4.2", "Table 5"),
+    "05_transfer_tapt": ("section 4.3", "Table 6"),
     "02_dapt": ("sections 3.2 to 3.4", "Table 1 ", "Table 3", "Table 12", "Tables 13 and 14"),
 }
 PARTS = ("## Checks", "## What we found", "## What differs from the paper", "## Exercises")

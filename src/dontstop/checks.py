@@ -1,8 +1,8 @@
 """Identities that must hold for a notebook's results to mean anything: counts, digests, fingerprints; never scores."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
-from dontstop import arms, corpora, files, jobs
+from dontstop import arms, corpora, files, jobs, measures
 from dontstop.errors import StudyError
 from dontstop.tasks import SPLITS
 
@@ -85,9 +85,10 @@ def _losses_of(num_encoders: Callable) -> Callable:
     return cross_domain_losses
 
 
-def cell_records(study, names: Sequence[str] = ("base", "dapt", "not_dapt")) -> str:
+def cell_records(study) -> str:
     """Hold the records to one for every task, arm and seed, over the whole of each test split."""
-    records, seeds = study.records(*names), study.profile.seeds
+    names, seeds = measures.ARMS[study.notebook], study.profile.seeds
+    records = study.arm_records(*names)
     cells = set(records[["task", "arm", "seed"]].itertuples(index=False, name=None))
     _hold(len(records), len(cells), "records of distinct cells")
     wanted = {(task.name, arm, seed) for task in study.tasks for arm in names for seed in seeds}
@@ -101,9 +102,10 @@ def cell_records(study, names: Sequence[str] = ("base", "dapt", "not_dapt")) -> 
     return f"{len(records)} records = {product}, each over the whole of its splits"
 
 
-def cell_fingerprints(study, names: Sequence[str] = ("base", "dapt", "not_dapt")) -> str:
+def cell_fingerprints(study) -> str:
     """Hold every record's fingerprint to the one that its text, settings and encoder give now."""
-    identity, records = jobs.Identity(study.profile, study.paths), study.records(*names)
+    names = measures.ARMS[study.notebook]
+    identity, records = jobs.Identity(study.profile, study.paths), study.arm_records(*names)
     found = {(row.task, row.arm, row.seed): row.fingerprint for row in records.itertuples()}
     plan = arms.plan(names, study.tasks, study.profile.seeds)
     for cell in plan.cells:
@@ -112,10 +114,37 @@ def cell_fingerprints(study, names: Sequence[str] = ("base", "dapt", "not_dapt")
     return f"{len(plan.cells)} fingerprints are those of the text, settings and encoders at hand"
 
 
+def no_phase_twice(study) -> str:
+    """Hold the records of pretraining, of this notebook and those before it, to one for every checkpoint."""
+    trained = study.trained_checkpoints()
+    _hold(len(trained), len(set(trained)), "checkpoints trained, each once")
+    cells = study.arm_records(*measures.ARMS[study.notebook])
+    _hold(sorted(set(cells["checkpoint"]) - set(trained)), [], "as checkpoints of cells that nobody trained")
+    starts = cells["checkpoint"].nunique()
+    return f"{len(trained)} checkpoints were trained, none twice; {len(cells)} cells start from {starts} of them"
+
+
+def task_losses(study) -> str:
+    """Hold the measured losses to one for the base and every TAPT encoder on every task's dev texts."""
+    pairs = study.records("cross_task_loss")[["encoder", "held_out"]].drop_duplicates()
+    number = len(study.tasks)
+    _hold(len(pairs), (1 + number) * number, "pairs of an encoder and a task's texts measured")
+    return f"{len(pairs)} masked-LM losses: {1 + number} encoders on {number} tasks' dev texts"
+
+
 _TEXT = (split_sizes, text_digests, token_stores, no_exact_leak)
 CHECKS: dict[str, tuple[Callable[..., str], ...]] = {
     "01_domain_gap": (*_TEXT, _losses_of(lambda study: 1)),
-    "02_dapt": (*_TEXT, cell_records, cell_fingerprints, _losses_of(lambda study: 1 + len(study.domains))),
+    "02_dapt": (
+        *_TEXT,
+        cell_records,
+        cell_fingerprints,
+        no_phase_twice,
+        _losses_of(lambda study: 1 + len(study.domains)),
+    ),
+    "03_tapt": (*_TEXT, cell_records, cell_fingerprints, no_phase_twice),
+    "04_dapt_tapt": (*_TEXT, cell_records, cell_fingerprints, no_phase_twice),
+    "05_transfer_tapt": (*_TEXT, cell_records, cell_fingerprints, no_phase_twice, task_losses),
 }
 
 

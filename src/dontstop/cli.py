@@ -1,4 +1,4 @@
-"""The command line: prepare, run, report, departures."""
+"""The command line: prepare, run, claims, report, costs, departures, calibrate."""
 
 import sys
 from typing import Annotated
@@ -20,18 +20,46 @@ Experiment = Annotated[str, typer.Argument(help="base, domain_gap, dapt, tapt, d
 @app.command()
 def prepare(profile: ProfileName = None) -> None:
     """Read, clean, de-duplicate, split and tokenise the profile's text."""
+    from dontstop import ledger
     from dontstop.study import Study
 
-    Study(profile).prepare()
+    study = Study(profile)
+    with ledger.timed(study.paths, "prepare"):
+        study.prepare()
 
 
 @app.command()
 def run(experiment: Experiment, profile: ProfileName = None) -> None:
     """Train and measure what an experiment still lacks."""
+    from dontstop import ledger
     from dontstop.experiments import notebook_of
     from dontstop.study import Study
 
-    Study(profile, notebook_of(experiment)).run(experiment)
+    study = Study(profile, notebook_of(experiment))
+    with ledger.timed(study.paths, experiment):
+        study.run(experiment)
+
+
+@app.command()
+def claims(profile: ProfileName = None) -> None:
+    """Judge the paper's claims by the records, and write claims.csv and claims.md."""
+    from dontstop import ledger
+    from dontstop.study import Study
+
+    study = Study(profile)
+    with ledger.timed(study.paths, "claims"):
+        typer.echo(study.judge())
+
+
+@app.command()
+def costs(profile: ProfileName = None) -> None:
+    """Print what each stage of the pipeline cost, in minutes."""
+    from dontstop import ledger
+    from dontstop.study import Study
+
+    typer.echo(
+        ledger.stage_costs(Study(profile).paths).to_string(index=False, float_format="{:.1f}".format, na_rep="-")
+    )
 
 
 @app.command()
@@ -42,6 +70,17 @@ def report(profile: ProfileName = None) -> None:
 
     for notebook in NOTEBOOKS:
         typer.echo(Study(profile, notebook).report())
+
+
+@app.command()
+def calibrate(
+    num_studies: Annotated[int, typer.Option(help="Simulated studies without any true difference.")] = 10_000,
+) -> None:
+    """Simulate studies to measure the error rates of this study's own tests (the page docs/calibration.md)."""
+    from dontstop import calibration
+    from dontstop.profiles import find_root
+
+    calibration.main(find_root() / "docs", num_studies)
 
 
 @app.command()

@@ -19,9 +19,23 @@ from matplotlib.patheffects import withStroke
 from dontstop.files import writing
 
 # Okabe and Ito's colours, which readers with any colour vision tell apart.
-ARM_COLOURS = {"base": "#555555", "dapt": "#0072B2", "not_dapt": "#D55E00"}
+ARM_COLOURS = {
+    "base": "#555555",
+    "dapt": "#0072B2",
+    "not_dapt": "#D55E00",
+    "tapt": "#009E73",
+    "dapt_tapt": "#CC79A7",
+    "transfer_tapt": "#E69F00",
+}
 DOMAIN_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")
-ARM_NAMES = {"base": "base", "dapt": "DAPT", "not_dapt": "not-DAPT"}
+ARM_NAMES = {
+    "base": "base",
+    "dapt": "DAPT",
+    "not_dapt": "not-DAPT",
+    "tapt": "TAPT",
+    "dapt_tapt": "DAPT+TAPT",
+    "transfer_tapt": "transfer-TAPT",
+}
 DISTANCE_NAMES = {
     "vocabulary_overlap": "shared frequent words (%)",
     "jensen_shannon": "Jensen-Shannon divergence (bits)",
@@ -208,7 +222,7 @@ def loss_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
     shared = None
     for axes, (name, curve) in zip(panels, curves.items(), strict=False):
         base = name.startswith("base")
-        colour = ARM_COLOURS["base" if base else "dapt"]
+        colour = ARM_COLOURS["base" if base else "dapt" if name.startswith("dapt") else "tapt"]
         axes.plot(curve["num_tokens"] / 1e6, curve["masked_lm_loss"], color=colour, linewidth=1.1)
         axes.set_title(spelt(name), fontsize=10)
         axes.locator_params(axis="x", nbins=5)
@@ -227,22 +241,29 @@ def _cycle(values: Sequence, number: int) -> list:
 
 
 @_styled
-def dapt_gains(records: pd.DataFrame, table: pd.DataFrame) -> Figure:
-    """Draw each task's test scores by arm, seed by seed, and beside them the differences from the base.
+def arm_scores(
+    records: pd.DataFrame,
+    table: pd.DataFrame,
+    arms: Sequence[str],
+    pairs: Mapping[str, tuple[str, str]],
+    title: str,
+) -> Figure:
+    """Draw each task's test scores by arm, seed by seed, and beside them differences between arms with intervals.
 
     Args:
         records: Columns task, arm, seed, test_score (0 to 1).
-        table: As `tables.table3_dapt` returns it, with the comparisons `dapt_gain` and `not_dapt_gain`; only the rows
-            whose study is `ours` are drawn.
+        table: As `tables.score_table` returns it; only the rows whose study is `ours` are drawn.
+        arms: To draw, from above.
+        pairs: The comparisons to draw, by their name in the table: the two arms, the first of which gives the colour.
     """
     table = table[table["study"] == "ours"].set_index("task")
     tasks = [task for task in table.index if task != "mean"]
-    figure = StudyFigure(10.5, 1.8 + 0.5 * len(table))
+    figure = StudyFigure(11, 1.8 + (0.32 + 0.08 * len(arms)) * len(table))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
-    figure.suptitle("What does pretraining on the domain bring, and on an irrelevant one?", x=0.01, ha="left")
+    figure.suptitle(title, x=0.01, ha="left")
     heights = {task: len(table) - 1 - i for i, task in enumerate(table.index)}
-    _draw_scores(left, records[records["task"].isin(tasks)], table, heights)
-    _draw_gains(right, table, heights)
+    _draw_scores(left, records[records["task"].isin(tasks)], table, heights, arms)
+    _draw_differences(right, table, heights, pairs)
     for axes in (left, right):
         axes.grid(axis="y", visible=False)
         for height in range(0, len(table), 2):
@@ -253,34 +274,122 @@ def dapt_gains(records: pd.DataFrame, table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_scores(axes: Axes, records: pd.DataFrame, table: pd.DataFrame, heights: Mapping[str, int]) -> None:
-    for shift, (arm, colour) in zip((0.24, 0, -0.24), ARM_COLOURS.items(), strict=True):
+def _steps(number: int) -> np.ndarray:
+    """Return places within a row of height one, from above."""
+    return (np.arange(number)[::-1] - (number - 1) / 2) * min(0.24, 0.75 / max(number, 1))
+
+
+def _draw_scores(axes: Axes, records: pd.DataFrame, table: pd.DataFrame, heights: Mapping[str, int], arms) -> None:
+    for shift, arm in zip(_steps(len(arms)), arms, strict=True):
+        colour = ARM_COLOURS[arm]
         cells = records[records["arm"] == arm]
         places = cells["task"].map(heights) + shift
         axes.scatter(100 * cells["test_score"], places, s=16, color=colour, alpha=0.45, linewidths=0)
         rows = [heights[task] + shift for task in table.index]
-        axes.scatter(table[f"{arm}_mean"], rows, s=120, marker="|", color=colour, linewidths=2.4, label=ARM_NAMES[arm])
+        axes.scatter(table[f"{arm}_mean"], rows, s=110, marker="|", color=colour, linewidths=2.4, label=ARM_NAMES[arm])
     axes.set_xlabel("test F1 × 100 (a dot a seed, a bar their mean)")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, handletextpad=0.3)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(arms), borderaxespad=0.2, handletextpad=0.3)
 
 
-def _draw_gains(axes: Axes, table: pd.DataFrame, heights: Mapping[str, int]) -> None:
+def _draw_differences(axes: Axes, table: pd.DataFrame, heights: Mapping[str, int], pairs: Mapping) -> None:
     axes.axvline(0, color="#555555", linewidth=1)
-    for shift, arm in ((0.14, "dapt"), (-0.14, "not_dapt")):
-        if f"{arm}_gain" not in table:
-            continue
+    drawn = {name: pair for name, pair in pairs.items() if name in table}
+    seen: dict[str, int] = {}
+    for shift, marker, (name, (a, b)) in zip(_steps(len(drawn)), _MARKERS, drawn.items(), strict=False):
+        again = seen[a] = seen.get(a, -1) + 1  # an arm compared twice keeps its colour and loses its filling
         axes.errorbar(
-            table[f"{arm}_gain"].astype(float),
+            table[name].astype(float),
             [heights[task] + shift for task in table.index],
-            xerr=_bars(table, f"{arm}_gain"),
-            fmt="o" if arm == "dapt" else "s",
-            color=ARM_COLOURS[arm],
+            xerr=_bars(table, name),
+            fmt=marker,
+            color=ARM_COLOURS[a],
+            markerfacecolor=ARM_COLOURS[a] if not again else "white",
             markersize=6,
             capsize=3,
-            label=f"{ARM_NAMES[arm]} − base",
+            label=f"{ARM_NAMES[a]} − {ARM_NAMES[b]}",
         )
-    axes.set_xlabel("difference from base, points (95 % interval)")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handletextpad=0.3)
+    axes.set_xlabel("difference, points (95 % interval)")
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handletextpad=0.3, columnspacing=1.0
+    )
+
+
+@_styled
+def tapt_curve(curve: pd.DataFrame) -> Figure:
+    """Draw dev and test scores against the epochs of TAPT, with the spread over seeds.
+
+    Args:
+        curve: As `tables.tapt_curve` returns it; zero epochs are the base encoder.
+    """
+    names = list(curve["task"].unique())
+    figure = StudyFigure(max(5.6, 4.8 * len(names)), 4.0)
+    if not names:
+        figure.suptitle("No task of this profile has its TAPT cut short (tapt_curve)", x=0.01, ha="left")
+        return figure
+    panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
+    figure.suptitle("How many epochs of TAPT does the task want?", x=0.01, ha="left")
+    for axes, name in zip(panels, names, strict=True):
+        rows = curve[curve["task"] == name]
+        for split, colour, marker in (("dev", ARM_COLOURS["tapt"], "o"), ("test", ARM_COLOURS["base"], "s")):
+            axes.errorbar(
+                np.arange(len(rows)) + (0.04 if split == "test" else -0.04),
+                rows[f"{split}_mean"],
+                yerr=rows[f"{split}_std"].fillna(0),
+                fmt=f"-{marker}",
+                color=colour,
+                capsize=3,
+                label=f"{split} (mean and std over seeds)",
+            )
+        axes.set_xticks(np.arange(len(rows)), [f"{epochs:g}" for epochs in rows["num_epochs"]])
+        axes.set_title(spelt(name))
+        axes.set_xlabel("epochs of TAPT (0: the base encoder), not to scale")
+    panels[0].set_ylabel("F1 × 100")
+    panels[0].legend(loc="best")
+    return figure
+
+
+@_styled
+def probability_best(best: pd.DataFrame) -> Figure:
+    """Draw how likely each arm (column) is to be the best on each task (row).
+
+    Args:
+        best: As `comparisons.probability_best` returns it, 0 to 1.
+    """
+    table = 100 * best.rename(index=spelt, columns=ARM_NAMES).rename_axis(index=None, columns=None)
+    figure = StudyFigure(2.9 + 1.15 * len(table.columns), 1.5 + 0.42 * len(table))
+    axes = figure.subplots()
+    figure.suptitle("How likely is each arm to be the best? (percent of resamples)", x=0.01, ha="left")
+    _heat_map(axes, table, table, ".0f", cmap="Greens", vmin=0, vmax=100)
+    return figure
+
+
+@_styled
+def cross_task_loss(losses: pd.DataFrame, changes: pd.DataFrame, domains: Mapping[str, str]) -> Figure:
+    """Draw every TAPT encoder's masked-LM loss on every task's dev texts, coloured by its change from the base.
+
+    Args:
+        losses: Encoders (`base`, `tapt_<task>`) by tasks.
+        changes: The same, less the base encoder's row.
+        domains: Each task's domain, whose block of tasks is framed.
+    """
+    figure = StudyFigure(3.2 + 0.95 * len(losses.columns), 2.4 + 0.5 * len(losses))
+    axes = figure.subplots()
+    figure.suptitle(
+        "Which texts does each task's TAPT encoder learn, and which does it forget?\n"
+        "masked-LM loss (nats) of encoder (row) on a task's dev texts (column); blue: below the base encoder's, "
+        "orange: above;\nframed: own task",
+        x=0.01,
+        ha="left",
+        fontsize=11,
+    )
+    limit = float(np.nanmax(np.abs(changes.to_numpy(float)))) or 1.0
+    palette = seaborn.blend_palette(["#2f7fb8", "#cfe1ee", "#ffffff", "#f7dcc0", "#e08a2e"], as_cmap=True)
+    _heat_map(axes, changes, losses, ".2f", cmap=palette, vmin=-limit, vmax=limit)
+    _frame(axes, changes, {encoder: str(encoder).removeprefix("tapt_") for encoder in changes.index}, "#333333")
+    for place in range(1, len(losses.columns)):
+        if domains[losses.columns[place]] != domains[losses.columns[place - 1]]:
+            axes.axvline(place, color="#333333", linewidth=1)
+    return figure
 
 
 @_styled

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from dontstop import domain_gap, paper, reports
+from dontstop import claims, domain_gap, measures, paper, reports
 from dontstop.figures import spelt
 
 LARGEST_P_VALUE = 0.05
@@ -43,10 +43,10 @@ def _listed(sentences: list[str]) -> str:
 
 def domain_gap_findings(study) -> str:
     """Say in which order the distances put the domains, how far they agree, and what leaks were left."""
-    measured = reports.measured_distances(study)
+    measured = measures.measured_distances(study)
     names = [name for name in domain_gap.DISTANCES if measured[name].notna().all()]
     sentences = [_order_sentence(measured, name) for name in names]
-    sentences += [_farthest_sentence(measured, names), *_agreement_sentences(reports.agreement(study))]
+    sentences += [_farthest_sentence(measured, names), *_agreement_sentences(measures.agreement(study))]
     sentences += [_paper_overlap_sentence(measured), _own_domain_sentence(study), _leak_sentence(study)]
     return _listed(sentences)
 
@@ -100,7 +100,7 @@ def _paper_overlap_sentence(measured: pd.DataFrame) -> str:
 
 
 def _own_domain_sentence(study) -> str:
-    matrix = reports.task_domain_overlap(study).drop(columns="num_words")
+    matrix = measures.task_domain_overlap(study).drop(columns="num_words")
     own = sum(matrix.loc[task.name].idxmax() == task.domain for task in study.tasks)
     return f"{own} of {len(study.tasks)} tasks share more frequent words with their own domain than with any other."
 
@@ -119,35 +119,34 @@ def _leak_sentence(study) -> str:
 
 def dapt_findings(study) -> str:
     """Judge DAPT and not-DAPT against the base encoder and each other, the gain's course, and forgetting."""
-    gains = reports.gains(study)
     sentences = [
-        _claim_sentence("DAPT scores higher than the base encoder", gains.loc["dapt_gain"], ("dapt", "base")),
-        _claim_sentence("DAPT scores higher than not-DAPT", gains.loc["dapt_over_not_dapt"], ("dapt", "not_dapt")),
-        _claim_sentence(
-            "not-DAPT scores lower than the base encoder", gains.loc["not_dapt_gain"], ("not_dapt", "base"), sign=-1
-        ),
-        _course_sentence(reports.gain_correlations(study)),
-        *_loss_sentences(reports.forgetting(study)),
+        *_claim_sentences(study, "C2", "C3", "C4"),
+        _course_sentence(measures.gain_correlations(study)),
+        *_loss_sentences(measures.forgetting(study)),
         _degenerate_sentence(study),
     ]
     return _listed(sentences)
 
 
-def _claim_sentence(claim: str, table: pd.DataFrame, arms: tuple[str, str], sign: int = 1) -> str:
-    """Judge one claim by its mean over tasks; `sign` is -1 where the claim says below zero."""
-    mean, tasks = table.loc["mean"], table.drop(index="mean")
-    bounds = sorted([sign * mean["difference_low"], sign * mean["difference_high"]])
-    above = int((tasks["difference_low"] > 0).sum())
-    below = int((tasks["difference_high"] < 0).sum())
-    theirs = paper.table3()
-    paper_difference = theirs[f"{arms[0]}_mean"] - theirs[f"{arms[1]}_mean"]
-    as_claimed = int((sign * paper_difference.round(6) > 0).sum())
+def _claim_sentences(study, *names: str) -> list[str]:
+    """Say of claims about arms: the verdict, the mean difference, the tasks, and what the paper's numbers give."""
+    overview = claims.overview(measures.judged(study, measures.CLAIMS[study.notebook])).set_index("claim")
+    return [_claim_sentence(overview.loc[name]) for name in names]
+
+
+def _claim_sentence(row: pd.Series) -> str:
+    if row["ours"] == claims.NOT_RUN:
+        return f"*{row['statement']}*: **{row['ours']}**."
+    found = (
+        f"*{row['statement']}*: **{row['ours']}**. Over all tasks the difference is {signed(row['effect'])} points "
+        f"({_interval(row['effect_low'], row['effect_high'])}, p = {row['p_adjusted']:.3f} after correction); task by "
+        f"task: {row['tasks']}."
+    )
+    if row["paper"] == "-":
+        return found
     return (
-        f"*{claim}*: {verdict(*bounds)}. Over {len(tasks)} tasks the mean difference is {signed(mean['difference'])} "
-        f"points ({_interval(mean['difference_low'], mean['difference_high'])}); task by task, the interval lies above "
-        f"zero {above} times, below it {below} times, and includes it {len(tasks) - above - below} times. In the paper "
-        f"the mean difference is {signed(paper_difference.mean())}, and {as_claimed} of {len(theirs)} tasks go the "
-        "way of the claim."
+        f"{found} The paper's own numbers, put through the same rule: **{row['paper']}** "
+        f"({signed(row['paper_effect'])}; {row['paper_tasks']})."
     )
 
 
@@ -194,8 +193,95 @@ def _loss_sentence(claim: str, forgetting: pd.DataFrame, column: str, sign: int)
 
 def _degenerate_sentence(study) -> str:
     number = int(reports.degenerate_cells(study)["num_degenerate"].sum())
-    cells = len(study.records("base", "dapt", "not_dapt"))
+    cells = len(measures.arm_records(study))
     return f"{number} of {cells} fine-tuned classifiers gave every test text the same label; none is left out."
 
 
-FINDINGS: dict[str, Callable[..., str]] = {"01_domain_gap": domain_gap_findings, "02_dapt": dapt_findings}
+# 03_tapt, 04_dapt_tapt, 05_transfer_tapt -----------------------------------------------------------------------
+
+
+def tapt_findings(study) -> str:
+    """Judge TAPT against the base encoder, set it beside DAPT, and say what its loss and its course show."""
+    over_dapt = measures.gains(study).loc[("tapt_over_dapt", "mean")]
+    sentences = [
+        *_claim_sentences(study, "C5"),
+        f"TAPT less DAPT, over all tasks: {_difference_text(over_dapt)}.",
+        _learnt_sentence(reports.tapt_losses(study)),
+        *_curve_sentences(reports.tapt_curve(study)),
+        _degenerate_sentence(study),
+    ]
+    return _listed(sentences)
+
+
+def _difference_text(row: pd.Series) -> str:
+    return f"{signed(row['difference'])} points ({_interval(row['difference_low'], row['difference_high'])})"
+
+
+def _learnt_sentence(losses: pd.DataFrame) -> str:
+    fell = int((losses["change"] < 0).sum())
+    return (
+        f"The masked-LM loss on the task's dev texts fell in {fell} of {len(losses)} tasks; mean change "
+        f"{signed(losses['change'].mean(), 2)} nats, from {signed(losses['change'].min(), 2)} to "
+        f"{signed(losses['change'].max(), 2)}."
+    )
+
+
+def _curve_sentences(curve: pd.DataFrame) -> list[str]:
+    sentences = []
+    for name, rows in curve.groupby("task", sort=False):
+        best = rows.loc[rows["dev_mean"].idxmax()]
+        last = rows.iloc[-1]
+        sentences.append(
+            f"On {spelt(name)} the dev score is highest after {best['num_epochs']:g} epochs of TAPT "
+            f"({best['dev_mean']:.1f}; after {last['num_epochs']:g}: {last['dev_mean']:.1f})."
+        )
+    return sentences
+
+
+def dapt_tapt_findings(study) -> str:
+    """Judge DAPT then TAPT as the best arm, name the likeliest best, and count what unpaired tests would say."""
+    best = measures.probability_best(study)
+    mean = best.loc["mean"].sort_values(ascending=False)
+    by_task = best.drop(index="mean").idxmax(axis=1)
+    counts = ", ".join(f"{spelt(arm)} {(by_task == arm).sum()}" for arm in best.columns)
+    sentences = [
+        *_claim_sentences(study, "C5", "C6"),
+        f"Over all tasks the likeliest best arm is {spelt(mean.index[0])} ({100 * mean.iloc[0]:.0f} % of resamples), "
+        f"then {spelt(mean.index[1])} ({100 * mean.iloc[1]:.0f} %). Tasks on which each is the likeliest: {counts}.",
+        _tests_sentence(measures.tests(study)),
+        _degenerate_sentence(study),
+    ]
+    return _listed(sentences)
+
+
+def _tests_sentence(tests: pd.DataFrame) -> str:
+    paired, welch = ((tests[column] < claims.LEVEL).sum() for column in ("p_paired", "p_welch"))
+    return (
+        f"Of {len(tests)} differences on single tasks, {paired} have p below {claims.LEVEL} in the paired test and "
+        f"{welch} in Welch's, before any correction."
+    )
+
+
+def transfer_tapt_findings(study) -> str:
+    """Judge transfer-TAPT against TAPT, and say whose texts the encoders have learnt."""
+    losses = reports.cross_task_loss(study)
+    changes = losses - losses.loc["base"]
+    own = [changes.loc[f"tapt_{task.name}", task.name] for task in study.tasks]
+    sister = [changes.loc[f"tapt_{task.sister}", task.name] for task in study.tasks]
+    sentences = [
+        *_claim_sentences(study, "C7"),
+        f"On a task's dev texts, its own TAPT encoder changes the masked-LM loss by {signed(np.mean(own), 2)} nats on "
+        f"average, its sister task's by {signed(np.mean(sister), 2)}; the own one is the lower in "
+        f"{sum(a < b for a, b in zip(own, sister, strict=True))} of {len(own)} tasks.",
+        _degenerate_sentence(study),
+    ]
+    return _listed(sentences)
+
+
+FINDINGS: dict[str, Callable[..., str]] = {
+    "01_domain_gap": domain_gap_findings,
+    "02_dapt": dapt_findings,
+    "03_tapt": tapt_findings,
+    "04_dapt_tapt": dapt_tapt_findings,
+    "05_transfer_tapt": transfer_tapt_findings,
+}

@@ -1,52 +1,14 @@
 """The tables and figures of each notebook, by name: what each is made from, and nothing of how it is computed."""
 
-import io
 from collections.abc import Callable
 
-import numpy as np
 import pandas as pd
 
-from dontstop import corpora, domain_gap, figures, files, paper, scores, tables
+from dontstop import claims, figures, files, measures, paper, scores, tables
 from dontstop.errors import StudyError
 from dontstop.tasks import GENERAL
 
-MEASURES_VERSION = 1  # raised when domain_gap or scores come to compute other numbers from the same inputs
-NUM_RESAMPLES = 1000
-COMPARISONS = {
-    "dapt_gain": ("dapt", "base"),
-    "not_dapt_gain": ("not_dapt", "base"),
-    "dapt_over_not_dapt": ("dapt", "not_dapt"),
-}
-
-
-def _once(study, name: str, inputs: dict, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """Compute a table once for given inputs; afterwards read it, so that a notebook reopens in seconds."""
-    key = files.fingerprint([name, MEASURES_VERSION, NUM_RESAMPLES, inputs])
-    path = study.paths.work / "measures" / f"{name}_{key[:16]}.json"
-    if not path.is_file():
-        files.write_text(path, compute().reset_index().to_json(orient="split", double_precision=15))
-    return pd.read_json(io.StringIO(path.read_text()), orient="split", precise_float=True)
-
-
 # Text and distances --------------------------------------------------------------------------------------------
-
-
-def _held_out(study) -> dict[str, list[str]]:
-    return {name: [row["text"] for row in corpora.load_documents(study.paths.held_out(name))] for name in study.texts}
-
-
-def _task_texts(study) -> dict[str, list[str]]:
-    return {
-        task.name: [row["text"] for row in corpora.load_examples(study.paths, task.name, "train")]
-        for task in study.tasks
-    }
-
-
-def _text_digests(study) -> dict:
-    manifest = study.manifest()
-    held_out = {name: manifest["held_out"][name]["sha256"] for name in study.texts}
-    trains = {task.name: manifest["tasks"][task.name]["splits"]["train"]["sha256"] for task in study.tasks}
-    return {"held_out": held_out, "train": trains, "settings": study.profile.domain_gap.model_dump()}
 
 
 def table1_corpora(study) -> pd.DataFrame:
@@ -72,78 +34,9 @@ def leak_audit(study) -> pd.DataFrame:
     return tables.leak_audit(files.read_json(study.paths.data / "leakage.json")["corpora"])
 
 
-def _equal_held_out(study) -> tuple[dict[str, list[str]], int]:
-    settings = study.profile.domain_gap
-    samples = domain_gap.equal_samples(_held_out(study), seed=settings.seed)
-    return samples, domain_gap.supported_num_words(samples, settings.num_words)
-
-
-def vocabulary_overlap(study) -> pd.DataFrame:
-    """Figure 2's numbers: the overlap of the most frequent words between every two texts, in percent."""
-
-    def compute():
-        samples, num_words = _equal_held_out(study)
-        matrix = domain_gap.overlap_matrix(samples, num_words=num_words)
-        return matrix.rename_axis("text").assign(num_words=num_words)
-
-    return _once(study, "vocabulary_overlap", _text_digests(study), compute).set_index("text")
-
-
-def _pairs(study) -> pd.DataFrame:
-    settings = study.profile.domain_gap
-
-    def compute():
-        domains = {name: texts for name, texts in _held_out(study).items() if name != GENERAL}
-        return domain_gap.pair_distances(
-            _task_texts(study),
-            domains,
-            most_words=settings.num_words,
-            num_documents=settings.num_classifier_documents,
-            seed=settings.seed,
-        )
-
-    return _once(study, "pairs", _text_digests(study), compute)
-
-
-def task_domain_overlap(study) -> pd.DataFrame:
-    """The overlap of each task's training texts with each domain, in percent."""
-    pairs = _pairs(study)
-    matrix = pairs.pivot(index="sample", columns="other", values="vocabulary_overlap")
-    order = [task.name for task in study.tasks], [name for name in study.texts if name != GENERAL]
-    return matrix.loc[order].rename_axis(index="task", columns=None).assign(num_words=int(pairs["num_words"].iloc[0]))
-
-
-def measured_distances(study) -> pd.DataFrame:
-    """Four distances of every domain from the general text, with intervals, by domain."""
-    settings = study.profile.domain_gap
-    losses = study.records("cross_domain_loss", notebook="01_domain_gap")
-    losses = losses[losses["encoder"] == "base"].set_index("held_out")["masked_lm_loss"]
-
-    def compute():
-        return domain_gap.distance_table(
-            _held_out(study),
-            GENERAL,
-            losses.to_dict(),
-            most_words=settings.num_words,
-            num_documents=settings.num_classifier_documents,
-            num_resamples=settings.num_resamples,
-            seed=settings.seed,
-        )
-
-    inputs = {**_text_digests(study), "losses": losses.to_dict()}
-    return _once(study, "distances", inputs, compute).set_index("domain")
-
-
 def distances(study) -> pd.DataFrame:
     """The four distances, the paper's two below ours."""
-    return tables.distances(measured_distances(study))
-
-
-def agreement(study) -> pd.DataFrame:
-    """How far the distances put things in the same order: the domains, and the pairs of a task and a domain."""
-    domains = domain_gap.agreement(measured_distances(study)).assign(over="domains, from the general text")
-    pairs = domain_gap.agreement(_pairs(study)).assign(over="pairs of a task's texts and a domain")
-    return pd.concat([domains, pairs], ignore_index=True)
+    return tables.distances(measures.measured_distances(study))
 
 
 # DAPT ----------------------------------------------------------------------------------------------------------
@@ -165,69 +58,95 @@ def table12_cross_domain_loss(study) -> pd.DataFrame:
     return table[["study", *(column for column in table if column != "study")]]
 
 
-def forgetting(study) -> pd.DataFrame:
-    """What DAPT does to the loss on its own domain and on the general text, ours and the paper's."""
-    return tables.forgetting(study.records("cross_domain_loss"), GENERAL)
-
-
-def _arms(study) -> pd.DataFrame:
-    return study.records("base", "dapt", "not_dapt")
-
-
-def _differences(study) -> dict[str, dict[str, scores.Difference]]:
-    records, names = _arms(study), [task.name for task in study.tasks]
-    labels = {name: study.true_labels(name) for name in names}
-    return {
-        comparison: scores.arm_differences(
-            records, *arms, names, study.profile.seeds, labels, num_resamples=NUM_RESAMPLES, seed=0
-        )
-        for comparison, arms in COMPARISONS.items()
-    }
-
-
-def gains(study) -> pd.DataFrame:
-    """Differences between arms, x 100, by comparison and task, with 95 % intervals over seeds and test examples."""
-
-    def compute():
-        parts = {name: scores.difference_table(found) for name, found in _differences(study).items()}
-        return pd.concat(parts, names=["comparison", "task"])
-
-    inputs = {"cells": sorted(_arms(study)["fingerprint"]), "seeds": study.profile.seeds}
-    return _once(study, "gains", inputs, compute).set_index(["comparison", "task"])
-
-
 def table3_dapt(study) -> pd.DataFrame:
     """Test scores of base, DAPT and not-DAPT over seeds; the paper's Table 3 below ours."""
-    parts = {name: part.droplevel(0) for name, part in gains(study).groupby(level=0, sort=False)}
-    return tables.table3_dapt(_arms(study), [task.name for task in study.tasks], study.profile.seeds, parts)
+    return _score_table(study, paper.table3())
+
+
+def _score_table(study, theirs: pd.DataFrame) -> pd.DataFrame:
+    parts = {name: part.droplevel(0) for name, part in measures.gains(study).groupby(level=0, sort=False)}
+    return tables.score_table(
+        measures.arm_records(study),
+        measures.ARMS[study.notebook],
+        [task.name for task in study.tasks],
+        study.profile.seeds,
+        parts,
+        theirs,
+        measures.COMPARISONS[study.notebook],
+    )
 
 
 def gain_against_distance(study) -> pd.DataFrame:
     """Each task's gain of DAPT beside each distance of its domain from the general text."""
-    gain = gains(study).loc["dapt_gain"].drop(index="mean")
-    return tables.gain_against_distance(gain, measured_distances(study), {t.name: t.domain for t in study.tasks})
-
-
-def gain_correlations(study) -> pd.DataFrame:
-    """The rank correlation of DAPT's gain with each distance, over tasks."""
-    measured = measured_distances(study)
-    names = [name for name in domain_gap.DISTANCES if measured[name].notna().all()]
-
-    def compute():
-        gain = _differences(study)["dapt_gain"]
-        rows = {}
-        for name in names:
-            far = dict(zip(measured.index, domain_gap.as_distance(name, measured[name].to_numpy(float)), strict=True))
-            rows[name] = scores.gain_correlation({task.name: far[task.domain] for task in study.tasks}, gain)
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("distance")
-
-    inputs = {"cells": sorted(_arms(study)["fingerprint"]), "distances": measured[names].to_dict()}
-    return _once(study, "gain_correlations", inputs, compute).set_index("distance")
+    gain = measures.gains(study).loc["dapt_gain"].drop(index="mean")
+    return tables.gain_against_distance(
+        gain, measures.measured_distances(study), {t.name: t.domain for t in study.tasks}
+    )
 
 
 def degenerate_cells(study) -> pd.DataFrame:
     """Cells whose classifier gives every test text the same label: kept, and counted here."""
-    return scores.degenerate_cells(_arms(study))
+    return scores.degenerate_cells(measures.arm_records(study))
+
+
+# TAPT ----------------------------------------------------------------------------------------------------------
+
+
+def _of_tapt(study) -> dict[str, str]:
+    """Name the notebook's TAPT checkpoints of full length, and their tasks."""
+    dapt = study.notebook == "04_dapt_tapt"
+    names = {
+        task.name: f"dapt_{task.domain}_then_tapt_{task.name}" if dapt else f"tapt_{task.name}" for task in study.tasks
+    }
+    return {checkpoint: task for task, checkpoint in names.items()}
+
+
+def tapt_losses(study) -> pd.DataFrame:
+    """The masked-LM loss on each task's dev texts, before and after TAPT on its training texts."""
+    return tables.tapt_losses(study.records("pretraining"), _of_tapt(study))
+
+
+def tapt_curve(study) -> pd.DataFrame:
+    """Dev and test scores against the epochs of TAPT, for the tasks that the profile names."""
+    names = [task.name for task in study.curve_tasks()]
+    records = pd.concat([study.arm_records("base", "tapt"), *([study.records("tapt_curve")] if names else [])])
+    epochs = {"base": 0, "tapt": study.profile.tapt.num_epochs}
+    epochs |= dict(zip(study.curve_arms(), sorted(study.profile.tapt_curve.num_epochs), strict=True))
+    return tables.tapt_curve(records[records["task"].isin(names)], epochs)
+
+
+def table5_tapt(study) -> pd.DataFrame:
+    """Test scores of Table 5's arms as far as they have run; the paper's Table 5 below ours."""
+    return _score_table(study, paper.table5())
+
+
+def table6_transfer(study) -> pd.DataFrame:
+    """Test scores of base, TAPT and transfer-TAPT with the drop between the two; the paper's Table 6 below ours."""
+    return _score_table(study, paper.table6().drop(columns="verified"))
+
+
+def best_arms(study) -> pd.DataFrame:
+    """The arm with the highest mean on each task, and how likely each is to be the best."""
+    names = [task.name for task in study.tasks]
+    return tables.best_arms(measures.probability_best(study), measures.arm_records(study), names, study.profile.seeds)
+
+
+def cross_task_loss(study) -> pd.DataFrame:
+    """Every TAPT encoder's masked-LM loss on every task's dev texts."""
+    return tables.loss_matrix(study.records("cross_task_loss"))
+
+
+def verdicts(study) -> pd.DataFrame:
+    """The notebook's claims, ours and the paper's, over all tasks."""
+    names = measures.CLAIMS[study.notebook]
+    table = claims.overview(measures.judged(study, names))
+    return table[table["claim"].isin(names)].reset_index(drop=True)
+
+
+def verdicts_by_task(study) -> pd.DataFrame:
+    """The notebook's claims task by task, ours and the paper's."""
+    judged = measures.judged(study, measures.CLAIMS[study.notebook])
+    return judged.drop(columns=["statement", "place"])
 
 
 # Figures -------------------------------------------------------------------------------------------------------
@@ -235,36 +154,43 @@ def degenerate_cells(study) -> pd.DataFrame:
 
 def figure2_overlap(study):
     """Figure 2 beside the paper's."""
-    matrix = vocabulary_overlap(study)
+    matrix = measures.vocabulary_overlap(study)
     return figures.figure2_overlap(matrix[study.texts], paper.figure2(), int(matrix["num_words"].iloc[0]))
 
 
 def figure_task_domain_overlap(study):
     """Each task's overlap with each domain."""
-    matrix = task_domain_overlap(study).drop(columns="num_words")
+    matrix = measures.task_domain_overlap(study).drop(columns="num_words")
     return figures.task_domain_overlap(matrix, {task.name: task.domain for task in study.tasks})
 
 
 def figure_distances(study):
     """The four distances by domain."""
-    return figures.distances(measured_distances(study))
+    return figures.distances(measures.measured_distances(study))
 
 
 def figure_loss_curves(study):
-    """Masked-LM loss while training: the base encoder's, and every DAPT's."""
+    """Masked-LM loss while training: the base encoder's and every DAPT's, or every task's TAPT."""
     folders = [study.paths.results / "curves" / name for name in dict.fromkeys(("base", study.notebook))]
     paths = [path for folder in folders for path in sorted(folder.glob("*.csv"))]
+    if "tapt" in study.notebook:
+        paths = [path for path in paths if path.stem in _of_tapt(study)]
+        return figures.loss_curves({_of_tapt(study)[path.stem]: pd.read_csv(path) for path in paths})
     return figures.loss_curves({path.stem: pd.read_csv(path) for path in paths})
 
 
-def figure_dapt_gains(study):
-    """Table 3 as a picture: seeds as dots, gains with intervals."""
-    return figures.dapt_gains(_arms(study), table3_dapt(study))
+def _figure_scores(table: Callable[..., pd.DataFrame], title: str) -> Callable:
+    def figure_scores(study):
+        """A table of scores as a picture: seeds as dots, differences with intervals."""
+        arms, pairs = measures.ARMS[study.notebook], measures.COMPARISONS[study.notebook]
+        return figures.arm_scores(measures.arm_records(study), table(study), arms, pairs, title)
+
+    return figure_scores
 
 
 def figure_gain_against_distance(study):
     """DAPT's gain against each distance, eight tasks."""
-    return figures.gain_against_distance(gain_against_distance(study), gain_correlations(study))
+    return figures.gain_against_distance(gain_against_distance(study), measures.gain_correlations(study))
 
 
 def figure_forgetting(study):
@@ -273,26 +199,68 @@ def figure_forgetting(study):
     return figures.forgetting(ours, tables.loss_changes(ours), theirs, tables.loss_changes(theirs))
 
 
+def figure_tapt_curve(study):
+    """Scores against the epochs of TAPT."""
+    return figures.tapt_curve(tapt_curve(study))
+
+
+def figure_probability_best(study):
+    """How likely each arm is to be the best, by task."""
+    return figures.probability_best(measures.probability_best(study))
+
+
+def figure_cross_task_loss(study):
+    """Every TAPT encoder on every task's dev texts."""
+    losses = cross_task_loss(study)
+    domains = {task.name: task.domain for task in study.tasks}
+    return figures.cross_task_loss(losses, tables.loss_changes(losses), domains)
+
+
 TABLES: dict[str, dict[str, Callable[..., pd.DataFrame]]] = {
     "01_domain_gap": {
         "table1_corpora": table1_corpora,
         "table2_tasks": table2_tasks,
         "label_counts": label_counts,
         "leak_audit": leak_audit,
-        "vocabulary_overlap": vocabulary_overlap,
-        "task_domain_overlap": task_domain_overlap,
+        "vocabulary_overlap": measures.vocabulary_overlap,
+        "task_domain_overlap": measures.task_domain_overlap,
         "distances": distances,
-        "agreement": agreement,
+        "agreement": measures.agreement,
     },
     "02_dapt": {
         "pretraining": pretraining,
         "table1_corpora": table1_corpora,
         "table3_dapt": table3_dapt,
         "table12_cross_domain_loss": table12_cross_domain_loss,
-        "forgetting": forgetting,
+        "forgetting": measures.forgetting,
         "gain_against_distance": gain_against_distance,
-        "gain_correlations": gain_correlations,
+        "gain_correlations": measures.gain_correlations,
         "degenerate_cells": degenerate_cells,
+        "verdicts": verdicts,
+    },
+    "03_tapt": {
+        "tapt_losses": tapt_losses,
+        "tapt_curve": tapt_curve,
+        "table5_tapt": table5_tapt,
+        "degenerate_cells": degenerate_cells,
+        "verdicts": verdicts,
+    },
+    "04_dapt_tapt": {
+        "tapt_losses": tapt_losses,
+        "table5_dapt_tapt": table5_tapt,
+        "best_arms": best_arms,
+        "aggregates": measures.aggregates,
+        "tests": measures.tests,
+        "degenerate_cells": degenerate_cells,
+        "verdicts": verdicts,
+        "verdicts_by_task": verdicts_by_task,
+    },
+    "05_transfer_tapt": {
+        "table6_transfer": table6_transfer,
+        "cross_task_loss": cross_task_loss,
+        "degenerate_cells": degenerate_cells,
+        "verdicts": verdicts,
+        "verdicts_by_task": verdicts_by_task,
     },
 }
 FIGURES: dict[str, dict[str, Callable]] = {
@@ -304,9 +272,25 @@ FIGURES: dict[str, dict[str, Callable]] = {
     },
     "02_dapt": {
         "loss_curves": figure_loss_curves,
-        "dapt_gains": figure_dapt_gains,
+        "dapt_gains": _figure_scores(
+            table3_dapt, "What does pretraining on the domain bring, and on an irrelevant one?"
+        ),
         "forgetting": figure_forgetting,
         "gain_against_distance": figure_gain_against_distance,
+    },
+    "03_tapt": {
+        "loss_curves": figure_loss_curves,
+        "tapt_curve": figure_tapt_curve,
+        "tapt_gains": _figure_scores(table5_tapt, "What does pretraining on the task's own texts bring?"),
+    },
+    "04_dapt_tapt": {
+        "loss_curves": figure_loss_curves,
+        "dapt_tapt_gains": _figure_scores(table5_tapt, "Do both phases together bring more than either?"),
+        "probability_best": figure_probability_best,
+    },
+    "05_transfer_tapt": {
+        "transfer_drop": _figure_scores(table6_transfer, "What is lost with the sister task's texts?"),
+        "cross_task_loss": figure_cross_task_loss,
     },
 }
 
@@ -321,8 +305,3 @@ def find(kind: dict[str, dict[str, Callable]], notebook: str, name: str) -> Call
     if name not in known:
         raise StudyError(f"{name!r} of {notebook}", f"one of {', '.join(known)}", "name one of them")
     return known[name]
-
-
-def rounded(values: np.ndarray | float, decimals: int = 1) -> float:
-    """Round for a sentence of a notebook."""
-    return round(float(values), decimals)

@@ -18,6 +18,7 @@ import dontstop
 from dontstop import (
     arms,
     checks,
+    claims,
     corpora,
     docstrings,
     encoders,
@@ -25,22 +26,25 @@ from dontstop import (
     files,
     findings,
     jobs,
+    measures,
     mlm,
+    presentation,
     processes,
     records,
     reports,
     runner,
-    tables,
     tasks,
     tokens,
 )
 from dontstop.arms import Checkpoint
 from dontstop.errors import StudyError
-from dontstop.experiments import CURVE, EXPERIMENTS, Experiment, notebook_of_arm, owner_of
+from dontstop.experiments import CURVE, EXPERIMENTS, NOTEBOOKS, Experiment, notebook_of_arm, owner_of
 from dontstop.profiles import Paths, Profile, find_root, load_profile
 
 # Decimals that a table is shown with, where one is not enough.
 DECIMALS = {"table12_cross_domain_loss": 2, "forgetting": 2, "distances": 2, "agreement": 2, "pretraining": 2}
+DECIMALS |= {"tapt_losses": 2, "cross_task_loss": 2, "best_arms": 2, "aggregates": 2, "verdicts": 2}
+DECIMALS |= {"verdicts_by_task": 2, "tests": 2}
 DECIMALS |= {"table1_corpora": 2, "gain_correlations": 2, "leak_audit": 2, "gain_against_distance": 2}
 
 
@@ -315,6 +319,13 @@ class Study:
         """Read the records of arms, each from the notebook that runs it."""
         return pd.concat([self.records(arm, notebook=notebook_of_arm(arm)) for arm in names], ignore_index=True)
 
+    def trained_checkpoints(self) -> list[str]:
+        """List the checkpoints in the records of pretraining: of the base, the notebooks before this one, and this."""
+        earlier = [name for name in NOTEBOOKS if name <= self.notebook]
+        folders = [self.paths.results / "records" / name for name in ("base", *earlier)]
+        found = [records.read_records(f, "pretraining") for f in folders if (f / "pretraining.jsonl").is_file()]
+        return pd.concat(found)["checkpoint"].tolist()
+
     def manifest(self) -> dict:
         """Return what `prepare` wrote about the text: counts, digests, versions."""
         return corpora.load_manifest(self.paths)
@@ -333,7 +344,7 @@ class Study:
         rows = corpora.load_documents(self.paths.corpus(text))
         chosen = [rows[len(rows) * k // num] for k in range(num)]
         shown = [row["text"][:num_characters] + ("…" if len(row["text"]) > num_characters else "") for row in chosen]
-        return tables.ShownTable({"id": [row["id"] for row in chosen], "text": shown})
+        return presentation.ShownTable({"id": [row["id"] for row in chosen], "text": shown})
 
     def masked_example(self, text: str, num_tokens: int = 40) -> pd.DataFrame:
         """Return the first tokens of a training sequence as the encoder meets them: given, and to be found.
@@ -352,7 +363,7 @@ class Study:
             {"given": tokenizer.decode([token]), "to be found": tokenizer.decode([wanted[k]]) if k in wanted else ""}
             for k, token in enumerate(batch.input_ids[0, :num_tokens].tolist())
         ]
-        return tables.ShownTable(rows)
+        return presentation.ShownTable(rows)
 
     def settings(self) -> pd.DataFrame:
         """Return the settings that differ from the paper's, with the paper's beside them."""
@@ -363,7 +374,7 @@ class Study:
             for name in theirs[group]
             if ours[group] is not None and ours[group][name] != theirs[group][name]
         ]
-        return tables.ShownTable(pd.DataFrame(rows).astype(str))
+        return presentation.ShownTable(pd.DataFrame(rows).astype(str))
 
     def provenance(self) -> str:
         """Return one line: profile, commit, digest of the text, versions, device and precision."""
@@ -383,9 +394,9 @@ class Study:
         """Make one of the notebook's tables, write it to results/ as CSV and Markdown, return it rounded to be read."""
         table = reports.find(reports.TABLES, self.notebook, name)(self)
         decimals = DECIMALS.get(name, 1)
-        tables.write_table(table, self.paths.results / "tables" / self.notebook / name, decimals)
+        presentation.write_table(table, self.paths.results / "tables" / self.notebook / name, decimals)
         shown = table.reset_index() if table.index.name else table
-        return tables.for_display(shown, decimals)
+        return presentation.for_display(shown, decimals)
 
     def figure(self, name: str):
         """Draw one of the notebook's figures, write it to results/ as SVG and PNG, return it."""
@@ -400,6 +411,13 @@ class Study:
     def check(self) -> Markdown:
         """Hold the notebook's identities (counts, digests, fingerprints), and list them; scores are never checked."""
         return Markdown(checks.check(self))
+
+    def judge(self) -> str:
+        """Judge all claims by the records that are there, write claims.csv and claims.md, and say the verdicts."""
+        judged = measures.judged(self)
+        claims.save_claims(judged, self.paths.results, f"The paper's claims, profile `{self.profile.name}`")
+        overview = claims.overview(judged)
+        return "\n".join(f"{row.claim}: {row.ours} ({row.statement})" for row in overview.itertuples())
 
     def report(self) -> str:
         """Make all tables and figures of the notebook again from its records, and say where they are."""

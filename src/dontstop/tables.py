@@ -1,9 +1,6 @@
 """The study's tables: pure functions of records and counts, with the paper's numbers beside ours."""
 
-import html
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +8,9 @@ import pandas as pd
 
 from dontstop import paper
 from dontstop.domain_gap import DISTANCES
-from dontstop.files import write_text
 from dontstop.scores import mean_and_std, score_matrix
 
 OURS, PAPER = "ours", "paper"
-DAPT_ARMS = ("base", "dapt", "not_dapt")
 
 
 def table1_corpora(
@@ -104,56 +99,56 @@ def label_counts(tasks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["task", "label", *splits])
 
 
-def table3_dapt(
+def score_table(
     records: pd.DataFrame,
+    arms: Sequence[str],
     tasks: Sequence[str],
     seeds: Sequence[int],
-    differences: Mapping[str, pd.DataFrame] | None = None,
+    differences: Mapping[str, pd.DataFrame],
+    theirs: pd.DataFrame,
+    pairs: Mapping[str, tuple[str, str]],
 ) -> pd.DataFrame:
-    """Tabulate the test scores of base, DAPT and not-DAPT over seeds, x 100.
+    """Tabulate the test scores of arms over seeds, x 100, with differences between them; the paper's below ours.
 
     Args:
-        records: Of all three arms.
+        records: Of all the arms.
         tasks: Rows, in this order.
         seeds: All are used.
-        differences: By name of a comparison, a table of `scores.difference_table`; its columns are added with the
-            name before them (`dapt_gain` gives `dapt_gain`, `dapt_gain_low`, `dapt_gain_high`).
+        differences: By name of a comparison, a table of `comparisons.families`; its columns are added with the name
+            before them (`dapt_gain` gives `dapt_gain`, `dapt_gain_low`, `dapt_gain_high`, `dapt_gain_p`: Holm's).
+        theirs: The paper's table, as `paper` gives it.
+        pairs: By name of a comparison, its two arms.
 
     Returns:
         Columns study, task, <arm>_mean, <arm>_std (the sample's, n - 1), num_seeds, num_degenerate; our tasks and
         their mean (its std is that of the seeds' means over tasks), then the paper's tasks and their mean.
 
-    Source: Table 3.
+    Source: Tables 3, 5 and 6.
     """
     columns, rows = {}, [*tasks, "mean"]
-    for arm in DAPT_ARMS:
+    for arm in arms:
         scores = 100 * score_matrix(records, arm, tasks, seeds)  # (num_seeds, num_tasks)
         means, stds = mean_and_std(np.column_stack([scores, scores.mean(axis=1)]))
         columns |= {f"{arm}_mean": means, f"{arm}_std": stds}
     ours = pd.DataFrame({"study": OURS, "task": rows, **columns}).set_index("task", drop=False)
-    for name, table in (differences or {}).items():
-        renamed = table.rename(columns=lambda column, name=name: column.replace("difference", name, 1))
+    for name, table in differences.items():
+        renamed = table.drop(columns="p_value").rename(columns={"p_holm": "difference_p"})
+        renamed = renamed.rename(columns=lambda column, name=name: column.replace("difference", name, 1))
         ours = ours.join(renamed.rename_axis(None))
-    chosen = records[records["arm"].isin(DAPT_ARMS) & records["task"].isin(tasks) & records["seed"].isin(seeds)]
+    chosen = records[records["arm"].isin(arms) & records["task"].isin(tasks) & records["seed"].isin(seeds)]
     degenerate = chosen["degenerate"].astype(int).groupby(chosen["task"]).sum()
     ours["num_seeds"] = len(seeds)
     ours["num_degenerate"] = degenerate.reindex(rows).fillna(degenerate.sum()).astype(int)
-    return _below(ours.to_dict("records"), _paper_table3(), integers=("num_seeds", "num_degenerate"))
+    below = _paper_scores(theirs, {name: pairs[name] for name in differences})
+    return _below(ours.to_dict("records"), below, integers=("num_seeds", "num_degenerate"))
 
 
-def _paper_table3() -> pd.DataFrame:
-    theirs = paper.table3()
+def _paper_scores(theirs: pd.DataFrame, pairs: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
     names = paper.table2().set_index("task")["name"]
     means = theirs.filter(like="_mean").mean().to_frame("mean").T
     theirs = pd.concat([theirs.rename(index=names), means])
-    return theirs.assign(
-        study=PAPER,
-        task=theirs.index,
-        num_seeds=5,
-        dapt_gain=theirs["dapt_mean"] - theirs["base_mean"],
-        not_dapt_gain=theirs["not_dapt_mean"] - theirs["base_mean"],
-        dapt_over_not_dapt=theirs["dapt_mean"] - theirs["not_dapt_mean"],
-    )
+    gains = {name: theirs[f"{a}_mean"] - theirs[f"{b}_mean"] for name, (a, b) in pairs.items()}
+    return theirs.assign(study=PAPER, task=theirs.index, num_seeds=5, **gains)
 
 
 def loss_matrix(losses: pd.DataFrame) -> pd.DataFrame:
@@ -284,97 +279,70 @@ def leak_audit(audit: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     ]
 
 
-class ShownTable(pd.DataFrame):
-    """A table of texts that notebooks show whole: no row left out, no text cut short, numbers to the right."""
-
-    def _repr_html_(self) -> str:
-        sides = ["right" if all(map(_NUMBER.match, map(str, self[column]))) else "left" for column in self]
-        rows = [_html_row("th", self.columns, sides)]
-        rows += [_html_row("td", row, sides) for row in self.itertuples(index=False, name=None)]
-        return f"<table>\n{''.join(rows)}</table>"
-
-
-_NUMBER = re.compile(r"[−–\d]")
-
-
-def _html_row(kind: str, texts: Sequence[Any], sides: Sequence[str]) -> str:
-    cells = (_html_cell(kind, str(text), side) for text, side in zip(texts, sides, strict=True))
-    return f"<tr>{''.join(cells)}</tr>\n"
-
-
-def _html_cell(kind: str, text: str, side: str) -> str:
-    """Write one cell: numbers stay on one line, long identifiers may be broken after their dots."""
-    style = "text-align: right; white-space: nowrap" if side == "right" else "text-align: left"
-    text = html.escape(text).replace("\n", "<br>")
-    return f'<{kind} style="{style}">{text if side == "right" else text.replace(".", ".<wbr>")}</{kind}>'
-
-
-def for_display(table: pd.DataFrame, decimals: int = 1) -> ShownTable:
-    """Round for reading: `64.5 (1.8)` for mean and std, `2.0 [0.9, 3.1]` for a value and its interval, `-` for nothing.
+def cross_task_loss(losses: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate the masked-LM loss of the base and every TAPT encoder (row) on every task's dev texts (column).
 
     Args:
-        table: Full precision; it is left as it is.
-        decimals: Of every number that is not a count; from 1,000 on there are none.
+        losses: As recorded: columns encoder (`base`, `tapt_<task>`), held_out (a task), masked_lm_loss.
 
     Returns:
-        Text throughout; columns `_std`, `_low` and `_high` are merged into the column they belong to.
+        The matrix, index encoder.
     """
-    shown = {}
-    for column in table.columns:
-        name, text = str(column), _texts(table[column], decimals)
-        stem = name.removesuffix("_mean")
-        if name.endswith("_std") and f"{name[:-4]}_mean" in table:
-            continue
-        if name.endswith(("_low", "_high")) and name.rsplit("_", 1)[0] in table:
-            continue
-        if name.endswith("_mean") and f"{stem}_std" in table:
-            text = _joined(text, "{} ({})", _texts(table[f"{stem}_std"], decimals))
-        if f"{name}_low" in table and f"{name}_high" in table:
-            text = _joined(text, "{} [{}, {}]", *(_texts(table[f"{name}_{b}"], decimals) for b in ("low", "high")))
-        shown[stem] = text
-    return ShownTable(shown, index=table.index)
+    return loss_matrix(losses)
 
 
-def _joined(texts: list[str], pattern: str, *more: list[str]) -> list[str]:
-    return [text if "–" in parts else pattern.format(text, *parts) for text, *parts in zip(texts, *more, strict=True)]
+def tapt_losses(pretraining: pd.DataFrame, displayed: Mapping[str, str]) -> pd.DataFrame:
+    """Tabulate the masked-LM loss on each task's dev texts before and after TAPT on its training texts.
+
+    Args:
+        pretraining: As recorded: columns checkpoint, num_steps, num_tokens, loss_before, loss_after.
+        displayed: The checkpoints to show: their names, and the tasks they are for.
+
+    Returns:
+        Columns task, num_steps, num_tokens, loss_before, loss_after, change.
+    """
+    chosen = pretraining[pretraining["checkpoint"].isin(displayed)]
+    table = chosen[["checkpoint", "num_steps", "num_tokens", "loss_before", "loss_after"]].reset_index(drop=True)
+    table = table.assign(task=table["checkpoint"].map(displayed), change=table["loss_after"] - table["loss_before"])
+    return table[["task", "num_steps", "num_tokens", "loss_before", "loss_after", "change"]]
 
 
-def _texts(column: pd.Series, decimals: int) -> list[str]:
-    return [_text(value, decimals) for value in column]
+def tapt_curve(records: pd.DataFrame, epochs: Mapping[str, int]) -> pd.DataFrame:
+    """Tabulate scores against the epochs of TAPT: mean and std over seeds, x 100.
+
+    Args:
+        records: Of the arms that `epochs` names: columns task, arm, seed, dev_score, test_score.
+        epochs: By arm, how many; none for the base encoder.
+
+    Returns:
+        Columns task, num_epochs, dev_mean, dev_std, test_mean, test_std, num_seeds.
+    """
+    rows = []
+    for task, of_task in records.groupby("task", sort=False):
+        for arm, number in sorted(epochs.items(), key=lambda item: item[1]):
+            cells = of_task[of_task["arm"] == arm]
+            row = {"task": task, "num_epochs": number}
+            for split in ("dev", "test"):
+                mean, std = mean_and_std(100 * cells[f"{split}_score"].to_numpy(float))
+                row |= {f"{split}_mean": float(mean), f"{split}_std": float(std)}
+            rows.append(row | {"num_seeds": len(cells)})
+    columns = ["task", "num_epochs", "dev_mean", "dev_std", "test_mean", "test_std", "num_seeds"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _text(value: Any, decimals: int) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
-        return "–"
-    if isinstance(value, (bool, np.bool_)):
-        return "yes" if value else "no"
-    if isinstance(value, (int, np.integer)):
-        return f"{value:,}"
-    if isinstance(value, (float, np.floating)):
-        decimals = decimals if abs(value) < 1000 else 0
-        return f"{value:,.{decimals}f}".replace("-", "−") if round(value, decimals) else f"{0:.{decimals}f}"
-    return str(value)
+def best_arms(best: pd.DataFrame, records: pd.DataFrame, tasks: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
+    """Tabulate the arm with the highest mean on each task, and how likely each arm is to be the best.
 
+    Args:
+        best: As `comparisons.probability_best` returns it.
+        records: Of its arms.
 
-def to_markdown(table: pd.DataFrame, decimals: int = 1) -> str:
-    """Render a table as Markdown, rounded for reading; the index is shown where it has a name."""
-    table = table.reset_index() if table.index.name else table
-    shown = for_display(table, decimals)
-    numeric = [pd.api.types.is_numeric_dtype(table[c]) for c in table if c in shown or str(c).endswith("_mean")]
-    lines = [list(shown.columns), *shown.to_numpy().tolist()]
-    widths = [max(len(str(line[i]).replace("|", r"\|")) for line in lines) for i in range(len(shown.columns))]
-
-    def row(cells):
-        cells = [str(cell).replace("|", r"\|").replace("\n", " ") for cell in cells]
-        padded = [c.rjust(w) if n else c.ljust(w) for c, w, n in zip(cells, widths, numeric, strict=True)]
-        return f"| {' | '.join(padded)} |"
-
-    rule = "|".join("-" * (w + 1) + ":" if n else "-" * (w + 2) for w, n in zip(widths, numeric, strict=True))
-    return "\n".join([row(lines[0]), f"|{rule}|", *map(row, lines[1:])]) + "\n"
-
-
-def write_table(table: pd.DataFrame, path_without_suffix: Path, decimals: int = 1) -> None:
-    """Write a table as CSV in full precision and as Markdown for reading, each file whole or not at all."""
-    named = table.index.name is not None
-    write_text(path_without_suffix.with_name(f"{path_without_suffix.name}.csv"), table.to_csv(index=named))
-    write_text(path_without_suffix.with_name(f"{path_without_suffix.name}.md"), to_markdown(table, decimals))
+    Returns:
+        Columns task, highest_mean (an arm), and the arms' probabilities, 0 to 1; the last row is the mean over tasks.
+    """
+    means = {arm: score_matrix(records, arm, tasks, seeds).mean(axis=0) for arm in best.columns}
+    highest = [max(means, key=lambda arm, k=k: means[arm][k]) for k in range(len(tasks))]
+    highest.append(max(means, key=lambda arm: means[arm].mean()))
+    table = best.reset_index()
+    table.insert(1, "highest_mean", highest)
+    return table
