@@ -55,7 +55,8 @@ def test_what_goes_the_other_way_does_not_hold():
 
 
 def test_equal_arms_are_undecided_and_not_better():
-    judged = claims.judge(evidence_of(dict.fromkeys(("base", "dapt", "not_dapt", "tapt", "dapt_tapt"), 0.6), num_test=4000))
+    arms = ("base", "dapt", "not_dapt", "tapt", "dapt_tapt")
+    judged = claims.judge(evidence_of(dict.fromkeys(arms, 0.6), num_test=4000))
     found = {claim: verdict(judged, claim) for claim in ("C2", "C3", "C5", "C6")}
     assert found == dict.fromkeys(found, "undecided")
     assert verdict(judged, "C4") == "holds"  # eight tasks leave no room for a gain of a point

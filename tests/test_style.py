@@ -13,7 +13,7 @@ from conftest import PROJECT
 ORDER = """
     __init__ errors files randomness processes profiles tasks prose passages docstrings documents leakage splits
     manifest corpora tokens domain_gap encoders optimizers mlm finetune arms records runner jobs experiments ledger
-    scores comparisons paper claims calibration presentation tables figures measures reports findings checks study
+    scores comparisons paper claims presentation tables figures calibration measures reports findings checks study
     departures cli __main__
 """.split()
 SOURCE = PROJECT / "src" / "dontstop"

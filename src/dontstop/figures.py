@@ -553,6 +553,28 @@ def forgetting(
     return figure
 
 
+@_styled
+def power_curve(curve: pd.DataFrame) -> Figure:
+    """Draw how often a true difference is called, on one task and in the mean over tasks.
+
+    Args:
+        curve: As `calibration.power` returns it: columns points, task, task_holm, mean (percent).
+    """
+    figure = StudyFigure(6.4, 4.2)
+    axes = figure.subplots()
+    figure.suptitle("How large must a difference be for five seeds to see it?", x=0.01, ha="left")
+    lines = {"mean": "mean over eight tasks", "task": "one task", "task_holm": "one task, corrected for 24"}
+    for (column, label), colour, marker in zip(lines.items(), DOMAIN_COLOURS, _MARKERS, strict=False):
+        axes.plot(curve["points"], curve[column], color=colour, marker=marker, label=label)
+    axes.axhline(80, color="#999999", linewidth=1, linestyle="--")
+    axes.axhline(5, color="#999999", linewidth=1, linestyle=":")
+    axes.set_xlabel("true difference, points")
+    axes.set_ylabel("called, percent of simulated studies")
+    axes.set_ylim(0, 102)
+    axes.legend(loc="lower right")
+    return figure
+
+
 def _rendered(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     metadata = {"png": {"Software": None}, "svg": {"Date": None}}[kind]

@@ -9,7 +9,7 @@ from dontstop import claims, comparisons, corpora, domain_gap, files, scores, ta
 from dontstop.claims import Evidence
 from dontstop.tasks import GENERAL
 
-MEASURES_VERSION = 2  # raised when domain_gap, comparisons or claims come to compute other numbers from the same inputs
+MEASURES_VERSION = 3  # raised when domain_gap, comparisons or claims come to compute other numbers from the same inputs
 NUM_RESAMPLES = 1000
 # The comparisons of each notebook's table: one family for Holm's correction.
 COMPARISONS = {
