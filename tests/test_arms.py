@@ -38,5 +38,31 @@ def test_an_unfinished_study_has_whole_comparisons():
 
 
 def test_an_unknown_arm_is_told():
-    with pytest.raises(StudyError, match="one of base, dapt, not_dapt"):
+    with pytest.raises(StudyError, match="one of base, dapt, not_dapt, tapt, dapt_tapt, transfer_tapt"):
         arms.plan(["datp"], TASKS, [0])
+
+
+def test_checkpoints_of_tapts_arms():
+    task = TASKS[0]
+    assert arms.checkpoint_of("tapt", task).name == "tapt_citation_intent"
+    assert arms.checkpoint_of("transfer_tapt", task).name == "tapt_sciie"
+    both = arms.checkpoint_of("dapt_tapt", task)
+    assert (both.name, both.kinds) == ("dapt_cs_then_tapt_citation_intent", "dapt_tapt")
+    assert both.parent == arms.checkpoint_of("dapt", task)
+    short = arms.checkpoint_of(arms.short_tapt(5), task)
+    assert (short.name, short.kinds) == ("tapt_5_epochs_citation_intent", "tapt_5_epochs")
+    assert [arms.is_tapt(kind) for kind in ("tapt", short.kinds, "dapt", "dapt_tapt")] == [True, True, False, False]
+
+
+def test_transfer_trains_nothing_that_tapt_has_not():
+    sisters = [get_task("citation_intent"), get_task("sciie")]
+    of_tapt, of_transfer = (arms.plan([arm], sisters, [0]) for arm in ("tapt", "transfer_tapt"))
+    assert set(of_transfer.checkpoints) == set(of_tapt.checkpoints)
+    assert not {(c.task, c.checkpoint) for c in of_transfer.cells} & {(c.task, c.checkpoint) for c in of_tapt.cells}
+    together = of_tapt + of_transfer
+    assert len(together.checkpoints) == 3 and len(together.cells) == 4
+
+
+def test_transfer_without_the_sister_task_is_told():
+    with pytest.raises(StudyError, match="no task sciie, on whose text transfer_tapt of citation_intent is trained"):
+        arms.plan(["transfer_tapt"], TASKS, [0])

@@ -32,8 +32,9 @@ def study(root):
         "tasks": {"t": {"splits": entry}},
         "leakage": {"corpora": {"num_exact": 0}, "splits": {"num_exact": 0}},
     }
+    sizes = {f"num_{split}": size for split, size in SIZES.items()}
     rows = [
-        {"task": "t", "arm": arm, "seed": seed, **{f"num_{split}": size for split, size in SIZES.items()}}
+        {"task": "t", "arm": arm, "seed": seed, "checkpoint": "base" if arm == "base" else "dapt_d", **sizes}
         for arm in ARMS
         for seed in (0, 1)
     ]
@@ -46,7 +47,9 @@ def study(root):
         tasks=(Task("t", "d", "macro_f1", "T", "t"),),
         manifest=lambda: manifest,
         token_counts=lambda: {f"{kind}/{n}": {"num_documents": 1} for kind in ("corpora", "held_out") for n in texts},
-        records=lambda *names: cells,
+        notebook="02_dapt",
+        arm_records=lambda *names: cells,
+        trained_checkpoints=lambda: ["base", "dapt_d"],
         cells=cells,
     )
 
@@ -87,9 +90,19 @@ def test_a_leak_and_a_foreign_token_store_stop(study):
 
 def test_missing_double_and_short_cells_stop(study):
     for wrong in (study.cells.iloc[1:], pd.concat([study.cells, study.cells.iloc[:1]])):
-        study.records = lambda *names, wrong=wrong: wrong
+        study.arm_records = lambda *names, wrong=wrong: wrong
         with pytest.raises(StudyError, match="cells"):
             checks.cell_records(study)
-    study.records = lambda *names: study.cells.assign(num_test=39)
+    study.arm_records = lambda *names: study.cells.assign(num_test=39)
     with pytest.raises(StudyError, match="39 test texts in the record of t"):
         checks.cell_records(study)
+
+
+def test_a_checkpoint_trained_twice_or_by_nobody_stops(study):
+    assert checks.no_phase_twice(study) == "2 checkpoints were trained, none twice; 6 cells start from 2 of them"
+    study.trained_checkpoints = lambda: ["base", "dapt_d", "base"]
+    with pytest.raises(StudyError, match="3 checkpoints trained, each once"):
+        checks.no_phase_twice(study)
+    study.trained_checkpoints = lambda: ["base"]
+    with pytest.raises(StudyError, match="dapt_d.*cells that nobody trained"):
+        checks.no_phase_twice(study)

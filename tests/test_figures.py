@@ -28,6 +28,10 @@ def points():
     return tables.gain_against_distance(gains, measured(), TASKS)
 
 
+ARMS = ("base", "dapt", "not_dapt")
+PAIRS = {"dapt_gain": ("dapt", "base"), "dapt_over_not_dapt": ("dapt", "not_dapt")}
+
+
 def records():
     rows = [(t, a, s) for t in TASKS for a in ("base", "dapt", "not_dapt") for s in (0, 1)]
     table = pd.DataFrame(rows, columns=["task", "arm", "seed"])
@@ -36,7 +40,23 @@ def records():
 
 def table3():
     gains = pd.DataFrame({"difference": 1.0, "difference_low": 0.0, "difference_high": 2.0}, index=[*TASKS, "mean"])
-    return tables.table3_dapt(records(), list(TASKS), [0, 1], {"dapt_gain": gains, "not_dapt_gain": gains})
+    gains = gains.assign(p_value=0.01, p_holm=0.02)
+    both = dict.fromkeys(PAIRS, gains)
+    return tables.score_table(records(), ARMS, list(TASKS), [0, 1], both, paper.table3(), PAIRS)
+
+
+def best():
+    return pd.DataFrame(0.25, index=[*TASKS, "mean"], columns=["base", "dapt", "tapt", "dapt_tapt"])
+
+
+def tapt_curve():
+    rows = {"num_epochs": [0, 5, 10], "dev_mean": [50.0, 52, 51], "test_mean": [49.0, 51, 51]}
+    return pd.DataFrame(rows).assign(task=next(iter(TASKS)), dev_std=1.0, test_std=np.nan)
+
+
+def cross_task():
+    losses = pd.DataFrame(4.0, index=["base", *(f"tapt_{task}" for task in TASKS)], columns=list(TASKS))
+    return figures.cross_task_loss(losses, losses - 4.1, TASKS)
 
 
 def curve():
@@ -57,7 +77,13 @@ DRAWN = {
     ),
     "distances": lambda: figures.distances(measured()),
     "loss_curves": lambda: figures.loss_curves({"base": curve(), "dapt_numerical": curve()}),
-    "dapt_gains": lambda: figures.dapt_gains(records(), table3()),
+    "arm_scores": lambda: figures.arm_scores(records(), table3(), ARMS, PAIRS, "What does it bring?"),
+    "probability_best": lambda: figures.probability_best(best()),
+    "tapt_curve": lambda: figures.tapt_curve(tapt_curve()),
+    "cross_task_loss": cross_task,
+    "power_curve": lambda: figures.power_curve(
+        pd.DataFrame({"points": [0.0, 1, 2], "task": [5, 30, 80], "task_holm": [0, 10, 60], "mean": [5, 90, 100]})
+    ),
     "gain_against_distance": lambda: figures.gain_against_distance(points()),
     "forgetting": forgetting,
 }
@@ -105,7 +131,7 @@ def test_distances_leave_out_what_was_not_measured_and_put_farther_to_the_right(
 
 
 def test_gains_stand_at_the_tasks_height():
-    left, right = DRAWN["dapt_gains"]().axes
+    left, right = DRAWN["arm_scores"]().axes
     assert [label.get_text() for label in left.get_yticklabels()][-1] == "mean"
     assert len(left.get_yticks()) == 5 and right.get_xlabel().startswith("difference")
 

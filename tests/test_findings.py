@@ -7,12 +7,6 @@ import pytest
 from dontstop import findings
 
 
-def difference_table(mean, *tasks):
-    columns = ["difference", "difference_low", "difference_high"]
-    names = [f"task_{k}" for k in range(len(tasks))]
-    return pd.DataFrame([*tasks, mean], index=[*names, "mean"], columns=columns)
-
-
 @pytest.mark.parametrize(
     ("low", "high", "word"),
     [
@@ -31,22 +25,25 @@ def test_signs_are_typographic_and_zero_has_no_minus():
     assert [findings.signed(value) for value in (1.25, -1.25, -0.04, 0)] == ["+1.2", "−1.2", "+0.0", "+0.0"]
 
 
-@pytest.mark.parametrize(
-    ("mean", "upward", "downward"),
-    [
-        ((2, 1, 3), "holds", "does not hold"),
-        ((-2, -3, -1), "does not hold", "holds"),
-        ((0, -1, 1),) + ("undecided",) * 2,
-    ],
-)
-def test_a_claim_is_judged_in_its_own_direction(mean, upward, downward):
-    table = difference_table(mean, (2, 1, 3), (0, -1, 1), (-2, -3, -1), (5, 4, 6))
-    up = findings._claim_sentence("higher", table, ("dapt", "base"))
-    down = findings._claim_sentence("lower", table, ("not_dapt", "base"), sign=-1)
-    assert f"*higher*: **{upward}**" in up and f"*lower*: **{downward}**" in down
-    assert "above zero 2 times, below it 1 times, and includes it 1 times" in up
-    # The paper's Table 3: DAPT above RoBERTa on all but AGNews; not-DAPT below it on five, level on Helpfulness.
-    assert "7 of 8 tasks go the way" in up and "5 of 8 tasks go the way" in down
+def test_a_claim_is_told_with_its_verdict_and_the_papers():
+    row = pd.Series(
+        {"statement": "A is above B", "ours": "holds", "effect": 1.23, "effect_low": 0.2, "effect_high": 2.2}
+        | {"p_adjusted": 0.012, "tasks": "3 holds, 5 undecided", "paper": "undecided", "paper_effect": -0.4}
+        | {"paper_tasks": "8 undecided"}
+    )
+    sentence = findings._claim_sentence(row)
+    assert sentence.startswith("*A is above B*: **holds**. Over all tasks the difference is +1.2 points")
+    assert "p = 0.012 after correction" in sentence and "task by task: 3 holds, 5 undecided" in sentence
+    assert sentence.endswith("**undecided** (−0.4; 8 undecided).")
+    assert findings._claim_sentence(row.replace("holds", "not run")) == "*A is above B*: **not run**."
+
+
+def test_the_course_of_tapt_names_the_best_number_of_epochs_on_dev():
+    curve = pd.DataFrame({"task": "x_topic", "num_epochs": [0, 5, 10], "dev_mean": [50.0, 53.0, 52.0]})
+    assert findings._curve_sentences(curve) == [
+        "On x topic the dev score is highest after 5 epochs of TAPT (53.0; after 10: 52.0)."
+    ]
+    assert findings._curve_sentences(curve[:0]) == []
 
 
 @pytest.mark.parametrize(

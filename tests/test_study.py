@@ -18,7 +18,7 @@ NUM_CELLS = 3 * 2 * 2  # arms, tasks, seeds
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Run both experiments of a tiny study once, and give its root; not to be written to."""
+    """Run the experiments of a tiny study once, and give its root; not to be written to."""
     root = tiny.make(tmp_path_factory.mktemp("finished") / "study", speed={"num_workers": 1})
     for experiment in tiny.EXPERIMENT:
         tiny.run(root, experiment)
@@ -78,8 +78,59 @@ def test_trainings_and_curves_are_complete(finished):
     assert base["num_tokens"].tolist() == [12 * 4 * 16] and dapt["num_tokens"].tolist() == [6 * 4 * 16] * 2
     assert (base["loss_after"] < base["loss_before"]).all() and dapt["checkpoint"].tolist() == ["dapt_cs", "dapt_news"]
     curves = [path.name for path in (finished / "results" / "tiny" / "curves").rglob("*.csv")]
-    assert sorted(curves) == ["base.csv", "dapt_cs.csv", "dapt_news.csv"]
+    of_tapt = ["tapt_1_epochs_citation_intent", *(f"tapt_{task}" for task in tiny.TASKS)]
+    of_both = [f"dapt_{domain}_then_tapt_{task}" for task, domain in tiny.TASKS.items()]
+    names = ["base", "dapt_cs", "dapt_news", *of_tapt, *of_both]
+    assert sorted(curves) == sorted(f"{name}.csv" for name in names)
     assert tiny.unfinished(finished) == []
+
+
+def test_tapt_and_both_phases_are_recorded_each_under_its_notebook(finished):
+    folder = finished / "results" / "tiny" / "records"
+    tapt, both = (records.read_records(folder / name, "pretraining") for name in ("03_tapt", "04_dapt_tapt"))
+    assert set(tapt["checkpoint"]) == {"tapt_1_epochs_citation_intent", *(f"tapt_{task}" for task in tiny.TASKS)}
+    assert len(both) == 2 and (tapt["loss_before"] > 0).all()
+    steps = tapt.set_index("checkpoint")["num_steps"]
+    assert steps["tapt_citation_intent"] == pytest.approx(2 * steps["tapt_1_epochs_citation_intent"], abs=1)
+    curve = records.read_records(folder / "03_tapt", "tapt_curve")
+    assert set(curve["arm"]) == {"tapt_1_epochs"} and curve["seed"].tolist() == [0, 1]
+    with tiny.at(finished):
+        assert Study("tiny", "04_dapt_tapt").available_arms() == ["base", "dapt", "not_dapt", "tapt", "dapt_tapt"]
+
+
+def test_no_checkpoint_is_trained_twice(finished, tmp_path, planned):
+    """Both phases start from the DAPT encoder that is there, even if only its published copy is left."""
+    root = tiny.copy(finished, tmp_path / "study")
+    (root / "work").rename(tmp_path / "away")
+    shutil.rmtree(root / "checkpoints" / "tiny" / "dapt_tapt")
+    planned_names = names_planned(planned, root, "dapt_tapt")
+    trained = [name for kind, name in planned_names if kind == "checkpoint"]
+    assert trained == [f"dapt_{domain}_then_tapt_{task}" for task, domain in sorted(tiny.TASKS.items())]
+    with tiny.at(finished):
+        names = Study("tiny", "04_dapt_tapt").trained_checkpoints()
+    assert len(names) == len(set(names)) == 8
+
+
+def test_transfer_needs_both_tasks_of_a_domain(finished, capsys):
+    with tiny.at(finished):
+        assert tiny.command("run", "transfer_tapt", "-p", "tiny") == 2
+    assert "no task sciie, on whose text transfer_tapt of citation_intent is trained" in capsys.readouterr().err
+
+
+def test_labels_that_say_nothing_bring_every_arm_to_chance(finished, tmp_path):
+    """If an arm scores here, something other than the labelled texts tells it the labels."""
+    root = tiny.copy(finished, tmp_path / "study")
+    for task in tiny.TASKS:
+        for split in ("train", "dev"):
+            rows = tiny.without_a_rule(task, split)
+            tiny.write_lines(root / "texts" / "tasks" / task / f"{split}.jsonl", rows)
+    for experiment in ("dapt", "tapt", "dapt_tapt"):
+        tiny.run(root, experiment)
+    with tiny.at(root):
+        found = Study("tiny", "04_dapt_tapt").arm_records("base", "dapt", "not_dapt", "tapt", "dapt_tapt")
+    # Each mean is over 2 tasks and 2 seeds of 40 test texts: chance is 0.5 with a standard deviation of 0.04, and more
+    # where a classifier follows the rule that the labels have left, which is right or wrong on all texts together.
+    assert found.groupby("arm")["test_micro_f1"].mean().between(0.25, 0.75).all()
 
 
 def test_a_second_run_starts_no_process_and_changes_nothing(finished, forbidden):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dontstop import paper, tables
+from dontstop import paper, presentation, tables
 
 DOMAINS = {
     "general": {"num_documents": 9, "num_words": 800, "num_bytes": 5_000_000, "sha256": "0"},
@@ -63,12 +63,15 @@ def test_table2_counts_classes_and_splits():
 
 
 def test_table3_by_hand(records):
-    table = tables.table3_dapt(records, ["x", "y"], [0, 1], {"dapt_gain": gains(["x", "y", "mean"])})
+    differences = {"dapt_gain": gains(["x", "y", "mean"]).assign(p_value=0.01, p_holm=0.02)}
+    pairs = {"dapt_gain": ("dapt", "base"), "unused": ("dapt", "not_dapt")}
+    arms = ("base", "dapt", "not_dapt")
+    table = tables.score_table(records, arms, ["x", "y"], [0, 1], differences, paper.table3(), pairs)
     x, y, mean = (row for _, row in table[table["study"] == "ours"].iterrows())
     assert (x["base_mean"], x["base_std"]) == (pytest.approx(61), pytest.approx(2**0.5))
     assert (y["dapt_mean"], mean["not_dapt_mean"]) == (pytest.approx(75), pytest.approx(64))
     assert (x["num_degenerate"], y["num_degenerate"], mean["num_degenerate"]) == (0, 3, 3)
-    assert (x["dapt_gain"], x["dapt_gain_low"], mean["dapt_gain_high"]) == (4, 1, 7)
+    assert (x["dapt_gain"], x["dapt_gain_low"], mean["dapt_gain_high"], x["dapt_gain_p"]) == (4, 1, 7, 0.02)
     theirs = table[table["study"] == "paper"].set_index("task")
     assert theirs.loc["ACL-ARC", "base_mean"] == 63.0 and theirs.loc["ACL-ARC", "dapt_gain"] == pytest.approx(12.4)
     assert theirs.loc["mean", "base_mean"] == pytest.approx(paper.table3()["base_mean"].mean())
@@ -132,18 +135,18 @@ def test_display_rounds_and_merges_and_leaves_the_table_alone():
         {"task": ["x"], "n": [12_345], "base_mean": [61.26], "base_std": [1.44], "gain": [-0.04], "gain_low": [-1.26],
          "gain_high": [np.nan], "loss": [4.0], "done": [True]}
     )  # fmt: skip
-    shown = tables.for_display(table)
+    shown = presentation.for_display(table)
     assert shown.iloc[0].to_dict() == {
         "task": "x", "n": "12,345", "base": "61.3 (1.4)", "gain": "0.0", "loss": "4.0", "done": "yes",
     }  # fmt: skip
     assert table["base_mean"].item() == 61.26
     both = pd.DataFrame({"gain": [-0.44], "gain_low": [-1.0], "gain_high": [0.25]})
-    assert tables.for_display(both, 2)["gain"].item() == "−0.44 [−1.00, 0.25]"
+    assert presentation.for_display(both, 2)["gain"].item() == "−0.44 [−1.00, 0.25]"
 
 
 def test_markdown_by_hand():
     table = pd.DataFrame({"name": ["a|b", "c"], "score": [1.25, None]})
-    assert tables.to_markdown(table, 2).splitlines() == [
+    assert presentation.to_markdown(table, 2).splitlines() == [
         "| name | score |",
         "|------|------:|",
         r"| a\|b |  1.25 |",
@@ -153,8 +156,39 @@ def test_markdown_by_hand():
 
 def test_written_files_keep_full_precision_in_csv(tmp_path, losses):
     table = tables.table12_cross_domain_loss(losses.assign(masked_lm_loss=losses["masked_lm_loss"] / 3), "general")
-    tables.write_table(table, tmp_path / "tables" / "table12.v1", decimals=2)
+    presentation.write_table(table, tmp_path / "tables" / "table12.v1", decimals=2)
     assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == ["table12.v1.csv", "table12.v1.md"]
     again = pd.read_csv(tmp_path / "tables" / "table12.v1.csv", index_col="encoder")
     pd.testing.assert_frame_equal(again, table, check_exact=True)
     assert (tmp_path / "tables" / "table12.v1.md").read_text().startswith("| encoder ")
+
+
+def test_p_values_keep_three_decimals():
+    shown = presentation.for_display(pd.DataFrame({"p_value": [0.0412], "gain_p": [0.5], "gain": [1.26]}))
+    assert shown.iloc[0].tolist() == ["0.041", "0.500", "1.3"]
+
+
+def test_the_course_of_tapt_by_hand():
+    cells = [("base", 0, 0.5), ("base", 1, 0.7), ("tapt_5_epochs", 0, 0.8), ("tapt_5_epochs", 1, 0.8), ("tapt", 0, 0.6)]
+    table = pd.DataFrame(cells, columns=["arm", "seed", "dev_score"]).assign(task="x", test_score=0.5)
+    curve = tables.tapt_curve(table, {"tapt": 10, "base": 0, "tapt_5_epochs": 5})
+    assert curve["num_epochs"].tolist() == [0, 5, 10] and curve["num_seeds"].tolist() == [2, 2, 1]
+    assert curve["dev_mean"].tolist() == pytest.approx([60, 80, 60])
+    assert curve["dev_std"].tolist()[:2] == pytest.approx([100 * 0.02**0.5, 0])
+    assert tables.tapt_curve(table[:0], {}).empty
+
+
+def test_what_tapt_does_to_the_loss_by_hand():
+    names = ["tapt_x", "tapt_5_epochs_x", "tapt_y"]
+    rows = pd.DataFrame({"checkpoint": names, "num_steps": 1, "num_tokens": 2, "loss_before": 4.0, "loss_after": 3.5})
+    table = tables.tapt_losses(rows, {"tapt_x": "x", "tapt_y": "y"})
+    assert table["task"].tolist() == ["x", "y"] and table["change"].tolist() == [-0.5, -0.5]
+
+
+def test_the_arm_with_the_highest_mean_need_not_be_the_likeliest(records):
+    best = pd.DataFrame({"base": [0.9, 0.1, 0.5], "dapt": [0.1, 0.9, 0.5]}, index=["x", "y", "mean"]).rename_axis(
+        "task"
+    )
+    table = tables.best_arms(best, records, ["x", "y"], [0, 1])
+    assert table["highest_mean"].tolist() == ["dapt", "dapt", "dapt"]
+    assert table.columns.tolist() == ["task", "highest_mean", "base", "dapt"]

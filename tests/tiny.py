@@ -17,7 +17,7 @@ DOMAINS = ("cs", "news")  # each is the other's irrelevant domain
 TASKS = {"citation_intent": "cs", "hyperpartisan_news": "news"}
 LABELS = ("few", "many")
 SPLITS = {"train": 24, "dev": 16, "test": 40}
-EXPERIMENT = {"dapt": "02_dapt", "domain_gap": "01_domain_gap"}
+EXPERIMENT = {"dapt": "02_dapt", "domain_gap": "01_domain_gap", "tapt": "03_tapt", "dapt_tapt": "04_dapt_tapt"}
 SYLLABLES = "ba ce di fo gu ka le mi no pu".split()
 PHASE = {"batch_size": 4, "sequence_length": 16, "learning_rate": 3.0e-3}
 SETTINGS = {
@@ -27,6 +27,8 @@ SETTINGS = {
     "precision": "fp32",
     "base": {"num_steps": 12, **PHASE},
     "dapt": {"num_steps": 6, "num_shards": 1, **PHASE},
+    "tapt": {"num_epochs": 2, "num_shards": 1, **PHASE},
+    "tapt_curve": {"num_epochs": [1], "tasks": ["citation_intent"]},
     "finetune": {"num_epochs": 2, "learning_rate": 1.0e-2, "max_length": 24, "pooling": "mean"},
     "seeds": [0, 1],
     "speed": {"progress_seconds": 1.0, "steps_between_saves": 2},
@@ -42,6 +44,11 @@ def texts(domain: str, purpose: str, num: int, num_words: int) -> list[str]:
     """Return texts of random words."""
     indices = generator("tiny", domain, purpose).integers(100, size=(num, num_words))
     return [" ".join(word(domain, index) for index in row) for row in indices]
+
+
+def without_a_rule(task: str, split: str) -> list[dict]:
+    """Return a split whose labels say nothing: half of each kind of text has each label."""
+    return [{**row, "label": LABELS[k // 2 % 2]} for k, row in enumerate(examples(task, split))]
 
 
 def examples(task: str, split: str) -> list[dict]:

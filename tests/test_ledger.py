@@ -1,0 +1,29 @@
+"""What stages cost: commands by the clock, notebooks by their executed copies, training by the records."""
+
+import numpy as np
+import pytest
+
+from dontstop import files, ledger, records
+from dontstop.profiles import Paths
+
+
+def test_costs_of_stages(root):
+    paths = Paths("tiny", root)
+    with ledger.timed(paths, "prepare"):
+        pass
+    executed = paths.results / "notebooks" / "02_dapt.ipynb"
+    files.write_json(executed, {"metadata": {"papermill": {"duration": 120.0}}, "cells": []})
+    rows = [{"wall_seconds": 30.0, "num_processes": 2}, {"wall_seconds": 60.0, "num_processes": 1}]
+    records.write_records(paths.results / "records" / "02_dapt", "pretraining", rows)
+    records.write_records(paths.results / "records" / "02_dapt", "base", [{"wall_seconds": 60.0}])
+    table = ledger.stage_costs(paths).set_index("stage")
+    assert table.loc["02_dapt"].tolist() == pytest.approx([2.0, 3.0])
+    assert 0 <= table.loc["prepare", "wall_minutes"] < 0.1 and np.isnan(table.loc["03_tapt", "wall_minutes"])
+    assert table.loc["all"].tolist() == pytest.approx([2.0, 3.0], abs=0.1)
+
+
+def test_a_stage_that_failed_is_not_written_down(root):
+    paths = Paths("tiny", root)
+    with pytest.raises(ValueError), ledger.timed(paths, "base"):
+        raise ValueError
+    assert ledger.read_ledger(paths) == {}
