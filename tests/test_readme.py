@@ -8,7 +8,6 @@ import pytest
 
 from dontstop import claims
 
-
 ARMS = {
     "base": "04_dapt_tapt/table5_dapt_tapt",
     "dapt": "04_dapt_tapt/table5_dapt_tapt",
