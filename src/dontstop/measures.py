@@ -9,7 +9,7 @@ from dontstop import claims, comparisons, corpora, domain_gap, files, scores, ta
 from dontstop.claims import Evidence
 from dontstop.tasks import GENERAL
 
-MEASURES_VERSION = 3  # raised when domain_gap, comparisons or claims come to compute other numbers from the same inputs
+MEASURES_VERSION = 4  # raised when domain_gap, comparisons or claims come to compute other numbers from the same inputs
 NUM_RESAMPLES = 1000
 # The comparisons of each notebook's table: one family for Holm's correction.
 COMPARISONS = {
@@ -208,7 +208,7 @@ def _aggregate(matrix, base) -> dict[str, float]:
     middle = [100 * x for x in comparisons.interquartile_interval(matrix, num_resamples=NUM_RESAMPLES, seed=0)]
     better = comparisons.probability_of_improvement(matrix, base, num_resamples=NUM_RESAMPLES, seed=0)
     row = {"mean": 100 * float(matrix.mean())}
-    for name, values in (("interquartile_mean", middle), ("beats_base", better)):
+    for name, values in (("iqm", middle), ("beats_base", better)):
         row |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
     return row
 
