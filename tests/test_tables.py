@@ -130,30 +130,6 @@ def test_leak_audit_sums_over_corpora_and_names_the_worst():
     ]
 
 
-def test_display_rounds_and_merges_and_leaves_the_table_alone():
-    table = pd.DataFrame(
-        {"task": ["x"], "n": [12_345], "base_mean": [61.26], "base_std": [1.44], "gain": [-0.04], "gain_low": [-1.26],
-         "gain_high": [np.nan], "loss": [4.0], "done": [True]}
-    )  # fmt: skip
-    shown = presentation.for_display(table)
-    assert shown.iloc[0].to_dict() == {
-        "task": "x", "n": "12,345", "base": "61.3 (1.4)", "gain": "0.0", "loss": "4.0", "done": "yes",
-    }  # fmt: skip
-    assert table["base_mean"].item() == 61.26
-    both = pd.DataFrame({"gain": [-0.44], "gain_low": [-1.0], "gain_high": [0.25]})
-    assert presentation.for_display(both, 2)["gain"].item() == "−0.44 [−1.00, 0.25]"
-
-
-def test_markdown_by_hand():
-    table = pd.DataFrame({"name": ["a|b", "c"], "score": [1.25, None]})
-    assert presentation.to_markdown(table, 2).splitlines() == [
-        "| name | score |",
-        "|------|------:|",
-        r"| a\|b |  1.25 |",
-        "| c    |     – |",
-    ]
-
-
 def test_written_files_keep_full_precision_in_csv(tmp_path, losses):
     table = tables.table12_cross_domain_loss(losses.assign(masked_lm_loss=losses["masked_lm_loss"] / 3), "general")
     presentation.write_table(table, tmp_path / "tables" / "table12.v1", decimals=2)
@@ -161,11 +137,6 @@ def test_written_files_keep_full_precision_in_csv(tmp_path, losses):
     again = pd.read_csv(tmp_path / "tables" / "table12.v1.csv", index_col="encoder")
     pd.testing.assert_frame_equal(again, table, check_exact=True)
     assert (tmp_path / "tables" / "table12.v1.md").read_text().startswith("| encoder ")
-
-
-def test_p_values_keep_three_decimals():
-    shown = presentation.for_display(pd.DataFrame({"p_value": [0.0412], "gain_p": [0.5], "gain": [1.26]}))
-    assert shown.iloc[0].tolist() == ["0.041", "0.500", "1.3"]
 
 
 def test_the_course_of_tapt_by_hand():
