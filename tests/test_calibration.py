@@ -7,13 +7,16 @@ import pytest
 from dontstop import calibration
 from dontstop.calibration import World
 
-SMALL = World(num_test=(400,) * 8, num_resamples=100)
+SMALL = World(num_test=(400,) * 8, num_resamples=100, metric="micro_f1")
 
 
 @pytest.mark.slow
 def test_error_rates_are_as_promised():
-    """Of 400 studies; the tolerances are about three standard errors of so many beyond the aims."""
-    studies = calibration.simulate(SMALL, 400, seed=0)
+    """Of 400 studies; the tolerances are about three standard errors of so many beyond the aims.
+
+    With test sets as large as ours: on a few hundred texts the interval on a task is too long (97.6 % cover).
+    """
+    studies = calibration.simulate(World(num_resamples=100, metric="micro_f1"), 400, seed=0)
     assert studies["family"].mean() <= 0.05 + 0.033
     assert studies["family_of_means"].mean() <= 0.05 + 0.033
     assert abs(studies["covered"].mean() - 0.95) <= 0.015 + 0.012
@@ -21,14 +24,28 @@ def test_error_rates_are_as_promised():
     assert studies["percentile_covered"].mean() < studies["covered"].mean()
 
 
-def test_simulated_classifiers_are_like_ours():
-    """Covariances and the spread of seeds that the records of notebook 02 have."""
-    rng = np.random.default_rng(0)
-    world = World(num_test=(4000,) * 12, num_labels=(8,) * 12)
-    study = calibration.draw_study(world, calibration.draw_weights(world, rng), rng)
-    by_seed = np.stack([of_task.observed for of_task in study.values()])  # (tasks, seeds, arms)
-    assert 0.5 < by_seed.mean() < 0.6
-    assert 0.009 < by_seed.std(axis=1, ddof=1).mean() < 0.017
+def test_simulated_classifiers_are_like_ours(monkeypatch):
+    """Share of right answers, covariances within and between arms, spread of seeds: as in notebook 02's records."""
+    scored = []
+
+    def keep(weights, predictions, truth, num_labels, metric):
+        scored.append((predictions == truth).astype(float))
+        return weighted_scores(weights, predictions, truth, num_labels, metric)
+
+    weighted_scores = calibration.comparisons.weighted_scores
+    monkeypatch.setattr(calibration.comparisons, "weighted_scores", keep)
+    world, rng = World(num_resamples=2, metric="micro_f1"), np.random.default_rng(0)
+    for _ in range(10):
+        calibration.draw_study(world, calibration.draw_weights(world, rng), rng)
+    arm = np.repeat(range(3), 5)
+    same, other = arm[:, None] == arm, ~np.eye(15, dtype=bool)
+    covariances = np.stack([np.cov(right) for right in scored])  # (tasks, classifiers, classifiers)
+    within, between = covariances[:, same & other].mean(), covariances[:, ~same].mean()
+    spread = np.mean([right.mean(axis=1).reshape(3, 5).std(axis=1, ddof=1) for right in scored])
+    assert np.mean([right.mean() for right in scored]) == pytest.approx(0.549, abs=0.015)
+    assert within == pytest.approx(0.142, abs=0.003)
+    assert within - between == pytest.approx(0.0040, abs=0.0007)
+    assert spread == pytest.approx(0.0162, abs=0.0015)
 
 
 def test_a_difference_is_called_the_more_often_the_larger_it_is():
