@@ -13,13 +13,13 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from dontstop import comparisons, figures
+from dontstop.claims import LEVEL
 from dontstop.comparisons import Resamples
 from dontstop.files import write_text
 from dontstop.processes import CONTEXT, be_worker, num_cores
 
 ARMS = ("a", "b", "c")
 PAIRS = (("a", "b"), ("c", "b"), ("a", "c"))  # as in Table 3
-LEVEL = 0.05
 CHUNK = 50  # studies a job
 
 
@@ -60,8 +60,7 @@ def draw_weights(world: World, rng: np.random.Generator) -> list[np.ndarray]:
 
     They know nothing of the study, so several studies can share them.
     """
-    drawn = [comparisons.draw_counts(rng, world.num_resamples, num_test) for num_test in world.num_test]
-    return [np.concatenate([np.ones((1, counts.shape[1]), np.float32), counts]) for counts in drawn]
+    return [comparisons.draw_weights(rng, world.num_resamples, num_test) for num_test in world.num_test]
 
 
 def draw_study(
@@ -87,9 +86,7 @@ def _draw_task(world: World, k: int, weights: np.ndarray, rng: np.random.Generat
     right = rng.random(shape, dtype=np.float32) < expit(logits.astype(np.float32))
     confused = (truth + rng.integers(1, num_labels, size=num_test)) % num_labels  # a text's wrong label is its own
     predictions = np.where(right, truth, confused).reshape(-1, num_test)
-    scores = comparisons.weighted_scores(weights, predictions, truth, num_labels, world.metric)
-    scores = np.asarray(scores, float).reshape(len(weights), len(ARMS), world.num_seeds).swapaxes(1, 2)
-    return comparisons.from_scores(ARMS, scores[0], scores[1:], rng)
+    return comparisons.from_predictions(ARMS, predictions, truth, weights, num_labels, world.metric, rng)
 
 
 def read_study(resamples: dict[str, Resamples], truth: float = 0.0) -> dict[str, float]:

@@ -104,16 +104,42 @@ def resample(
 
 def _resample_task(of_arms, arms, true_labels, num_resamples, rng) -> Resamples:
     first = of_arms[0].iloc[0]
-    num_labels, num_seeds = len(first["labels"]), len(of_arms[0])
+    num_labels = len(first["labels"])
     texts = [text for of_arm in of_arms for text in of_arm["test_predictions"]]
     predictions = np.stack([decode_predictions(text) for text in texts])  # (arms * seeds, num_test)
     _check_labels(predictions, true_labels, num_labels)
-    weights = draw_counts(rng, num_resamples, len(true_labels))
-    # Row 0 is the test set as it is, so that the estimate comes from the same lines as its resamples.
-    weights = np.concatenate([np.ones((1, len(true_labels)), np.float32), weights])
-    scores = weighted_scores(weights, predictions, true_labels, num_labels, first["metric"])
-    _check_scores(scores[0], np.concatenate([of_arm["test_score"] for of_arm in of_arms]), first["task"])
-    scores = scores.reshape(len(weights), len(arms), num_seeds).swapaxes(1, 2)  # (1 + resamples, seeds, arms)
+    weights = draw_weights(rng, num_resamples, len(true_labels))
+    drawn = from_predictions(arms, predictions, true_labels, weights, num_labels, first["metric"], rng)
+    _check_scores(drawn.observed.T.ravel(), np.concatenate([of_arm["test_score"] for of_arm in of_arms]), first["task"])
+    return drawn
+
+
+def draw_weights(rng: np.random.Generator, num_resamples: int, num_test: int) -> np.ndarray:
+    """Draw test examples anew, (1 + num_resamples, num_test) float32: how often each counts.
+
+    Row 0 is the test set as it is, so that an estimate comes from the same lines as its resamples.
+    """
+    return np.concatenate([np.ones((1, num_test), np.float32), draw_counts(rng, num_resamples, num_test)])
+
+
+def from_predictions(
+    arms: tuple[str, ...],
+    predictions: np.ndarray,
+    true_labels: np.ndarray,
+    weights: np.ndarray,
+    num_labels: int,
+    metric: str,
+    rng: np.random.Generator,
+) -> Resamples:
+    """Score every arm and seed under every weighting of the test examples, and draw seeds anew as well.
+
+    Args:
+        predictions: (num_arms * num_seeds, num_test) label ids, arm by arm.
+        true_labels: (num_test,) label ids.
+        weights: As `draw_weights` gives them.
+    """
+    scores = np.asarray(weighted_scores(weights, predictions, true_labels, num_labels, metric), float)
+    scores = scores.reshape(len(weights), len(arms), -1).swapaxes(1, 2)  # (1 + resamples, seeds, arms)
     return from_scores(arms, scores[0], scores[1:], rng)
 
 
@@ -265,14 +291,12 @@ def difference_table(by_task: Mapping[str, Difference]) -> pd.DataFrame:
     """Tabulate differences by task with a last row `mean`, x 100.
 
     Returns:
-        Index task; columns difference, difference_low, difference_high, p_value, p_holm (Holm's over the tasks; the
-        mean's is its own).
+        Index task; columns difference, difference_low, difference_high, p_value; `families` corrects the last.
     """
     rows = {**by_task, "mean": mean_difference(by_task)}
     values = [[100 * v for v in (row.estimate, row.low, row.high)] + [row.p_value] for row in rows.values()]
     columns = ["difference", "difference_low", "difference_high", "p_value"]
-    table = pd.DataFrame(values, index=pd.Index(list(rows), name="task"), columns=columns)
-    return families({"": table})[""]
+    return pd.DataFrame(values, index=pd.Index(list(rows), name="task"), columns=columns)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -288,7 +312,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def families(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Fill `p_holm` over the comparisons of one table: all its tasks one family, all its means another.
+    """Add `p_holm` over the comparisons of one table: all its tasks one family, all its means another.
 
     Args:
         tables: By comparison, as `difference_table` returns them.

@@ -8,7 +8,6 @@ import pandas as pd
 from dontstop import claims, domain_gap, measures, paper, reports
 from dontstop.figures import spelt
 
-LARGEST_P_VALUE = 0.05
 _UNITS = {
     "vocabulary_overlap": ("shared frequent words", "{:.1f} %"),
     "jensen_shannon": ("Jensen-Shannon divergence", "{:.3f} bits"),
@@ -168,7 +167,7 @@ def _correlation_text(name: str, row: pd.Series) -> str:
     words = f"by {_UNITS[name][0]}"
     if np.isnan(row["spearman"]):
         return f"{words} not defined, since the tasks do not differ"
-    judged = "**undecided**" if row["p_value"] >= LARGEST_P_VALUE else verdict(row["low"], row["high"])
+    judged = "**undecided**" if row["p_value"] >= claims.LEVEL else verdict(row["low"], row["high"])
     bounds = _interval(row["low"], row["high"], 2)
     chance = "" if np.isnan(row["p_value"]) else f", p = {row['p_value']:.2f}"
     return f"{words} {judged} (rank correlation {signed(row['spearman'], 2)}, {bounds}{chance})"

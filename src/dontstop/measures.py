@@ -7,6 +7,7 @@ import pandas as pd
 
 from dontstop import claims, comparisons, corpora, domain_gap, files, scores, tables
 from dontstop.claims import Evidence
+from dontstop.comparisons import Resamples
 from dontstop.tasks import GENERAL
 
 MEASURES_VERSION = 4  # raised when domain_gap, comparisons or claims come to compute other numbers from the same inputs
@@ -149,10 +150,10 @@ def arm_records(study) -> pd.DataFrame:
     return study.arm_records(*ARMS[study.notebook])
 
 
-def _resampled(study, arms: Sequence[str], records: pd.DataFrame | None = None):
+def _resampled(study, arms: Sequence[str]) -> dict[str, Resamples]:
     names = [task.name for task in study.tasks]
     return comparisons.resample(
-        study.arm_records(*arms) if records is None else records,
+        study.arm_records(*arms),
         arms,
         names,
         study.profile.seeds,
@@ -278,9 +279,9 @@ def judged(study, names: Sequence[str] | None = None) -> pd.DataFrame:
     Only what these claims need is read, so that a notebook's verdicts rest on its own arms and those before it.
     """
     chosen = [claim for claim in claims.CLAIMS if names is None or claim.name in names]
-    wanted = {arm for claim in chosen for arm in claim.arms}
-    arms = [arm for arm in study.available_arms() if arm in wanted]
-    kinds = {claim.kind for claim in chosen} if "dapt" in study.available_arms() else set()
+    wanted, available = {arm for claim in chosen for arm in claim.arms}, study.available_arms()
+    arms = [arm for arm in available if arm in wanted]
+    kinds = {claim.kind for claim in chosen} if "dapt" in available else set()
     correlation = gain_correlations(study).loc["vocabulary_overlap"].to_dict() if "correlation" in kinds else None
     changes = forgetting(study) if "losses" in kinds else None
     changes = changes[changes["study"] == tables.OURS] if changes is not None else None

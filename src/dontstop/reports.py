@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from dontstop import claims, figures, files, measures, paper, scores, tables
+from dontstop.arms import checkpoint_of
 from dontstop.errors import StudyError
 from dontstop.tasks import GENERAL
 
@@ -94,11 +95,8 @@ def degenerate_cells(study) -> pd.DataFrame:
 
 def _of_tapt(study) -> dict[str, str]:
     """Name the notebook's TAPT checkpoints of full length, and their tasks."""
-    dapt = study.notebook == "04_dapt_tapt"
-    names = {
-        task.name: f"dapt_{task.domain}_then_tapt_{task.name}" if dapt else f"tapt_{task.name}" for task in study.tasks
-    }
-    return {checkpoint: task for task, checkpoint in names.items()}
+    arm = "dapt_tapt" if study.notebook == "04_dapt_tapt" else "tapt"
+    return {checkpoint_of(arm, task).name: task.name for task in study.tasks}
 
 
 def tapt_losses(study) -> pd.DataFrame:
@@ -174,8 +172,8 @@ def figure_loss_curves(study):
     folders = [study.paths.results / "curves" / name for name in dict.fromkeys(("base", study.notebook))]
     paths = [path for folder in folders for path in sorted(folder.glob("*.csv"))]
     if "tapt" in study.notebook:
-        paths = [path for path in paths if path.stem in _of_tapt(study)]
-        return figures.loss_curves({_of_tapt(study)[path.stem]: pd.read_csv(path) for path in paths})
+        of_tapt = _of_tapt(study)
+        return figures.loss_curves({of_tapt[p.stem]: pd.read_csv(p) for p in paths if p.stem in of_tapt})
     return figures.loss_curves({path.stem: pd.read_csv(path) for path in paths})
 
 

@@ -266,8 +266,7 @@ class Study:
             of_name.setdefault(CURVE if cell.arm in short else cell.arm, []).append(cell)
         for name, chosen in of_name.items():
             rows = [jobs.load_result(self._result(identity.cell(c))) | {"arm": c.arm} for c in chosen]
-            order = {task.name: place for place, task in enumerate(sorted(self.tasks, key=lambda task: task.name))}
-            self._write(name, sorted(rows, key=lambda row: (order[row["task"]], row["seed"])))
+            self._write(name, sorted(rows, key=lambda row: (row["task"], row["seed"])))
         if measured:
             self._write(losses, [jobs.load_result(self._result(identity.loss(c, store))) for c, store in measured])
 

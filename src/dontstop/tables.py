@@ -279,18 +279,6 @@ def leak_audit(audit: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     ]
 
 
-def cross_task_loss(losses: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate the masked-LM loss of the base and every TAPT encoder (row) on every task's dev texts (column).
-
-    Args:
-        losses: As recorded: columns encoder (`base`, `tapt_<task>`), held_out (a task), masked_lm_loss.
-
-    Returns:
-        The matrix, index encoder.
-    """
-    return loss_matrix(losses)
-
-
 def tapt_losses(pretraining: pd.DataFrame, displayed: Mapping[str, str]) -> pd.DataFrame:
     """Tabulate the masked-LM loss on each task's dev texts before and after TAPT on its training texts.
 
