@@ -109,3 +109,15 @@ def test_the_pages_name_every_claim(six_arms, tmp_path):
     assert f"| {TASKS[0]} | " in page
     overview = claims.overview(six_arms).set_index("claim")
     assert overview.loc["C2", "ours"] == "holds" and overview.loc["C2", "tasks"] == "8 holds"
+
+
+def test_a_verdict_before_all_arms_have_run_is_no_bolder_than_after():
+    def compare(a, b):
+        p_value = {"tapt": 0.02, "dapt_tapt": 0.5}[a]
+        return [claims.Effect("one", 1.0, 0.5, 1.5, p_value), claims.Effect(claims.ALL_TASKS, 1.0, 0.5, 1.5, p_value)]
+
+    early = claims._judge_table(5, compare, {"base", "tapt"})["C5"]
+    late = claims._judge_table(5, compare, {"base", "dapt", "tapt", "dapt_tapt"})["C5"]
+    assert [row["p_adjusted"] for row in early] == pytest.approx([0.08, 0.08])  # four comparisons in Table 5
+    assert [row["p_adjusted"] for row in late] == pytest.approx([0.08, 0.08])
+    assert {row["verdict"] for row in early} == {claims.UNDECIDED}

@@ -63,8 +63,8 @@ CLAIMS = (
         "not_above",
         ("not_dapt", "base"),
         3,
-        "does not hold if the difference is above zero with p (Holm) below 0.05; else holds if the interval ends below "
-        f"{MARGIN} point",
+        "does not hold if the difference is above zero with p (Holm) below 0.05; else holds if the 95 % interval, "
+        f"not corrected, ends below {MARGIN} point",
     ),
     Claim("C5", "TAPT scores above the base encoder", "Table 5", "above", ("tapt", "base"), 5, _ABOVE),
     Claim(
@@ -195,13 +195,15 @@ def _paper_mean(moments: pd.DataFrame) -> Effect:
 def _judge_table(table: int, compare: Comparer, arms: set[str] | None) -> dict[str, list[dict]]:
     """Judge the claims that rest on one table: its comparisons are corrected together, tasks and means apart.
 
+    A comparison whose arms have not run counts with p = 1, so that a verdict reached before them stands after them.
+
     Args:
         arms: Those that have run; None where all have.
     """
     claims = [claim for claim in CLAIMS if claim.table == table]
     ready = [claim for claim in claims if arms is None or set(claim.arms) <= arms]
-    pairs = dict.fromkeys((claim.arms[0], other) for claim in ready for other in claim.arms[1:])
-    adjusted = _adjust({pair: compare(*pair) for pair in pairs})
+    pairs = _pairs(ready)
+    adjusted = _adjust({pair: compare(*pair) for pair in pairs}, num_missing=len(_pairs(claims)) - len(pairs))
     found = {claim.name: [_not_run()] for claim in claims}
     for claim in ready:
         judged = _JUDGES[claim.kind]
@@ -210,15 +212,26 @@ def _judge_table(table: int, compare: Comparer, arms: set[str] | None) -> dict[s
     return found
 
 
-def _adjust(effects: Mapping[tuple[str, str], Sequence[Effect]]) -> dict[tuple[str, str], list[tuple[Effect, float]]]:
-    """Set beside every effect its p-value after Holm's correction, over the tasks' family or that of the means."""
+def _pairs(claims: Sequence[Claim]) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((claim.arms[0], other) for claim in claims for other in claim.arms[1:]))
+
+
+def _adjust(
+    effects: Mapping[tuple[str, str], Sequence[Effect]], num_missing: int
+) -> dict[tuple[str, str], list[tuple[Effect, float]]]:
+    """Set beside every effect its p-value after Holm's correction, over the tasks' family or that of the means.
+
+    Args:
+        num_missing: Comparisons of the same families that have not run.
+    """
     adjusted = {}
     for of_means in (False, True):
         places = [
             (pair, k) for pair, row in effects.items() for k, e in enumerate(row) if (e.scope == ALL_TASKS) == of_means
         ]
-        values = comparisons.holm([effects[pair][k].p_value for pair, k in places])
-        adjusted |= dict(zip(places, values, strict=True))
+        missing = [1.0] * (num_missing * len(places) // max(1, len(effects)))
+        values = comparisons.holm([effects[pair][k].p_value for pair, k in places] + missing)
+        adjusted |= dict(zip(places, values[: len(places)], strict=True))
     return {pair: [(e, float(adjusted[pair, k])) for k, e in enumerate(row)] for pair, row in effects.items()}
 
 

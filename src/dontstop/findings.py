@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dontstop import claims, domain_gap, measures, paper, reports
-from dontstop.figures import spelt
+from dontstop.figures import ARM_NAMES, spelt
 
 _UNITS = {
     "vocabulary_overlap": ("shared frequent words", "{:.1f} %"),
@@ -242,11 +242,12 @@ def dapt_tapt_findings(study) -> str:
     best = measures.probability_best(study)
     mean = best.loc["mean"].sort_values(ascending=False)
     by_task = best.drop(index="mean").idxmax(axis=1)
-    counts = ", ".join(f"{spelt(arm)} {(by_task == arm).sum()}" for arm in best.columns)
+    first, second = (ARM_NAMES[arm] for arm in mean.index[:2])
+    counts = ", ".join(f"{ARM_NAMES[arm]} {(by_task == arm).sum()}" for arm in best.columns)
     sentences = [
         *_claim_sentences(study, "C5", "C6"),
-        f"Over all tasks the likeliest best arm is {spelt(mean.index[0])} ({100 * mean.iloc[0]:.0f} % of resamples), "
-        f"then {spelt(mean.index[1])} ({100 * mean.iloc[1]:.0f} %). Tasks on which each is the likeliest: {counts}.",
+        f"Over all tasks the likeliest best arm is {first} ({100 * mean.iloc[0]:.0f} % of resamples), "
+        f"then {second} ({100 * mean.iloc[1]:.0f} %). Tasks on which each is the likeliest: {counts}.",
         _tests_sentence(measures.tests(study)),
         _degenerate_sentence(study),
     ]
