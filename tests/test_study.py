@@ -272,6 +272,18 @@ def test_temporary_files_of_a_killed_run_are_swept_up(finished, tmp_path, forbid
     assert tiny.unfinished(root) == []
 
 
+def test_half_written_results_are_swept_up_and_those_of_other_studies_left(finished, tmp_path, forbidden):
+    root = tiny.copy(finished, tmp_path / "study")
+    rows = files.read_jsonl(root / "results" / "tiny" / "records" / "02_dapt" / "dapt.jsonl")
+    rows += files.read_jsonl(root / "results" / "tiny" / "records" / "02_dapt" / "cross_domain_loss.jsonl")
+    for row in rows:
+        (root / "work" / "results" / f".{row['fingerprint']}.json.0a1b.part").touch()
+    other = root / "work" / "results" / ".another.json.0a1b.part"
+    other.touch()
+    tiny.run(root, "dapt")
+    assert tiny.unfinished(root) == [str(other.relative_to(root))]
+
+
 def test_a_run_beside_another_is_refused(finished, tmp_path, monkeypatch, capsys):
     root = tiny.copy(finished, tmp_path / "study")
     monkeypatch.setenv("DONTSTOP_ROOT", str(root))

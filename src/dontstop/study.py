@@ -183,7 +183,8 @@ class Study:
         checkpoints = tuple(dict.fromkeys([Checkpoint(), *plan.checkpoints, *(c for c, _ in measured)]))
         with runner.only_run(self.paths.work / f"{self.profile.name}.lock"):
             folders = [jobs.scratch(self.paths, identity.checkpoint(checkpoint)) for checkpoint in checkpoints]
-            _remove_parts(self.paths.checkpoints, self.paths.results, *folders)
+            keys = {identity.cell(c) for c in plan.cells} | {identity.loss(c, store) for c, store in measured}
+            _remove_parts(self.paths.checkpoints, self.paths.results, *folders, *self._parts_of(keys))
             self._adopt(identity, checkpoints)
             todo = self._missing(identity, checkpoints, plan.cells, measured)
             runner.carry_out(
@@ -226,6 +227,10 @@ class Study:
 
     def _result(self, key: str) -> Path:
         return jobs.result_path(self.paths, key)
+
+    def _parts_of(self, keys: set[str]) -> list[Path]:
+        """List what a killed run left of these results; another profile's, which may be under way, lie beside them."""
+        return [part for part in (self.paths.work / "results").glob(".*.part") if part.name.split(".")[1] in keys]
 
     def _trained(self, identity, checkpoint) -> bool:
         return (jobs.scratch(self.paths, identity.checkpoint(checkpoint)) / jobs.TRAINING_FILE).is_file()
