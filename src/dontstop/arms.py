@@ -16,9 +16,16 @@ ARMS: dict[str, tuple[tuple[str, str], ...]] = {
     "tapt": (("tapt", "task"),),
     "dapt_tapt": (("dapt", "domain"), ("tapt", "task")),
     "transfer_tapt": (("tapt", "sister_task"),),
+    "curated_tapt": (("curated_tapt", "task"),),
+    "dapt_curated_tapt": (("dapt", "domain"), ("curated_tapt", "task")),
 }
+CURATED = "curated_tapt"
 # TAPT cut short, for the course of its gain: a schedule of its own, with this many epochs.
 _SHORT_TAPT = re.compile(r"tapt_\d+_epochs")
+# TAPT on text enlarged by neighbours or by random text; of the latter there are several draws.
+_KNN_TAPT = re.compile(r"knn_tapt_\d+(_[a-z][a-z0-9_]*)?")
+_RAND_TAPT = re.compile(r"rand_tapt_\d+")
+_RAND_DRAW = re.compile(r"rand_tapt_\d+_draw_\d+")
 
 
 @dataclass(frozen=True)
@@ -50,16 +57,17 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Cell:
-    """One fine-tuning run: a task, an arm, a seed."""
+    """One fine-tuning run: a task, an arm, a seed; for a random control, of one of its draws."""
 
     task: Task
     arm: str
     seed: int
+    draw: int = 0
 
     @property
     def checkpoint(self) -> Checkpoint:
         """The encoder that the cell fine-tunes."""
-        return checkpoint_of(self.arm, self.task)
+        return checkpoint_of(self.arm, self.task, self.draw)
 
 
 @dataclass(frozen=True)
@@ -74,25 +82,30 @@ class Plan:
         return Plan(tuple(dict.fromkeys(self.checkpoints + other.checkpoints)), self.cells + other.cells)
 
 
-def checkpoint_of(arm: str, task: Task) -> Checkpoint:
+def checkpoint_of(arm: str, task: Task, draw: int = 0) -> Checkpoint:
     """Return the checkpoint that an arm gives a task.
 
-    Source: sections 3.3 (DAPT and not-DAPT), 4 (TAPT), 4.2 (DAPT then TAPT) and 4.3 (transfer-TAPT); the irrelevant
-    domains and the sister tasks are those of `tasks`.
+    Args:
+        draw: Which draw of its text, where the arm is a random control.
+
+    Source: sections 3.3 (DAPT and not-DAPT), 4 (TAPT), 4.2 (DAPT then TAPT), 4.3 (transfer-TAPT) and 5 (neighbours,
+    random and curated text); the irrelevant domains and the sister tasks are those of `tasks`.
     """
     texts = {"domain": task.domain, "irrelevant_domain": get_domain(task.domain).irrelevant_domain}
     texts |= {"task": task.name, "sister_task": task.sister}
-    return Checkpoint(tuple((kind, texts[role]) for kind, role in phases_of(arm)))
+    return Checkpoint(tuple((kind, texts[role]) for kind, role in phases_of(arm, draw)))
 
 
-def phases_of(arm: str) -> tuple[tuple[str, str], ...]:
+def phases_of(arm: str, draw: int = 0) -> tuple[tuple[str, str], ...]:
     """Return an arm's phases: each a kind and the role of the text it is trained on.
 
     Raises:
         StudyError: If there is no such arm.
     """
-    if _SHORT_TAPT.fullmatch(arm):
+    if _SHORT_TAPT.fullmatch(arm) or _KNN_TAPT.fullmatch(arm):
         return ((arm, "task"),)
+    if _RAND_TAPT.fullmatch(arm):
+        return ((f"{arm}_draw_{draw}", "task"),)
     if arm not in ARMS:
         raise StudyError(f"arm {arm!r}", f"one of {', '.join(ARMS)}", "name one of them")
     return ARMS[arm]
@@ -103,15 +116,38 @@ def short_tapt(num_epochs: int) -> str:
     return f"tapt_{num_epochs}_epochs"
 
 
+def knn_tapt(num_neighbours: int, selector: str | None = None) -> str:
+    """Name the arm, and its one phase's kind, of TAPT with neighbours; `selector` where it is not the main one."""
+    return f"knn_tapt_{num_neighbours}" + (f"_{selector}" if selector else "")
+
+
+def rand_tapt(num_neighbours: int) -> str:
+    """Name the arm of TAPT with random text, as much of it as of `num_neighbours` neighbours."""
+    return f"rand_tapt_{num_neighbours}"
+
+
+def is_augmented(kind: str) -> bool:
+    """Whether a phase of this kind trains on a task's text enlarged: by neighbours, random or curated text."""
+    return kind == CURATED or bool(_KNN_TAPT.fullmatch(kind) or _RAND_DRAW.fullmatch(kind))
+
+
+def is_enlarged(arm: str) -> bool:
+    """Whether an arm trains on a task's text enlarged."""
+    return any(is_augmented(kind) for kind, _ in phases_of(arm))
+
+
 def is_tapt(kind: str) -> bool:
     """Whether a phase of this kind trains on a task's own text, of the profile's number of epochs or cut short."""
     return kind == "tapt" or bool(_SHORT_TAPT.fullmatch(kind))
 
 
-def plan(arms: Sequence[str], tasks: Sequence[Task], seeds: Sequence[int]) -> Plan:
+def plan(arms: Sequence[str], tasks: Sequence[Task], seeds: Sequence[int], num_draws: int = 1) -> Plan:
     """Plan the cells of every task, arm and seed, and the checkpoints they rest on, each once.
 
     Cells come in the order seed, task, arm, so that an unfinished study has whole comparisons to show.
+
+    Args:
+        num_draws: Of random controls; the seeds take turns with them.
 
     Raises:
         StudyError: If an arm takes the text of a task that the study does not have.
@@ -126,7 +162,12 @@ def plan(arms: Sequence[str], tasks: Sequence[Task], seeds: Sequence[int]) -> Pl
                     "both tasks of every domain",
                     "add the missing task, or leave that notebook out",
                 )
-    cells = tuple(Cell(task, arm, seed) for seed in seeds for task in tasks for arm in arms)
+    cells = tuple(
+        Cell(task, arm, seed, number % num_draws if _RAND_TAPT.fullmatch(arm) else 0)
+        for number, seed in enumerate(seeds)
+        for task in tasks
+        for arm in arms
+    )
     checkpoints: dict[Checkpoint, None] = {}
     for cell in cells:
         _add(cell.checkpoint, checkpoints)

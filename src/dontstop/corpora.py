@@ -66,6 +66,12 @@ def load_examples(paths: Paths, task: str, split: str) -> list[Row]:
     return list(read_documents(paths.split(task, split), ("id", "text", "label")))
 
 
+def load_unlabelled(paths: Paths, task: str) -> list[Row]:
+    """Read the unlabelled texts of a task's own source, in an order by content; none where it has none."""
+    path = paths.unlabelled(task)
+    return list(read_documents(path, ("id", "text"))) if path.is_file() else []
+
+
 def check_tasks(tasks: dict[str, dict[str, list[Row]]]) -> None:
     """Hold every task to what training and scoring need.
 
@@ -171,9 +177,11 @@ def _divide(
     if name != GENERAL:
         free = [k for k, out in enumerate(held_out) if not out]
         chosen = _choose_examples(name, documents, free, own, everything, settings)
+        used = splits.evaluated_documents(chosen)
         for task, by_split in chosen.items():
             prepared.tasks[task] = {split: _examples(found, documents) for split, found in by_split.items()}
-        used = splits.evaluated_documents(chosen)
+            spare = splits.unlabelled(task, documents, settings, [k for k in free if k not in used], by_split["train"])
+            prepared.unlabelled[task] = [{"id": documents[c.document].id, "text": c.text} for c in spare]
     prepared.held_out[name] = [_row(d) for d, out in zip(documents, held_out, strict=True) if out]
     prepared.corpora[name] = [_row(d) for k, d in enumerate(documents) if not held_out[k] and k not in used]
 
@@ -212,6 +220,8 @@ def _from_files(profile: Profile, paths: Paths, tasks: tuple[Task, ...]) -> Prep
     prepared, cleaning = Prepared(), collections.Counter()
     for task in tasks:
         prepared.tasks[task.name] = {split: _read_split(folder, task.name, split) for split in SPLITS}
+        if found := _read_unlabelled(folder, task.name, prepared.tasks[task.name]["train"]):
+            prepared.unlabelled[task.name] = found
     for name in [*(domain.name for domain in domains_of(tasks, profile)), GENERAL]:
         rows = _read_corpus(find_documents(folder / "corpora", name), name, settings, cleaning)
         held_out = [_is_held_out(row["text"], settings) for row in rows]
@@ -224,6 +234,18 @@ def _from_files(profile: Profile, paths: Paths, tasks: tuple[Task, ...]) -> Prep
 def _read_split(folder: Path, task: str, split: str) -> list[Row]:
     rows = read_documents(find_documents(folder / "tasks" / task, split), ("text", "label"))
     return [{"id": f"{task}:{split}:{k}", **row} for k, row in enumerate(rows)]
+
+
+def _read_unlabelled(folder: Path, task: str, train: list[Row]) -> list[Row]:
+    """Read a task's unlabelled texts, where there are any: each once, in an order by content, none of train's."""
+    if not any((folder / "tasks" / task).glob("unlabelled.*")):
+        return []
+    seen, found = {leakage.normalise(row["text"]) for row in train}, {}
+    for k, row in enumerate(read_documents(find_documents(folder / "tasks" / task, "unlabelled"))):
+        if (normal := leakage.normalise(row["text"])) not in seen:
+            seen.add(normal)
+            found[splits.content_key(row["text"], "unlabelled", seed=0)] = {"id": f"{task}:unlabelled:{k}", **row}
+    return [found[key] for key in sorted(found)]
 
 
 def _read_corpus(path: Path, name: str, settings: Text, cleaning: collections.Counter) -> list[Row]:
@@ -243,11 +265,13 @@ def _read_corpus(path: Path, name: str, settings: Text, cleaning: collections.Co
 
 
 def _remove_leaks(prepared: Prepared, texts: Texts, settings: Text) -> dict[str, leakage.Sample]:
-    """Remove every corpus and held-out document that holds a dev or test text; return what is left, for the audit."""
+    """Remove every corpus, held-out and unlabelled text that holds a dev or test text; return the rest, for the audit.
+    """
     known = {text for (_, split), found in texts.items() if split != "train" for text in found.normal}
     grams, samples = leakage.word_grams(sorted(known)), {}
     prepared.cleaning["documents_leaking"] = 0
-    for prefix, pool in (("", prepared.corpora), ("held_out/", prepared.held_out)):
+    pools = {"": prepared.corpora, "held_out/": prepared.held_out, "unlabelled/": prepared.unlabelled}
+    for prefix, pool in pools.items():
         for name, rows in pool.items():
             found = leakage.sample([row["text"] for row in rows])
             leaking = set(leakage.leaking_documents(grams, found.grams, settings.leak_containment).tolist())

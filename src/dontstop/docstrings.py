@@ -24,6 +24,7 @@ _VENDORED = {"_vendor", "_vendored", "vendor", "vendored", "externals", "extern"
 _GENERATED = re.compile(r"(_pb2(_grpc)?|_generated|parsetab|lextab|yacctab|conftest|_test)\.py$|^(test_|modular_)")
 _DOCUMENTING_CALLS = {"add_newdoc", "add_docstr", "add_docstr_all"}
 _SHORTEST_DOCSTRING = 20  # characters
+NOT_TEXT = "# not read as text"  # in constraints.txt: packages below were pinned after the study's text was settled
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class Document:
 
 
 def pinned_names(constraints: Path) -> list[str]:
-    """Return the normalised names of the distributions that a constraints file pins, sorted.
+    """Return the normalised names of the distributions that a constraints file pins as text, sorted.
+
+    Those below the line `# not read as text` are left out, so that a new dependency does not change the text.
 
     Raises:
         StudyError: If the file is missing or pins nothing.
@@ -50,7 +53,7 @@ def pinned_names(constraints: Path) -> list[str]:
     remedy = "restore constraints.txt from the project's repository"
     if not constraints.is_file():
         raise StudyError(f"no file {constraints}", "the pinned packages, whose docstrings are the text", remedy)
-    lines = constraints.read_text(encoding="utf-8").splitlines()
+    lines = _text_lines(constraints)
     names = {_normalised(m.group()) for line in lines if (m := re.match(r"[A-Za-z0-9][\w.-]*(?===)", line.strip()))}
     if not names:
         raise StudyError(f"no pinned package in {constraints}", "lines such as numpy==2.4.6", remedy)
@@ -69,9 +72,10 @@ def installed_versions(names: list[str]) -> dict[str, str]:
 
 
 def differing_versions(constraints: Path) -> list[str]:
-    """Return a phrase for every package that is installed in another version than the one pinned for this Python."""
+    """Return a phrase for every package read as text that is installed in another version than pinned for this Python.
+    """
     phrases = []
-    for line in constraints.read_text(encoding="utf-8").splitlines():
+    for line in _text_lines(constraints):
         text = line.split("#")[0].strip()
         requirement = Requirement(text) if text else None
         if requirement is None or (requirement.marker and not requirement.marker.evaluate()):
@@ -80,6 +84,10 @@ def differing_versions(constraints: Path) -> list[str]:
         if installed and not requirement.specifier.contains(installed, prereleases=True):
             phrases.append(f"{requirement.name} {installed} is installed, {str(requirement.specifier)[2:]} is pinned")
     return phrases
+
+
+def _text_lines(constraints: Path) -> list[str]:
+    return constraints.read_text(encoding="utf-8").partition(NOT_TEXT)[0].splitlines()
 
 
 def package_files(name: str) -> list[tuple[str, Path]]:

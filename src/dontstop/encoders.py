@@ -2,12 +2,15 @@
 
 import functools
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional
 
 from dontstop.errors import StudyError
 from dontstop.profiles import Encoder
+
+ROWS_TOGETHER = 64  # tokens; the number of rows of fine-tuning's matrix products is a multiple of it
 
 
 def resolve_precision(precision: str) -> str:
@@ -202,14 +205,50 @@ def lean_body(body, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor
     alone, where it is masked, and in no norm, projection or MLP.
     """
     batch, length = mask.shape
-    rows = mask.flatten().nonzero()[:, 0]  # (num_tokens,)
-    states = _embed(body, input_ids.flatten().index_select(0, rows))
-    rotation = rotations(body, length, states.device).index_select(0, rows % length)
-    padding = None if len(rows) == batch * length else (rows, mask[:, None, None, :])
+    real = mask.flatten().nonzero()[:, 0]  # (num_tokens,)
+    rows = _filled_up(real, batch * length)
+    states = _embed(body, input_ids.flatten().index_select(0, rows.read))
+    rotation = rotations(body, length, states.device).index_select(0, rows.read % length)
+    padding = None if len(real) == batch * length == len(rows.read) else (rows, mask[:, None, None, :])
     for layer in body.layers:
         states = _layer(layer, states, rotation, batch, padding)
-    states = body.final_norm(states)
-    return states.new_zeros(batch * length, states.shape[-1]).index_copy(0, rows, states).view(batch, length, -1)
+    return _spread(body.final_norm(states), rows, batch * length).view(batch, length, -1)
+
+
+def final_states(body, input_ids: torch.Tensor, mask: torch.Tensor, *, lean: bool) -> torch.Tensor:
+    """Compute any body's final states of a padded batch, (batch, length, hidden); mask is bool.
+
+    Args:
+        lean: As `is_lean` says of its model; then states are zero at padding.
+    """
+    if lean:
+        return lean_body(body, input_ids, mask)
+    return body(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
+
+
+class _Rows(NamedTuple):
+    """Where the real tokens of a padded batch stand, with fillers at the end: read anywhere, written nowhere."""
+
+    read: torch.Tensor
+    write: torch.Tensor
+
+
+def _filled_up(real: torch.Tensor, size: int) -> _Rows:
+    """Fill the places of real tokens up to a multiple of ROWS_TOGETHER.
+
+    bf16 products are compiled for each shape they meet, which takes ten times as long as the product itself; so few
+    shapes are let come up. A filler repeats the first token and is written behind the batch's `size` places, to be cut
+    off: it takes no part in any real token's numbers, and its gradients are zero.
+    """
+    num_fillers = -len(real) % ROWS_TOGETHER
+    return _Rows(
+        torch.cat((real, real[:1].expand(num_fillers))), torch.cat((real, real.new_full((num_fillers,), size)))
+    )
+
+
+def _spread(states: torch.Tensor, rows: _Rows, size: int) -> torch.Tensor:
+    """Put the states of real tokens to their `size` places, zeros elsewhere; fillers are dropped."""
+    return states.new_zeros(size + 1, *states.shape[1:]).index_copy(0, rows.write, states)[:size]
 
 
 def rotations(body, length: int, device) -> torch.Tensor:
@@ -267,17 +306,17 @@ def _attend(query, key, value, mask=None) -> torch.Tensor:
 
 
 def _layer(layer, states, rotation, batch, padding=None):
-    """Run one layer on (num_tokens, hidden) states of `batch` sequences; padding is (rows of real tokens, mask)."""
+    """Run one layer on (num_tokens, hidden) states of `batch` sequences; padding is (places of the tokens, mask)."""
     attention, normed = layer.attn, layer.attn_norm(states)
     rows, mask = padding or (None, None)
     query_key, value = _project(attention, normed, 0, 3).split([2, 1], dim=1)
     parts = torch.cat((_rotate(query_key, rotation), value.float()), dim=1)  # (num_tokens, 3, heads, head_size)
     if rows is not None:
-        parts = parts.new_zeros(mask.numel(), *parts.shape[1:]).index_copy(0, rows, parts)
+        parts = _spread(parts, rows, mask.numel())
     framed = parts.unflatten(0, (batch, -1)).permute(2, 0, 3, 1, 4)  # (3, batch, heads, length, head_size)
     mixed = _attend(*framed.unbind(0), mask)
     mixed = mixed.transpose(1, 2).flatten(0, 1).flatten(1)
-    states = states + attention.Wo(mixed if rows is None else mixed.index_select(0, rows))
+    states = states + attention.Wo(mixed if rows is None else mixed.index_select(0, rows.read))
     return states + layer.mlp(layer.mlp_norm(states))
 
 

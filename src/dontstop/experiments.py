@@ -16,6 +16,7 @@ class Experiment:
         measured: Kinds of the encoders whose masked-LM loss is measured.
         on: On what: every `domain`'s held-out sample (and the general text's), or every `task`'s dev texts.
         curve: Whether TAPT of fewer epochs belongs to it, as `tapt_curve` asks for.
+        augmented: Whether TAPT on enlarged text belongs to it, as `selection` asks for.
     """
 
     arms: tuple[str, ...] = ()
@@ -23,6 +24,7 @@ class Experiment:
     measured: tuple[str, ...] = ()
     on: str = "domain"
     curve: bool = False
+    augmented: bool = False
 
     @property
     def losses(self) -> str:
@@ -37,6 +39,7 @@ EXPERIMENTS = {
     "tapt": Experiment(("tapt",), ("tapt",), curve=True),
     "dapt_tapt": Experiment(("dapt_tapt",), ("dapt_tapt",)),
     "transfer_tapt": Experiment(("transfer_tapt",), (), ("base", "tapt"), "task"),
+    "knn_tapt": Experiment(augmented=True),
 }
 # The notebooks, and the experiment that each runs; the base encoder's results stand under `base`.
 NOTEBOOKS = {
@@ -45,6 +48,7 @@ NOTEBOOKS = {
     "03_tapt": "tapt",
     "04_dapt_tapt": "dapt_tapt",
     "05_transfer_tapt": "transfer_tapt",
+    "06_knn_tapt": "knn_tapt",
 }
 CURVE = "tapt_curve"  # the records of TAPT cut short
 
@@ -56,10 +60,14 @@ def notebook_of(experiment: str) -> str:
 
 def owner_of(checkpoint: Checkpoint) -> str:
     """Return the notebook that trains, and so keeps, a checkpoint; `base` for the base encoder."""
+    if checkpoint.phases and arms.is_augmented(checkpoint.phases[-1][0]):
+        return notebook_of("knn_tapt")
     kinds = "tapt" if arms.is_tapt(checkpoint.kinds) else checkpoint.kinds
     return notebook_of(next(name for name, experiment in EXPERIMENTS.items() if kinds in experiment.kinds))
 
 
 def notebook_of_arm(arm: str) -> str:
     """Return the notebook that runs an arm, and under which its records stand."""
+    if arms.is_enlarged(arm):
+        return notebook_of("knn_tapt")
     return notebook_of(next(name for name, experiment in EXPERIMENTS.items() if arm in experiment.arms))

@@ -68,10 +68,7 @@ class Classifier(nn.Module):
 
     def forward(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return logits, (batch, num_labels), of token ids and mask, both (batch, length)."""
-        if self.lean:
-            states = encoders.lean_body(self.body, input_ids, mask)
-        else:
-            states = self.body(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
+        states = encoders.final_states(self.body, input_ids, mask, lean=self.lean)
         if self.pooling == "mean":
             weights = mask[..., None].to(states.dtype)
             pooled = (states * weights).sum(1) / weights.sum(1)

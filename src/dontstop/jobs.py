@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dontstop import TRAINING_VERSION, encoders, files, finetune, mlm, tokens
-from dontstop.arms import Cell, Checkpoint, is_tapt
+from dontstop.arms import Cell, Checkpoint, is_augmented, is_tapt
 from dontstop.errors import StudyError
 from dontstop.profiles import Paths, Phase, Profile
 from dontstop.randomness import seed_of
@@ -30,21 +30,24 @@ class Identity:
 
     def __init__(self, profile: Profile, paths: Paths):
         self.profile, self.paths = profile, paths
-        self._stores = _read_manifest(paths.data / "tokens" / "manifest.json")
-        self._splits = _read_manifest(paths.data / "manifest.json")["tasks"]
+        manifest = result_of_prepare(paths.data / "tokens" / "manifest.json")
+        self._stores = dict(manifest["stores"])
+        if (selected := paths.selected / "manifest.json").is_file():
+            self._stores |= load_result(selected)["stores"]
+        self._splits = result_of_prepare(paths.data / "manifest.json")["tasks"]
         self.precision = encoders.resolve_precision(profile.precision)
         self._common = {
             "training_version": TRAINING_VERSION,
             "torch": importlib.metadata.version("torch").split("+")[0],
             "precision": self.precision,
-            "tokenizer": self._stores["tokenizer"],
+            "tokenizer": manifest["tokenizer"],
         }
         named = Path(profile.encoder.name or "") / "model.safetensors"
         self._weights = {"sha256": files.digest(named)} if named.is_file() else {}  # a folder may change its content
 
     def store(self, name: str) -> dict:
-        """Return a token store's entry in the manifest: digest and counts."""
-        return self._stores["stores"][name]
+        """Return a token store's entry in the manifests of prepared and selected text: digest and counts."""
+        return self._stores[name]
 
     def settings(self, checkpoint: Checkpoint) -> Phase:
         """Return the settings of a checkpoint's last phase."""
@@ -96,26 +99,33 @@ class Identity:
 LOSS_SETTINGS = {"sequence_length", "mlm_probability", "seed"}  # what a phase's held-out loss depends on
 
 
-def _read_manifest(path: Path) -> dict:
+def result_of_prepare(path: Path) -> dict:
+    """Read a manifest of prepared text.
+
+    Raises:
+        StudyError: If it is not there.
+    """
     if not path.is_file():
         raise StudyError(f"no {path}", "text that has been prepared", "run `dontstop prepare --profile <name>` first")
     return load_result(path)
 
 
 def text_of(checkpoint: Checkpoint) -> str:
-    """Name the token store that a checkpoint's last phase trains on: a corpus, or a task's unlabelled training texts.
+    """Name the token store that a checkpoint's last phase trains on: a corpus, or a task's texts, enlarged or not.
 
     Departure: the paper's TAPT reads one text a sequence; here a task's texts are packed like those of a corpus, so
     that short ones leave no padding, and shuffled by sequence.
     """
     kind, text = checkpoint.phases[-1] if checkpoint.phases else ("base", GENERAL)
+    if is_augmented(kind):
+        return f"selected/{text}/{kind}"
     return f"tasks/{text}/train" if is_tapt(kind) else f"corpora/{text}"
 
 
 def held_out_of(checkpoint: Checkpoint) -> str:
     """Name the store that shows a checkpoint's loss before and after: a held-out sample, or a task's dev texts."""
     kind, text = checkpoint.phases[-1] if checkpoint.phases else ("base", GENERAL)
-    return dev_store(text) if is_tapt(kind) else held_out_store(text)
+    return dev_store(text) if is_tapt(kind) or is_augmented(kind) else held_out_store(text)
 
 
 def held_out_store(text: str) -> str:
@@ -236,7 +246,7 @@ def _pretrain(profile, paths, checkpoint, key, parent, precision, *, num_process
     tokenizer = tokens.load_tokenizer(paths.tokenizer())
     vocabulary = mlm.Vocabulary.of(tokenizer)
     load = functools.partial(load_start, profile, paths, parent)
-    held_out = tokens.load_token_store(paths.data / "tokens" / held_out_of(checkpoint))
+    held_out = tokens.load_token_store(paths.store(held_out_of(checkpoint)))
     measured_with = settings or loss_settings(profile)
 
     def held_out_loss(model):
@@ -252,7 +262,7 @@ def _pretrain(profile, paths, checkpoint, key, parent, precision, *, num_process
         training |= {"loss_after": held_out_loss(model), "curve": []}
     else:
         before = held_out_loss(load())
-        store = tokens.load_token_store(paths.data / "tokens" / text_of(checkpoint))
+        store = tokens.load_token_store(paths.store(text_of(checkpoint)))
         batches = mlm.Batches(store, vocabulary, settings, checkpoint.name)
         model, curve = mlm.train(
             load,
@@ -336,7 +346,7 @@ def _finetune(profile, paths, cell, key, encoder, labels, precision) -> None:
 def _measure(profile, paths, name, store_name, key, encoder, precision) -> None:
     model = encoders.load_encoder(scratch(paths, encoder) / "encoder")
     vocabulary = mlm.Vocabulary.of(tokens.load_tokenizer(paths.tokenizer()))
-    store = tokens.load_token_store(paths.data / "tokens" / store_name)
+    store = tokens.load_token_store(paths.store(store_name))
     loss, num_masked = mlm.held_out_loss(
         model, store, vocabulary, loss_settings(profile), precision=precision, seed=profile.dapt.seed
     )

@@ -22,6 +22,7 @@ class Prepared:
     corpora: dict[str, list[Row]] = field(default_factory=dict)
     held_out: dict[str, list[Row]] = field(default_factory=dict)
     tasks: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
+    unlabelled: dict[str, list[Row]] = field(default_factory=dict)  # by task, for curated TAPT; not all tasks have any
     cleaning: dict[str, int] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=dict)
 
@@ -36,6 +37,9 @@ def write_prepared(profile: Profile, paths: Paths, tasks: tuple[Task, ...], prep
         for task, by_split in prepared.tasks.items():
             for split, rows in by_split.items():
                 files.write_jsonl(part.split(task, split), rows)
+        for task, rows in prepared.unlabelled.items():
+            if rows:
+                files.write_jsonl(part.unlabelled(task), rows)
         files.write_json(part.data / "leakage.json", audit)
         manifest = _manifest(profile, part, tasks, prepared, audit)
         files.write_json(part.data / "manifest.json", manifest)
@@ -64,7 +68,12 @@ def _manifest(profile: Profile, part: Paths, tasks: tuple[Task, ...], prepared: 
         "python": platform.python_version(),
         "domains": {name: _size_of(rows, part.corpus(name)) for name, rows in prepared.corpora.items()},
         "held_out": {name: _size_of(rows, part.held_out(name)) for name, rows in prepared.held_out.items()},
-        "tasks": {task.name: _task_entry(task, part, prepared.tasks[task.name]) for task in tasks},
+        "tasks": {
+            task.name: _task_entry(task, part, prepared.tasks[task.name])
+            | ({"unlabelled": _size_of(rows, part.unlabelled(task.name))} if rows else {})
+            for task in tasks
+            for rows in [prepared.unlabelled.get(task.name, [])]
+        },
         "cleaning": prepared.cleaning,
         "leakage": {kind: _totals(audit[kind]) for kind in ("corpora", "splits")},
     }

@@ -98,6 +98,69 @@ class TaptCurve(Settings):
     tasks: list[str] = []
 
 
+Selector = Literal["vampire", "tfidf", "encoder", "sentence_transformer", "bm25", "dsir"]
+
+
+class Vampire(Settings):
+    """The bag-of-words variational autoencoder that embeds texts for their neighbours.
+
+    Source: Gururangan et al. (2019); the values, from the configuration that the authors' DATA_SELECTION.md names.
+    """
+
+    vocabulary_size: Count = 30_000  # the most frequent words, stop words left out
+    min_documents: Count = 3  # texts that a word must stand in
+    weighting: Literal["tfidf", "counts"] = "tfidf"
+    num_topics: Count = 81
+    dropout: Fraction = 0.49  # of the latent vector
+    batch_size: Count = 512
+    learning_rate: Annotated[float, Field(gt=0)] = 1.0e-3
+    num_epochs: Count = 50
+    patience: Count = 5  # epochs without better NPMI before stopping
+    kl_warmup_epochs: Count = 1000  # over which the divergence's weight grows from 0 to 1
+    # `mean` of topics and hidden layers, as in the paper on VAMPIRE; or what the authors' code computed (`shipped`).
+    embedding: Literal["mean", "shipped"] = "mean"
+    max_texts: Count = 1_000_000  # of the domain, to train on
+
+
+class Selection(Settings):
+    """Which text of the domain is added to a task's own (paper, section 5).
+
+    Source: section 5.2 (neighbours of 50, 150 and 500 a text, VAMPIRE, sentences) and 5.1 (curated text).
+    """
+
+    tasks: list[str] | None = None  # the tasks whose text is enlarged; None takes all
+    granularity: Literal["sentence", "passage", "document"] = "sentence"
+    min_words: Count = 5  # of a candidate
+    num_neighbours: Annotated[list[Count], Field(min_length=1)] = [50, 150, 500]  # of each training text
+    selector: Selector = "vampire"
+    compared: list[Selector] = []  # other selectors, each run with the middle number of neighbours
+    num_draws: Count = 5  # of the random control; the seeds take turns with them
+    max_curated_texts: Count | None = None
+    num_dimensions: Count = 100  # of tf-idf with truncated SVD
+    sentence_transformer: str | None = None  # a folder or hub name, for the selector of that name
+    vampire: Vampire = Vampire()
+    seed: Seed = 0
+
+    @property
+    def selectors(self) -> list[str]:
+        """The selector of the main arms, then those compared with it."""
+        return [self.selector, *self.compared]
+
+    @property
+    def compared_neighbours(self) -> int:
+        """The number of neighbours at which selectors are compared: the middle one."""
+        return sorted(self.num_neighbours)[len(self.num_neighbours) // 2]
+
+    @model_validator(mode="after")
+    def _each_once(self):
+        for name, values in (("num_neighbours", self.num_neighbours), ("selector and compared", self.selectors)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} must differ from one another, got {values}")
+        if "sentence_transformer" in self.selectors and self.sentence_transformer is None:
+            raise ValueError("the selector sentence_transformer needs a folder or hub name under that setting")
+        return self
+
+
 class Finetune(Settings):
     """Fine-tuning of a classifier.
 
@@ -149,6 +212,9 @@ class Profile(Settings):
     dapt: Phase = Phase(num_steps=12_500)
     tapt: Phase = Phase(num_epochs=100, batch_size=256, learning_rate=1.0e-4)
     tapt_curve: TaptCurve = TaptCurve()
+    # TAPT on text enlarged by neighbours, random or curated text: 100 epochs at the larger batch, by Table 9's steps.
+    augmented_tapt: Phase = Phase(num_epochs=100)
+    selection: Selection = Selection()
     finetune: Finetune = Finetune()
     domain_gap: DomainGap = DomainGap()
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0, 1, 2, 3, 4]
@@ -161,7 +227,12 @@ class Profile(Settings):
         return Finetune.model_validate({**self.finetune.model_dump(), **self.task_finetune.get(task, {})})
 
     def phase(self, kind: str) -> Phase | None:
-        """Return a phase's settings by its kind: `base`, `dapt`, `tapt`, `tapt_<n>_epochs`; None for no base."""
+        """Return a phase's settings by its kind: `base`, `dapt`, `tapt`, `tapt_<n>_epochs`, `knn_tapt_<k>` and so on.
+
+        None for no base.
+        """
+        if kind.startswith(("knn_tapt", "rand_tapt", "curated_tapt")):
+            return self.augmented_tapt
         if kind.startswith("tapt_"):
             return self.tapt.model_copy(update={"num_epochs": int(kind.split("_")[1]), "num_steps": None})
         return getattr(self, kind)
@@ -199,6 +270,7 @@ class Paths:
         self.root = root or find_root()
         self.data = self.root / "data" / profile
         self.checkpoints = self.root / "checkpoints" / profile
+        self.selected = self.root / "selected" / profile
         self.results = self.root / "results" / profile
         self.work = self.root / "work"
 
@@ -214,6 +286,10 @@ class Paths:
         """Labelled examples of a task's train, dev or test split."""
         return self.data / "tasks" / task / f"{split}.jsonl"
 
+    def unlabelled(self, task: str) -> Path:
+        """Unlabelled text of a task's own source, for curated TAPT; there may be none."""
+        return self.data / "tasks" / task / "unlabelled.jsonl"
+
     def tokenizer(self) -> Path:
         """The tokenizer's folder."""
         return self.data / "tokenizer"
@@ -221,6 +297,11 @@ class Paths:
     def tokens(self, kind: str, name: str) -> Path:
         """Folder of a token store: kind is `corpora`, `held_out` or `tasks/<task>`."""
         return self.data / "tokens" / kind / name
+
+    def store(self, name: str) -> Path:
+        """Folder of a token store by its whole name: `corpora/general`, `selected/imdb/knn_tapt_50`."""
+        kind, _, rest = name.partition("/")
+        return self.selected / rest if kind == "selected" else self.data / "tokens" / name
 
 
 def profile_names(root: Path | None = None) -> list[str]:

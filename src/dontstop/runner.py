@@ -16,7 +16,7 @@ from typing import Any
 from dontstop.errors import StudyError
 from dontstop.processes import CONTEXT, ask_for_large_pages, be_worker, num_cores
 
-PLURALS = {"checkpoint": "checkpoints", "cell": "cells", "loss": "losses"}
+PLURALS = {"checkpoint": "checkpoints", "cell": "cells", "loss": "losses", "selection": "selections"}
 
 _reports: Any = None  # in a worker: the queue on which running jobs tell how far they are
 
@@ -28,7 +28,7 @@ class Job:
     Attributes:
         key: Unique; the job's fingerprint.
         name: For people.
-        kind: `checkpoint`, `cell` or `loss`; the progress line counts them apart.
+        kind: `checkpoint`, `cell`, `loss` or `selection`; the progress line counts them apart.
         size: How much work it is, in tokens trained or the like; for the estimate only.
         function: Called in a worker as function(*arguments); with num_processes and progress too if `divisible`.
         needs: Keys of jobs that must have ended first, if they are in the same run.

@@ -160,6 +160,31 @@ def split_role(
     return _checked(chosen, settings, task)
 
 
+def unlabelled(
+    task: str, documents: Sequence[Document], settings: Text, places: Sequence[int], train: Sequence[Candidate]
+) -> list[Candidate]:
+    """Return texts as the task has them, from the documents at `places`, whatever their label and also without one.
+
+    Openings for a topic task, passages for a role task: what curated TAPT reads. Each once, in an order by content,
+    none of `train`'s.
+
+    Source: section 5.1 (text from the source that the task's own was taken from).
+    """
+    seen = {leakage.normalise(candidate.text) for candidate in train}
+    found = []
+    for k in places:
+        texts = [_opening(documents[k], settings.min_words)] if task.endswith("_topic") else _passages(documents[k])
+        for text in texts:
+            if text and len(text.split()) >= settings.min_words and (normal := leakage.normalise(text)) not in seen:
+                seen.add(normal)
+                found.append(_candidate(k, text, "", settings))
+    return sorted(found, key=lambda candidate: candidate.key)
+
+
+def _passages(document: Document) -> list[str]:
+    return [passage.text for passage in document.passages]
+
+
 def quotas(available: dict[str, int], total: int) -> dict[str, int]:
     """Divide `total` examples among classes, in proportion to the square root of what each has, never more than it has.
 

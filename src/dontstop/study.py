@@ -17,6 +17,7 @@ from IPython.display import Image, Markdown
 import dontstop
 from dontstop import (
     arms,
+    augmentation,
     checks,
     claims,
     corpora,
@@ -38,7 +39,7 @@ from dontstop import (
 )
 from dontstop.arms import Checkpoint
 from dontstop.errors import StudyError
-from dontstop.experiments import CURVE, EXPERIMENTS, NOTEBOOKS, Experiment, notebook_of_arm, owner_of
+from dontstop.experiments import CURVE, EXPERIMENTS, NOTEBOOKS, Experiment, notebook_of, notebook_of_arm, owner_of
 from dontstop.profiles import Paths, Profile, find_root, load_profile
 
 # Decimals that a table is shown with, where one is not enough.
@@ -115,6 +116,7 @@ class Study:
         for setting, named in (
             ("task_finetune", self.profile.task_finetune),
             ("tapt_curve.tasks", self.profile.tapt_curve.tasks),
+            ("selection.tasks", self.profile.selection.tasks or []),
         ):
             if unknown := set(named) - set(known):
                 found = f"{setting} for {', '.join(sorted(unknown))}"
@@ -132,7 +134,7 @@ class Study:
         """Make corpora, splits, tokenizer and token stores, unless they stand there made with these settings."""
         names = [task.name for task in self.tasks]
         mark = files.fingerprint(
-            {"text": self.profile.text.model_dump(), "tokens": self.profile.tokens.model_dump(), "version": 1}
+            {"text": self.profile.text.model_dump(), "tokens": self.profile.tokens.model_dump(), "version": 2}
             | {"longest": tokens.longest_example(self.profile, names)}
             | self._given_text()
         )
@@ -175,10 +177,14 @@ class Study:
             raise StudyError(f"experiment {experiment!r}", f"one of {', '.join(EXPERIMENTS)}", "name one of them")
         self.prepare()
         wanted = EXPERIMENTS[experiment]
+        if wanted.augmented:
+            self.select()
         identity = jobs.Identity(self.profile, self.paths)
         plan = arms.plan(wanted.arms, self.tasks, self.profile.seeds)
         if wanted.curve:
             plan += arms.plan(self.curve_arms(), self.curve_tasks(), self.profile.seeds)
+        if wanted.augmented:
+            plan += self.augmented_plan()
         measured = self._measured(wanted)
         checkpoints = tuple(dict.fromkeys([Checkpoint(), *plan.checkpoints, *(c for c, _ in measured)]))
         with runner.only_run(self.paths.work / f"{self.profile.name}.lock"):
@@ -196,6 +202,31 @@ class Study:
             self._publish(identity, checkpoints, plan.cells, measured, wanted.losses)
         return self
 
+    def select(self) -> None:
+        """Select the text that tasks are enlarged by, unless it stands there selected with these settings."""
+        self.prepare()
+        identity = jobs.Identity(self.profile, self.paths)
+        base = Checkpoint()
+        wanted = augmentation.Selections(
+            self.profile, self.paths, self.augmented_tasks(), self.tasks, identity.checkpoint(base)
+        )
+        if augmentation.is_written(self.paths, wanted.key()):
+            return
+        with runner.only_run(self.paths.work / f"{self.profile.name}.lock"):
+            todo = wanted.jobs()
+            _remove_parts(*self.paths.selected.parent.glob(f".{self.profile.name}.*.part"))
+            _remove_parts(*(jobs.scratch(self.paths, job.key) for job in todo))
+            self._adopt(identity, [base])
+            if "encoder" in self.profile.selection.selectors and not self._trained(identity, base):
+                todo.insert(0, jobs.checkpoint_job(self.profile, self.paths, identity, base))
+            runner.carry_out(
+                f"selection ({self.profile.name})",
+                todo,
+                num_workers=self.profile.speed.num_workers,
+                progress_seconds=self.profile.speed.progress_seconds,
+            )
+            wanted.write(runner.say)
+
     def checkpoints(self, kind: str) -> list[Checkpoint]:
         """List the encoders of a kind: `base` (one), `dapt` (one a domain) or `tapt` (one a task)."""
         if kind == "base":
@@ -209,6 +240,41 @@ class Study:
     def curve_tasks(self) -> list[tasks.Task]:
         """List the tasks for which TAPT is also cut short."""
         return [task for task in self.tasks if task.name in self.profile.tapt_curve.tasks]
+
+    def augmented_tasks(self) -> list[tasks.Task]:
+        """List the tasks whose text is enlarged."""
+        named = self.profile.selection.tasks
+        return [task for task in self.tasks if named is None or task.name in named]
+
+    def curated_tasks(self) -> list[tasks.Task]:
+        """List those of them that have unlabelled text of their own source."""
+        return [task for task in self.augmented_tasks() if "unlabelled" in self.manifest()["tasks"][task.name]]
+
+    def augmented_arms(self) -> dict[str, list[tasks.Task]]:
+        """List the arms of TAPT on enlarged text, each with the tasks that it is run for."""
+        settings = self.profile.selection
+        numbers = sorted(settings.num_neighbours)
+        names = [arms.knn_tapt(k) for k in numbers] + [arms.rand_tapt(k) for k in numbers]
+        names += [arms.knn_tapt(settings.compared_neighbours, selector) for selector in settings.compared]
+        found = {name: self.augmented_tasks() for name in names}
+        curated = self.curated_tasks()
+        return found | ({"curated_tapt": curated, "dapt_curated_tapt": curated} if curated else {})
+
+    def tasks_of(self, arm: str) -> list[tasks.Task]:
+        """List the tasks that an arm is run for."""
+        return self.augmented_arms()[arm] if notebook_of_arm(arm) == notebook_of("knn_tapt") else list(self.tasks)
+
+    def augmented_plan(self) -> arms.Plan:
+        """Plan the arms of TAPT on enlarged text."""
+        by_task: dict[str, list[str]] = {}
+        for arm, some in self.augmented_arms().items():
+            for task in some:
+                by_task.setdefault(task.name, []).append(arm)
+        plan = arms.Plan((), ())
+        for task in self.augmented_tasks():
+            draws = self.profile.selection.num_draws
+            plan += arms.plan(by_task[task.name], [task], self.profile.seeds, draws)
+        return plan
 
     def _measured(self, experiment: Experiment) -> list[tuple[Checkpoint, str]]:
         """List the pairs of an encoder and a token store whose masked-LM loss the experiment measures."""
@@ -252,6 +318,8 @@ class Study:
         if not checkpoint.phases:
             return self.paths.checkpoints / "base"
         text = checkpoint.phases[-1][1]
+        if arms.is_augmented(checkpoint.phases[-1][0]):
+            return self.paths.checkpoints / "augmented_tapt" / f"{text}_{checkpoint.kinds}"
         if checkpoint.phases[-1][0] in self.curve_arms():
             return self.paths.checkpoints / "tapt" / f"{text}_{checkpoint.kinds.removeprefix('tapt_')}"
         return self.paths.checkpoints / checkpoint.kinds / text
@@ -310,9 +378,13 @@ class Study:
         return records.read_records(self.paths.results / "records" / (notebook or self.notebook), *names)
 
     def available_arms(self) -> list[str]:
-        """List the arms whose records are complete: every task and every seed."""
-        wanted = {(task.name, seed) for task in self.tasks for seed in self.profile.seeds}
-        return [arm for arm in arms.ARMS if self._recorded(arm) == wanted]
+        """List the arms whose records are complete: every task that they are run for, and every seed."""
+        of_arms = {arm: self.tasks for arm in arms.ARMS if not arms.is_enlarged(arm)} | self.augmented_arms()
+        return [
+            arm
+            for arm, some in of_arms.items()
+            if self._recorded(arm) == {(task.name, seed) for task in some for seed in self.profile.seeds}
+        ]
 
     def _recorded(self, arm: str) -> set[tuple[str, int]]:
         if not (self.paths.results / "records" / notebook_of_arm(arm) / f"{arm}.jsonl").is_file():

@@ -1,0 +1,153 @@
+"""Exact nearest neighbours by cosine, block by block: never more of the vectors in memory than one block."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+BLOCK_BYTES = 256 * 2**20  # of vectors searched at a time
+QUERIES = 1024  # searched at a time
+EXTRA = 16  # neighbours fetched beyond k, so that near-ties at the border can be told apart
+# Float32 scores of unit vectors are off by less than this; what lies closer together is scored again in float64.
+UNCERTAINTY = 2.0e-6
+
+
+@dataclass(frozen=True)
+class VectorFile:
+    """Unit vectors on disk, read a block or some rows at a time.
+
+    Attributes:
+        path: A file of num * num_dimensions float32, row after row, without a header.
+        num: How many vectors.
+        num_dimensions: Of each.
+    """
+
+    path: Path
+    num: int
+    num_dimensions: int
+
+    def __len__(self) -> int:
+        return self.num
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Read the vectors from `start` to before `stop`; read, not mapped, so that memory is given back."""
+        width = self.num_dimensions
+        values = np.fromfile(self.path, np.float32, (stop - start) * width, offset=4 * start * width)
+        return values.reshape(-1, width)
+
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        """Read some vectors, in the order given."""
+        mapped = np.memmap(self.path, np.float32, "r", shape=(self.num, self.num_dimensions))
+        return np.asarray(mapped[indices])
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Unit vectors in memory, read as those on disk are."""
+
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Return the vectors from `start` to before `stop`."""
+        return self.values[start:stop]
+
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        """Return some vectors, in the order given."""
+        return self.values[indices]
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Scale vectors to length one, (num, num_dimensions) float32; a vector of zeros stays, and is like no other."""
+    vectors = np.asarray(vectors, np.float32)
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]
+    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+
+
+def search(queries: np.ndarray, vectors: Vectors | VectorFile, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return each query's k nearest vectors by cosine, nearest first, ties by index.
+
+    Exact: float32 finds the neighbours, and whatever float32 cannot tell apart is scored again in float64.
+
+    Args:
+        queries: (num_queries, num_dimensions) unit vectors.
+        vectors: Unit vectors.
+        k: At most as many as there are vectors.
+
+    Returns:
+        (num_queries, k) int64 indices and float32 cosines.
+
+    Source: section 5.2 of the paper (a flat FAISS index, cosine).
+    Departure: the authors' script adds all vectors to one index in memory and leaves ties to chance; here blocks pass
+    through memory one at a time, and equal cosines are ordered by index.
+    """
+    k = min(k, len(vectors))
+    wanted = min(k + EXTRA, len(vectors))
+    indices, scores = _search_blocks(np.ascontiguousarray(queries, np.float32), vectors, wanted)
+    for start in range(0, len(queries), QUERIES):
+        part = slice(start, start + QUERIES)
+        _settle_ties(queries[part], vectors, indices[part], scores[part])
+    if wanted > k:
+        undecided = np.flatnonzero(scores[:, k - 1] - scores[:, -1] < UNCERTAINTY)
+        for query in undecided:  # more ties at the border than were fetched
+            indices[query, :k], scores[query, :k] = _search_in_full(queries[query], vectors, k)
+    return indices[:, :k], scores[:, :k]
+
+
+def _blocks(vectors: Vectors | VectorFile, num_dimensions: int) -> Iterator[tuple[int, np.ndarray]]:
+    size = max(1, BLOCK_BYTES // (4 * num_dimensions))
+    for start in range(0, len(vectors), size):
+        yield start, vectors.block(start, min(start + size, len(vectors)))
+
+
+def _search_blocks(queries: np.ndarray, vectors: Vectors | VectorFile, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    """Search block by block with faiss, and keep the best of all blocks: (num_queries, wanted), best first."""
+    import faiss  # here, since it brings an OpenMP of its own, which only a selection should pay for
+
+    scores = np.full((len(queries), wanted), -np.inf, np.float32)
+    indices = np.full((len(queries), wanted), -1, np.int64)
+    for first, block in _blocks(vectors, queries.shape[1]):
+        found, places = faiss.knn(queries, block, min(wanted, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+        if first == 0 and len(block) >= wanted:
+            scores, indices = found, places
+            continue
+        for start in range(0, len(queries), QUERIES):
+            part = slice(start, start + QUERIES)
+            both = np.concatenate([scores[part], found[part]], axis=1)
+            ids = np.concatenate([indices[part], places[part] + first], axis=1)
+            order = np.argsort(-both, axis=1, kind="stable")[:, :wanted]
+            scores[part], indices[part] = np.take_along_axis(both, order, 1), np.take_along_axis(ids, order, 1)
+    return indices, scores
+
+
+def _settle_ties(queries, vectors, indices: np.ndarray, scores: np.ndarray) -> None:
+    """Score again in float64 what float32 cannot tell apart, and order by score, then by index; in place."""
+    exact = scores.astype(np.float64)
+    close = np.diff(-exact, axis=1) < UNCERTAINTY
+    doubtful = np.zeros(scores.shape, bool)
+    doubtful[:, 1:] |= close
+    doubtful[:, :-1] |= close
+    rows, columns = np.nonzero(doubtful)
+    if not len(rows):
+        return
+    chosen, places = np.unique(indices[rows, columns], return_inverse=True)
+    values = vectors.rows(chosen)
+    for start in range(0, len(rows), 100_000):
+        part = slice(start, start + 100_000)
+        pairs = queries[rows[part]].astype(np.float64), values[places[part]].astype(np.float64)
+        exact[rows[part], columns[part]] = np.einsum("ij,ij->i", *pairs).round(12)
+    touched = np.unique(rows)
+    order = np.lexsort((indices[touched], -exact[touched]), axis=1)
+    indices[touched] = np.take_along_axis(indices[touched], order, 1)
+    scores[touched] = np.take_along_axis(exact[touched], order, 1)
+
+
+def _search_in_full(query: np.ndarray, vectors: Vectors | VectorFile, k: int) -> tuple[np.ndarray, np.ndarray]:
+    query = query.astype(np.float64)
+    blocks = _blocks(vectors, len(query))
+    scores = np.concatenate([block.astype(np.float64) @ query for _, block in blocks]).round(12)
+    order = np.argsort(-scores, kind="stable")[:k]
+    return order, scores[order]
