@@ -112,12 +112,80 @@ def test_the_pages_name_every_claim(six_arms, tmp_path):
 
 
 def test_a_verdict_before_all_arms_have_run_is_no_bolder_than_after():
-    def compare(a, b):
-        p_value = {"tapt": 0.02, "dapt_tapt": 0.5}[a]
-        return [claims.Effect("one", 1.0, 0.5, 1.5, p_value), claims.Effect(claims.ALL_TASKS, 1.0, 0.5, 1.5, p_value)]
+    def comparing(run):
+        def compare(contrast):
+            if not {arm for arm, _ in contrast} <= run:
+                return []
+            p_value = {"tapt": 0.02, "dapt_tapt": 0.5}[contrast[0][0]]
+            return [claims.Effect(s, 1.0, 0.5, 1.5, p_value) for s in ("one", claims.ALL_TASKS)]
 
-    early = claims._judge_table(5, compare, {"base", "tapt"})["C5"]
-    late = claims._judge_table(5, compare, {"base", "dapt", "tapt", "dapt_tapt"})["C5"]
+        return compare
+
+    early = claims._judge_table(5, comparing({"base", "tapt"}))["C5"]
+    late = claims._judge_table(5, comparing({"base", "dapt", "tapt", "dapt_tapt"}))["C5"]
     assert [row["p_adjusted"] for row in early] == pytest.approx([0.08, 0.08])  # four comparisons in Table 5
     assert [row["p_adjusted"] for row in late] == pytest.approx([0.08, 0.08])
     assert {row["verdict"] for row in early} == {claims.UNDECIDED}
+
+
+NUMBERS = (5, 15, 50)
+
+
+def augmented(accuracies):
+    """Judge a study of three tasks with enlarged text, whose truth is known."""
+    truth = np.random.default_rng(5).integers(0, 3, 2000)
+    tasks = TASKS[:3]
+    rows = [make_records(accuracies, truth, seed=k, task=task, spread=0.005) for k, task in enumerate(tasks)]
+    labels = dict.fromkeys(tasks, truth)
+    drawn = comparisons.resample(pd.concat(rows), list(accuracies), tasks, SEEDS, labels, num_resamples=200, seed=0)
+    return claims.judge(claims.Evidence(curated=drawn, augmented=drawn, num_neighbours=NUMBERS))
+
+
+ARMS = {"base": 0.55, "tapt": 0.58, "dapt": 0.66, "dapt_tapt": 0.68}
+KNN, RAND = [f"knn_tapt_{k}" for k in NUMBERS], [f"rand_tapt_{k}" for k in NUMBERS]
+
+
+@pytest.mark.parametrize(
+    ("knn", "rand", "curated", "expected"),
+    [
+        ((0.60, 0.64, 0.67), (0.56, 0.60, 0.63), (0.66, 0.73), ("holds",) * 4),
+        ((0.56, 0.54, 0.50), (0.60, 0.62, 0.64), (0.54, 0.64), ("does not hold",) * 4),
+        ((0.58, 0.58, 0.58), (0.58, 0.58, 0.58), (0.68, 0.68), ("undecided",) * 4),
+    ],
+)
+def test_claims_on_enlarged_text_get_their_verdicts(knn, rand, curated, expected):
+    accuracies = ARMS | dict(zip(KNN, knn, strict=True)) | dict(zip(RAND, rand, strict=True))
+    judged = augmented(accuracies | dict(zip(("curated_tapt", "dapt_curated_tapt"), curated, strict=True)))
+    assert tuple(verdict(judged, claim) for claim in ("C8", "C9", "C10", "C11")) == expected
+    whole = judged[(judged["scope"] == claims.ALL_TASKS) & (judged["study"] == "ours")].set_index("claim")
+    assert whole.loc["C9", "effect"] == pytest.approx(100 * (np.mean(knn) - 0.58), abs=0.8)
+    assert whole.loc["C10", "effect"] == pytest.approx(100 * (np.mean(knn) - np.mean(rand)), abs=0.8)
+    assert whole.loc["C11", "effect"] == pytest.approx(100 * (knn[-1] - knn[0]), abs=0.8)
+
+
+def test_one_number_of_neighbours_cannot_grow():
+    weights = claims.resolved(((claims.KNN_MOST, 1.0), (claims.KNN_FEWEST, -1.0)), (5,), (5,))
+    assert weights == {}
+    assert claims.resolved(claims.over(claims.KNN, "tapt"), (5, 15), ()) == {
+        "knn_tapt_5": 0.5, "knn_tapt_15": 0.5, "tapt": -1.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [((0.3, 0.31, 0.32), "holds"), ((0.9, 0.95, 1.1), "does not hold"), ((0.3, 0.6, 0.5), "undecided")],
+)
+def test_costs_are_judged_by_their_ratios(seconds, expected):
+    ratios = pd.DataFrame({"seconds": seconds, "bytes": [0.02, 0.03, 0.04]})
+    judged = claims.judge(claims.Evidence(cost_ratios=ratios))
+    assert verdict(judged, "C13") == expected and verdict(judged, "C13", study="paper") == "holds"
+    storage = judged[(judged["claim"] == "C13") & (judged["scope"] == "all tasks: storage")].iloc[0]
+    assert storage["effect"] == pytest.approx((0.02 * 0.03 * 0.04) ** (1 / 3))
+
+
+def test_the_papers_neighbours_by_hand():
+    judged = claims.judge(claims.Evidence())
+    row = judged[(judged["claim"] == "C9") & (judged["scope"] == "ChemProt")].iloc[0]
+    assert row["effect"] == pytest.approx((83.3 + 83.2 + 83.3) / 3 - 82.6)
+    row = judged[(judged["claim"] == "C11") & (judged["scope"] == "ACL-ARC")].iloc[0]
+    assert row["effect"] == pytest.approx(75.5 - 70.7)

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from dontstop import claims, comparisons, measures
+from dontstop.profiles import Selection
 from fabricated import make_record, make_records
 
 TASKS = ("x", "y")
@@ -34,7 +35,9 @@ def study(tmp_path, monkeypatch):
     found = SimpleNamespace(
         notebook="04_dapt_tapt",
         tasks=[SimpleNamespace(name=task) for task in TASKS],
-        profile=SimpleNamespace(seeds=list(SEEDS)),
+        profile=SimpleNamespace(seeds=list(SEEDS), selection=Selection(num_neighbours=[1, 2, 4])),
+        augmented_tasks=list,
+        curated_tasks=list,
         paths=SimpleNamespace(work=tmp_path),
         true_labels=lambda task: TRUTH,
         cells=ALL,
@@ -48,11 +51,11 @@ def score(arm, task):
     return ALL[(ALL["arm"] == arm) & (ALL["task"] == task)].sort_values("seed")["test_score"].to_numpy()
 
 
-@pytest.mark.parametrize("notebook", measures.COMPARISONS)
+@pytest.mark.parametrize("notebook", measures.FAMILIES)
 def test_gains_are_those_of_the_records_and_corrected_over_the_whole_table(study, notebook):
     study.notebook = notebook
     gains = measures.gains(study)
-    pairs = measures.COMPARISONS[notebook]
+    pairs = measures.FAMILIES[notebook].pairs
     assert gains.index.tolist() == [(name, task) for name in pairs for task in (*TASKS, "mean")]
     for name, (a, b) in pairs.items():
         expected = [100 * (score(a, task) - score(b, task)).mean() for task in TASKS]
@@ -63,17 +66,33 @@ def test_gains_are_those_of_the_records_and_corrected_over_the_whole_table(study
 
 
 def test_every_comparison_is_of_arms_that_the_notebook_shows():
-    assert set(measures.ARMS) == set(measures.COMPARISONS) == set(measures.CLAIMS)
-    for notebook, pairs in measures.COMPARISONS.items():
-        assert {arm for pair in pairs.values() for arm in pair} <= set(measures.ARMS[notebook])
-    known = {claim.name: set(claim.arms) for claim in claims.CLAIMS}
-    for notebook, names in measures.CLAIMS.items():
-        assert set().union(*(known[name] for name in names)) <= set(measures.ARMS[notebook])
+    assert set(measures.CLAIMS) == {*measures.FAMILIES, "06_knn_tapt"}
+    for family in measures.FAMILIES.values():
+        assert {arm for pair in family.pairs.values() for arm in pair} <= set(family.arms)
+    known = {claim.name: claims.arms_of(claim, (1, 2)) for claim in claims.CLAIMS}
+    for notebook, family in measures.FAMILIES.items():
+        assert set().union(*(known[name] for name in measures.CLAIMS[notebook])) <= set(family.arms)
+
+
+def test_the_families_of_enlarged_text_follow_the_profile(study):
+    study.notebook = "06_knn_tapt"
+    study.augmented_tasks = study.curated_tasks = lambda: study.tasks[:1]
+    study.profile.selection = Selection(num_neighbours=[8, 2, 4], compared=["bm25"])
+    found = measures.families(study)
+    assert list(found) == ["table8", "table7", "selectors"] and {f.tasks for f in found.values()} == {("x",)}
+    assert found["table8"].arms[2:8] == tuple(f"{kind}_tapt_{k}" for kind in ("rand", "knn") for k in (2, 4, 8))
+    assert found["table8"].pairs["knn_tapt_8_over_random"] == ("knn_tapt_8", "rand_tapt_8")
+    assert found["selectors"].pairs["knn_tapt_4_bm25_over_random"] == ("knn_tapt_4_bm25", "rand_tapt_4")
+    assert set(measures.CLAIMS["06_knn_tapt"]) | {c for n in measures.FAMILIES for c in measures.CLAIMS[n]} == {
+        claim.name for claim in claims.CLAIMS
+    }
+    study.curated_tasks = list
+    assert "table7" not in measures.families(study) and "curated_tapt" not in measures.family(study).arms
 
 
 def test_the_best_of_known_arms_is_found(study):
     best = measures.probability_best(study)
-    assert best.index.tolist() == [*TASKS, "mean"] and best.columns.tolist() == list(measures.ARMS[study.notebook])
+    assert best.index.tolist() == [*TASKS, "mean"] and best.columns.tolist() == list(measures.family(study).arms)
     assert best.sum(axis=1).tolist() == pytest.approx([1, 1, 1]) and (best["dapt_tapt"] > 0.95).all()
 
 
@@ -88,7 +107,7 @@ def test_aggregates_by_hand(study):
 
 def test_three_roads_to_one_difference(study):
     table = measures.tests(study).set_index(["comparison", "task"])
-    assert len(table) == len(measures.COMPARISONS[study.notebook]) * len(TASKS)
+    assert len(table) == len(measures.family(study).pairs) * len(TASKS)
     row = table.loc[("tapt_gain", "y")]
     assert row["paired"] == pytest.approx(row["welch"]) == pytest.approx(row["without_degenerate"])
     expected = stats.ttest_ind(score("tapt", "y"), score("base", "y"), equal_var=False).pvalue

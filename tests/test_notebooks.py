@@ -20,6 +20,7 @@ PLACES = {
     "03_tapt": ("section 4 ", "Table 5", "Table 13"),
     "04_dapt_tapt": ("section 4.2", "Table 5"),
     "05_transfer_tapt": ("section 4.3", "Table 6"),
+    "06_knn_tapt": ("section 5", "Table 7", "Table 8", "Table 9", "Table 10"),
     "02_dapt": ("sections 3.2 to 3.4", "Table 1 ", "Table 3", "Table 12", "Tables 13 and 14"),
 }
 PARTS = ("## Checks", "## What we found", "## What differs from the paper", "## Exercises")

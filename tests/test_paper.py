@@ -80,3 +80,16 @@ def test_callers_cannot_change_the_numbers():
 
 def test_errata_name_their_place():
     assert paper.errata()["where"].str.match(r"(Table|Figure) \d+$").all()
+
+
+def test_tables_7_to_9_agree_with_the_others_where_they_share_a_cell():
+    table5, table7, table8 = paper.table5(), paper.table7(), paper.table8()
+    for arm in ("base", "tapt", "dapt"):
+        shared = ["chemprot", "citation_intent"]
+        assert table8.loc[shared, f"{arm}_mean"].tolist() == table5.loc[shared, f"{arm}_mean"].tolist()
+    assert table7.loc["imdb", "dapt_tapt_mean"] == table5.loc["imdb", "dapt_tapt_mean"]
+    assert table8.loc["rct-500", "curated_tapt_mean"] == table7.loc["rct-500", "curated_tapt_mean"]
+    scores = paper.table9().set_index("arm")["score"]
+    for arm in ("base", "tapt", "knn_tapt_50", "knn_tapt_150", "knn_tapt_500", "curated_tapt", "dapt"):
+        assert scores[arm] == table8.loc["rct-500", f"{arm}_mean"]
+    assert set(table8.index) | set(table7.index) <= set(paper.task_names().index)

@@ -26,11 +26,13 @@ NEUTRAL = {
 ENTRIES = {
     "prepare": ["corpora", "tokens"],
     "base": ["mlm", "encoders", "__init__"],
+    "select": ["augmentation"],
     "domain_gap": ["reports", "findings"],
     "dapt": ["reports", "findings", "checks", "finetune"],
     "tapt": ["reports", "findings", "checks", "finetune"],
     "dapt_tapt": ["reports", "findings", "checks", "finetune"],
     "transfer_tapt": ["reports", "findings", "checks", "finetune"],
+    "knn_tapt": ["reports", "findings", "checks", "finetune"],
     "claims": ["claims", "measures"],
 }
 

@@ -136,6 +136,7 @@ class Selections:
         tokens.write_token_store([*own, *selected], tokenizer, folder)
         store = tokens.load_token_store(folder)
         counts = {"num_documents": len(store), "num_tokens": len(store.ids), "num_selected": len(selected)}
+        counts["num_bytes"] = sum(len(text.encode()) for text in (*own, *selected))
         counts["num_selected_tokens"] = int(store.offsets[-1] - store.offsets[len(own)])
         return counts | {"sha256": files.digest(folder / "ids.npy")}
 

@@ -1,8 +1,9 @@
 """Identities that must hold for a notebook's results to mean anything: counts, digests, fingerprints; never scores."""
 
+import math
 from collections.abc import Callable, Iterable
 
-from dontstop import arms, corpora, files, jobs, measures
+from dontstop import arms, candidates, corpora, files, jobs, leakage, measures
 from dontstop.errors import StudyError
 from dontstop.tasks import SPLITS
 
@@ -85,40 +86,58 @@ def _losses_of(num_encoders: Callable) -> Callable:
     return cross_domain_losses
 
 
+def _planned(study) -> list[arms.Cell]:
+    """List the cells behind the notebook's tables: every task, arm and seed of each of its families."""
+    wanted = {}
+    for family in measures.families(study).values():
+        names = measures.task_names(study, family)
+        some = [task for task in study.tasks if task.name in names]
+        plan = arms.plan(family.arms, some, study.profile.seeds, study.profile.selection.num_draws)
+        wanted |= {(cell.task.name, cell.arm, cell.seed): cell for cell in plan.cells}
+    return list(wanted.values())
+
+
+def _shown(study):
+    """Read the records of the cells behind the notebook's tables."""
+    wanted = {(cell.task.name, cell.arm, cell.seed) for cell in _planned(study)}
+    records = study.arm_records(*dict.fromkeys(arm for _, arm, _ in sorted(wanted)))
+    keys = records[["task", "arm", "seed"]].itertuples(index=False, name=None)
+    return records[[key in wanted or study.notebook != "06_knn_tapt" for key in keys]]
+
+
 def cell_records(study) -> str:
     """Hold the records to one for every task, arm and seed, over the whole of each test split."""
-    names, seeds = measures.ARMS[study.notebook], study.profile.seeds
-    records = study.arm_records(*names)
+    records = _shown(study)
     cells = set(records[["task", "arm", "seed"]].itertuples(index=False, name=None))
     _hold(len(records), len(cells), "records of distinct cells")
-    wanted = {(task.name, arm, seed) for task in study.tasks for arm in names for seed in seeds}
+    wanted = {(cell.task.name, cell.arm, cell.seed) for cell in _planned(study)}
     _hold(len(wanted - cells), 0, f"cells without a record, the first {min(wanted - cells, default=None)}")
     _hold(len(cells - wanted), 0, f"records of other cells, the first {min(cells - wanted, default=None)}")
     for row in records.itertuples():
         for split in SPLITS:
             expected = _entry(study, row.task, split)["num_examples"]
             _hold(getattr(row, f"num_{split}"), expected, f"{split} texts in the record of {row.task}")
-    product = f"{len(study.tasks)} tasks × {len(names)} arms × {len(seeds)} seeds"
-    return f"{len(records)} records = {product}, each over the whole of its splits"
+    numbers = [records[column].nunique() for column in ("task", "arm", "seed")]
+    product = f" = {numbers[0]} tasks × {numbers[1]} arms × {numbers[2]} seeds"
+    product = product if math.prod(numbers) == len(records) else ", one a task, arm and seed"
+    return f"{len(records)} records{product}, each over the whole of its splits"
 
 
 def cell_fingerprints(study) -> str:
     """Hold every record's fingerprint to the one that its text, settings and encoder give now."""
-    names = measures.ARMS[study.notebook]
-    identity, records = jobs.Identity(study.profile, study.paths), study.arm_records(*names)
+    identity, records, cells = jobs.Identity(study.profile, study.paths), _shown(study), _planned(study)
     found = {(row.task, row.arm, row.seed): row.fingerprint for row in records.itertuples()}
-    plan = arms.plan(names, study.tasks, study.profile.seeds)
-    for cell in plan.cells:
+    for cell in cells:
         key = (cell.task.name, cell.arm, cell.seed)
         _hold(found[key], identity.cell(cell), f"as fingerprint of {key}")
-    return f"{len(plan.cells)} fingerprints are those of the text, settings and encoders at hand"
+    return f"{len(cells)} fingerprints are those of the text, settings and encoders at hand"
 
 
 def no_phase_twice(study) -> str:
     """Hold the records of pretraining, of this notebook and those before it, to one for every checkpoint."""
-    trained = study.trained_checkpoints()
+    trained = study.trainings()["checkpoint"].tolist()
     _hold(len(trained), len(set(trained)), "checkpoints trained, each once")
-    cells = study.arm_records(*measures.ARMS[study.notebook])
+    cells = _shown(study)
     _hold(sorted(set(cells["checkpoint"]) - set(trained)), [], "as checkpoints of cells that nobody trained")
     starts = cells["checkpoint"].nunique()
     return f"{len(trained)} checkpoints were trained, none twice; {len(cells)} cells start from {starts} of them"
@@ -130,6 +149,53 @@ def task_losses(study) -> str:
     number = len(study.tasks)
     _hold(len(pairs), (1 + number) * number, "pairs of an encoder and a task's texts measured")
     return f"{len(pairs)} masked-LM losses: {1 + number} encoders on {number} tasks' dev texts"
+
+
+def selected_text(study) -> str:
+    """Hold every enlarged text to its digest, every control to its selection's texts and tokens, queries to train."""
+    counts = study.selection_counts()
+    for name, entry in counts["stores"].items():
+        folder = study.paths.store(name)
+        _hold(files.digest(folder / "ids.npy"), entry["sha256"], f"as digest of the tokens in {folder}")
+        num_train = study.profile.text.num_train if study.profile.text.source == "docstrings" else None
+        _hold(
+            entry["num_documents"] - entry["num_selected"], num_train or entry["num_documents"], f"own texts in {name}"
+        )
+    numbers, draws = study.profile.selection.num_neighbours, study.profile.selection.num_draws
+    for task in study.augmented_tasks():
+        for k in numbers:
+            ours = counts["stores"][f"selected/{task.name}/{arms.knn_tapt(k)}"]
+            for draw in range(draws):
+                control = counts["stores"][f"selected/{task.name}/{arms.rand_tapt(k)}_draw_{draw}"]
+                for column in ("num_selected", "num_selected_tokens"):
+                    _hold(control[column], ours[column], f"as {column} of a control for {k} neighbours on {task.name}")
+    return (
+        f"{len(counts['stores'])} enlarged texts have the digests recorded; {len(numbers) * draws} random controls of "
+        f"each of {len(study.augmented_tasks())} tasks have as many texts and tokens as the neighbours they stand for"
+    )
+
+
+def no_evaluated_text_selected(study) -> str:
+    """Hold the candidates that hold a dev or test text of their domain, or are held by one, to none."""
+    limit = study.profile.text.leak_containment
+    for domain, tasks in _by_domain(study).items():
+        pieces = candidates.load_candidates(study.paths.selected / "candidates" / domain)
+        texts = [
+            row["text"] for t in tasks for s in ("dev", "test") for row in corpora.load_examples(study.paths, t, s)
+        ]
+        known = leakage.word_grams(texts)
+        for some in pieces.chunks():
+            grams = leakage.word_grams(some)
+            leaking = len(leakage.leaking_documents(known, grams, limit))
+            _hold(leaking, 0, f"candidates of {domain} that hold a dev or test text")
+            held = int((leakage.max_containment(grams, known) >= limit).sum())
+            _hold(held, 0, f"candidates of {domain} that a dev or test text holds")
+    return f"0 candidates hold {100 * limit:.0f} % of a dev or test text's 5-grams, or are held as far by one"
+
+
+def _by_domain(study) -> dict[str, list[str]]:
+    domains = dict.fromkeys(task.domain for task in study.augmented_tasks())
+    return {domain: [task.name for task in study.tasks if task.domain == domain] for domain in domains}
 
 
 _TEXT = (split_sizes, text_digests, token_stores, no_exact_leak)
@@ -145,6 +211,14 @@ CHECKS: dict[str, tuple[Callable[..., str], ...]] = {
     "03_tapt": (*_TEXT, cell_records, cell_fingerprints, no_phase_twice),
     "04_dapt_tapt": (*_TEXT, cell_records, cell_fingerprints, no_phase_twice),
     "05_transfer_tapt": (*_TEXT, cell_records, cell_fingerprints, no_phase_twice, task_losses),
+    "06_knn_tapt": (
+        *_TEXT,
+        selected_text,
+        no_evaluated_text_selected,
+        cell_records,
+        cell_fingerprints,
+        no_phase_twice,
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""The command line: prepare, run, claims, report, costs, departures, calibrate."""
+"""The command line: prepare, select, run, claims, report, costs, departures, calibrate."""
 
 import sys
 from typing import Annotated
@@ -14,7 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 ProfileName = Annotated[str | None, typer.Option("--profile", "-p", help="A file of configs/; default: params.yaml's.")]
-Experiment = Annotated[str, typer.Argument(help="base, domain_gap, dapt, tapt, dapt_tapt or transfer_tapt")]
+Experiment = Annotated[str, typer.Argument(help="base, domain_gap, dapt, tapt, dapt_tapt, transfer_tapt or knn_tapt")]
 
 
 @app.command()
@@ -26,6 +26,17 @@ def prepare(profile: ProfileName = None) -> None:
     study = Study(profile)
     with ledger.timed(study.paths, "prepare"):
         study.prepare()
+
+
+@app.command()
+def select(profile: ProfileName = None) -> None:
+    """Select the text of the domains that tasks are enlarged by: neighbours, random and curated text."""
+    from dontstop import ledger
+    from dontstop.study import Study
+
+    study = Study(profile, "06_knn_tapt")
+    with ledger.timed(study.paths, "select"):
+        study.select()
 
 
 @app.command()

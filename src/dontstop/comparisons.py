@@ -227,12 +227,20 @@ def difference(resamples: Resamples, arm_a: str, arm_b: str) -> Difference:
     Departure: the paper gives means and standard deviations, and no test. The bootstrap's own percentiles would make
     too short an interval of five seeds, whose variance it takes for known (docs/calibration.md has the numbers).
     """
-    a, b = resamples.arms.index(arm_a), resamples.arms.index(arm_b)
-    by_seed = resamples.observed[:, a] - resamples.observed[:, b]  # (num_seeds,)
-    drawn = resamples.drawn[:, :, a] - resamples.drawn[:, :, b]  # (num_resamples, num_seeds)
-    means = resamples.means()
+    return contrast(resamples, ((arm_a, 1.0), (arm_b, -1.0)))
+
+
+def contrast(resamples: Resamples, weights: Sequence[tuple[str, float]]) -> Difference:
+    """Compare weighted arms on one task as `difference` compares two: the mean of three arms with a fourth, say.
+
+    Args:
+        weights: Arms, each with its weight; they add up to zero.
+    """
+    places, shares = [resamples.arms.index(arm) for arm, _ in weights], np.array([weight for _, weight in weights])
+    by_seed = resamples.observed[:, places] @ shares  # (num_seeds,)
+    drawn = resamples.drawn[:, :, places] @ shares  # (num_resamples, num_seeds)
     variance, df = _variance(by_seed, drawn)
-    return _difference(float(by_seed.mean()), variance, df, means[:, a] - means[:, b])
+    return _difference(float(by_seed.mean()), variance, df, resamples.means()[:, places] @ shares)
 
 
 def _variance(by_seed: np.ndarray, drawn: np.ndarray) -> tuple[float, float]:
@@ -268,7 +276,12 @@ def _difference(estimate: float, variance: float, df: float, resamples: np.ndarr
 
 def differences(resamples: Mapping[str, Resamples], arm_a: str, arm_b: str) -> dict[str, Difference]:
     """Compare two arms on every task."""
-    return {task: difference(of_task, arm_a, arm_b) for task, of_task in resamples.items()}
+    return contrasts(resamples, ((arm_a, 1.0), (arm_b, -1.0)))
+
+
+def contrasts(resamples: Mapping[str, Resamples], weights: Sequence[tuple[str, float]]) -> dict[str, Difference]:
+    """Compare weighted arms on every task."""
+    return {task: contrast(of_task, weights) for task, of_task in resamples.items()}
 
 
 def mean_difference(by_task: Mapping[str, Difference]) -> Difference:

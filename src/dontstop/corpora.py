@@ -265,8 +265,7 @@ def _read_corpus(path: Path, name: str, settings: Text, cleaning: collections.Co
 
 
 def _remove_leaks(prepared: Prepared, texts: Texts, settings: Text) -> dict[str, leakage.Sample]:
-    """Remove every corpus, held-out and unlabelled text that holds a dev or test text; return the rest, for the audit.
-    """
+    """Remove corpus, held-out and unlabelled texts that hold a dev or test text; return the rest, for the audit."""
     known = {text for (_, split), found in texts.items() if split != "train" for text in found.normal}
     grams, samples = leakage.word_grams(sorted(known)), {}
     prepared.cleaning["documents_leaking"] = 0

@@ -72,8 +72,7 @@ def installed_versions(names: list[str]) -> dict[str, str]:
 
 
 def differing_versions(constraints: Path) -> list[str]:
-    """Return a phrase for every package read as text that is installed in another version than pinned for this Python.
-    """
+    """Return a phrase for every package of the text that is installed in another version than the pinned one."""
     phrases = []
     for line in _text_lines(constraints):
         text = line.split("#")[0].strip()

@@ -26,6 +26,8 @@ ARM_COLOURS = {
     "tapt": "#009E73",
     "dapt_tapt": "#CC79A7",
     "transfer_tapt": "#E69F00",
+    "curated_tapt": "#8C6BB1",
+    "dapt_curated_tapt": "#54278F",
 }
 DOMAIN_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")
 ARM_NAMES = {
@@ -35,7 +37,13 @@ ARM_NAMES = {
     "tapt": "TAPT",
     "dapt_tapt": "DAPT+TAPT",
     "transfer_tapt": "transfer-TAPT",
+    "curated_tapt": "curated-TAPT",
+    "dapt_curated_tapt": "DAPT+curated-TAPT",
 }
+# Shades, from few neighbours to many; and what tells selectors apart.
+_KNN_SHADES, _RAND_SHADES = ("#66C2A4", "#238B45", "#00441B"), ("#FDAE6B", "#E6550D", "#8C2D04")
+_SELECTOR_COLOURS = {"tfidf": "#0072B2", "encoder": "#CC79A7", "bm25": "#E69F00", "dsir": "#56B4E9"}
+_SELECTOR_NAMES = {"tfidf": "tf-idf", "encoder": "encoder", "bm25": "BM25", "dsir": "DSIR"}
 DISTANCE_NAMES = {
     "vocabulary_overlap": "shared frequent words (%)",
     "jensen_shannon": "Jensen-Shannon divergence (bits)",
@@ -74,7 +82,9 @@ class StudyFigure(Figure):
         return _rendered(self, "png")
 
 
-def _styled(draw: Callable) -> Callable:
+def styled(draw: Callable) -> Callable:
+    """Draw in the study's style, and leave the caller's as it is."""
+
     @functools.wraps(draw)
     def styled(*args, **kwargs):
         with matplotlib.rc_context(_STYLE):
@@ -89,12 +99,36 @@ def spelt(name: str) -> str:
     return " ".join({"dapt": "DAPT", "tapt": "TAPT"}.get(word, word) for word in words)
 
 
+def arm_name(arm: str) -> str:
+    """Spell an arm for a reader: `knn_tapt_50` as 50NN-TAPT, as the paper does."""
+    if arm in ARM_NAMES:
+        return ARM_NAMES[arm]
+    kind, _, number, *selector = arm.split("_")
+    if kind == "rand":
+        return f"RAND-TAPT ({number})"
+    name = "_".join(selector)
+    return f"{number}NN-TAPT" + (f" ({_SELECTOR_NAMES.get(name, spelt(name))})" if name else "")
+
+
+def colours_of(arms: Sequence[str]) -> dict[str, str]:
+    """Give each arm its colour; of neighbours and of random text, the more the darker."""
+    found = {arm: ARM_COLOURS[arm] for arm in arms if arm in ARM_COLOURS}
+    for start, shades in (("knn", _KNN_SHADES), ("rand", _RAND_SHADES)):
+        plain = [arm for arm in arms if arm.startswith(start) and arm.count("_") == 2]
+        plain.sort(key=lambda arm: int(arm.split("_")[2]))
+        places = [1] if len(plain) == 1 else [round(2 * k / (len(plain) - 1)) for k in range(len(plain))]
+        found |= {arm: shades[place] for arm, place in zip(plain, places, strict=True)}
+    for arm in arms:
+        found.setdefault(arm, _SELECTOR_COLOURS.get("_".join(arm.split("_")[3:]), "#555555"))
+    return found
+
+
 def _on_lines(name: str) -> str:
     words = spelt(name).split(" ")
     return " ".join(words) if len(words) < 2 else f"{' '.join(words[:-1])}\n{words[-1]}"
 
 
-@_styled
+@styled
 def figure2_overlap(ours: pd.DataFrame, paper: pd.DataFrame, num_words: int | None = None) -> Figure:
     """Draw the overlap of frequent words between domains, ours beside the paper's.
 
@@ -111,7 +145,7 @@ def figure2_overlap(ours: pd.DataFrame, paper: pd.DataFrame, num_words: int | No
     scale = {"vmin": 0, "vmax": float(max(_off_diagonal(ours).max(), _off_diagonal(paper).max()))}
     top = f" (the {num_words:,} most frequent)" if num_words else ""
     for axes, table, title in ((left, ours, f"ours{top}"), (right, paper, "paper (10,000; PT: RoBERTa's text)")):
-        _heat_map(axes, table, table, ".1f", cmap="Blues", mask=np.eye(len(table), dtype=bool), **scale)
+        heat_map(axes, table, table, ".1f", cmap="Blues", mask=np.eye(len(table), dtype=bool), **scale)
         axes.set_title(title)
     return figure
 
@@ -120,7 +154,8 @@ def _off_diagonal(table: pd.DataFrame) -> np.ndarray:
     return table.to_numpy(float)[~np.eye(len(table), dtype=bool)]
 
 
-def _heat_map(axes: Axes, colours: pd.DataFrame, numbers: pd.DataFrame, form: str, **options) -> None:
+def heat_map(axes: Axes, colours: pd.DataFrame, numbers: pd.DataFrame, form: str, **options) -> None:
+    """Draw a table of numbers, coloured by a table of the same shape; `options` are seaborn's."""
     seaborn.heatmap(
         colours.astype(float),
         annot=numbers.astype(float),
@@ -140,7 +175,7 @@ def _heat_map(axes: Axes, colours: pd.DataFrame, numbers: pd.DataFrame, form: st
     axes.tick_params(length=0)
 
 
-@_styled
+@styled
 def task_domain_overlap(overlap: pd.DataFrame, domains: Mapping[str, str]) -> Figure:
     """Draw the overlap of every task's frequent words with every domain's, its own domain framed.
 
@@ -150,7 +185,7 @@ def task_domain_overlap(overlap: pd.DataFrame, domains: Mapping[str, str]) -> Fi
     """
     figure = StudyFigure(1.9 + 1.3 * len(overlap.columns), 1.3 + 0.48 * len(overlap))
     axes = figure.subplots()
-    _heat_map(axes, overlap, overlap, ".0f", cmap="Blues", vmin=0)
+    heat_map(axes, overlap, overlap, ".0f", cmap="Blues", vmin=0)
     axes.set_yticklabels([spelt(task) for task in overlap.index])
     _frame(axes, overlap, domains, "#D55E00")
     axes.set_title("Do a task's words come from its own domain?\n(percent shared; own domain framed)")
@@ -165,7 +200,7 @@ def _frame(axes: Axes, table: pd.DataFrame, own: Mapping[str, str], colour: str)
             axes.add_patch(Rectangle(place, 0.96, 0.94, fill=False, edgecolor=colour, linewidth=1.8, clip_on=False))
 
 
-@_styled
+@styled
 def distances(measured: pd.DataFrame) -> Figure:
     """Draw the distances of each domain from the base encoder's text, a panel a distance, with 95 % intervals.
 
@@ -206,7 +241,7 @@ def _bars(table: pd.DataFrame, name: str) -> np.ndarray:
     return np.nan_to_num(np.stack([table[name] - low, high - table[name]]).astype(float)).clip(min=0)
 
 
-@_styled
+@styled
 def loss_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw the training loss of each checkpoint against the tokens seen.
 
@@ -240,7 +275,7 @@ def _cycle(values: Sequence, number: int) -> list:
     return [values[i % len(values)] for i in range(number)]
 
 
-@_styled
+@styled
 def arm_scores(
     records: pd.DataFrame,
     table: pd.DataFrame,
@@ -280,21 +315,24 @@ def _steps(number: int) -> np.ndarray:
 
 
 def _draw_scores(axes: Axes, records: pd.DataFrame, table: pd.DataFrame, heights: Mapping[str, int], arms) -> None:
+    colours = colours_of(arms)
     for shift, arm in zip(_steps(len(arms)), arms, strict=True):
-        colour = ARM_COLOURS[arm]
+        colour = colours[arm]
         cells = records[records["arm"] == arm]
         places = cells["task"].map(heights) + shift
         axes.scatter(100 * cells["test_score"], places, s=16, color=colour, alpha=0.45, linewidths=0)
         rows = [heights[task] + shift for task in table.index]
-        axes.scatter(table[f"{arm}_mean"], rows, s=110, marker="|", color=colour, linewidths=2.4, label=ARM_NAMES[arm])
+        axes.scatter(table[f"{arm}_mean"], rows, s=110, marker="|", color=colour, linewidths=2.4, label=arm_name(arm))
     axes.set_xlabel("test F1 × 100 (a dot a seed, a bar their mean)")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(arms), borderaxespad=0.2, handletextpad=0.3)
+    columns = len(arms) if len(arms) < 5 else 3
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, handletextpad=0.3)
 
 
 def _draw_differences(axes: Axes, table: pd.DataFrame, heights: Mapping[str, int], pairs: Mapping) -> None:
     axes.axvline(0, color="#555555", linewidth=1)
     drawn = {name: pair for name, pair in pairs.items() if name in table}
     seen: dict[str, int] = {}
+    colours = colours_of([arm for pair in drawn.values() for arm in pair])
     for shift, marker, (name, (a, b)) in zip(_steps(len(drawn)), _MARKERS, drawn.items(), strict=False):
         again = seen[a] = seen.get(a, -1) + 1  # an arm compared twice keeps its colour and loses its filling
         axes.errorbar(
@@ -302,11 +340,11 @@ def _draw_differences(axes: Axes, table: pd.DataFrame, heights: Mapping[str, int
             [heights[task] + shift for task in table.index],
             xerr=_bars(table, name),
             fmt=marker,
-            color=ARM_COLOURS[a],
-            markerfacecolor=ARM_COLOURS[a] if not again else "white",
+            color=colours[a],
+            markerfacecolor=colours[a] if not again else "white",
             markersize=6,
             capsize=3,
-            label=f"{ARM_NAMES[a]} − {ARM_NAMES[b]}",
+            label=f"{arm_name(a)} − {arm_name(b)}",
         )
     axes.set_xlabel("difference, points (95 % interval)")
     axes.legend(
@@ -314,7 +352,7 @@ def _draw_differences(axes: Axes, table: pd.DataFrame, heights: Mapping[str, int
     )
 
 
-@_styled
+@styled
 def tapt_curve(curve: pd.DataFrame) -> Figure:
     """Draw dev and test scores against the epochs of TAPT, with the spread over seeds.
 
@@ -348,7 +386,7 @@ def tapt_curve(curve: pd.DataFrame) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def probability_best(best: pd.DataFrame) -> Figure:
     """Draw how likely each arm (column) is to be the best on each task (row).
 
@@ -359,11 +397,11 @@ def probability_best(best: pd.DataFrame) -> Figure:
     figure = StudyFigure(2.9 + 1.15 * len(table.columns), 1.5 + 0.42 * len(table))
     axes = figure.subplots()
     figure.suptitle("How likely is each arm to be the best? (percent of resamples)", x=0.01, ha="left")
-    _heat_map(axes, table, table, ".0f", cmap="Greens", vmin=0, vmax=100)
+    heat_map(axes, table, table, ".0f", cmap="Greens", vmin=0, vmax=100)
     return figure
 
 
-@_styled
+@styled
 def cross_task_loss(losses: pd.DataFrame, changes: pd.DataFrame, domains: Mapping[str, str]) -> Figure:
     """Draw every TAPT encoder's masked-LM loss on every task's dev texts, coloured by its change from the base.
 
@@ -384,7 +422,7 @@ def cross_task_loss(losses: pd.DataFrame, changes: pd.DataFrame, domains: Mappin
     )
     limit = float(np.nanmax(np.abs(changes.to_numpy(float)))) or 1.0
     palette = seaborn.blend_palette(["#2f7fb8", "#cfe1ee", "#ffffff", "#f7dcc0", "#e08a2e"], as_cmap=True)
-    _heat_map(axes, changes, losses, ".2f", cmap=palette, vmin=-limit, vmax=limit)
+    heat_map(axes, changes, losses, ".2f", cmap=palette, vmin=-limit, vmax=limit)
     _frame(axes, changes, {encoder: str(encoder).removeprefix("tapt_") for encoder in changes.index}, "#333333")
     for place in range(1, len(losses.columns)):
         if domains[losses.columns[place]] != domains[losses.columns[place - 1]]:
@@ -392,7 +430,7 @@ def cross_task_loss(losses: pd.DataFrame, changes: pd.DataFrame, domains: Mappin
     return figure
 
 
-@_styled
+@styled
 def gain_against_distance(points: pd.DataFrame, correlations: pd.DataFrame | None = None) -> Figure:
     """Draw the gain of DAPT against each distance from the base encoder's text, a point a task.
 
@@ -515,7 +553,7 @@ def _free_place(x: float, height: float, width: float, written: list, others: li
     return *sides[0], height
 
 
-@_styled
+@styled
 def forgetting(
     losses: pd.DataFrame,
     changes: pd.DataFrame,
@@ -547,13 +585,13 @@ def forgetting(
     for axes, (title, numbers, colours) in zip(panels, both, strict=True):
         limit = float(np.nanmax(np.abs(colours.to_numpy(float)))) or 1.0
         palette = seaborn.blend_palette(["#2f7fb8", "#cfe1ee", "#ffffff", "#f7dcc0", "#e08a2e"], as_cmap=True)
-        _heat_map(axes, colours, numbers, ".2f", cmap=palette, vmin=-limit, vmax=limit)
+        heat_map(axes, colours, numbers, ".2f", cmap=palette, vmin=-limit, vmax=limit)
         _frame(axes, colours, {encoder: str(encoder).removeprefix("dapt_") for encoder in colours.index}, "#333333")
         axes.set_title(title)
     return figure
 
 
-@_styled
+@styled
 def power_curve(curve: pd.DataFrame) -> Figure:
     """Draw how often a true difference is called, on one task and in the mean over tasks.
 

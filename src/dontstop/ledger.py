@@ -46,6 +46,12 @@ def trained_seconds(paths: Paths, notebook: str) -> float:
     return total
 
 
+def selected_seconds(paths: Paths) -> float:
+    """Sum the process seconds of all rankings of candidates, from what they kept of themselves."""
+    found = [files.read_json(path) for path in sorted(paths.selected.glob("*/rankings.json"))]
+    return sum(ranking["wall_seconds"] for by_selector in found for ranking in by_selector.values())
+
+
 def stage_costs(paths: Paths) -> pd.DataFrame:
     """Tabulate the stages in their order, with a last row for their sum.
 
@@ -55,6 +61,7 @@ def stage_costs(paths: Paths) -> pd.DataFrame:
     """
     ledger = read_ledger(paths)
     rows = [("prepare", ledger.get("prepare"), 0.0), ("base", ledger.get("base"), trained_seconds(paths, "base"))]
+    rows.append(("select", ledger.get("select"), selected_seconds(paths)))
     rows += [(notebook, notebook_seconds(paths, notebook), trained_seconds(paths, notebook)) for notebook in NOTEBOOKS]
     rows.append(("claims", ledger.get("claims"), 0.0))
     table = pd.DataFrame(rows, columns=["stage", "wall_minutes", "training_minutes"])

@@ -2,45 +2,107 @@
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from dontstop import claims, comparisons, corpora, domain_gap, files, scores, tables
+from dontstop import arms, claims, comparisons, corpora, costs, domain_gap, files, scores, tables
 from dontstop.claims import Evidence
 from dontstop.comparisons import Resamples
 from dontstop.tasks import GENERAL
 
-MEASURES_VERSION = 5  # raised when domain_gap, comparisons or claims come to compute other numbers from the same inputs
+MEASURES_VERSION = 6  # raised when domain_gap, comparisons or claims come to compute other numbers from the same inputs
 NUM_RESAMPLES = 1000
-# The comparisons of each notebook's table: one family for Holm's correction.
-COMPARISONS = {
-    "02_dapt": {
-        "dapt_gain": ("dapt", "base"),
-        "not_dapt_gain": ("not_dapt", "base"),
-        "dapt_over_not_dapt": ("dapt", "not_dapt"),
-    },
-    "03_tapt": {"tapt_gain": ("tapt", "base"), "tapt_over_dapt": ("tapt", "dapt")},
-    "04_dapt_tapt": {
-        "tapt_gain": ("tapt", "base"),
-        "dapt_tapt_gain": ("dapt_tapt", "base"),
-        "dapt_tapt_over_dapt": ("dapt_tapt", "dapt"),
-        "dapt_tapt_over_tapt": ("dapt_tapt", "tapt"),
-    },
-    "05_transfer_tapt": {"tapt_over_transfer": ("tapt", "transfer_tapt")},
+
+
+@dataclass(frozen=True)
+class Family:
+    """The arms of one table, and the comparisons that are corrected together.
+
+    Attributes:
+        arms: As shown, the base encoder or what the others are compared with first.
+        pairs: By name, the two arms of each comparison.
+        tasks: Those that all its arms are run for; None for all of the study's.
+    """
+
+    arms: tuple[str, ...]
+    pairs: dict[str, tuple[str, str]]
+    tasks: tuple[str, ...] | None = None
+
+
+# The tables of the notebooks whose arms are the same in every profile, one a notebook.
+FAMILIES = {
+    "02_dapt": Family(
+        ("base", "dapt", "not_dapt"),
+        {
+            "dapt_gain": ("dapt", "base"),
+            "not_dapt_gain": ("not_dapt", "base"),
+            "dapt_over_not_dapt": ("dapt", "not_dapt"),
+        },
+    ),
+    "03_tapt": Family(("base", "dapt", "tapt"), {"tapt_gain": ("tapt", "base"), "tapt_over_dapt": ("tapt", "dapt")}),
+    "04_dapt_tapt": Family(
+        ("base", "dapt", "tapt", "dapt_tapt"),
+        {
+            "tapt_gain": ("tapt", "base"),
+            "dapt_tapt_gain": ("dapt_tapt", "base"),
+            "dapt_tapt_over_dapt": ("dapt_tapt", "dapt"),
+            "dapt_tapt_over_tapt": ("dapt_tapt", "tapt"),
+        },
+    ),
+    "05_transfer_tapt": Family(("base", "tapt", "transfer_tapt"), {"tapt_over_transfer": ("tapt", "transfer_tapt")}),
 }
-# The arms that each notebook shows, and the claims that it judges.
-ARMS = {
-    "02_dapt": ("base", "dapt", "not_dapt"),
-    "03_tapt": ("base", "dapt", "tapt"),
-    "04_dapt_tapt": ("base", "dapt", "tapt", "dapt_tapt"),
-    "05_transfer_tapt": ("base", "tapt", "transfer_tapt"),
-}
+# The claims that each notebook judges.
 CLAIMS = {
     "02_dapt": ("C1", "C2", "C3", "C4", "C12"),
     "03_tapt": ("C5",),
     "04_dapt_tapt": ("C5", "C6"),
     "05_transfer_tapt": ("C7",),
+    "06_knn_tapt": ("C8", "C9", "C10", "C11", "C13"),
 }
+CURATED, AUGMENTED, SELECTORS = "table7", "table8", "selectors"  # the families of notebook 06
+
+
+def families(study) -> dict[str, Family]:
+    """Return the families of a study's notebook by name; most notebooks have one."""
+    if study.notebook in FAMILIES:
+        return {study.notebook: FAMILIES[study.notebook]}
+    return _augmented_families(study) if study.notebook == "06_knn_tapt" else {}
+
+
+def family(study, name: str | None = None) -> Family:
+    """Return a family of the study's notebook by its name, or the first."""
+    found = families(study)
+    return found[name or next(iter(found))]
+
+
+def _augmented_families(study) -> dict[str, Family]:
+    """Return the families of Table 7 (curated text), of Table 8 (neighbours), and of the selectors compared."""
+    settings = study.profile.selection
+    numbers = sorted(settings.num_neighbours)
+    tasks, curated = (tuple(task.name for task in some) for some in (study.augmented_tasks(), study.curated_tasks()))
+    knn, rand = ([name(k) for k in numbers] for name in (arms.knn_tapt, arms.rand_tapt))
+    pairs = {f"{name}_gain": (name, "tapt") for name in knn}
+    pairs |= {f"{name}_over_random": (name, control) for name, control in zip(knn, rand, strict=True)}
+    shown = ["base", "tapt", *rand, *knn, *(["curated_tapt"] if set(curated) == set(tasks) else []), "dapt"]
+    found = {AUGMENTED: Family(tuple(shown), pairs, tasks)}
+    if curated:
+        names = ("tapt", "dapt_tapt", "curated_tapt", "dapt_curated_tapt")
+        over = {
+            "curated_gain": ("curated_tapt", "tapt"),
+            "dapt_curated_over_tapt": ("dapt_curated_tapt", "tapt"),
+            "dapt_curated_over_dapt_tapt": ("dapt_curated_tapt", "dapt_tapt"),
+            "dapt_curated_over_curated": ("dapt_curated_tapt", "curated_tapt"),
+        }
+        found[CURATED] = Family(names, over, curated)
+    if settings.compared:
+        middle = settings.compared_neighbours
+        main, control = arms.knn_tapt(middle), arms.rand_tapt(middle)
+        others = [arms.knn_tapt(middle, selector) for selector in settings.compared]
+        over = {f"{name}_over_random": (name, control) for name in (main, *others)}
+        found[SELECTORS] = Family((control, main, *others), over, tasks)
+    return found
 
 
 def _once(study, name: str, inputs: dict, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
@@ -145,13 +207,24 @@ def agreement(study) -> pd.DataFrame:
 # Arms ----------------------------------------------------------------------------------------------------------
 
 
-def arm_records(study) -> pd.DataFrame:
-    """Read the records of the arms that the notebook shows."""
-    return study.arm_records(*ARMS[study.notebook])
+def arm_records(study, name: str | None = None) -> pd.DataFrame:
+    """Read the records of the arms that the notebook shows, or those of one of its families, on their tasks."""
+    if name is None:
+        shown = dict.fromkeys(arm for found in families(study).values() for arm in found.arms)
+        named = {task for found in families(study).values() for task in task_names(study, found)}
+    else:
+        shown, named = family(study, name).arms, task_names(study, family(study, name))
+    records = study.arm_records(*shown)
+    return records[records["task"].isin(named)].reset_index(drop=True)
 
 
-def _resampled(study, arms: Sequence[str]) -> dict[str, Resamples]:
-    names = [task.name for task in study.tasks]
+def task_names(study, found: Family) -> list[str]:
+    """Name the tasks of a family."""
+    return [task.name for task in study.tasks if found.tasks is None or task.name in found.tasks]
+
+
+def _resampled(study, arms: Sequence[str], names: Sequence[str] | None = None) -> dict[str, Resamples]:
+    names = [task.name for task in study.tasks] if names is None else list(names)
     return comparisons.resample(
         study.arm_records(*arms),
         arms,
@@ -163,38 +236,65 @@ def _resampled(study, arms: Sequence[str]) -> dict[str, Resamples]:
     )
 
 
-def _cells(study, arms: Sequence[str]) -> dict:
-    return {"cells": sorted(study.arm_records(*arms)["fingerprint"]), "seeds": study.profile.seeds}
+def _cells(study, arms: Sequence[str], names: Sequence[str] | None = None) -> dict:
+    records = study.arm_records(*arms)
+    chosen = records if names is None else records[records["task"].isin(names)]
+    return {"cells": sorted(chosen["fingerprint"]), "seeds": study.profile.seeds}
 
 
-def gains(study) -> pd.DataFrame:
-    """Differences between arms, x 100, by comparison and task, with 95 % intervals and p-values (Holm's too)."""
-    pairs = COMPARISONS[study.notebook]
-    arms = ARMS[study.notebook]
+def gains(study, name: str | None = None) -> pd.DataFrame:
+    """Differences between arms, x 100, by comparison and task, with 95 % intervals and p-values (Holm's too).
+
+    Args:
+        name: Of one of the notebook's families; its first unless given.
+    """
+    chosen = family(study, name)
+    names = task_names(study, chosen)
 
     def compute():
-        drawn = _resampled(study, arms)
-        found = {name: comparisons.differences(drawn, *pair) for name, pair in pairs.items()}
-        by_name = comparisons.families({name: comparisons.difference_table(d) for name, d in found.items()})
+        drawn = _resampled(study, chosen.arms, names)
+        found = {pair: comparisons.differences(drawn, *both) for pair, both in chosen.pairs.items()}
+        by_name = comparisons.families({pair: comparisons.difference_table(d) for pair, d in found.items()})
         return pd.concat(by_name, names=["comparison", "task"])
 
-    inputs = {**_cells(study, arms), "pairs": pairs}
+    inputs = {**_cells(study, chosen.arms, names), "pairs": chosen.pairs}
     return _once(study, "gains", inputs, compute).set_index(["comparison", "task"])
+
+
+def intervals(study, name: str) -> pd.DataFrame:
+    """Each arm's mean score over a family's tasks, x 100, with the interval of its difference to TAPT put around it.
+
+    Returns:
+        Index arm; columns mean, low, high.
+    """
+    chosen = family(study, name)
+    names = task_names(study, chosen)
+
+    def compute():
+        drawn, rows = _resampled(study, chosen.arms, names), {}
+        for arm in chosen.arms:
+            of_arm = comparisons.mean_difference(comparisons.differences(drawn, arm, "tapt"))
+            mean = 100 * float(np.mean([d.observed[:, d.arms.index(arm)].mean() for d in drawn.values()]))
+            shift = mean - 100 * of_arm.estimate
+            rows[arm] = {"mean": mean, "low": shift + 100 * of_arm.low, "high": shift + 100 * of_arm.high}
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
+
+    return _once(study, "intervals", _cells(study, chosen.arms, names), compute).set_index("arm")
 
 
 def probability_best(study) -> pd.DataFrame:
     """How likely each arm of the notebook is the best, by task and for the mean over tasks, 0 to 1."""
-    arms = ARMS[study.notebook]
+    shown = family(study).arms
 
     def compute():
-        return comparisons.probability_best(_resampled(study, arms))
+        return comparisons.probability_best(_resampled(study, shown))
 
-    return _once(study, "probability_best", _cells(study, arms), compute).set_index("task")
+    return _once(study, "probability_best", _cells(study, shown), compute).set_index("task")
 
 
 def aggregates(study) -> pd.DataFrame:
     """Every arm of the notebook over all tasks: mean, interquartile mean, how likely a run beats one of the base."""
-    arms, names = ARMS[study.notebook], [task.name for task in study.tasks]
+    arms, names = family(study).arms, [task.name for task in study.tasks]
 
     def compute():
         records = study.arm_records(*arms)
@@ -221,7 +321,7 @@ def tests(study) -> pd.DataFrame:
         Columns comparison, task, paired and its interval and p_paired (not corrected), welch and its interval and
         p_welch; without_degenerate, the paired difference without them, and num_left_out, pairs of a task and a seed.
     """
-    pairs, arms = COMPARISONS[study.notebook], ARMS[study.notebook]
+    pairs, arms = family(study).pairs, family(study).arms
 
     def compute():
         records = study.arm_records(*arms)
@@ -279,17 +379,35 @@ def judged(study, names: Sequence[str] | None = None) -> pd.DataFrame:
     Only what these claims need is read, so that a notebook's verdicts rest on its own arms and those before it.
     """
     chosen = [claim for claim in claims.CLAIMS if names is None or claim.name in names]
-    wanted, available = {arm for claim in chosen for arm in claim.arms}, study.available_arms()
-    arms = [arm for arm in available if arm in wanted]
-    kinds = {claim.kind for claim in chosen} if "dapt" in available else set()
+    kinds = {claim.kind for claim in chosen} if "dapt" in study.available_arms() else set()
     correlation = gain_correlations(study).loc["vocabulary_overlap"].to_dict() if "correlation" in kinds else None
     changes = forgetting(study) if "losses" in kinds else None
     changes = changes[changes["study"] == tables.OURS] if changes is not None else None
+    ratios = costs.ratios(study, "tapt", "dapt") if "costs" in kinds and "tapt" in study.available_arms() else None
+    numbers = tuple(sorted(study.profile.selection.num_neighbours))
+    rests_on = _evidence_arms(study, chosen, numbers)
 
     def compute():
-        return claims.judge(Evidence(_resampled(study, arms) if arms else {}, correlation, changes))
+        drawn = {name: _resampled(study, *found) if found[0] else {} for name, found in rests_on.items()}
+        return claims.judge(
+            Evidence(**drawn, num_neighbours=numbers, correlation=correlation, forgetting=changes, cost_ratios=ratios)
+        )
 
-    inputs = {"cells": _cells(study, arms) if arms else None, "correlation": correlation}
-    inputs |= {"changes": None if changes is None else changes.to_dict("list")}
+    inputs = {"cells": {name: _cells(study, *found) if found[0] else None for name, found in rests_on.items()}}
+    inputs |= {"correlation": correlation, "changes": None if changes is None else changes.to_dict("list")}
+    inputs |= {"numbers": numbers, "ratios": None if ratios is None else ratios.to_dict("list")}
     found = _once(study, "claims", inputs, compute).drop(columns="index")
     return found[found["claim"].isin([claim.name for claim in chosen])].reset_index(drop=True)
+
+
+def _evidence_arms(study, chosen: Sequence[claims.Claim], numbers: Sequence[int]) -> dict[str, tuple[list, list]]:
+    """Return, for each part of the evidence, the arms that the claims need and that have run, and their tasks."""
+    available = study.available_arms()
+    by_part = {"curated": (7, study.curated_tasks), "augmented": (8, study.augmented_tasks)}
+    found = {}
+    for part in ("resamples", *by_part):
+        table, tasks = by_part.get(part, (None, lambda: study.tasks))
+        needing = [c for c in chosen if c.table == table or (table is None and c.table not in (7, 8))]
+        wanted = {arm for claim in needing for arm in claims.arms_of(claim, numbers)}
+        found[part] = ([arm for arm in available if arm in wanted], [task.name for task in tasks()])
+    return found

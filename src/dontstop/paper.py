@@ -77,6 +77,35 @@ def table6() -> pd.DataFrame:
     return _score_table("table6").assign(verified=pd.Series(_numbers()["table6"]["verified"]))
 
 
+def table7() -> pd.DataFrame:
+    """Return the paper's test F1 x 100 of TAPT and curated TAPT, from the base encoder and after DAPT.
+
+    Source: Table 7.
+    """
+    return _score_table("table7")
+
+
+def table8() -> pd.DataFrame:
+    """Return the paper's test F1 x 100 of TAPT with 50, 150 and 500 neighbours, beside base, TAPT, random text, DAPT.
+
+    Source: Table 8; RCT-500's curated TAPT, from Table 7.
+    """
+    return _score_table("table8")
+
+
+def table9() -> pd.DataFrame:
+    """Return the paper's costs on RCT-500: columns arm, num_steps, num_documents, num_bytes, score (F1 x 100).
+
+    Source: Table 9.
+    """
+    return _plain_table("table9")
+
+
+def task_names() -> pd.Series:
+    """Return how the paper spells its tasks, by id; RCT-500 is RCT with 500 training texts (section 5)."""
+    return pd.concat([table2().set_index("task")["name"], pd.Series({"rct-500": "RCT-500"})])
+
+
 def table12() -> pd.DataFrame:
     """Return the paper's masked-LM loss of every encoder (row) on every held-out sample (column).
 

@@ -4,8 +4,20 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from dontstop import claims, figures, files, measures, paper, scores, tables
-from dontstop.arms import checkpoint_of
+from dontstop import (
+    candidates,
+    claims,
+    costs,
+    figures,
+    files,
+    measures,
+    paper,
+    scores,
+    selection_figures,
+    selection_tables,
+    tables,
+)
+from dontstop.arms import checkpoint_of, is_augmented, is_tapt, knn_tapt, rand_tapt
 from dontstop.errors import StudyError
 from dontstop.tasks import GENERAL
 
@@ -64,16 +76,17 @@ def table3_dapt(study) -> pd.DataFrame:
     return _score_table(study, paper.table3())
 
 
-def _score_table(study, theirs: pd.DataFrame) -> pd.DataFrame:
-    parts = {name: part.droplevel(0) for name, part in measures.gains(study).groupby(level=0, sort=False)}
+def _score_table(study, theirs: pd.DataFrame, name: str | None = None) -> pd.DataFrame:
+    parts = {pair: part.droplevel(0) for pair, part in measures.gains(study, name).groupby(level=0, sort=False)}
+    chosen = measures.family(study, name)
     return tables.score_table(
-        measures.arm_records(study),
-        measures.ARMS[study.notebook],
-        [task.name for task in study.tasks],
+        measures.arm_records(study, name),
+        chosen.arms,
+        measures.task_names(study, chosen),
         study.profile.seeds,
         parts,
         theirs,
-        measures.COMPARISONS[study.notebook],
+        chosen.pairs,
     )
 
 
@@ -134,6 +147,117 @@ def cross_task_loss(study) -> pd.DataFrame:
     return tables.loss_matrix(study.records("cross_task_loss"))
 
 
+# Enlarged text --------------------------------------------------------------------------------------------------
+
+
+def _rankings(study) -> dict[str, dict]:
+    return {task.name: study.rankings(task.name) for task in study.augmented_tasks()}
+
+
+def neighbours(study) -> pd.DataFrame:
+    """The nearest neighbours of a few training texts, by every selector that ranks text by text."""
+    return selection_tables.neighbours(_rankings(study))
+
+
+def topics(study) -> pd.DataFrame:
+    """VAMPIRE's topics that each task's texts use most, by their first words."""
+    return selection_tables.topics(_rankings(study))
+
+
+def _numbers(study) -> list[int]:
+    return sorted(study.profile.selection.num_neighbours)
+
+
+def coverage(study) -> pd.DataFrame:
+    """How much of the domain each number of neighbours takes; the random controls beside it."""
+    written, counts, chosen = study.selection_counts(), {}, {}
+    for task in study.augmented_tasks():
+        pieces = candidates.load_candidates(study.paths.selected / "candidates" / task.domain)
+        of_task = {name.split("/")[2]: e for name, e in written["stores"].items() if name.split("/")[1] == task.name}
+        counts[task.name] = {"num_candidates": len(pieces), "num_candidate_tokens": int(pieces.lengths.sum())}
+        counts[task.name]["stores"] = of_task
+        for k in _numbers(study):
+            for kind in (knn_tapt(k), f"{rand_tapt(k)}_draw_0"):
+                chosen[task.name, kind] = study.chosen(task.name, kind)
+    return selection_tables.coverage(counts, chosen, _numbers(study))
+
+
+def table7_curated(study) -> pd.DataFrame:
+    """Test scores of TAPT and curated TAPT, from the base encoder and after DAPT; the paper's Table 7 below ours."""
+    if measures.CURATED not in measures.families(study):
+        return pd.DataFrame({"study": [], "task": []})
+    return _score_table(study, paper.table7(), measures.CURATED)
+
+
+def table8_knn(study) -> pd.DataFrame:
+    """Test scores with neighbours, each beside its random control; the paper's Table 8 below ours."""
+    names = measures.family(study, measures.AUGMENTED).arms
+    return _score_table(study, selection_tables.paper_table8(_numbers(study), names), measures.AUGMENTED)
+
+
+def selector_scores(study) -> pd.DataFrame:
+    """Test scores with the same number of neighbours by every selector, and of the random control."""
+    if measures.SELECTORS not in measures.families(study):
+        return pd.DataFrame({"study": [], "task": []})
+    names = measures.family(study, measures.SELECTORS).arms
+    table = _score_table(study, selection_tables.paper_table8((), names), measures.SELECTORS)
+    return table[table["study"] == tables.OURS].reset_index(drop=True)
+
+
+def selector_agreement(study) -> pd.DataFrame:
+    """How far the selectors choose the same candidates, in percent, and random text with them."""
+    settings = study.profile.selection
+    middle = settings.compared_neighbours
+    kinds = {settings.selector: knn_tapt(middle)} | {name: knn_tapt(middle, name) for name in settings.compared}
+    kinds["random"] = f"{rand_tapt(middle)}_draw_0"
+    chosen = {
+        task.name: {name: study.chosen(task.name, kind) for name, kind in kinds.items()}
+        for task in study.augmented_tasks()
+    }
+    return selection_tables.agreement(chosen)
+
+
+def score_against_k(study) -> pd.DataFrame:
+    """Mean scores against the number of neighbours, for neighbours and random text alike."""
+    return selection_tables.score_against_k(measures.intervals(study, measures.AUGMENTED), _numbers(study))
+
+
+def _all_arms(study) -> list[str]:
+    return [arm for arm in study.available_arms() if set(study.augmented_tasks()) <= set(study.tasks_of(arm))]
+
+
+def table9_costs(study) -> pd.DataFrame:
+    """What every arm of the study costs and scores, on the tasks whose text is enlarged; the paper's Table 9 below."""
+    some, names = study.augmented_tasks(), _all_arms(study)
+    by_task = costs.of_arms(study, names, some)
+    records = study.arm_records(*names)
+    return selection_tables.table9_costs(by_task, records, [task.name for task in some], study.profile.seeds)
+
+
+def table10_strategies(study) -> pd.DataFrame:
+    """Which texts each strategy reads, counted."""
+    some = study.augmented_tasks()
+    counts = study.manifest()["tasks"]
+    labelled = sum(counts[task.name]["splits"]["train"]["num_examples"] for task in some) / len(some)
+    found = {arm: {task.name: _read(study, arm, task) for task in some} for arm in _all_arms(study)}
+    return selection_tables.table10_strategies(found, labelled)
+
+
+def _read(study, arm: str, task) -> dict[str, int]:
+    """Count the documents of each kind that an arm's phases read; of a random control, its first draw's."""
+    read = {"domain_documents": 0, "task_documents": 0, "source_documents": 0}
+    for kind, text in checkpoint_of(arm, task).phases:
+        if is_augmented(kind):
+            entry = study.selection_counts()["stores"][f"selected/{text}/{kind}"]
+            read["task_documents"] += entry["num_documents"] - entry["num_selected"]
+            read["source_documents" if kind == "curated_tapt" else "domain_documents"] += entry["num_selected"]
+        elif is_tapt(kind):
+            read["task_documents"] += study.token_counts()[f"tasks/{text}/train"]["num_documents"]
+        else:
+            read["domain_documents"] += study.manifest()["domains"][text]["num_documents"]
+    return read
+
+
 def verdicts(study) -> pd.DataFrame:
     """The notebook's claims, ours and the paper's, over all tasks."""
     names = measures.CLAIMS[study.notebook]
@@ -171,17 +295,29 @@ def figure_loss_curves(study):
     """Masked-LM loss while training: the base encoder's and every DAPT's, or every task's TAPT."""
     folders = [study.paths.results / "curves" / name for name in dict.fromkeys(("base", study.notebook))]
     paths = [path for folder in folders for path in sorted(folder.glob("*.csv"))]
+    if study.notebook == "06_knn_tapt":
+        return figures.loss_curves(_curves_of_first_task(study))
     if "tapt" in study.notebook:
         of_tapt = _of_tapt(study)
         return figures.loss_curves({of_tapt[p.stem]: pd.read_csv(p) for p in paths if p.stem in of_tapt})
     return figures.loss_curves({path.stem: pd.read_csv(path) for path in paths})
 
 
-def _figure_scores(table: Callable[..., pd.DataFrame], title: str) -> Callable:
+def _curves_of_first_task(study) -> dict[str, pd.DataFrame]:
+    """Read the loss curves of the first task's enlarged texts, of random ones the first draw, by arm."""
+    task, folder, found = study.augmented_tasks()[0], study.paths.results / "curves" / study.notebook, {}
+    for arm, some in study.augmented_arms().items():
+        path = folder / f"{checkpoint_of(arm, task).name}.csv"
+        if task in some and path.is_file():
+            found[figures.arm_name(arm)] = pd.read_csv(path)
+    return found
+
+
+def _figure_scores(table: Callable[..., pd.DataFrame], title: str, name: str | None = None) -> Callable:
     def figure_scores(study):
         """A table of scores as a picture: seeds as dots, differences with intervals."""
-        arms, pairs = measures.ARMS[study.notebook], measures.COMPARISONS[study.notebook]
-        return figures.arm_scores(measures.arm_records(study), table(study), arms, pairs, title)
+        chosen = measures.family(study, name)
+        return figures.arm_scores(measures.arm_records(study, name), table(study), chosen.arms, chosen.pairs, title)
 
     return figure_scores
 
@@ -212,6 +348,21 @@ def figure_cross_task_loss(study):
     losses = cross_task_loss(study)
     domains = {task.name: task.domain for task in study.tasks}
     return figures.cross_task_loss(losses, tables.loss_changes(losses), domains)
+
+
+def figure_score_against_k(study):
+    """Score against the number of neighbours."""
+    return selection_figures.score_against_k(score_against_k(study))
+
+
+def figure_selector_agreement(study):
+    """How far the selectors agree."""
+    return selection_figures.selector_agreement(selector_agreement(study))
+
+
+def figure_score_against_compute(study):
+    """Score against compute, all arms."""
+    return selection_figures.score_against_compute(table9_costs(study))
 
 
 TABLES: dict[str, dict[str, Callable[..., pd.DataFrame]]] = {
@@ -260,6 +411,21 @@ TABLES: dict[str, dict[str, Callable[..., pd.DataFrame]]] = {
         "verdicts": verdicts,
         "verdicts_by_task": verdicts_by_task,
     },
+    "06_knn_tapt": {
+        "neighbours": neighbours,
+        "topics": topics,
+        "coverage": coverage,
+        "table7_curated": table7_curated,
+        "table8_knn": table8_knn,
+        "score_against_k": score_against_k,
+        "selector_agreement": selector_agreement,
+        "selector_scores": selector_scores,
+        "table9_costs": table9_costs,
+        "table10_strategies": table10_strategies,
+        "degenerate_cells": degenerate_cells,
+        "verdicts": verdicts,
+        "verdicts_by_task": verdicts_by_task,
+    },
 }
 FIGURES: dict[str, dict[str, Callable]] = {
     "01_domain_gap": {
@@ -289,6 +455,19 @@ FIGURES: dict[str, dict[str, Callable]] = {
     "05_transfer_tapt": {
         "transfer_drop": _figure_scores(table6_transfer, "What is lost with the sister task's texts?"),
         "cross_task_loss": figure_cross_task_loss,
+    },
+    "06_knn_tapt": {
+        "loss_curves": figure_loss_curves,
+        "knn_gains": _figure_scores(
+            table8_knn, "What do nearest neighbours bring, and as much random text?", measures.AUGMENTED
+        ),
+        "score_against_k": figure_score_against_k,
+        "curated_gains": _figure_scores(
+            table7_curated, "What does unlabelled text of the task's own source bring?", measures.CURATED
+        ),
+        "selector_agreement": figure_selector_agreement,
+        "selector_gains": _figure_scores(selector_scores, "Does it matter who selects?", measures.SELECTORS),
+        "score_against_compute": figure_score_against_compute,
     },
 }
 

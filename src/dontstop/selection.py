@@ -17,7 +17,7 @@ from dontstop.profiles import Selection
 from dontstop.randomness import generator
 
 SELECTION_VERSION = 1  # raised when the same settings and texts come to select other text
-NUM_SHOWN = 3  # training texts whose neighbours are kept to be read
+NUM_SHOWN = 2  # training texts whose neighbours are kept to be read
 NUM_SHOWN_NEIGHBOURS = 3
 RANKING_FILE = "ranking.json"  # written last, so a folder that holds it is whole
 SAMPLE = 1_000_000  # candidates that an embedder is fitted on at most

@@ -46,6 +46,7 @@ from dontstop.profiles import Paths, Profile, find_root, load_profile
 DECIMALS = {"table12_cross_domain_loss": 2, "forgetting": 2, "distances": 2, "agreement": 2, "pretraining": 2}
 DECIMALS |= {"tapt_losses": 2, "cross_task_loss": 2, "best_arms": 2, "aggregates": 2, "verdicts": 2}
 DECIMALS |= {"verdicts_by_task": 2, "tests": 2}
+DECIMALS |= {"neighbours": 2, "topics": 2, "selector_agreement": 2}
 DECIMALS |= {"table1_corpora": 2, "gain_correlations": 2, "leak_audit": 2, "gain_against_distance": 2}
 
 
@@ -395,12 +396,24 @@ class Study:
         """Read the records of arms, each from the notebook that runs it."""
         return pd.concat([self.records(arm, notebook=notebook_of_arm(arm)) for arm in names], ignore_index=True)
 
-    def trained_checkpoints(self) -> list[str]:
-        """List the checkpoints in the records of pretraining: of the base, the notebooks before this one, and this."""
-        earlier = [name for name in NOTEBOOKS if name <= self.notebook]
+    def trainings(self) -> pd.DataFrame:
+        """Read the records of pretraining: of the base, the notebooks before this one, and this."""
+        earlier = [name for name in NOTEBOOKS if self.notebook == "base" or name <= self.notebook]
         folders = [self.paths.results / "records" / name for name in ("base", *earlier)]
         found = [records.read_records(f, "pretraining") for f in folders if (f / "pretraining.jsonl").is_file()]
-        return pd.concat(found)["checkpoint"].tolist()
+        return pd.concat(found, ignore_index=True)
+
+    def rankings(self, task: str) -> dict:
+        """Return, by selector, what is kept of a task's ranking: seconds, neighbours to be read, VAMPIRE's topics."""
+        return files.read_json(self.paths.selected / task / augmentation.RANKINGS_FILE)
+
+    def chosen(self, task: str, kind: str) -> np.ndarray:
+        """Return the candidates that a task's text was enlarged by, (num_selected,) ascending; `rand_tapt_5_draw_0`."""
+        return np.load(self.paths.selected / task / kind / "chosen.npy", allow_pickle=False)
+
+    def selection_counts(self) -> dict:
+        """Return what the selection wrote of itself: candidates by domain, and every store's counts."""
+        return files.read_json(self.paths.selected / "manifest.json")
 
     def manifest(self) -> dict:
         """Return what `prepare` wrote about the text: counts, digests, versions."""
@@ -444,9 +457,14 @@ class Study:
     def settings(self) -> pd.DataFrame:
         """Return the settings that differ from the paper's, with the paper's beside them."""
         ours, theirs = self.profile.model_dump(), Profile(name=self.profile.name).model_dump()
+        groups = ["base", "dapt", "tapt", "finetune", "domain_gap"]
+        if self.notebook == notebook_of("knn_tapt"):
+            groups += ["augmented_tapt", "selection", "vampire"]
+            ours |= {"vampire": ours["selection"].pop("vampire")}
+            theirs |= {"vampire": theirs["selection"].pop("vampire")}
         rows = [
             {"setting": f"{group}.{name}", "here": ours[group][name], "paper": theirs[group][name]}
-            for group in ("base", "dapt", "tapt", "finetune", "domain_gap")
+            for group in groups
             for name in theirs[group]
             if ours[group] is not None and ours[group][name] != theirs[group][name]
         ]

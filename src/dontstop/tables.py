@@ -123,7 +123,7 @@ def score_table(
         Columns study, task, <arm>_mean, <arm>_std (the sample's, n - 1), num_seeds, num_degenerate; our tasks and
         their mean (its std is that of the seeds' means over tasks), then the paper's tasks and their mean.
 
-    Source: Tables 3, 5 and 6.
+    Source: Tables 3, 5, 6, 7 and 8.
     """
     columns, rows = {}, [*tasks, "mean"]
     for arm in arms:
@@ -144,8 +144,8 @@ def score_table(
 
 
 def _paper_scores(theirs: pd.DataFrame, pairs: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
-    names = paper.table2().set_index("task")["name"]
-    means = theirs.filter(like="_mean").mean().to_frame("mean").T
+    names = paper.task_names()
+    means = theirs.filter(like="_mean").mean(skipna=False).to_frame("mean").T
     theirs = pd.concat([theirs.rename(index=names), means])
     gains = {name: theirs[f"{a}_mean"] - theirs[f"{b}_mean"] for name, (a, b) in pairs.items()}
     return theirs.assign(study=PAPER, task=theirs.index, num_seeds=5, **gains)

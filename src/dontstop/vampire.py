@@ -96,7 +96,7 @@ class Autoencoder(nn.Module):
         hidden = self.layers(bags)[-1]
         mean, log_variance = self.mean(hidden), self.log_variance(hidden)
         latent = self.dropout(mean + noise * torch.exp(0.5 * log_variance))
-        logits = self.norm(self.decoder(torch.softmax(latent, dim=1)) + self.background)
+        logits = self.norm(functional.linear(torch.softmax(latent, dim=1), self.decoder.weight, self.background))
         surprise = _Surprise.apply(logits, bags) / max(bags.shape[0], 1)
         divergence = -0.5 * (1 + log_variance - mean**2 - log_variance.exp()).sum(1).clamp(max=2 * LARGEST_DIVERGENCE)
         return surprise, divergence.mean()
@@ -111,16 +111,17 @@ class _Surprise(torch.autograd.Function):
         rows = np.repeat(np.arange(bags.shape[0]), np.diff(bags.indptr))
         places = torch.from_numpy(rows * bags.shape[1] + bags.indices)
         weights, totals = torch.from_numpy(bags.data), torch.from_numpy(np.asarray(bags.sum(1), np.float32))
-        loss = (totals[:, 0] * torch.logsumexp(logits, dim=1)).sum() - (logits.flatten()[places] * weights).sum()
-        ctx.save_for_backward(torch.softmax(logits, dim=1), totals, places, weights)
-        return loss
+        probabilities = torch.softmax(logits, dim=1)
+        picked = probabilities.view(-1).index_select(0, places).clamp_min(torch.finfo(torch.float32).tiny)
+        ctx.save_for_backward(probabilities, totals, places, weights)
+        return -(picked.log() * weights).sum()
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor):
         """Return (total weight * softmax - bag) times the incoming scalar."""
         slopes, totals, places, weights = ctx.saved_tensors
-        slopes.mul_(totals).view(-1).index_add_(0, places, weights, alpha=-1)
-        return slopes.mul_(gradient), None
+        slopes.mul_(totals * gradient).view(-1).index_add_(0, places, -weights * gradient)
+        return slopes, None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,27 @@
+"""Arithmetic counted from shapes is what torch counts when a model runs; the front is what none beats."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dontstop import costs, encoders
+from test_encoders import BATCH, LENGTH, MODELS, batch
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "modernbert"])
+def test_counted_arithmetic_is_what_runs(name):
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()
+    ids, masked = batch()
+    rows = masked.flatten().nonzero()[:, 0]
+    with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        encoders._head_on_rows(model, ids, rows)
+    found = counter.get_total_flops()
+    shape = costs.shape_of(model.config)
+    share = len(rows) / (BATCH * LENGTH)
+    # A third of a training's: forward alone. BERT's pooler and the like would show here.
+    assert costs.pretraining_flops(shape, BATCH * LENGTH, LENGTH, share) / 3 == pytest.approx(found, rel=0.02)
+
+
+def test_the_front():
+    assert costs.on_front([0, 1, 2, 3, 1], [5.0, 6.0, 5.5, 7.0, 6.0]) == [True, True, False, True, True]

@@ -1,0 +1,116 @@
+"""VAMPIRE finds topics that were planted, embeds by them, and comes out the same again."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from dontstop import vampire
+from dontstop.errors import StudyError
+from dontstop.profiles import Vampire as Settings
+
+NUM_TOPICS, WORDS_EACH = 4, 12
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+SETTINGS = Settings(
+    num_topics=NUM_TOPICS + 2, num_epochs=25, patience=25, batch_size=64, learning_rate=2e-2, dropout=0.2
+)
+
+
+def word(topic, number):
+    return f"{'zxqv'[topic] * 3}{LETTERS[number]}{LETTERS[number]}"
+
+
+def planted(seed, num=600):
+    """Give texts of eight words each, seven of the text's own topic and one of any, and each text's topic."""
+    rng = np.random.default_rng(seed)
+    topics = rng.integers(NUM_TOPICS, size=num)
+    texts = [
+        " ".join(word(t if k else rng.integers(NUM_TOPICS), rng.integers(WORDS_EACH)) for k in range(8)) for t in topics
+    ]
+    return texts, topics
+
+
+@pytest.fixture(scope="module")
+def trained():
+    texts, topics = planted(0)
+    return vampire.Vampire(SETTINGS, seed=0).fit(texts), texts, topics
+
+
+def test_planted_topics_are_found(trained):
+    model, texts, _ = trained
+    found = model.topics(texts)
+    # A topic's first words are of one planted topic, nearly all of them; and every planted topic is found.
+    purities = {}
+    for topic in found:
+        first = [text[0] for text in topic.words]
+        best = max(set(first), key=first.count)
+        purities[best] = max(purities.get(best, 0), first.count(best) / len(first))
+    assert set(purities) == set("zxqv") and min(purities.values()) >= 0.9
+    assert sum(topic.share for topic in found) == pytest.approx(1, abs=1e-5)
+    assert model.coherences[-1] > model.coherences[0]
+
+
+@pytest.mark.parametrize("embedding", ["mean", "shipped"])
+def test_nearest_texts_are_of_the_same_topic(trained, embedding):
+    model, texts, topics = trained
+    model.settings = SETTINGS.model_copy(update={"embedding": embedding})
+    vectors = model.embed(texts)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    likeness = unit @ unit.T
+    np.fill_diagonal(likeness, -2)
+    nearest = np.argsort(-likeness, axis=1)[:, :10]
+    assert (topics[nearest] == topics[:, None]).mean() > 0.9  # a quarter by chance
+
+
+def test_the_same_seed_gives_the_same_vectors_and_another_others(trained):
+    model, texts, _ = trained
+    model.settings = SETTINGS
+    again = vampire.Vampire(SETTINGS, seed=0).fit(texts)
+    np.testing.assert_array_equal(model.embed(texts[:50]), again.embed(texts[:50]))
+    assert not np.allclose(vampire.Vampire(SETTINGS, seed=1).fit(texts).embed(texts[:50]), model.embed(texts[:50]))
+
+
+def test_the_shipped_embedding_is_the_formula_of_the_authors_code(trained):
+    model, texts, _ = trained
+    model.settings = SETTINGS.model_copy(update={"embedding": "shipped"})
+    bags = model._bags(texts[:5]).toarray()
+    net = model._model
+    first = bags @ net.first.weight.detach().numpy() + net.first_bias.detach().numpy()
+    second = first @ net.second.weight.detach().numpy().T + net.second.bias.detach().numpy()
+    shipped = model.embed(texts[:5])
+    model.settings = SETTINGS
+    theta = 3 * model.embed(texts[:5]) - np.logaddexp(0, first)
+    theta -= np.logaddexp(
+        0, np.logaddexp(0, first) @ net.second.weight.detach().numpy().T + net.second.bias.detach().numpy()
+    )
+    np.testing.assert_allclose(theta.sum(1), 1, atol=1e-4)
+    np.testing.assert_allclose(shipped, first - 20 * second + theta, rtol=1e-3, atol=1e-3)
+
+
+def test_coherence_by_hand():
+    # Words 0 and 1 stand in the same two of four texts, words 2 and 3 never together.
+    present = scipy.sparse.csc_matrix([[1, 1, 1, 0], [1, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=np.float32)
+    assert vampire.coherences(np.array([[0, 1], [2, 3]]), present).tolist() == pytest.approx([1, -1])
+    # Words 0 and 2: together in one text, each in two: as chance has it.
+    assert vampire.coherences(np.array([[0, 2]]), present)[0] == pytest.approx(0)
+
+
+def test_the_surprise_and_its_slopes_are_those_of_cross_entropy():
+    import torch
+
+    bags = scipy.sparse.csr_matrix(np.array([[1, 0, 2.5], [0, 0.5, 0]], np.float32))
+    logits = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    vampire._Surprise.apply(logits, bags).backward()
+    slopes, logits.grad = logits.grad, None
+    expected = -(torch.log_softmax(logits, 1) * torch.from_numpy(bags.toarray())).sum()
+    assert vampire._Surprise.apply(logits, bags).item() == pytest.approx(expected.item(), rel=1e-5)
+    expected.backward()
+    torch.testing.assert_close(slopes, logits.grad)
+
+
+def test_texts_without_a_shared_word_are_told():
+    with pytest.raises(StudyError, match="lower selection.vampire.min_documents"):
+        vampire.Vampire(SETTINGS, seed=0).fit(["alpha", "beta", "gamma", "delta", "epsilon", "zeta"])
+
+
+def test_a_text_of_unknown_words_has_a_finite_vector(trained):
+    assert np.isfinite(trained[0].embed(["completely unknown", ""])).all()
