@@ -1,4 +1,4 @@
-"""Command line: `python -m benchmarks [pretraining|finetuning|all]`, from the project's root."""
+"""Command line: `python -m benchmarks [pretraining|finetuning|neighbours|streaming|all]`, from the project's root."""
 
 import argparse
 import os
@@ -6,11 +6,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+WHAT = ("pretraining", "finetuning", "neighbours", "streaming")
+
 
 def main() -> int:
     """Measure what was asked for; return 0, or 1 where the two sides do not train the same model."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Our training loops beside the Trainer's")
-    parser.add_argument("what", nargs="?", default="all", choices=("pretraining", "finetuning", "all"))
+    parser.add_argument("what", nargs="?", default="all", choices=(*WHAT, "all"))
     parser.add_argument("--repeats", type=int, default=3, help="runs of every contender, in alternating order (3)")
     parser.add_argument("--steps", type=int, default=50, help="pretraining steps of 32 x 128 tokens in a run (50)")
     parser.add_argument("--quick", action="store_true", help="one small run of each, to see that all works; no files")
@@ -20,7 +22,7 @@ def main() -> int:
 
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # processors are compared, on both sides
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # here and in the processes that we start
-    from benchmarks import finetuning, measuring, pretraining
+    from benchmarks import finetuning, measuring, pretraining, selection
     from dontstop.errors import StudyError
     from dontstop.profiles import find_root
 
@@ -33,6 +35,10 @@ def main() -> int:
                 pretraining.benchmark(Path(scratch), results, num_repeats=num_repeats, num_steps=num_steps)
             if options.what in ("finetuning", "all"):
                 finetuning.benchmark(Path(scratch), results, num_repeats=num_repeats, quick=options.quick)
+            if options.what in ("neighbours", "all"):
+                selection.benchmark(Path(scratch), results, num_repeats=num_repeats, quick=options.quick)
+            if options.what in ("streaming", "all"):
+                selection.stream(Path(scratch), results, quick=options.quick)
     except StudyError as error:
         print(error, file=sys.stderr)
         return 1

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dontstop import claims
+from dontstop import claims, figures
 
 ARMS = {
     "base": "04_dapt_tapt/table5_dapt_tapt",
@@ -38,16 +38,57 @@ def headline(results: Path) -> str:
 def verdicts(results: Path) -> str:
     """Build the README's second table: the claims that have been judged, ours and by the paper's own numbers."""
     lines = ["| claim of the paper | here | points [95 % interval] | the paper's own numbers |", "|---|---|---|---|"]
-    table = claims.overview(pd.read_csv(results / "claims.csv"))
+    judged = pd.read_csv(results / "claims.csv")
+    table = claims.overview(judged)
     for row in table[table["ours"] != claims.NOT_RUN].itertuples():
         effect = "" if pd.isna(row.effect) else f"{row.effect:+.1f} [{row.effect_low:+.1f}, {row.effect_high:+.1f}]"
         if row.claim == "C1":
             effect = f"rank correlation {row.effect:+.2f}"
+        if row.claim == "C13":
+            scopes = judged[(judged["claim"] == "C13") & (judged["study"] == "ours")].set_index("scope")["effect"]
+            time, storage = (100 * scopes[f"all tasks: {words}"] for words in ("time", "storage"))
+            effect = f"{time:.0f} % of the time, {storage:.1f} % of the bytes"
         lines.append(f"| {row.claim}: {row.statement} | **{row.ours}** | {effect} | {row.paper} |")
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("build", [headline, verdicts])
+def number(value: float, form: str = ".1f") -> str:
+    return "–" if pd.isna(value) else format(value, form)
+
+
+def enlarged(results: Path) -> str:
+    """Build the README's table of Tables 7 and 8: means over tasks whose text is enlarged, the paper's above ours."""
+    eight, seven = (
+        pd.read_csv(results / "tables" / "06_knn_tapt" / f"{name}.csv") for name in ("table8_knn", "table7_curated")
+    )
+    arms = [column.removesuffix("_mean") for column in eight if column.endswith("_mean")] + ["dapt_tapt"]
+    arms += ["dapt_curated_tapt"]
+    named = [figures.arm_name(arm) for arm in arms]
+    lines = [f"| mean test F1 over three tasks | {' | '.join(named)} |", "|---|" + "---|" * len(arms)]
+    for study, name in {"paper": "the paper (its own tasks)", "ours": "here (`laptop`)"}.items():
+        rows = [table[(table["study"] == study) & (table["task"] == "mean")].iloc[0] for table in (eight, seven)]
+        cells = [number(rows[f"{arm}_mean" not in rows[0]][f"{arm}_mean"]) for arm in arms]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def costs(results: Path) -> str:
+    """Build the README's Table 9: what the arms cost beyond the base encoder."""
+    table = pd.read_csv(results / "tables" / "06_knn_tapt" / "table9_costs.csv")
+    table = table[(table["study"] == "ours") & ~table["arm"].str.contains(r"tapt_\d+_[a-z]")]
+    lines = [
+        "| arm | documents | MB of text | steps | teraflops | process seconds | mean F1 |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in table.itertuples():
+        cells = [f"{row.num_documents:,.0f}", f"{row.num_bytes / 1e6:.2f}", f"{row.num_steps:,.0f}"]
+        seconds = row.process_seconds + row.selection_seconds
+        cells += [f"{row.teraflops:.1f}", f"{seconds:.0f}", f"{row.score:.1f}"]
+        lines.append(f"| {figures.arm_name(row.arm)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("build", [headline, verdicts, enlarged, costs])
 def test_the_first_tables_are_those_of_the_results(project, build):
     expected = build(project / "results" / "laptop")
     readme = (project / "README.md").read_text(encoding="utf-8")

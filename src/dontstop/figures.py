@@ -324,7 +324,8 @@ def _draw_scores(axes: Axes, records: pd.DataFrame, table: pd.DataFrame, heights
         rows = [heights[task] + shift for task in table.index]
         axes.scatter(table[f"{arm}_mean"], rows, s=110, marker="|", color=colour, linewidths=2.4, label=arm_name(arm))
     axes.set_xlabel("test F1 × 100 (a dot a seed, a bar their mean)")
-    columns = len(arms) if len(arms) < 5 else 3
+    longest = max(len(arm_name(arm)) for arm in arms)
+    columns = len(arms) if len(arms) < 5 else 3 if longest < 15 else 2
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, handletextpad=0.3)
 
 
@@ -333,6 +334,8 @@ def _draw_differences(axes: Axes, table: pd.DataFrame, heights: Mapping[str, int
     drawn = {name: pair for name, pair in pairs.items() if name in table}
     seen: dict[str, int] = {}
     colours = colours_of([arm for pair in drawn.values() for arm in pair])
+    with_whom = {b for _, b in drawn.values()}
+    alone = len(with_whom) == 1 and len(drawn) > 3  # many arms with one and the same: it is named once, below
     for shift, marker, (name, (a, b)) in zip(_steps(len(drawn)), _MARKERS, drawn.items(), strict=False):
         again = seen[a] = seen.get(a, -1) + 1  # an arm compared twice keeps its colour and loses its filling
         axes.errorbar(
@@ -344,9 +347,10 @@ def _draw_differences(axes: Axes, table: pd.DataFrame, heights: Mapping[str, int
             markerfacecolor=colours[a] if not again else "white",
             markersize=6,
             capsize=3,
-            label=f"{arm_name(a)} − {arm_name(b)}",
+            label=arm_name(a) if alone else f"{arm_name(a)} − {arm_name(b)}",
         )
-    axes.set_xlabel("difference, points (95 % interval)")
+    less = f" to {arm_name(next(iter(with_whom)))}" if alone else ""
+    axes.set_xlabel(f"difference{less}, points (95 % interval)")
     axes.legend(
         loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handletextpad=0.3, columnspacing=1.0
     )

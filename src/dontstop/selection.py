@@ -60,7 +60,7 @@ def rank(
         indices, scores = relevance.bm25(texts, candidates.chunks(allowed), k)
     else:
         embedder = embedders.make_embedder(selector, settings, base, max_length)
-        sample = _sample(candidates, allowed, min(SAMPLE, settings.vampire.max_texts), seed=settings.seed)
+        sample = sample_to_fit(candidates, allowed, min(SAMPLE, settings.vampire.max_texts), seed=settings.seed)
         embedder.fit([*sample, *texts])
         if selector == "vampire":
             about |= {"coherences": embedder.coherences, "topics": [vars(topic) for topic in embedder.topics(texts)]}
@@ -80,7 +80,7 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _sample(candidates: Candidates, allowed: np.ndarray, largest: int, *, seed: int) -> list[str]:
+def sample_to_fit(candidates: Candidates, allowed: np.ndarray, largest: int, *, seed: int) -> list[str]:
     """Return the texts that an embedder is fitted on: all that are allowed, or `largest` of them, in their order."""
     places = np.flatnonzero(allowed)
     if len(places) > largest:
