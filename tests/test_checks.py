@@ -49,7 +49,7 @@ def study(root):
         token_counts=lambda: {f"{kind}/{n}": {"num_documents": 1} for kind in ("corpora", "held_out") for n in texts},
         notebook="02_dapt",
         arm_records=lambda *names: cells,
-        trained_checkpoints=lambda: ["base", "dapt_d"],
+        trainings=lambda: pd.DataFrame({"checkpoint": ["base", "dapt_d"]}),
         cells=cells,
     )
 
@@ -100,9 +100,9 @@ def test_missing_double_and_short_cells_stop(study):
 
 def test_a_checkpoint_trained_twice_or_by_nobody_stops(study):
     assert checks.no_phase_twice(study) == "2 checkpoints were trained, none twice; 6 cells start from 2 of them"
-    study.trained_checkpoints = lambda: ["base", "dapt_d", "base"]
+    study.trainings = lambda: pd.DataFrame({"checkpoint": ["base", "dapt_d", "base"]})
     with pytest.raises(StudyError, match="3 checkpoints trained, each once"):
         checks.no_phase_twice(study)
-    study.trained_checkpoints = lambda: ["base"]
+    study.trainings = lambda: pd.DataFrame({"checkpoint": ["base"]})
     with pytest.raises(StudyError, match="dapt_d.*cells that nobody trained"):
         checks.no_phase_twice(study)

@@ -116,7 +116,7 @@ def test_no_checkpoint_is_trained_twice(with_tapt, tmp_path, planned):
     trained = [name for kind, name in planned_names if kind == "checkpoint"]
     assert trained == [f"dapt_{domain}_then_tapt_{task}" for task, domain in sorted(tiny.TASKS.items())]
     with tiny.at(with_tapt):
-        names = Study("tiny", "04_dapt_tapt").trained_checkpoints()
+        names = Study("tiny", "04_dapt_tapt").trainings()["checkpoint"].tolist()
     assert len(names) == len(set(names)) == 8
 
 

@@ -86,23 +86,22 @@ def _losses_of(num_encoders: Callable) -> Callable:
     return cross_domain_losses
 
 
-def _planned(study) -> list[arms.Cell]:
-    """List the cells behind the notebook's tables: every task, arm and seed of each of its families."""
-    wanted = {}
-    for family in measures.families(study).values():
-        names = measures.task_names(study, family)
-        some = [task for task in study.tasks if task.name in names]
-        plan = arms.plan(family.arms, some, study.profile.seeds, study.profile.selection.num_draws)
-        wanted |= {(cell.task.name, cell.arm, cell.seed): cell for cell in plan.cells}
-    return list(wanted.values())
+def _wanted(study) -> set[tuple[str, str, int]]:
+    """Name the cells behind the notebook's tables: every task, arm and seed of each of its families."""
+    return {
+        (task, arm, seed)
+        for family in measures.families(study).values()
+        for task in measures.task_names(study, family)
+        for arm in family.arms
+        for seed in study.profile.seeds
+    }
 
 
 def _shown(study):
-    """Read the records of the cells behind the notebook's tables."""
-    wanted = {(cell.task.name, cell.arm, cell.seed) for cell in _planned(study)}
-    records = study.arm_records(*dict.fromkeys(arm for _, arm, _ in sorted(wanted)))
-    keys = records[["task", "arm", "seed"]].itertuples(index=False, name=None)
-    return records[[key in wanted or study.notebook != "06_knn_tapt" for key in keys]]
+    """Read the records of the arms behind the notebook's tables, on the tasks that it shows."""
+    wanted = _wanted(study)
+    records = study.arm_records(*sorted({arm for _, arm, _ in wanted}))
+    return records[records["task"].isin({task for task, _, _ in wanted})]
 
 
 def cell_records(study) -> str:
@@ -110,7 +109,7 @@ def cell_records(study) -> str:
     records = _shown(study)
     cells = set(records[["task", "arm", "seed"]].itertuples(index=False, name=None))
     _hold(len(records), len(cells), "records of distinct cells")
-    wanted = {(cell.task.name, cell.arm, cell.seed) for cell in _planned(study)}
+    wanted = _wanted(study)
     _hold(len(wanted - cells), 0, f"cells without a record, the first {min(wanted - cells, default=None)}")
     _hold(len(cells - wanted), 0, f"records of other cells, the first {min(cells - wanted, default=None)}")
     for row in records.itertuples():
@@ -125,12 +124,15 @@ def cell_records(study) -> str:
 
 def cell_fingerprints(study) -> str:
     """Hold every record's fingerprint to the one that its text, settings and encoder give now."""
-    identity, records, cells = jobs.Identity(study.profile, study.paths), _shown(study), _planned(study)
+    identity, records = jobs.Identity(study.profile, study.paths), _shown(study)
     found = {(row.task, row.arm, row.seed): row.fingerprint for row in records.itertuples()}
-    for cell in cells:
+    wanted, draws = _wanted(study), study.profile.selection.num_draws
+    plan = arms.plan(sorted({arm for _, arm, _ in wanted}), study.tasks, study.profile.seeds, draws)
+    for cell in plan.cells:
         key = (cell.task.name, cell.arm, cell.seed)
-        _hold(found[key], identity.cell(cell), f"as fingerprint of {key}")
-    return f"{len(cells)} fingerprints are those of the text, settings and encoders at hand"
+        if key in wanted:
+            _hold(found[key], identity.cell(cell), f"as fingerprint of {key}")
+    return f"{len(wanted)} fingerprints are those of the text, settings and encoders at hand"
 
 
 def no_phase_twice(study) -> str:
