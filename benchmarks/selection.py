@@ -15,7 +15,7 @@ from benchmarks import measuring
 from dontstop import candidates, neighbours, selection, tokens
 from dontstop.embedders import TfidfSvd
 from dontstop.errors import StudyError
-from dontstop.processes import CONTEXT
+from dontstop.processes import CONTEXT, be_worker
 from dontstop.profiles import Selection
 from dontstop.randomness import generator
 from dontstop.runner import say
@@ -75,7 +75,7 @@ def stream(scratch: Path, results: Path | None, *, quick: bool) -> None:
 
 def _in_a_process(function: Callable, *arguments: Any) -> Any:
     """Call a function in a process of its own, so that its peak memory is its own."""
-    with CONTEXT.Pool(1) as pool:
+    with CONTEXT.Pool(1, be_worker) as pool:
         return pool.apply(function, arguments)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tiny
-from dontstop import files, records, runner, study
+from dontstop import files, records, runner
 from dontstop.errors import StudyError
 from dontstop.study import Study
 
@@ -237,7 +237,7 @@ def test_half_replaced_checkpoints_are_not_taken_for_whole(finished, tmp_path, m
     def killed(*_arguments, **_settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(study, "_link_files", killed)
+    monkeypatch.setattr(files, "link_files", killed)
     with pytest.raises(KeyboardInterrupt):
         tiny.run(root, "dapt")
     assert not training.exists()

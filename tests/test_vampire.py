@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse
+import torch
 
 from dontstop import vampire
 from dontstop.errors import StudyError
@@ -47,6 +48,23 @@ def test_planted_topics_are_found(trained):
     assert set(purities) == set("zxqv") and min(purities.values()) >= 0.9
     assert sum(topic.share for topic in found) == pytest.approx(1, abs=1e-5)
     assert model.coherences[-1] > model.coherences[0]
+
+
+def test_the_logits_are_those_of_a_linear_decoder_on_background_frequencies_under_batch_norm():
+    torch.manual_seed(0)
+    model = vampire.Autoencoder(30, 5, 0.0)
+    theta = torch.softmax(torch.randn(16, 5), dim=1).requires_grad_()
+    plain = torch.nn.BatchNorm1d(30, affine=False)
+    background = torch.randn(30)
+    expected = plain(torch.nn.functional.linear(theta, model.decoder.weight, background))
+    found = model._logits(theta)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    slopes = torch.randn(16, 30)
+    inputs = (theta, model.decoder.weight)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, inputs, slopes), torch.autograd.grad(expected, inputs, slopes), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("embedding", ["mean", "shipped"])

@@ -1,7 +1,5 @@
 """A task's text enlarged: the jobs that rank candidates, and the token stores of what was selected."""
 
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -105,7 +103,7 @@ class Selections:
         with tokens.saving_folder(self.paths.selected) as part:
             for domain in self.domains:
                 source = scratch(self.paths, self.candidates_key(domain))
-                _link(source, part / "candidates" / domain)
+                files.link_files(source, part / "candidates" / domain)
                 manifest["candidates"][domain] = load_result(source / CANDIDATES_FILE)
             for task in self.tasks:
                 tell(f"selection ({self.profile.name}): writing the text of {task.name}")
@@ -177,13 +175,3 @@ def _rank(profile: Profile, paths: Paths, task: str, selector: str, source: Path
         base=base,
         max_length=profile.finetune_for(task).max_length,
     )
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give the candidates' files a second name, or a copy where the disk allows no links."""
-    target.mkdir(parents=True)
-    for path in (path for path in source.iterdir() if path.is_file() and not path.name.startswith(".")):
-        try:
-            os.link(path, target / path.name)
-        except OSError:
-            shutil.copy(path, target / path.name)

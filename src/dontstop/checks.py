@@ -52,6 +52,8 @@ def text_digests(study) -> str:
     expected |= {paths.held_out(name): manifest["held_out"][name]["sha256"] for name in study.texts}
     for task in study.tasks:
         expected |= {paths.split(task.name, split): _entry(study, task.name, split)["sha256"] for split in SPLITS}
+        if of_source := manifest["tasks"][task.name].get("unlabelled"):
+            expected[paths.unlabelled(task.name)] = of_source["sha256"]
     for path, digest in expected.items():
         _hold(files.digest(path), digest, f"as digest of {path}")
     return f"{len(expected)} files of text have the digests that the manifest records"

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -52,6 +53,18 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def link_files(source: Path, target: Path, leave_out: str | None = None) -> None:
+    """Give the files of a folder a second name under `target`, or a copy where the disk allows no links."""
+    for path in source.iterdir():
+        if path.name == leave_out or path.name.startswith(".") or not path.is_file():
+            continue
+        with writing(target / path.name) as part:
+            try:
+                os.link(path, part)
+            except OSError:
+                shutil.copy(path, part)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

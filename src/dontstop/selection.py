@@ -16,7 +16,7 @@ from dontstop.candidates import Candidates, other_than
 from dontstop.profiles import Selection
 from dontstop.randomness import generator
 
-SELECTION_VERSION = 1  # raised when the same settings and texts come to select other text
+SELECTION_VERSION = 2  # raised when the same settings and texts come to select other text
 NUM_SHOWN = 2  # training texts whose neighbours are kept to be read
 NUM_SHOWN_NEIGHBOURS = 3
 RANKING_FILE = "ranking.json"  # written last, so a folder that holds it is whole

@@ -311,7 +311,7 @@ class Study:
             if self._trained(identity, checkpoint) or not trained.is_file():
                 continue
             if jobs.load_result(trained)["fingerprint"] == key:
-                _link_files(source, jobs.scratch(self.paths, key) / "encoder", leave_out=jobs.TRAINING_FILE)
+                files.link_files(source, jobs.scratch(self.paths, key) / "encoder", leave_out=jobs.TRAINING_FILE)
                 files.write_json(jobs.scratch(self.paths, key) / jobs.TRAINING_FILE, files.read_json(trained))
 
     def checkpoint_folder(self, checkpoint: Checkpoint) -> Path:
@@ -351,7 +351,7 @@ class Study:
             return
         published.unlink(missing_ok=True)  # before other weights stand beside it
         scratch = jobs.scratch(self.paths, fingerprint)
-        _link_files(scratch / "encoder", target)
+        files.link_files(scratch / "encoder", target)
         files.write_json(published, files.read_json(scratch / jobs.TRAINING_FILE))
 
     def _publish_trainings(self, identity, owner: str, checkpoints) -> None:
@@ -522,18 +522,6 @@ class Study:
         for name in reports.FIGURES.get(self.notebook, {}):
             self.figure(name)
         return f"{self.notebook}: tables and figures are in {self.paths.results}"
-
-
-def _link_files(source: Path, target: Path, leave_out: str | None = None) -> None:
-    """Give `source`'s files a second name under `target`, or a copy where the disk allows no links."""
-    for path in source.iterdir():
-        if path.name == leave_out:
-            continue
-        with files.writing(target / path.name) as part:
-            try:
-                os.link(path, part)
-            except OSError:
-                shutil.copy(path, part)
 
 
 def _remove_parts(*folders: Path) -> None:

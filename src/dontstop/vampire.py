@@ -21,6 +21,7 @@ from dontstop.randomness import generator, seed_of
 NUM_TOP_WORDS = 10  # of a topic, for its coherence and for readers
 LARGEST_DIVERGENCE = 1000.0  # a bound in nats, as in the authors' code: it keeps early steps finite
 EMBEDDING_BATCH = 4096  # texts
+BATCH_NORM_EPSILON = 1e-5
 _WORD = r"(?u)\b[^\W\d_]{3,30}\b"  # three to thirty letters, as in the authors' preprocessing
 
 
@@ -61,13 +62,13 @@ class Autoencoder(nn.Module):
     Two softplus layers encode; a normal latent vector, its softmax theta (a logistic normal over topics), a linear
     decoder without bias on top of the words' background log-frequencies, and batch norm on the logits.
 
-    Args:
-        background: (num_words,) log-frequencies.
+    A word's background is the same number in every text of a batch, so batch norm takes it away again, in the
+    authors' code too: it is left out here, and the norm is worked out from theta and the decoder without a pass over
+    the logits (equal but for rounding, and a third of a step's time).
     """
 
-    def __init__(self, background: torch.Tensor, num_topics: int, dropout: float):
+    def __init__(self, num_words: int, num_topics: int, dropout: float):
         super().__init__()
-        num_words = len(background)
         # A layer on sparse bags: the weighted sum of its words' rows.
         self.first = nn.EmbeddingBag(num_words, num_topics, mode="sum")
         self.first_bias = nn.Parameter(torch.zeros(num_topics))
@@ -75,8 +76,6 @@ class Autoencoder(nn.Module):
         self.mean, self.log_variance = nn.Linear(num_topics, num_topics), nn.Linear(num_topics, num_topics)
         self.dropout = nn.Dropout(dropout)
         self.decoder = nn.Linear(num_topics, num_words, bias=False)
-        self.norm = nn.BatchNorm1d(num_words, affine=False)
-        self.register_buffer("background", background)
         nn.init.xavier_uniform_(self.first.weight)
         nn.init.xavier_uniform_(self.decoder.weight)
 
@@ -96,10 +95,15 @@ class Autoencoder(nn.Module):
         hidden = self.layers(bags)[-1]
         mean, log_variance = self.mean(hidden), self.log_variance(hidden)
         latent = self.dropout(mean + noise * torch.exp(0.5 * log_variance))
-        logits = self.norm(functional.linear(torch.softmax(latent, dim=1), self.decoder.weight, self.background))
-        surprise = _Surprise.apply(logits, bags) / max(bags.shape[0], 1)
+        surprise = _Surprise.apply(self._logits(torch.softmax(latent, dim=1)), bags) / max(bags.shape[0], 1)
         divergence = -0.5 * (1 + log_variance - mean**2 - log_variance.exp()).sum(1).clamp(max=2 * LARGEST_DIVERGENCE)
         return surprise, divergence.mean()
+
+    def _logits(self, theta: torch.Tensor) -> torch.Tensor:
+        """Decode and normalise over the batch, (num_texts, num_words): each word's mean is 0, its variance 1."""
+        centred, weight = theta - theta.mean(0), self.decoder.weight
+        variance = (weight @ (centred.T @ centred / len(theta)) * weight).sum(1)
+        return functional.linear(centred, weight * torch.rsqrt(variance + BATCH_NORM_EPSILON).unsqueeze(1))
 
 
 class _Surprise(torch.autograd.Function):
@@ -148,13 +152,11 @@ class Vampire:
         """Train on texts, until the topics' coherence has not grown for `patience` epochs; keep the best epoch."""
         self._bags = BagsOfWords(texts, self.settings)
         bags = self._bags.bags
-        frequencies = np.asarray(self._bags.counts.sum(0)).ravel()
         present = (self._bags.counts > 0).astype(np.float32).tocsc()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of("vampire", self.seed))
-            background = torch.from_numpy(np.log(frequencies / frequencies.sum())).float()
-            self._model = Autoencoder(background, self.settings.num_topics, self.settings.dropout)
-            optimizer = torch.optim.Adam(self._model.parameters(), lr=self.settings.learning_rate)
+            self._model = Autoencoder(bags.shape[1], self.settings.num_topics, self.settings.dropout)
+            optimizer = torch.optim.Adam(self._model.parameters(), lr=self.settings.learning_rate, fused=True)
             best: dict[str, torch.Tensor] = {}
             for epoch in range(self.settings.num_epochs):
                 self._train_epoch(bags, optimizer, epoch)
