@@ -2,10 +2,17 @@
 # constraints.txt change. Variables, given as in `make study ENV=active`:
 #   ENV=active        use the active conda or virtual environment instead of making .venv
 #   PYTHON=...        the Python (3.11 to 3.13) to make .venv with; by default the first suitable one found
+#   PROFILE=mini      run a profile of configs/ other than params.yaml's, stage by stage, without DVC
+#   MIRROR=...        the folder with the text of a profile of files: corpora/<domain>.* and tasks/<task>/<split>.*
 #   TORCH_INDEX=...   an index of PyTorch builds, for a certain CUDA, ROCm or CPU build (see PyTorch's install page)
 
 ENV ?=
 PYTHON ?=
+PROFILE ?=
+MIRROR ?=
+ifneq ($(MIRROR),)
+export DONTSTOP_MIRROR := $(abspath $(MIRROR))
+endif
 TORCH_INDEX ?=
 export TORCH_INDEX
 
@@ -33,8 +40,19 @@ papermill = "$(bin)/papermill" -k python3 --log-output --no-progress-bar
 .PHONY: study test lab report bench lint clean help set-up
 
 study: $(stamp) ## run the whole study: text, encoders, notebooks, tables, figures
+ifeq ($(PROFILE),)
 	"$(bin)/dvc" repro
 	@"$(bin)/dontstop" costs
+else
+	"$(bin)/dontstop" prepare -p $(PROFILE)
+	"$(bin)/dontstop" run base -p $(PROFILE)
+	@mkdir -p "results/$(PROFILE)/notebooks"
+	@for notebook in notebooks/*.ipynb; do \
+		echo "papermill $$notebook -p profile $(PROFILE)"; \
+		$(papermill) "$$notebook" "results/$(PROFILE)/$$notebook" -p profile $(PROFILE) || exit 1; done
+	"$(bin)/dontstop" claims -p $(PROFILE)
+	@"$(bin)/dontstop" costs -p $(PROFILE)
+endif
 	@echo "Tables, figures and executed notebooks are in results/; make lab opens the notebooks."
 
 test: lint ## lint, then the unit tests, then every notebook at the smoke profile (papermill, nbval)

@@ -1,5 +1,6 @@
 """Fixtures that more than one test file needs."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,25 @@ def one_thread():
     """Do arithmetic on one thread, as workers do: two threads collapse where tests run side by side."""
     with processes.one_thread():
         yield
+
+
+MIRROR = os.environ.get("DONTSTOP_MIRROR")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_mirror():
+    """Forget the user's mirror: tests bring their own texts, but for those that ask for the fixture `mirror`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DONTSTOP_MIRROR", raising=False)
+        yield
+
+
+@pytest.fixture
+def mirror() -> Path:
+    """Give the mirror of the paper's data that DONTSTOP_MIRROR names; without one, skip."""
+    if MIRROR is None:
+        pytest.skip("DONTSTOP_MIRROR names no mirror of the paper's data")
+    return Path(MIRROR)
 
 
 @pytest.fixture

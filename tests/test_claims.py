@@ -16,7 +16,7 @@ def evidence_of(accuracies, *, spread=0.005, num_test=1500, **more):
     rows = [make_records(accuracies, truth, seed=k, task=task, spread=spread) for k, task in enumerate(TASKS)]
     labels = dict.fromkeys(TASKS, truth)
     drawn = comparisons.resample(pd.concat(rows), list(accuracies), TASKS, SEEDS, labels, num_resamples=200, seed=0)
-    return claims.Evidence(resamples=drawn, **more)
+    return claims.Evidence(resamples=drawn, transfer=drawn, **more)
 
 
 def verdict(judged, claim, scope=claims.ALL_TASKS, study="ours"):

@@ -5,7 +5,6 @@ import collections
 import gzip
 import json
 import lzma
-import os
 from pathlib import Path
 
 import pandas
@@ -210,7 +209,8 @@ def test_smoke_leaves_no_leak(smoke):
     assert manifest["leakage"]["corpora"]["max_containment"] < 0.5
 
 
-FILES = Profile(name="mini", text=Text(source="files", folder="texts", held_out_fraction=0.2, min_words=3))
+GIVEN = {"source": "files", "folder": "texts", "tasks": ["sciie"], "held_out_fraction": 0.2, "min_words": 3}
+FILES = Profile(name="mini", text=Text(**GIVEN))
 
 
 def write_lines(path, texts):
@@ -301,10 +301,27 @@ def test_more_examples_than_there_are_is_an_error(smoke):
         splits.choose("numerical", topic, [], documents, Text(num_train=8, num_dev=8, num_test=8))
 
 
+def test_fewer_examples_are_taken_by_content_and_every_label_stays(study, tmp_path):
+    def taken(**settings):
+        corpora.prepare(Profile(name="mini", text=Text(**GIVEN, **settings)), Paths("mini", tmp_path))
+        rows = {split: corpora.load_examples(Paths("mini", tmp_path), "sciie", split) for split in SPLITS}
+        return {split: [row["text"] for row in found] for split, found in rows.items()}
+
+    whole = taken()
+    some = taken(max_examples={"train": 4, "dev": 2})
+    assert [len(some[split]) for split in SPLITS] == [4, 2, 6]
+    assert set(some["train"]) < set(whole["train"])
+    fewer = taken(max_examples={"train": 4}, low_resource={"sciie": 2})
+    assert len(fewer["train"]) == 2 and set(fewer["train"]) < set(some["train"])
+    assert {row["label"] for row in corpora.load_examples(Paths("mini", tmp_path), "sciie", "train")} == {"a", "b"}
+    path = study / "tasks" / "sciie" / "train.jsonl"
+    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    assert set(taken(max_examples={"train": 4})["train"]) == set(some["train"])
+
+
 @pytest.mark.slow
-@pytest.mark.skipif("DONTSTOP_MIRROR" not in os.environ, reason="DONTSTOP_MIRROR names no mirror of the paper's data")
-def test_a_mirror_of_the_papers_data(tmp_path):
-    text = Text(source="files", folder=os.environ["DONTSTOP_MIRROR"], max_documents=300)
+def test_a_mirror_of_the_papers_data(mirror, tmp_path):
+    text = Text(source="files", folder=str(mirror), tasks=["citation_intent"], max_documents=300)
     manifest = corpora.prepare(Profile(name="mini", text=text), Paths("mini", tmp_path))
     assert manifest["tasks"]["citation_intent"]["splits"]["test"]["num_examples"] == 139
     assert manifest["leakage"]["corpora"]["num_exact"] == 0

@@ -115,3 +115,12 @@ def test_a_sample_without_some_of_its_texts():
     left = leakage.sample([TEXT, OTHER, "one two"]).without({1})
     assert left.normal == [leakage.normalise(TEXT), "one two"]
     assert np.array_equal(left.grams.hashes, leakage.word_grams([TEXT, "one two"]).hashes)
+
+
+def test_texts_told_before_are_copies_whatever_their_case_and_near_duplicates():
+    long = [f"{name} " + " ".join(f"{name}{k}" for k in range(40)) for name in "abc"]
+    texts = ["A short one!", long[0], long[1].replace("b39", "other"), long[2].replace("c20", "other"), "a new text"]
+    others = ["a short one", long[0], long[1], long[2]]
+    found = leakage.told_before(texts, others, jaccard_from=0.8)
+    assert found.tolist() == [True, True, True, False, False]  # of c, 31 of 41 grams: the change stands in the middle
+    assert leakage.told_before(texts, others, jaccard_from=0.7)[3]

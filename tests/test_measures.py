@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sklearn.metrics import f1_score
 
 from dontstop import claims, comparisons, measures
 from dontstop.profiles import Selection
+from dontstop.records import decode_predictions
 from fabricated import make_record, make_records
 
 TASKS = ("x", "y")
@@ -36,6 +38,7 @@ def study(tmp_path, monkeypatch):
         notebook="04_dapt_tapt",
         tasks=[SimpleNamespace(name=task) for task in TASKS],
         profile=SimpleNamespace(seeds=list(SEEDS), selection=Selection(num_neighbours=[1, 2, 4])),
+        transfer_tasks=lambda: found.tasks,
         augmented_tasks=list,
         curated_tasks=list,
         paths=SimpleNamespace(work=tmp_path),
@@ -151,3 +154,32 @@ def test_what_was_measured_is_read_until_the_records_change(study, monkeypatch):
     study.cells = ALL.assign(fingerprint=[f"new {name}" for name in ALL["fingerprint"]])
     with pytest.raises(TypeError):
         measures.gains(study)
+
+
+def test_scores_without_the_texts_that_were_told_before(study, monkeypatch):
+    """Texts that every arm gets right by heart: without them every score is lower, and by how much is countable."""
+    study.notebook = "03_tapt"
+    marks = {"x": np.arange(len(TRUTH)) < 200, "y": np.zeros(len(TRUTH), bool)}
+    counted = pd.DataFrame({"score": 60.0, "score_without": 55.0, "num_test": 1000, "num_affected": [200, 0]}, TASKS)
+    monkeypatch.setattr(measures, "told_before", lambda study: marks)
+    monkeypatch.setattr(measures, "naive_bayes", lambda study: counted)
+    cells = study.cells.copy()
+    known = cells["task"] == "x"
+    for place in np.flatnonzero(known):
+        row = cells.iloc[place]
+        predicted = decode_predictions(row["test_predictions"])
+        predicted = np.where(marks["x"], TRUTH, predicted)
+        record = make_record("x", row["arm"], row["seed"], TRUTH, predicted)
+        for column in ("test_score", "test_predictions"):
+            cells.iloc[place, cells.columns.get_loc(column)] = record[column]
+    study.cells = cells
+    table = measures.published_leaks(study)
+    assert table["arm"].tolist() == ["naive_bayes", "base", "dapt", "tapt"] and set(table["task"]) == {"x"}
+    assert table[["num_test", "num_affected"]].drop_duplicates().to_numpy().tolist() == [[1000, 200]]
+    base = table.set_index("arm").loc["base"]
+    rows = cells[(cells["task"] == "x") & (cells["arm"] == "base")]
+    assert base["score"] == pytest.approx(100 * rows["test_score"].mean())
+    without = [decode_predictions(text)[200:] for text in rows["test_predictions"]]
+    expected = [f1_score(TRUTH[200:], p, average="macro") for p in without]
+    assert base["score_without"] == pytest.approx(100 * np.mean(expected), abs=1e-4)
+    assert (table["change"] < 0).all() and base["change"] == pytest.approx(base["score_without"] - base["score"])

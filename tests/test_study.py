@@ -123,7 +123,33 @@ def test_no_checkpoint_is_trained_twice(with_tapt, tmp_path, planned):
 def test_transfer_needs_both_tasks_of_a_domain(with_tapt, capsys):
     with tiny.at(with_tapt):
         assert tiny.command("run", "transfer_tapt", "-p", "tiny") == 2
-    assert "no task sciie, on whose text transfer_tapt of citation_intent is trained" in capsys.readouterr().err
+    assert "has its sister task beside it" in capsys.readouterr().err
+
+
+def test_transfer_runs_for_the_tasks_that_have_their_sister(with_tapt, tmp_path, planned):
+    root = tiny.copy(with_tapt, tmp_path / "study")
+    shutil.copytree(root / "texts/tasks/citation_intent", root / "texts/tasks/sciie")
+    names = ["citation_intent", "sciie", "hyperpartisan_news"]
+    found = names_planned(planned, root, "transfer_tapt", text={"tasks": names})
+    cells = {name for kind, name in found if kind == "cell" and "transfer_tapt" in name}
+    assert len(cells) == 2 * 2 and all("citation_intent" in name or "sciie" in name for name in cells)
+
+
+def test_a_mirror_named_by_the_environment_goes_before_the_profiles_and_may_be_gone_afterwards(finished, tmp_path):
+    root = tiny.copy(finished, tmp_path / "study")
+    moved = root / "elsewhere"
+    (root / "texts").rename(moved)
+    tiny.set_profile(root, text={"folder": None})
+    with tiny.at(root), pytest.MonkeyPatch.context() as patch:
+        Study("tiny").prepare()  # the text that was prepared serves without its mirror
+        patch.setenv("DONTSTOP_MIRROR", str(moved))
+        before = (root / "data/tiny/manifest.json").stat().st_mtime_ns
+        Study("tiny").prepare()
+        assert (root / "data/tiny/manifest.json").stat().st_mtime_ns == before
+        patch.delenv("DONTSTOP_MIRROR")
+        tiny.set_profile(root, text={"folder": None, "min_words": 4})
+        with pytest.raises(StudyError, match=r"text prepared with other settings[\s\S]*MIRROR=<folder>"):
+            Study("tiny").prepare()
 
 
 def test_labels_that_say_nothing_bring_every_arm_to_chance(with_tapt, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dontstop import tasks
+from dontstop import files, tasks
 from dontstop.errors import StudyError
 from dontstop.profiles import Paths, Profile, Text
 
@@ -38,18 +38,32 @@ def test_biomedical_tasks_are_scored_with_micro_f1():
     assert [tasks.get_task(name).metric for name in names] == ["micro_f1", "micro_f1", "macro_f1", "macro_f1"]
 
 
-def test_a_profile_of_files_uses_the_tasks_whose_folder_exists(tmp_path):
+def of_files(**settings):
+    return Profile(name="mini", text=Text(source="files", **settings))
+
+
+def test_a_profile_of_files_goes_without_the_tasks_that_it_may_lack(tmp_path):
     (tmp_path / "texts" / "tasks" / "sciie").mkdir(parents=True)
-    profile = Profile(name="mini", text=Text(source="files", folder="texts"))
-    assert [task.name for task in tasks.tasks_for(profile, Paths("mini", tmp_path))] == ["sciie"]
+    paths, named = Paths("mini", tmp_path), ["sciie", "imdb"]
+    found = tasks.tasks_for(of_files(folder="texts", tasks=named, may_lack=["imdb"]), paths)
+    assert [task.name for task in found] == ["sciie"]
+    with pytest.raises(StudyError, match=r"no imdb in .*\n.*sciie, imdb\n.*text.may_lack: \[imdb\]"):
+        tasks.tasks_for(of_files(folder="texts", tasks=named), paths)
+    with pytest.raises(StudyError, match="no chemprot, rct-20k, citation_intent"):
+        tasks.tasks_for(of_files(folder="texts"), paths)
 
 
 def test_a_profile_of_files_without_tasks_is_an_error(tmp_path):
-    profile = Profile(name="mini", text=Text(source="files", folder="texts"))
     with pytest.raises(StudyError, match="no task folder"):
-        tasks.tasks_for(profile, Paths("mini", tmp_path))
-    with pytest.raises(StudyError, match=r"text\.folder"):
-        tasks.tasks_for(Profile(name="mini", text=Text(source="files")), Paths("mini", tmp_path))
+        tasks.tasks_for(of_files(folder="texts", tasks=["imdb"], may_lack=["imdb"]), Paths("mini", tmp_path))
+
+
+def test_a_mirror_need_not_be_named_again_once_its_text_is_prepared(tmp_path):
+    paths = Paths("mini", tmp_path)
+    with pytest.raises(StudyError, match=r"MIRROR=<folder>, or under text\.folder"):
+        tasks.tasks_for(of_files(), paths)
+    files.write_json(paths.data / "manifest.json", {"tasks": {"imdb": {}, "ag": {}}})
+    assert [task.name for task in tasks.tasks_for(of_files(), paths)] == ["ag", "imdb"]
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():

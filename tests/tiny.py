@@ -22,7 +22,13 @@ EXPERIMENTS = ("dapt", "domain_gap")
 SYLLABLES = "ba ce di fo gu ka le mi no pu".split()
 PHASE = {"batch_size": 4, "sequence_length": 16, "learning_rate": 3.0e-3}
 SETTINGS = {
-    "text": {"source": "files", "folder": "texts", "held_out_fraction": 0.2, "min_words": 3},
+    "text": {
+        "source": "files",
+        "folder": "texts",
+        "tasks": ["citation_intent", "hyperpartisan_news"],
+        "held_out_fraction": 0.2,
+        "min_words": 3,
+    },
     "tokens": {"vocabulary_size": 300},
     "encoder": {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "intermediate_size": 24},
     "precision": "fp32",

@@ -160,6 +160,7 @@ class Evidence:
 
     Attributes:
         resamples: By task, over the arms that have run.
+        transfer: The same for Table 6's arms, over the tasks whose sister task the study has too.
         curated: The same for Table 7's arms, over the tasks that have unlabelled text of their own source.
         augmented: The same for Table 8's arms, over the tasks whose text is enlarged.
         num_neighbours: Of Table 8, ascending.
@@ -169,6 +170,7 @@ class Evidence:
     """
 
     resamples: Mapping[str, Resamples] = field(default_factory=dict)
+    transfer: Mapping[str, Resamples] = field(default_factory=dict)
     curated: Mapping[str, Resamples] = field(default_factory=dict)
     augmented: Mapping[str, Resamples] = field(default_factory=dict)
     num_neighbours: tuple[int, ...] = ()
@@ -178,7 +180,7 @@ class Evidence:
 
     def of_table(self, table: int) -> Mapping[str, Resamples]:
         """Return the resamples that a table's contrasts rest on."""
-        return {7: self.curated, 8: self.augmented}.get(table, self.resamples)
+        return {6: self.transfer, 7: self.curated, 8: self.augmented}.get(table, self.resamples)
 
 
 def arms_of(claim: Claim, num_neighbours: Sequence[int]) -> set[str]:

@@ -219,7 +219,10 @@ def _from_files(profile: Profile, paths: Paths, tasks: tuple[Task, ...]) -> Prep
     folder = paths.root / settings.folder
     prepared, cleaning = Prepared(), collections.Counter()
     for task in tasks:
-        prepared.tasks[task.name] = {split: _read_split(folder, task.name, split) for split in SPLITS}
+        prepared.tasks[task.name] = {
+            split: _taken(_read_split(folder, task.name, split), _largest(settings, task.name, split), settings)
+            for split in SPLITS
+        }
         if found := _read_unlabelled(folder, task.name, prepared.tasks[task.name]["train"]):
             prepared.unlabelled[task.name] = found
     for name in [*(domain.name for domain in domains_of(tasks, profile)), GENERAL]:
@@ -234,6 +237,28 @@ def _from_files(profile: Profile, paths: Paths, tasks: tuple[Task, ...]) -> Prep
 def _read_split(folder: Path, task: str, split: str) -> list[Row]:
     rows = read_documents(find_documents(folder / "tasks" / task, split), ("text", "label"))
     return [{"id": f"{task}:{split}:{k}", **row} for k, row in enumerate(rows)]
+
+
+def _largest(settings: Text, task: str, split: str) -> int | None:
+    """Return how many examples of a split are taken at most."""
+    if split == "train" and task in settings.low_resource:
+        return settings.low_resource[task]
+    return getattr(settings.max_examples, split)
+
+
+def _taken(rows: list[Row], largest: int | None, settings: Text) -> list[Row]:
+    """Take at most `largest` rows, in the order they had: the first of every label by content hash, then the next.
+
+    Source: section 5.1, low-resource tasks by the number of their training examples (RCT-500).
+    """
+    if largest is None or len(rows) <= largest:
+        return rows
+    keys = [splits.content_key(row["text"], "taken", seed=settings.split_seed) for row in rows]
+    order = sorted(range(len(rows)), key=keys.__getitem__)
+    seen: set[str] = set()
+    first = [k for k in order if not (rows[k]["label"] in seen or seen.add(rows[k]["label"]))]
+    chosen = dict.fromkeys(first + order)
+    return [rows[k] for k in sorted(list(chosen)[:largest])]
 
 
 def _read_unlabelled(folder: Path, task: str, train: list[Row]) -> list[Row]:

@@ -37,6 +37,7 @@ ARM_NAMES = {
     "tapt": "TAPT",
     "dapt_tapt": "DAPT+TAPT",
     "transfer_tapt": "transfer-TAPT",
+    "naive_bayes": "naive Bayes",
     "curated_tapt": "curated-TAPT",
     "dapt_curated_tapt": "DAPT+curated-TAPT",
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from dontstop import claims, domain_gap, measures, paper, reports
+from dontstop import claims, domain_gap, measures, paper, reports, scores
 from dontstop.figures import ARM_NAMES, arm_name, spelt
 
 _UNITS = {
@@ -120,6 +120,8 @@ def dapt_findings(study) -> str:
     """Judge DAPT and not-DAPT against the base encoder and each other, the gain's course, and forgetting."""
     sentences = [
         *_claim_sentences(study, "C2", "C3", "C4"),
+        _counting_sentence(study),
+        *_leaking_sentences(study),
         _course_sentence(measures.gain_correlations(study)),
         *_loss_sentences(measures.forgetting(study)),
         _degenerate_sentence(study),
@@ -147,6 +149,34 @@ def _claim_sentence(row: pd.Series) -> str:
         f"{found} The paper's own numbers, put through the same rule: **{row['paper']}** "
         f"({signed(row['paper_effect'])}; {row['paper_tasks']})."
     )
+
+
+def _counting_sentence(study) -> str:
+    """Say which arms lose to naive Bayes, and where."""
+    chosen, counted = measures.family(study), measures.naive_bayes(study)["score"]
+    names = measures.task_names(study, chosen)
+    below = []
+    for arm in chosen.arms:
+        means = 100 * scores.score_matrix(measures.arm_records(study), arm, names, study.profile.seeds).mean(axis=0)
+        lost = [name for name, mean in zip(names, means, strict=True) if mean < counted[name]]
+        named = f" ({', '.join(lost)})" if 0 < len(lost) < len(names) else ""
+        below.append(f"{arm_name(arm)} on {len(lost)}{named}")
+    return (
+        f"Naive Bayes, without any encoder, scores {counted[names].mean():.1f} on average. Of {len(names)} tasks these "
+        f"lose to it: {'; '.join(below)}."
+    )
+
+
+def _leaking_sentences(study) -> list[str]:
+    """Say what the test texts that were published in train too are worth; nothing where there are none."""
+    table = measures.published_leaks(study)
+    return [
+        f"{of_task['num_affected'].iloc[0]:,} of {of_task['num_test'].iloc[0]:,} test texts of {task} also stand in "
+        "its train or dev, as published. Without them: "
+        + ", ".join(f"{arm_name(row.arm)} {signed(row.change)} points" for row in of_task.itertuples())
+        + "."
+        for task, of_task in table.groupby("task", sort=False)
+    ]
 
 
 def _course_sentence(correlations: pd.DataFrame) -> str:
@@ -266,8 +296,8 @@ def transfer_tapt_findings(study) -> str:
     """Judge transfer-TAPT against TAPT, and say whose texts the encoders have learnt."""
     losses = reports.cross_task_loss(study)
     changes = losses - losses.loc["base"]
-    own = [changes.loc[f"tapt_{task.name}", task.name] for task in study.tasks]
-    sister = [changes.loc[f"tapt_{task.sister}", task.name] for task in study.tasks]
+    own = [changes.loc[f"tapt_{task.name}", task.name] for task in study.transfer_tasks()]
+    sister = [changes.loc[f"tapt_{task.sister}", task.name] for task in study.transfer_tasks()]
     sentences = [
         *_claim_sentences(study, "C7"),
         f"On a task's dev texts, its own TAPT encoder changes the masked-LM loss by {signed(np.mean(own), 2)} nats on "

@@ -219,6 +219,18 @@ def _closest(texts: Grams, documents: Grams) -> tuple[np.ndarray, np.ndarray]:
     return largest, jaccard
 
 
+def told_before(texts: Sequence[str], others: Sequence[str], *, jaccard_from: float) -> np.ndarray:
+    """Mark the texts that stand among the others, to the letter or as near-duplicates, (num_texts,) bool.
+
+    Args:
+        jaccard_from: From which Jaccard similarity of the sets of word 5-grams two texts count as the same.
+    """
+    found, known = sample(texts), sample(others)
+    _, jaccard = _closest(found.grams, known.grams)
+    exact = set(known.normal)
+    return (jaccard >= jaccard_from) | np.array([text in exact for text in found.normal], bool)
+
+
 @functools.cache
 def _in_words() -> np.ndarray:
     return np.array([chr(code).isalnum() for code in range(0x110000)])

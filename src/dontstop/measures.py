@@ -2,15 +2,30 @@
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from dontstop import arms, claims, comparisons, corpora, costs, domain_gap, files, scores, tables
+from dontstop import (
+    arms,
+    baselines,
+    claims,
+    comparisons,
+    corpora,
+    costs,
+    domain_gap,
+    files,
+    finetune,
+    leakage,
+    scores,
+    tables,
+)
+from dontstop.baselines import NAIVE_BAYES
 from dontstop.claims import Evidence
 from dontstop.comparisons import Resamples
-from dontstop.tasks import GENERAL
+from dontstop.records import decode_predictions
+from dontstop.tasks import GENERAL, SPLITS
 
 MEASURES_VERSION = 6  # raised when domain_gap, comparisons or claims come to compute other numbers from the same inputs
 NUM_RESAMPLES = 1000
@@ -66,6 +81,9 @@ CURATED, AUGMENTED, SELECTORS = "table7", "table8", "selectors"  # the families 
 
 def families(study) -> dict[str, Family]:
     """Return the families of a study's notebook by name; most notebooks have one."""
+    if study.notebook == "05_transfer_tapt":
+        names = tuple(task.name for task in study.transfer_tasks())
+        return {study.notebook: replace(FAMILIES[study.notebook], tasks=names)}
     if study.notebook in FAMILIES:
         return {study.notebook: FAMILIES[study.notebook]}
     return _augmented_families(study) if study.notebook == "06_knn_tapt" else {}
@@ -370,6 +388,96 @@ def forgetting(study) -> pd.DataFrame:
     return tables.forgetting(study.records("cross_domain_loss", notebook="02_dapt"), GENERAL)
 
 
+# Beside the encoders --------------------------------------------------------------------------------------------
+
+
+def naive_bayes(study) -> pd.DataFrame:
+    """Naive Bayes on every task's training texts, without any encoder: what an arm's scores are held against.
+
+    Returns:
+        Index task; columns score (the task's metric on test, x 100), score_without (on the test texts that do not
+        stand in train or dev too), num_test, num_affected (those that do).
+    """
+
+    def compute():
+        affected = told_before(study)
+        rows = {task.name: _of_naive_bayes(study, task, affected[task.name]) for task in study.tasks}
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+    return _once(study, "naive_bayes", _split_digests(study), compute).set_index("task")
+
+
+def _of_naive_bayes(study, task, affected: np.ndarray) -> dict[str, float]:
+    ids = {label: k for k, label in enumerate(study.manifest()["tasks"][task.name]["labels"])}
+    rows = {split: corpora.load_examples(study.paths, task.name, split) for split in SPLITS}
+    texts = {split: [row["text"] for row in found] for split, found in rows.items()}
+    labels = {split: np.array([ids[row["label"]] for row in rows[split]]) for split in ("train", "dev")}
+
+    def dev_score(predicted: np.ndarray) -> float:
+        return finetune.score(labels["dev"], predicted, task.metric, len(ids))
+
+    predicted = baselines.naive_bayes(texts["train"], labels["train"], texts["dev"], texts["test"], dev_score)
+    weights = np.stack([np.ones(len(affected)), ~affected]).astype(np.float32)
+    found = comparisons.weighted_scores(weights, predicted[None], study.true_labels(task.name), len(ids), task.metric)
+    scored = {"score": 100 * found[0, 0], "score_without": 100 * found[1, 0]}
+    return scored | {"num_test": len(affected), "num_affected": int(affected.sum())}
+
+
+def told_before(study) -> dict[str, np.ndarray]:
+    """Mark, by task, the test texts that stand in train or dev too, as some were published: (num_test,) bool."""
+    limit = study.profile.text.near_duplicate_jaccard
+
+    def compute():
+        places = []
+        for task in study.tasks:
+            texts = {
+                split: [row["text"] for row in corpora.load_examples(study.paths, task.name, split)] for split in SPLITS
+            }
+            marks = leakage.told_before(texts["test"], texts["train"] + texts["dev"], jaccard_from=limit)
+            places += [{"task": task.name, "place": int(place)} for place in np.flatnonzero(marks)]
+        return pd.DataFrame(places, columns=["task", "place"])
+
+    found = _once(study, "told_before", {**_split_digests(study), "limit": limit}, compute)
+    marks = {}
+    for task in study.tasks:
+        marks[task.name] = np.zeros(study.manifest()["tasks"][task.name]["splits"]["test"]["num_examples"], bool)
+        marks[task.name][found.loc[found["task"] == task.name, "place"].to_numpy(int)] = True
+    return marks
+
+
+def _split_digests(study) -> dict:
+    tasks = study.manifest()["tasks"]
+    return {task.name: {s: tasks[task.name]["splits"][s]["sha256"] for s in SPLITS} for task in study.tasks}
+
+
+def published_leaks(study) -> pd.DataFrame:
+    """Scores of the notebook's arms with and without the test texts that stand in train or dev too.
+
+    Returns:
+        Columns task, arm (`naive_bayes` too), num_test, num_affected, score, score_without, change; means over seeds,
+        x 100. No row for a task without such texts.
+    """
+    chosen, counted, rows = family(study), naive_bayes(study), []
+    names = [name for name in task_names(study, chosen) if counted.loc[name, "num_affected"]]
+    marks = told_before(study) if names else {}
+    for name in names:
+        shared = {"task": name, **counted.loc[name, ["num_test", "num_affected"]].astype(int).to_dict()}
+        scored = {NAIVE_BAYES: counted.loc[name, ["score", "score_without"]].to_dict()}
+        for arm in chosen.arms:
+            records = scores.records_of_arm(study.arm_records(arm), arm, [name], study.profile.seeds)
+            predicted = np.stack([decode_predictions(text) for text in records["test_predictions"]])
+            weights = np.stack([np.ones(len(marks[name])), ~marks[name]]).astype(np.float32)
+            labels, metric = len(records.iloc[0]["labels"]), records.iloc[0]["metric"]
+            means = comparisons.weighted_scores(weights, predicted, study.true_labels(name), labels, metric).mean(1)
+            scored[arm] = {"score": 100 * means[0], "score_without": 100 * means[1]}
+        rows += [
+            shared | {"arm": arm, **both, "change": both["score_without"] - both["score"]}
+            for arm, both in scored.items()
+        ]
+    columns = ["task", "arm", "num_test", "num_affected", "score", "score_without", "change"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 # Claims --------------------------------------------------------------------------------------------------------
 
 
@@ -403,11 +511,13 @@ def judged(study, names: Sequence[str] | None = None) -> pd.DataFrame:
 def _evidence_arms(study, chosen: Sequence[claims.Claim], numbers: Sequence[int]) -> dict[str, tuple[list, list]]:
     """Return, for each part of the evidence, the arms that the claims need and that have run, and their tasks."""
     available = study.available_arms()
-    by_part = {"curated": (7, study.curated_tasks), "augmented": (8, study.augmented_tasks)}
+    by_part = {"transfer": (6, study.transfer_tasks), "curated": (7, study.curated_tasks)}
+    by_part |= {"augmented": (8, study.augmented_tasks)}
+    own = {table for table, _ in by_part.values()}
     found = {}
     for part in ("resamples", *by_part):
         table, tasks = by_part.get(part, (None, lambda: study.tasks))
-        needing = [c for c in chosen if c.table == table or (table is None and c.table not in (7, 8))]
+        needing = [c for c in chosen if c.table == table or (table is None and c.table not in own)]
         wanted = {arm for claim in needing for arm in claims.arms_of(claim, numbers)}
         found[part] = ([arm for arm in available if arm in wanted], [task.name for task in tasks()])
     return found

@@ -22,12 +22,28 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class MaxExamples(Settings):
+    """Examples taken from the splits that are given, at most; None takes all.
+
+    Departure: the paper trains on all that Table 2 lists; a small encoder trained from scratch cannot on two cores.
+    """
+
+    train: Count | None = None
+    dev: Count | None = None
+    test: Count | None = None
+
+
 class Text(Settings):
     """Where the text comes from and how it is divided."""
 
     source: Literal["docstrings", "files"] = "docstrings"
-    # `files` only: a folder with corpora/<domain>.* and tasks/<task>/{train,dev,test}.*, absolute or from the root.
+    # `files` only: a mirror, with corpora/<domain>.* and tasks/<task>/{train,dev,test}.*, absolute or from the root;
+    # DONTSTOP_MIRROR, or `make study MIRROR=...`, goes before it.
     folder: str | None = None
+    tasks: list[str] | None = None  # `files` only: which of the paper's tasks; None means all eight
+    may_lack: list[str] = []  # those of them that the study goes on without where the mirror lacks them
+    max_examples: MaxExamples = MaxExamples()  # `files` only
+    low_resource: dict[str, Count] = {}  # `files` only: training examples of a task, such as 500 for RCT-500
     split_seed: Seed = 0
     # Documents taken from a corpus at most, by content hash; None takes all. For the smoke profile.
     max_documents: Count | None = None
@@ -329,7 +345,15 @@ def load_profile(name: str, root: Path | None = None) -> Profile:
         raise StudyError(f"{path} holds a {type(content).__name__}", "a mapping of settings", "mend the file")
     if content.get("name", name) != name:
         raise StudyError(f"name = {content['name']!r} in {path}", f"the file's own name, {name!r}", "leave `name` out")
-    return parse_profile({**content, "name": name}, str(path))
+    return _with_mirror(parse_profile({**content, "name": name}, str(path)))
+
+
+def _with_mirror(profile: Profile) -> Profile:
+    """Take the mirror that the environment names, where the profile's text comes from files."""
+    mirror = os.environ.get("DONTSTOP_MIRROR")
+    if not mirror or profile.text.source != "files":
+        return profile
+    return profile.model_copy(update={"text": profile.text.model_copy(update={"folder": mirror})})
 
 
 def parse_profile(content: dict, where: str) -> Profile:

@@ -87,6 +87,7 @@ def _score_table(study, theirs: pd.DataFrame, name: str | None = None) -> pd.Dat
         parts,
         theirs,
         chosen.pairs,
+        measures.naive_bayes(study)["score"].to_dict(),
     )
 
 
@@ -380,6 +381,7 @@ TABLES: dict[str, dict[str, Callable[..., pd.DataFrame]]] = {
         "pretraining": pretraining,
         "table1_corpora": table1_corpora,
         "table3_dapt": table3_dapt,
+        "published_leaks": measures.published_leaks,
         "table12_cross_domain_loss": table12_cross_domain_loss,
         "forgetting": measures.forgetting,
         "gain_against_distance": gain_against_distance,
@@ -397,6 +399,7 @@ TABLES: dict[str, dict[str, Callable[..., pd.DataFrame]]] = {
     "04_dapt_tapt": {
         "tapt_losses": tapt_losses,
         "table5_dapt_tapt": table5_tapt,
+        "published_leaks": measures.published_leaks,
         "best_arms": best_arms,
         "aggregates": measures.aggregates,
         "tests": measures.tests,

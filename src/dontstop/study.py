@@ -134,14 +134,21 @@ class Study:
     def prepare(self) -> None:
         """Make corpora, splits, tokenizer and token stores, unless they stand there made with these settings."""
         names = [task.name for task in self.tasks]
-        mark = files.fingerprint(
-            {"text": self.profile.text.model_dump(), "tokens": self.profile.tokens.model_dump(), "version": 2}
-            | {"longest": tokens.longest_example(self.profile, names)}
-            | self._given_text()
-        )
+        settings = {"text": self.profile.text.model_dump(exclude={"folder"}), "version": 3}
+        settings |= {"tokens": self.profile.tokens.model_dump(), "tasks": names}
+        settings |= {"longest": tokens.longest_example(self.profile, names)}
+        mark = {"settings": files.fingerprint(settings)}
         path = self.paths.data / "prepared.json"
-        if path.is_file() and jobs.load_result(path) == {"settings": mark}:
+        if self._may_read_again():
+            mark["given"] = files.fingerprint(self._given_text())
+        if path.is_file() and mark.items() <= jobs.load_result(path).items():
             return
+        if not self._may_read_again():
+            raise StudyError(
+                f"no mirror named, and text prepared with other settings than profile {self.profile.name!r} has",
+                "the mirror that the text came from, to prepare it again",
+                f"name it: make study PROFILE={self.profile.name} MIRROR=<folder>",
+            )
         with runner.only_run(self.paths.work / f"{self.profile.name}.lock"):
             path.unlink(missing_ok=True)
             _remove_parts(self.paths.data, *self.paths.data.parent.glob(f".{self.profile.name}.*.part"))
@@ -153,7 +160,11 @@ class Study:
                 corpora.prepare(self.profile, self.paths)
             with runner.telling(f"prepare ({self.profile.name}): tokenising", seconds):
                 tokens.prepare_tokens(self.profile, self.paths, self.texts, names)
-            files.write_json(path, {"settings": mark})
+            files.write_json(path, mark)
+
+    def _may_read_again(self) -> bool:
+        """Whether it is known where the text comes from; a mirror is named when text is prepared, and may be gone."""
+        return self.profile.text.source == "docstrings" or self.profile.text.folder is not None
 
     def _given_text(self) -> dict:
         """Return what the text is made of, so that text changed under its old name is read again.
@@ -181,7 +192,17 @@ class Study:
         if wanted.augmented:
             self.select()
         identity = jobs.Identity(self.profile, self.paths)
-        plan = arms.plan(wanted.arms, self.tasks, self.profile.seeds)
+        for arm in wanted.arms:
+            if not self.tasks_of(arm):
+                raise StudyError(
+                    f"no task of {', '.join(task.name for task in self.tasks)} has its sister task beside it",
+                    f"both tasks of a domain, for {arm}",
+                    "add a missing task, or leave that notebook out",
+                )
+        plan = arms.Plan((), ())
+        for some in dict.fromkeys(tuple(self.tasks_of(arm)) for arm in wanted.arms):
+            together = [arm for arm in wanted.arms if tuple(self.tasks_of(arm)) == some]
+            plan += arms.plan(together, some, self.profile.seeds)
         if wanted.curve:
             plan += arms.plan(self.curve_arms(), self.curve_tasks(), self.profile.seeds)
         if wanted.augmented:
@@ -263,7 +284,14 @@ class Study:
 
     def tasks_of(self, arm: str) -> list[tasks.Task]:
         """List the tasks that an arm is run for."""
-        return self.augmented_arms()[arm] if notebook_of_arm(arm) == notebook_of("knn_tapt") else list(self.tasks)
+        if arms.is_enlarged(arm):
+            return self.augmented_arms()[arm]
+        return self.transfer_tasks() if arm == "transfer_tapt" else list(self.tasks)
+
+    def transfer_tasks(self) -> list[tasks.Task]:
+        """List the tasks whose sister task the study has too; a mirror may lack one of a domain's two."""
+        names = {task.name for task in self.tasks}
+        return [task for task in self.tasks if task.sister in names]
 
     def augmented_plan(self) -> arms.Plan:
         """Plan the arms of TAPT on enlarged text."""
@@ -380,7 +408,8 @@ class Study:
 
     def available_arms(self) -> list[str]:
         """List the arms whose records are complete: every task that they are run for, and every seed."""
-        of_arms = {arm: self.tasks for arm in arms.ARMS if not arms.is_enlarged(arm)} | self.augmented_arms()
+        of_arms = {arm: self.tasks_of(arm) for arm in arms.ARMS if not arms.is_enlarged(arm)}
+        of_arms = {arm: some for arm, some in of_arms.items() if some} | self.augmented_arms()
         return [
             arm
             for arm, some in of_arms.items()

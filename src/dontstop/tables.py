@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dontstop import paper
+from dontstop.baselines import NAIVE_BAYES
 from dontstop.domain_gap import DISTANCES
 from dontstop.scores import mean_and_std, score_matrix
 
@@ -107,6 +108,7 @@ def score_table(
     differences: Mapping[str, pd.DataFrame],
     theirs: pd.DataFrame,
     pairs: Mapping[str, tuple[str, str]],
+    counted: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """Tabulate the test scores of arms over seeds, x 100, with differences between them; the paper's below ours.
 
@@ -118,14 +120,18 @@ def score_table(
             before them (`dapt_gain` gives `dapt_gain`, `dapt_gain_low`, `dapt_gain_high`, `dapt_gain_p`: Holm's).
         theirs: The paper's table, as `paper` gives it.
         pairs: By name of a comparison, its two arms.
+        counted: By task, the score of naive Bayes, x 100.
 
     Returns:
-        Columns study, task, <arm>_mean, <arm>_std (the sample's, n - 1), num_seeds, num_degenerate; our tasks and
-        their mean (its std is that of the seeds' means over tasks), then the paper's tasks and their mean.
+        Columns study, task, naive_bayes, <arm>_mean, <arm>_std (the sample's, n - 1), num_seeds, num_degenerate; our
+        tasks and their mean (its std is that of the seeds' means over tasks), then the paper's tasks and their mean.
 
     Source: Tables 3, 5, 6, 7 and 8.
     """
     columns, rows = {}, [*tasks, "mean"]
+    if counted is not None:
+        of_tasks = [counted[task] for task in tasks]
+        columns[NAIVE_BAYES] = [*of_tasks, float(np.mean(of_tasks))]
     for arm in arms:
         scores = 100 * score_matrix(records, arm, tasks, seeds)  # (num_seeds, num_tasks)
         means, stds = mean_and_std(np.column_stack([scores, scores.mean(axis=1)]))

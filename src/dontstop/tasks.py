@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dontstop import files
 from dontstop.errors import StudyError
 from dontstop.profiles import Paths, Profile
 
@@ -155,25 +156,46 @@ def get_domain(name: str) -> Domain:
 
 
 def tasks_for(profile: Profile, paths: Paths) -> tuple[Task, ...]:
-    """Return the profile's tasks; from files, those of the paper's tasks whose folder exists.
+    """Return the profile's tasks: the docstring study's, or those of the paper's that were prepared or are given.
 
     Raises:
-        StudyError: If a profile of files names no folder, or the folder holds none of the tasks.
+        StudyError: If a profile of files names no mirror, the mirror lacks a task that the study may not go without,
+            or a setting names a task that there is not.
     """
     if profile.text.source == "docstrings":
         return _DOCSTRING_TASKS
+    named = [task.name for task in _PAPER_TASKS] if profile.text.tasks is None else profile.text.tasks
+    wanted = tuple(task for task in _PAPER_TASKS if task.name in {get_task(name).name for name in named})
+    for name in (*profile.text.may_lack, *profile.text.low_resource):
+        get_task(name)
     if profile.text.folder is None:
-        raise StudyError(
-            f"text.folder unset in profile {profile.name!r}",
-            "a folder with corpora/ and tasks/ where text.source is files",
-            "name it under text.folder in the profile",
-        )
+        return _prepared_tasks(profile, paths, wanted)
     folder = paths.root / profile.text.folder / "tasks"
-    found = tuple(task for task in _PAPER_TASKS if (folder / task.name).is_dir())
+    lacking = [task.name for task in wanted if not (folder / task.name).is_dir()]
+    if refused := [name for name in lacking if name not in profile.text.may_lack]:
+        raise StudyError(
+            f"no {', '.join(refused)} in {folder}",
+            f"a folder each for {', '.join(task.name for task in wanted)}",
+            f"put the splits there, or let the study go without: text.may_lack: [{', '.join(lacking)}]",
+        )
+    found = tuple(task for task in wanted if task.name not in lacking)
     if not found:
-        names = ", ".join(task.name for task in _PAPER_TASKS)
+        names = ", ".join(task.name for task in wanted)
         raise StudyError(f"no task folder in {folder}", f"one or more of {names}", "put the task's splits there")
     return found
+
+
+def _prepared_tasks(profile: Profile, paths: Paths, wanted: tuple[Task, ...]) -> tuple[Task, ...]:
+    """Return the tasks that were prepared from a mirror, which a later command need not name again."""
+    path = paths.data / "manifest.json"
+    prepared = files.read_json(path)["tasks"] if path.is_file() else {}
+    if not prepared:
+        raise StudyError(
+            f"no mirror named, and no text prepared, for profile {profile.name!r}",
+            "a folder with corpora/ and tasks/, since text.source is files",
+            f"name it: make study PROFILE={profile.name} MIRROR=<folder>, or under text.folder in the profile",
+        )
+    return tuple(task for task in wanted if task.name in prepared)
 
 
 def get_task(name: str) -> Task:
