@@ -325,9 +325,7 @@ def _draw_scores(axes: Axes, records: pd.DataFrame, table: pd.DataFrame, heights
         rows = [heights[task] + shift for task in table.index]
         axes.scatter(table[f"{arm}_mean"], rows, s=110, marker="|", color=colour, linewidths=2.4, label=arm_name(arm))
     axes.set_xlabel("test F1 × 100 (a dot a seed, a bar their mean)")
-    longest = max(len(arm_name(arm)) for arm in arms)
-    columns = len(arms) if len(arms) < 5 else 3 if longest < 15 else 2
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, handletextpad=0.3)
+    _legend_above(axes, 5.4)
 
 
 def _draw_differences(axes: Axes, table: pd.DataFrame, heights: Mapping[str, int], pairs: Mapping) -> None:
@@ -352,9 +350,16 @@ def _draw_differences(axes: Axes, table: pd.DataFrame, heights: Mapping[str, int
         )
     less = f" to {arm_name(next(iter(with_whom)))}" if alone else ""
     axes.set_xlabel(f"difference{less}, points (95 % interval)")
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handletextpad=0.3, columnspacing=1.0
-    )
+    _legend_above(axes, 4.6)
+
+
+def _legend_above(axes: Axes, width: float) -> None:
+    """Put the legend above the panel, in as many columns as stand side by side within `width` inches."""
+    handles, labels = axes.get_legend_handles_labels()
+    of_column = 0.4 + 0.07 * max(map(len, labels))
+    columns = min(4, len(labels), max(1, int(width / of_column)))
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+    axes.legend(handles, labels, ncols=columns, handletextpad=0.3, columnspacing=1.0, **place)
 
 
 @styled

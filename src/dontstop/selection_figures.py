@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from adjustText import adjust_text
 from matplotlib.figure import Figure
 
 from dontstop.figures import StudyFigure, arm_name, colours_of, heat_map, styled
@@ -67,43 +68,22 @@ def score_against_compute(table: pd.DataFrame) -> Figure:
     axes.set_xscale("log")
     for place, arm, score in zip(x, table["arm"], table["score"], strict=True):
         axes.scatter([place], [score], color=colours[arm], s=46, zorder=3)
-    _label(axes, x, table["score"].to_numpy(float), [arm_name(arm) for arm in table["arm"]])
     axes.set_xlabel("pretraining beyond the base encoder, teraflops (logarithmic; base: none)")
     axes.set_ylabel("mean test F1 × 100")
     axes.set_title(
         "mean over the tasks whose text is enlarged; line: no other arm scores as much for less", fontsize=9.5
     )
     axes.margins(x=0.16, y=0.12)
+    _label(axes, x, table["score"].to_numpy(float), [arm_name(arm) for arm in table["arm"]])
     return figure
 
 
 def _label(axes, x: np.ndarray, y: np.ndarray, names: list[str]) -> None:
-    """Write names beside their points, each at the first of eight places where it touches no other name or point."""
-    axes.margins(x=0.16, y=0.12)
-    axes.autoscale_view()
-    to_fraction = axes.transData + axes.transAxes.inverted()
-    points = [to_fraction.transform(point) for point in zip(x, y, strict=True)]
-    width, height, taken = 0.0128, 0.036, []
-    for (px, py), name in sorted(zip(points, names, strict=True), key=lambda item: -item[0][1]):
-        length = width * len(name)
-        offers = [(px + 0.014, py), (px - 0.014 - length, py)]
-        offers += [(px - length / 2, py + side * 0.042) for side in (1, -1)]
-        offers += [(px + 0.012, py + side * 0.03) for side in (1, -1)]
-        offers += [(px - 0.012 - length, py + side * 0.03) for side in (1, -1)]
-
-        def cost(place, length=length, own=(px, py)):
-            left, middle = place
-            met = sum(left < b and a < left + length and abs(middle - m) < height for a, b, m in taken)
-            met += sum(
-                left - 0.008 < qx < left + length + 0.008 and abs(qy - middle) < 0.026
-                for qx, qy in points
-                if (qx, qy) != own
-            )
-            return met + 2 * (left < 0 or left + length > 1)
-
-        left, middle = min(offers, key=cost)
-        taken.append((left, left + length, middle))
-        axes.text(left, middle, name, transform=axes.transAxes, va="center", fontsize=8, color="#333333")
+    """Write names beside their points, moved apart where they would meet, with a line to the point from afar."""
+    texts = [axes.text(*place, name, fontsize=8, color="#333333") for *place, name in zip(x, y, names, strict=True)]
+    axes.figure.draw_without_rendering()  # settles the layout, which the texts' places in pixels depend on
+    line = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.7}
+    adjust_text(texts, x=x, y=y, ax=axes, expand=(1.2, 1.7), force_text=(0.3, 0.5), iter_lim=500, arrowprops=line)
 
 
 @styled
