@@ -1,6 +1,7 @@
-"""The command line: prepare, select, run, claims, report, costs, departures, calibrate."""
+"""The command line: fetch-tasks, fetch-corpus, prepare, select, run, claims, report, costs, departures, calibrate."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,37 @@ app = typer.Typer(
 )
 ProfileName = Annotated[str | None, typer.Option("--profile", "-p", help="A file of configs/; default: params.yaml's.")]
 Experiment = Annotated[str, typer.Argument(help="base, domain_gap, dapt, tapt, dapt_tapt, transfer_tapt or knn_tapt")]
+
+
+@app.command()
+def fetch_tasks(
+    mirror: Annotated[Path, typer.Argument(help="The folder to fill: tasks/<task>/<split>.jsonl.")],
+    task: Annotated[list[str] | None, typer.Option(help="Of the paper's tasks; all eight unless given.")] = None,
+    source: Annotated[str, typer.Option(help="bucket (the authors') or hub")] = "bucket",
+    address: Annotated[str | None, typer.Option(help="Another bucket's address, or a folder of data sets.")] = None,
+) -> None:
+    """Fetch the paper's tasks into a mirror, and hold their sizes against Table 2."""
+    from dontstop import mirrors, runner, sources
+
+    if source not in ("bucket", "hub"):
+        raise StudyError(f"source {source!r}", "bucket or hub", "name one of them")
+    place = address if address is not None else sources.BUCKET if source == "bucket" else ""
+    mirrors.fetch_tasks(mirror, task or list(sources.HUB_TASKS), source, place, runner.say)
+
+
+@app.command()
+def fetch_corpus(
+    mirror: Annotated[Path, typer.Argument(help="The folder to fill: corpora/<domain>.jsonl.gz.")],
+    domain: Annotated[str, typer.Argument(help="biomed, cs, news, reviews or general")],
+    documents: Annotated[int | None, typer.Option(help="How many to take.", min=1)] = None,
+    words: Annotated[int | None, typer.Option(help="How many words to take.", min=1)] = None,
+) -> None:
+    """Stream a substitute for one of the paper's corpora into a mirror, up to a budget; go on where it was."""
+    from dontstop import mirrors, runner, sources
+
+    source = sources.corpus_source(domain)
+    path = mirrors.fetch_corpus(mirror, domain, source, runner.say, num_documents=documents, num_words=words)
+    runner.say(f"{path}: {source.licence}; {source.remark}")
 
 
 @app.command()

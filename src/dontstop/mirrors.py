@@ -1,0 +1,245 @@
+"""A mirror on the user's disk: the paper's tasks and substitutes for its corpora, fetched piece by piece."""
+
+import gzip
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import datasets
+
+from dontstop import downloads, files, leakage, paper
+from dontstop.documents import read_documents
+from dontstop.errors import StudyError
+from dontstop.sources import HUB_TASKS, CorpusSource
+from dontstop.tasks import SPLITS, get_task
+
+SHARD = 10_000  # documents written, and so safe, at a time
+_SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation"), "test": ("test",)}
+
+Tell = Callable[[str], None]
+
+
+# Tasks ---------------------------------------------------------------------------------------------------------
+
+
+def fetch_tasks(mirror: Path, names: Sequence[str], source: str, address: str, tell: Tell) -> None:
+    """Fetch the splits of tasks into `mirror`/tasks, each with a note of where it came from.
+
+    Their numbers of examples are held against the paper's Table 2, and every difference is told; they may differ.
+
+    Args:
+        names: Of tasks.
+        source: `bucket` or `hub`.
+        address: Of the bucket; of a hub, the folder that holds its data sets, or nothing for the hub itself.
+
+    Raises:
+        StudyError: If a task is unknown, or its splits cannot be had.
+    """
+    for name in names:
+        folder = mirror / "tasks" / get_task(name).name
+        from_where = {}
+        for split in SPLITS:
+            target = folder / f"{split}.jsonl"
+            if source == "bucket":
+                from_where[split] = f"{address.rstrip('/')}/{name}/{split}.jsonl"
+                downloads.download(from_where[split], target, tell=tell)
+            else:
+                from_where[split] = f"{address.rstrip('/')}/{HUB_TASKS[name]}" if address else HUB_TASKS[name]
+                _split_of_hub(from_where[split], split, target)
+        _note(folder, name, source, from_where, tell)
+
+
+def _split_of_hub(path: str, split: str, target: Path) -> None:
+    """Write a split of a data set with the fields text and label as JSON Lines, unless the file is there."""
+    if target.is_file():
+        return
+    rows = None
+    for name in _SPLIT_NAMES[split]:
+        try:
+            rows = datasets.load_dataset(path, split=name, streaming=True)
+            break
+        except ValueError:  # no split of this name
+            continue
+        except (OSError, datasets.exceptions.DatasetsError) as error:
+            raise _not_had(path, error) from error
+    if rows is None:
+        named = " or ".join(_SPLIT_NAMES[split])
+        raise StudyError(f"no split {named} in {path}", "train, dev and test", "take the bucket (--source bucket)")
+    with files.writing(target) as part, open(part, "w", encoding="utf-8") as handle:
+        for row in rows:
+            if not {"text", "label"} <= set(row):
+                raise StudyError(f"fields {', '.join(row)} in {path}", "text and label", "take another source")
+            handle.write(json.dumps({"text": row["text"], "label": str(row["label"])}, ensure_ascii=False) + "\n")
+
+
+def _not_had(path: str, error: Exception) -> StudyError:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    remedy = "look whether the name is right and the network there; what has come is kept"
+    return StudyError(f"{path} not had: {first}", "a data set that can be read", remedy)
+
+
+def _note(folder: Path, name: str, source: str, from_where: dict[str, str], tell: Tell) -> None:
+    published = paper.table2().set_index("task").loc[name]
+    about: dict = {"task": name, "source": source, "splits": {}}
+    for split in SPLITS:
+        path = folder / f"{split}.jsonl"
+        number = sum(1 for _ in read_documents(path, ("text", "label")))
+        expected = int(published[f"num_{split}"])
+        entry = {"from": from_where[split], "num_examples": number, "num_in_table_2": expected}
+        about["splits"][split] = entry | {"sha256": files.digest(path)}
+        same = "as in Table 2" if number == expected else f"Table 2 has {expected:,}"
+        tell(f"{name}, {split}: {number:,} examples, {same}")
+    files.write_json(folder / "source.json", about)
+
+
+# Corpora -------------------------------------------------------------------------------------------------------
+
+
+def fetch_corpus(
+    mirror: Path,
+    domain: str,
+    source: CorpusSource,
+    tell: Tell,
+    *,
+    num_documents: int | None = None,
+    num_words: int | None = None,
+    min_words: int = 8,
+) -> Path:
+    """Stream a corpus into `mirror`/corpora/<domain>.jsonl.gz until a budget is spent, with its licence beside it.
+
+    Documents come in the source's order; those with fewer than `min_words` words, other fields' and repetitions are
+    passed over. What has come is kept shard by shard, and a later command goes on behind it.
+
+    Args:
+        num_documents, num_words: The budget: one of them, or both, whichever is spent first.
+
+    Raises:
+        StudyError: If no budget is given, or the source cannot be read or has no document of the kind.
+    """
+    target = mirror / "corpora" / f"{domain}.jsonl.gz"
+    if num_documents is None and num_words is None:
+        raise StudyError("no budget", "a number of documents or of words", "give --documents or --words")
+    wanted = {**asdict(source), "min_words": min_words, "num_documents": num_documents, "num_words": num_words}
+    about = mirror / "corpora" / f"{domain}.source.json"
+    if target.is_file():
+        _hold_to(about, wanted, target)
+        return target
+    shards = (
+        mirror / "corpora" / f".{domain}.{files.fingerprint({**asdict(source), 'min_words': min_words})[:12]}.shards"
+    )
+    progress = _Progress(shards)
+    try:
+        rows = datasets.load_dataset(
+            source.path, source.name, data_files=source.data_files, split=source.split, streaming=True
+        )
+        if progress.state is not None:
+            rows.load_state_dict(progress.state)
+        _stream(rows, source, progress, wanted, lambda line: tell(f"{domain}: {line}"))
+    except StopIteration as error:  # what `datasets` raises for a pattern that no file matches
+        raise _not_had(source.path, FileNotFoundError(f"no file {source.data_files}")) from error
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise _not_had(source.path, error) from error
+    if not progress.counts["num_documents"]:
+        found = f"none of {progress.counts['num_read']:,} documents of {source.path} kept for {domain}"
+        raise StudyError(found, "one or more", "take a source that holds the domain's text")
+    with files.writing(target) as part, gzip.GzipFile(part, "wb", mtime=0) as handle:
+        for path in progress.paths():
+            with open(path, "rb") as shard:
+                shutil.copyfileobj(shard, handle)
+    files.write_json(about, wanted | progress.counts | {"sha256": files.digest(target)})
+    shutil.rmtree(shards)
+    return target
+
+
+def _hold_to(about: Path, wanted: dict, target: Path) -> None:
+    """Refuse a corpus that stands there with another budget or from another source."""
+    known = files.read_json(about) if about.is_file() else {}
+    for name, value in wanted.items():
+        if json.loads(json.dumps(value)) != known.get(name):
+            raise StudyError(
+                f"{target}, with {name} = {known.get(name)}",
+                f"{name} = {value}, or no such file",
+                "move the file away, or give the budget that it was fetched with",
+            )
+
+
+class _Progress:
+    """What of a corpus has come: shards of documents, and where in the source to go on."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        path = folder / "progress.json"
+        found = files.read_json(path) if path.is_file() else {"state": None, "num_shards": 0, "counts": {}}
+        self.state, self.num_shards = found["state"], found["num_shards"]
+        self.counts = dict.fromkeys(("num_read", "num_documents", "num_words_kept", "num_short", "num_other"), 0)
+        self.counts |= {"num_repeated": 0} | found["counts"]
+        self.seen = {_key(text) for text in self._texts()}
+
+    def paths(self) -> list[Path]:
+        return [self.folder / f"{number:05d}.jsonl" for number in range(self.num_shards)]
+
+    def _texts(self) -> Iterator[str]:
+        for path in self.paths():
+            yield from (row["text"] for row in files.read_jsonl(path))
+
+    def save(self, rows: list[dict], state: dict) -> None:
+        """Keep a shard; its number counts only once the place in the source is written down."""
+        files.write_jsonl(self.folder / f"{self.num_shards:05d}.jsonl", rows)
+        self.num_shards += 1
+        saved = {"state": state, "num_shards": self.num_shards, "counts": self.counts}
+        files.write_json(self.folder / "progress.json", saved)
+
+
+def _stream(rows, source: CorpusSource, progress: _Progress, wanted: dict, tell: Tell) -> None:
+    counts, shard = progress.counts, []
+    words_of = re.compile(r"\b(" + "|".join(map(re.escape, source.any_of)) + r")\b", re.IGNORECASE)
+    limits = [(name, wanted[limit]) for name, limit in _LIMITS if wanted[limit] is not None]
+    if any(counts[name] >= limit for name, limit in limits):
+        return
+    for row in rows:
+        counts["num_read"] += 1
+        text = row.get(source.column)
+        if not isinstance(text, str):
+            found = f"no text in column {source.column!r} of {source.path}, row {counts['num_read']:,}"
+            raise StudyError(found, f"text among {', '.join(row)}", "mend the column of the source")
+        if kept := _kept(text, words_of, source, progress.seen, wanted["min_words"], counts):
+            shard.append({"text": kept})
+        full = any(counts[name] >= limit for name, limit in limits)
+        if len(shard) == SHARD or full:
+            progress.save(shard, rows.state_dict())
+            shard = []
+            tell(f"{counts['num_documents']:,} documents, {counts['num_words_kept']:,} words")
+        if full:
+            return
+    if shard:
+        progress.save(shard, rows.state_dict())
+
+
+_LIMITS = (("num_documents", "num_documents"), ("num_words_kept", "num_words"))
+
+
+def _kept(text: str, words_of, source: CorpusSource, seen: set[bytes], min_words: int, counts: dict) -> str | None:
+    """Return a document that is to be kept, counting those that are not by reason."""
+    text = text.strip()
+    number = len(text.split())
+    if number < min_words:
+        counts["num_short"] += 1
+        return None
+    if source.any_of and len({found.lower() for found in words_of.findall(text)}) < source.num_words_of:
+        counts["num_other"] += 1
+        return None
+    if (key := _key(text)) in seen:
+        counts["num_repeated"] += 1
+        return None
+    seen.add(key)
+    counts["num_documents"] += 1
+    counts["num_words_kept"] += number
+    return text
+
+
+def _key(text: str) -> bytes:
+    return hashlib.blake2b(leakage.normalise(text).encode(), digest_size=8).digest()

@@ -1,0 +1,125 @@
+"""Where the paper's tasks, and today's substitutes for its corpora, can be had: addresses and licences as data."""
+
+import difflib
+from dataclasses import dataclass
+
+from dontstop.errors import StudyError
+from dontstop.tasks import GENERAL
+
+# <BUCKET>/<task>/<split>.jsonl, with the ids of `tasks`.
+BUCKET = "https://allennlp.s3-us-west-2.amazonaws.com/dont_stop_pretraining/data"
+
+# Data sets of a hub with the same splits.
+HUB_TASKS = {
+    "chemprot": "yxchar/chemprot-tlm",
+    "rct-20k": "yxchar/rct-20k-tlm",
+    "citation_intent": "yxchar/citation_intent-tlm",
+    "sciie": "yxchar/sciie-tlm",
+    "hyperpartisan_news": "yxchar/hyp-tlm",
+    "ag": "yxchar/ag-tlm",
+    "amazon": "yxchar/amazon-tlm",
+    "imdb": "yxchar/imdb-tlm",
+}
+
+
+@dataclass(frozen=True)
+class CorpusSource:
+    """A data set that can stand for a domain, and how its documents are told from others.
+
+    Attributes:
+        path, name, data_files, split: As `datasets.load_dataset` takes them.
+        column: Of the text.
+        any_of: Words of which a document must hold `num_words_of` different ones; none keeps every document.
+        licence, homepage: As its publishers give them.
+        remark: How it differs from the paper's corpus (Table 1).
+    """
+
+    path: str
+    name: str | None
+    data_files: str | None
+    split: str
+    column: str
+    licence: str
+    homepage: str
+    remark: str
+    any_of: tuple[str, ...] = ()
+    num_words_of: int = 3
+
+
+_PES2O = {
+    "path": "json",
+    "name": None,
+    "data_files": "hf://datasets/allenai/peS2o/data/v2/train-*.json.gz",
+    "split": "train",
+    "column": "text",
+    "licence": "ODC-By 1.0",
+    "homepage": "https://github.com/allenai/peS2o",
+}
+
+# Departure: the paper's corpora were never released (its footnote 1); these are of the same kind, not the same text.
+CORPORA = {
+    "biomed": CorpusSource(
+        **_PES2O,
+        remark="the paper: 2.68 million papers of S2ORC on biomedicine; peS2o names no field, so words tell it",
+        any_of=("patients", "clinical", "disease", "protein", "gene", "cells", "tumor", "therapy", "mice", "receptor"),
+    ),
+    "cs": CorpusSource(
+        **_PES2O,
+        remark="the paper: 2.22 million papers of S2ORC on computer science; peS2o names no field, so words tell it",
+        any_of=(
+            "algorithm",
+            "algorithms",
+            "software",
+            "neural network",
+            "classifier",
+            "computational complexity",
+            "machine learning",
+            "state-of-the-art",
+            "query",
+            "throughput",
+        ),
+    ),
+    "news": CorpusSource(
+        path="allenai/c4",
+        name="realnewslike",
+        data_files=None,
+        split="train",
+        column="text",
+        licence="ODC-By 1.0, and the terms of Common Crawl",
+        homepage="https://huggingface.co/datasets/allenai/c4",
+        remark="the paper: 11.90 million articles of RealNews; this is C4 cut to RealNews's sites",
+    ),
+    "reviews": CorpusSource(
+        path="json",
+        name=None,
+        data_files="hf://datasets/McAuley-Lab/Amazon-Reviews-2023/raw/review_categories/*.jsonl",
+        split="train",
+        column="text",
+        licence="as its homepage says; for research",
+        homepage="https://amazon-reviews-2023.github.io",
+        remark="the paper: 24.75 million Amazon reviews (He and McAuley, 2016); this is their successor",
+    ),
+    GENERAL: CorpusSource(
+        path="wikimedia/wikipedia",
+        name="20231101.en",
+        data_files=None,
+        split="train",
+        column="text",
+        licence="CC BY-SA 4.0 and GFDL",
+        homepage="https://dumps.wikimedia.org",
+        remark="RoBERTa read 160 GB of web pages, news, books and Wikipedia; for an encoder trained from scratch",
+    ),
+}
+
+
+def corpus_source(domain: str) -> CorpusSource:
+    """Return the source of a domain's text, or of the general text.
+
+    Raises:
+        StudyError: If there is none.
+    """
+    if domain in CORPORA:
+        return CORPORA[domain]
+    close = difflib.get_close_matches(domain, CORPORA, n=1)
+    remedy = f"did you mean {close[0]!r}?" if close else "name one of them, or put your own text into the mirror"
+    raise StudyError(f"no source of text for {domain!r}", f"one of {', '.join(CORPORA)}", remedy)
