@@ -37,7 +37,7 @@ notebook_tests = DONTSTOP_PROFILE=smoke "$(bin)/pytest" --nbval-lax --nbval-curr
 papermill = "$(bin)/papermill" -k python3 --log-output --no-progress-bar
 
 .DEFAULT_GOAL := help
-.PHONY: study test lab report bench lint clean help set-up
+.PHONY: study test lab report bench slurm lint clean help set-up
 
 study: $(stamp) ## run the whole study: text, encoders, notebooks, tables, figures
 ifeq ($(PROFILE),)
@@ -72,6 +72,9 @@ report: $(stamp) ## draw tables and figures again from the records, without trai
 
 bench: $(stamp) ## measure our training loops against the Transformers Trainer
 	"$(bin)/python" -m benchmarks
+
+slurm: ## set up a Slurm on this machine, to test against (root, Debian or Ubuntu)
+	.ci/slurm
 
 lint: $(stamp) ## check code and notebooks with ruff
 	"$(bin)/ruff" check .

@@ -1,5 +1,6 @@
 """Exact nearest neighbours by cosine, block by block: never more of the vectors in memory than one block."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 
 BLOCK_BYTES = 256 * 2**20  # of vectors searched at a time
 QUERIES = 1024  # searched at a time
+ROWS_IN_FLOAT64 = 50_000  # vectors scored in float64 at a time
 EXTRA = 16  # neighbours fetched beyond k, so that near-ties at the border can be told apart
 # Float32 scores of unit vectors are off by less than this; what lies closer together is scored again in float64.
 UNCERTAINTY = 2.0e-6
@@ -37,9 +39,11 @@ class VectorFile:
         return values.reshape(-1, width)
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
-        """Read some vectors, in the order given."""
-        mapped = np.memmap(self.path, np.float32, "r", shape=(self.num, self.num_dimensions))
-        return np.asarray(mapped[indices])
+        """Read some vectors, in the order given; read, not mapped, since the pages of a map count as memory too."""
+        width = 4 * self.num_dimensions
+        with open(self.path, "rb", buffering=0) as handle:
+            read = b"".join(os.pread(handle.fileno(), width, int(index) * width) for index in indices)
+        return np.frombuffer(read, np.float32).reshape(-1, self.num_dimensions)
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,11 @@ def _settle_ties(queries, vectors, indices: np.ndarray, scores: np.ndarray) -> N
 
 def _search_in_full(query: np.ndarray, vectors: Vectors | VectorFile, k: int) -> tuple[np.ndarray, np.ndarray]:
     query = query.astype(np.float64)
-    blocks = _blocks(vectors, len(query))
-    scores = np.concatenate([block.astype(np.float64) @ query for _, block in blocks]).round(12)
+    parts = [
+        block[start : start + ROWS_IN_FLOAT64].astype(np.float64) @ query
+        for _, block in _blocks(vectors, len(query))
+        for start in range(0, len(block), ROWS_IN_FLOAT64)
+    ]
+    scores = np.concatenate(parts).round(12)
     order = np.argsort(-scores, kind="stable")[:k]
     return order, scores[order]

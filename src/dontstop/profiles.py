@@ -208,10 +208,28 @@ class DomainGap(Settings):
     seed: Seed = 0
 
 
+class Cluster(Settings):
+    """A cluster to carry jobs out on, through submitit, in place of this machine's own processes."""
+
+    kind: Literal["slurm", "local"] = "slurm"  # local: submitit's own executor, to try a study out
+    parallel: Count = 64  # jobs at a time
+    cpus: Count = 2  # of a job; a checkpoint is trained by as many processes, a cell by one
+    gpus: Annotated[int, Field(ge=0)] | None = None
+    memory_gb: Count = 8
+    # After which, as when preempted, a job is queued again and goes on. Of less than a quarter of an hour submitit
+    # takes every interruption for the end of the time.
+    minutes: Annotated[int, Field(ge=15)] = 240
+    requeues: Count = 10  # of a job that ran into its time limit
+    partition: str | None = None
+    setup: list[str] = []  # shell lines before each job, to activate an environment, say
+    more: dict[str, Any] = {}  # any other of sbatch's options, such as account or qos
+
+
 class Speed(Settings):
     """What changes how fast a result comes, never the result; no part of any fingerprint."""
 
     num_workers: Count | None = None  # None: one a core
+    cluster: Cluster | None = None
     progress_seconds: Annotated[float, Field(gt=0)] = 5.0
     steps_between_saves: Count = 100
 

@@ -222,11 +222,22 @@ def _raise_if_failed(future: Future, job: Job) -> None:
 def _start_worker(reports) -> None:
     global _reports
     _reports = reports
+    _quiet_worker()
+
+
+def _quiet_worker() -> None:
     be_worker()
     from transformers.utils import logging  # imports what every job needs
 
     logging.disable_progress_bar()  # one progress line is enough
     logging.set_verbosity_error()
+
+
+def work_alone(job: Job, num_processes: int) -> None:
+    """Do one job in this process, which nobody waits for line by line."""
+    _quiet_worker()
+    more = {"num_processes": num_processes, "progress": lambda done, total: None} if job.divisible else {}
+    job.function(*job.arguments, **more)
 
 
 def _run(job: Job, num_processes: int) -> None:

@@ -20,6 +20,7 @@ from dontstop import (
     augmentation,
     checks,
     claims,
+    clusters,
     corpora,
     docstrings,
     encoders,
@@ -215,12 +216,7 @@ class Study:
             _remove_parts(self.paths.checkpoints, self.paths.results, *folders, *self._parts_of(keys))
             self._adopt(identity, checkpoints)
             todo = self._missing(identity, checkpoints, plan.cells, measured)
-            runner.carry_out(
-                f"{experiment} ({self.profile.name})",
-                todo,
-                num_workers=self.profile.speed.num_workers,
-                progress_seconds=self.profile.speed.progress_seconds,
-            )
+            self._carry_out(f"{experiment} ({self.profile.name})", todo)
             self._publish(identity, checkpoints, plan.cells, measured, wanted.losses)
         return self
 
@@ -241,13 +237,17 @@ class Study:
             self._adopt(identity, [base])
             if "encoder" in self.profile.selection.selectors and not self._trained(identity, base):
                 todo.insert(0, jobs.checkpoint_job(self.profile, self.paths, identity, base))
-            runner.carry_out(
-                f"selection ({self.profile.name})",
-                todo,
-                num_workers=self.profile.speed.num_workers,
-                progress_seconds=self.profile.speed.progress_seconds,
-            )
+            self._carry_out(f"selection ({self.profile.name})", todo)
             wanted.write(runner.say)
+
+    def _carry_out(self, title: str, todo: list[runner.Job]) -> None:
+        """Do jobs on this machine's processes, or on the cluster that the profile names."""
+        speed = self.profile.speed
+        every = {"progress_seconds": speed.progress_seconds}
+        if speed.cluster is None:
+            runner.carry_out(title, todo, num_workers=speed.num_workers, **every)
+        else:
+            clusters.carry_out(title, todo, speed.cluster, self.paths.work / "cluster" / self.profile.name, **every)
 
     def checkpoints(self, kind: str) -> list[Checkpoint]:
         """List the encoders of a kind: `base` (one), `dapt` (one a domain) or `tapt` (one a task)."""
