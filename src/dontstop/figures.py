@@ -325,7 +325,7 @@ def _draw_scores(axes: Axes, records: pd.DataFrame, table: pd.DataFrame, heights
         rows = [heights[task] + shift for task in table.index]
         axes.scatter(table[f"{arm}_mean"], rows, s=110, marker="|", color=colour, linewidths=2.4, label=arm_name(arm))
     axes.set_xlabel("test F1 × 100 (a dot a seed, a bar their mean)")
-    _legend_above(axes, 5.4)
+    _legend_above(axes, 5.4, most=4)
 
 
 def _draw_differences(axes: Axes, table: pd.DataFrame, heights: Mapping[str, int], pairs: Mapping) -> None:
@@ -350,14 +350,14 @@ def _draw_differences(axes: Axes, table: pd.DataFrame, heights: Mapping[str, int
         )
     less = f" to {arm_name(next(iter(with_whom)))}" if alone else ""
     axes.set_xlabel(f"difference{less}, points (95 % interval)")
-    _legend_above(axes, 4.6)
+    _legend_above(axes, 4.6, most=2)
 
 
-def _legend_above(axes: Axes, width: float) -> None:
-    """Put the legend above the panel, in as many columns as stand side by side within `width` inches."""
+def _legend_above(axes: Axes, width: float, most: int) -> None:
+    """Put the legend above the panel, in as many columns, `most` at most, as stand side by side in `width` inches."""
     handles, labels = axes.get_legend_handles_labels()
     of_column = 0.4 + 0.07 * max(map(len, labels))
-    columns = min(4, len(labels), max(1, int(width / of_column)))
+    columns = min(most, len(labels), max(1, int(width / of_column)))
     place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
     axes.legend(handles, labels, ncols=columns, handletextpad=0.3, columnspacing=1.0, **place)
 
