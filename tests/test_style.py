@@ -14,7 +14,7 @@ ORDER = """
     __init__ errors files randomness processes profiles tasks prose passages docstrings documents leakage splits
     manifest corpora tokens domain_gap encoders optimizers mlm finetune sentences candidates vampire embedders
     neighbours relevance selection arms records runner clusters jobs augmentation experiments ledger scores comparisons
-    paper baselines sources downloads mirrors claims costs presentation tables selection_tables figures
+    paper baselines sources downloads mirrors conversion claims costs presentation tables selection_tables figures
     selection_figures calibration measures reports findings checks study departures cli __main__
 """.split()
 SOURCE = PROJECT / "src" / "dontstop"

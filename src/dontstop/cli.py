@@ -1,4 +1,4 @@
-"""The command line: fetch-tasks, fetch-corpus, prepare, select, run, claims, report, costs, departures, calibrate."""
+"""The command line: fetch text, convert weights, prepare, select, run, claims, report, costs, departures, calibrate."""
 
 import sys
 from pathlib import Path
@@ -47,6 +47,17 @@ def fetch_corpus(
     source = sources.corpus_source(domain)
     path = mirrors.fetch_corpus(mirror, domain, source, runner.say, num_documents=documents, num_words=words)
     runner.say(f"{path}: {source.licence}; {source.remark}")
+
+
+@app.command()
+def convert_weights(
+    source: Annotated[str, typer.Argument(help="A folder, or a name on the hub, with pickled weights.")],
+    target: Annotated[Path, typer.Argument(help="The folder to write.")],
+) -> None:
+    """Turn an encoder's pickled weights into safetensors; the study itself loads nothing else."""
+    from dontstop import conversion, runner
+
+    conversion.convert_weights(source, target, runner.say)
 
 
 @app.command()
