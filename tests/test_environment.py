@@ -69,7 +69,7 @@ def test_conda_gets_python_and_pip_and_the_rest_from_pyproject():
     packages, [pip_part] = listed[:-1], listed[-1:]
     assert [re.split("[=<> ]", package)[0] for package in packages] == ["python", "pip"]
     assert packages[0].split("=", 1)[1] in SpecifierSet(PROJECT_TABLE["requires-python"])
-    assert pip_part == {"pip": ["-c constraints.txt", "-e .[test,sentence]"]}
+    assert pip_part == {"pip": ["-c constraints.txt", "-e .[test,sentence,slurm]"]}
 
 
 def test_installed_packages_are_in_range():

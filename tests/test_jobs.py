@@ -18,7 +18,7 @@ LOSSES = {"loss base", "loss dapt"}
 DAPT_CELLS = {name for name in CELLS if not name.endswith(" base")}
 # Another value of each setting, where adding one or halving makes none.
 OTHER = {"name": None, "num_steps": 13, "num_epochs": 3, "pooling": "first", "schedule": "linear"}
-SPEED = {"num_workers": 3, "progress_seconds": 9.0, "steps_between_saves": 7}
+SPEED = {"cluster": {"kind": "local"}, "num_workers": 3, "progress_seconds": 9.0, "steps_between_saves": 7}
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Carry out a plan on a cluster through submitit: Slurm's array jobs, or submitit's own executor on one machine."""
 
+import os
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,6 +94,8 @@ class Task:
 
     def __call__(self) -> StudyError | None:
         """Do the job; a problem of the user's comes back whole, where submitit would only bring its text."""
+        if "SUBMITIT_LOCAL_JOB_ID" in os.environ:  # there a cancelled job gets a SIGTERM that submitit overlooks
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         ask_for_large_pages()
         try:
             work_alone(self.job, self.num_processes)
