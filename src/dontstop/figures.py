@@ -420,7 +420,9 @@ def cross_task_loss(losses: pd.DataFrame, changes: pd.DataFrame, domains: Mappin
         changes: The same, less the base encoder's row.
         domains: Each task's domain, whose block of tasks is framed.
     """
-    figure = StudyFigure(3.2 + 0.95 * len(losses.columns), 2.4 + 0.5 * len(losses))
+    figure = StudyFigure(
+        max(9.6, 3.2 + 0.95 * len(losses.columns)), 2.4 + 0.5 * len(losses)
+    )  # wide enough for the title
     axes = figure.subplots()
     figure.suptitle(
         "Which texts does each task's TAPT encoder learn, and which does it forget?\n"
