@@ -102,6 +102,35 @@ def test_what_is_under_way_is_cancelled_when_one_fails(tmp_path, monkeypatch):
     assert all(future._process.poll() is not None for future in taken)
 
 
+KILLED = """
+import sys
+import cluster_jobs
+from dontstop import clusters
+from dontstop.profiles import Cluster
+from dontstop.runner import Job
+from pathlib import Path
+folder = Path(sys.argv[1])
+job = Job("a", "a", "cell", 1.0, cluster_jobs.begin_then_wait, (folder,))
+clusters.carry_out("a plan", [job], Cluster(cpus=1, memory_gb=1, minutes=60), folder / "logs")
+"""
+
+
+@pytest.mark.slurm
+@NO_SLURM
+def test_jobs_that_a_killed_run_left_are_cancelled_by_the_next(tmp_path, capsys):
+    run = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
+    while not (tmp_path / "tries").exists():
+        time.sleep(0.1)
+    run.kill()
+    run.wait()
+    left = files.read_json(tmp_path / "logs" / clusters.QUEUED)
+    some = [job("b", cluster_jobs.write, tmp_path / "b", "done")]
+    clusters.carry_out("a plan", some, settings("slurm"), tmp_path / "logs")
+    assert "cancelling 1 jobs" in capsys.readouterr().out and (tmp_path / "b").read_text() == "done 1"
+    found = subprocess.run(["squeue", "-h", "-j", ",".join(left)], capture_output=True, text=True, check=False)
+    assert not found.stdout.strip() and not (tmp_path / "logs" / clusters.QUEUED).exists()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_study_on_a_cluster_has_the_same_records_to_the_bit(kind, tmp_path):
     found = {}

@@ -2,17 +2,20 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dontstop import files
 from dontstop.errors import StudyError
 from dontstop.processes import ask_for_large_pages
 from dontstop.profiles import Cluster
 from dontstop.runner import Job, Progress, say, work_alone
 
 POLL_SECONDS = 1.0
+QUEUED = "queued.json"  # names of the jobs of the run under way
 
 
 def carry_out(
@@ -33,6 +36,8 @@ def carry_out(
     if not jobs:
         return
     executor = _executor(settings, folder)
+    if settings.kind == "slurm":
+        _cancel_left(folder / QUEUED)
     progress, waiting, running = Progress(title, jobs), list(jobs), {}
     keys = {job.key for job in jobs}
     say(f"{title}: {len(jobs)} jobs for {settings.kind}, {settings.parallel} at a time; logs in {folder}")
@@ -44,6 +49,7 @@ def carry_out(
                 ready = ready[: settings.parallel - len(running)]
             if ready:
                 running |= _submitted(executor, ready, settings)
+                files.write_json(folder / QUEUED, [future.job_id for future in running])
                 waiting = [job for job in waiting if job not in ready]
             for future in [future for future in running if future.done()]:
                 job = running.pop(future)
@@ -57,7 +63,22 @@ def carry_out(
         for future in running:
             future.cancel(check=False)
         raise
+    finally:
+        (folder / QUEUED).unlink(missing_ok=True)  # not reached by a killed run, whose jobs the next one cancels
     say(progress.line())
+
+
+def _cancel_left(queued: Path) -> None:
+    """Cancel the jobs that a killed run left to Slurm, and wait until they are gone: they would work beside ours."""
+    if not queued.is_file():
+        return
+    names = files.read_json(queued)
+    say(f"cancelling {len(names)} jobs that an earlier run left in the queue")
+    subprocess.run(["scancel", *names], check=False, capture_output=True)
+    wanted = ",".join(names)
+    while subprocess.run(["squeue", "-h", "-j", wanted], check=False, capture_output=True, text=True).stdout.strip():
+        time.sleep(POLL_SECONDS)
+    queued.unlink()
 
 
 def _executor(settings: Cluster, folder: Path) -> Any:
