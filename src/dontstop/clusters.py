@@ -1,5 +1,6 @@
 """Carry out a plan on a cluster through submitit: Slurm's array jobs, or submitit's own executor on one machine."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from dontstop.profiles import Cluster
 from dontstop.runner import Job, Progress, say, work_alone
 
 POLL_SECONDS = 1.0
+CANCEL_SECONDS = 60.0
 QUEUED = "queued.json"  # names of the jobs of the run under way
 
 
@@ -60,12 +62,28 @@ def carry_out(
                 last = time.monotonic()
             time.sleep(POLL_SECONDS if running else 0.0)
     except BaseException:
-        for future in running:
-            future.cancel(check=False)
+        _cancel(list(running), settings.kind)
         raise
     finally:
         (folder / QUEUED).unlink(missing_ok=True)  # not reached by a killed run, whose jobs the next one cancels
     say(progress.line())
+
+
+def _cancel(futures: list, kind: str) -> None:
+    """Cancel jobs: on Slurm by its own means, on submitit's executor by a signal, until they are gone.
+
+    There submitit sends an interrupt, which processes started in the background are deaf to; the signal to end is
+    passed on to the job, and given again, since a job that is just starting overlooks it.
+    """
+    until = time.monotonic() + CANCEL_SECONDS
+    for future in futures if kind == "slurm" else ():
+        future.cancel(check=False)
+    while kind == "local" and futures and time.monotonic() < until:
+        for future in futures:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(future.job_id), signal.SIGTERM)
+        time.sleep(POLL_SECONDS)
+        futures = [future for future in futures if not future.done()]
 
 
 def _cancel_left(queued: Path) -> None:
