@@ -38,8 +38,9 @@ def carry_out(
     if not jobs:
         return
     executor = _executor(settings, folder)
+    queued = folder / QUEUED
     if settings.kind == "slurm":
-        _cancel_left(folder / QUEUED)
+        _cancel_left(queued)
     progress, waiting, running = Progress(title, jobs), list(jobs), {}
     keys = {job.key for job in jobs}
     say(f"{title}: {len(jobs)} jobs for {settings.kind}, {settings.parallel} at a time; logs in {folder}")
@@ -51,7 +52,7 @@ def carry_out(
                 ready = ready[: settings.parallel - len(running)]
             if ready:
                 running |= _submitted(executor, ready, settings)
-                files.write_json(folder / QUEUED, [future.job_id for future in running])
+                files.write_json(queued, [future.job_id for future in running])
                 waiting = [job for job in waiting if job not in ready]
             for future in [future for future in running if future.done()]:
                 job = running.pop(future)
@@ -63,9 +64,8 @@ def carry_out(
             time.sleep(POLL_SECONDS if running else 0.0)
     except BaseException:
         _cancel(list(running), settings.kind)
-        raise
-    finally:
-        (folder / QUEUED).unlink(missing_ok=True)  # not reached by a killed run, whose jobs the next one cancels
+        raise  # cancelled jobs take a while to end: the next run waits for those that stand in `queued`
+    queued.unlink()
     say(progress.line())
 
 
@@ -87,7 +87,7 @@ def _cancel(futures: list, kind: str) -> None:
 
 
 def _cancel_left(queued: Path) -> None:
-    """Cancel the jobs that a killed run left to Slurm, and wait until they are gone: they would work beside ours."""
+    """Cancel the jobs that a killed or failed run left to Slurm, and wait for their end: they would work beside ours."""
     if not queued.is_file():
         return
     names = files.read_json(queued)

@@ -128,9 +128,8 @@ def fetch_corpus(
     if target.is_file():
         _hold_to(about, wanted, target)
         return target
-    shards = (
-        mirror / "corpora" / f".{domain}.{files.fingerprint({**asdict(source), 'min_words': min_words})[:12]}.shards"
-    )
+    mark = files.fingerprint({**asdict(source), "min_words": min_words})[:12]
+    shards = mirror / "corpora" / f".{domain}.{mark}.shards"
     progress = _Progress(shards)
     try:
         rows = datasets.load_dataset(
@@ -150,7 +149,7 @@ def fetch_corpus(
         for path in progress.paths():
             with open(path, "rb") as shard:
                 shutil.copyfileobj(shard, handle)
-    files.write_json(about, wanted | progress.counts | {"sha256": files.digest(target)})
+    files.write_json(about, wanted | {"counts": progress.counts, "sha256": files.digest(target)})
     shutil.rmtree(shards)
     return target
 
@@ -197,8 +196,9 @@ class _Progress:
 def _stream(rows, source: CorpusSource, progress: _Progress, wanted: dict, tell: Tell) -> None:
     counts, shard = progress.counts, []
     words_of = re.compile(r"\b(" + "|".join(map(re.escape, source.any_of)) + r")\b", re.IGNORECASE)
-    limits = [(name, wanted[limit]) for name, limit in _LIMITS if wanted[limit] is not None]
-    if any(counts[name] >= limit for name, limit in limits):
+    budget = {"num_documents": wanted["num_documents"], "num_words_kept": wanted["num_words"]}
+    budget = {name: limit for name, limit in budget.items() if limit is not None}
+    if any(counts[name] >= limit for name, limit in budget.items()):
         return
     for row in rows:
         counts["num_read"] += 1
@@ -208,7 +208,7 @@ def _stream(rows, source: CorpusSource, progress: _Progress, wanted: dict, tell:
             raise StudyError(found, f"text among {', '.join(row)}", "mend the column of the source")
         if kept := _kept(text, words_of, source, progress.seen, wanted["min_words"], counts):
             shard.append({"text": kept})
-        full = any(counts[name] >= limit for name, limit in limits)
+        full = any(counts[name] >= limit for name, limit in budget.items())
         if len(shard) == SHARD or full:
             progress.save(shard, rows.state_dict())
             shard = []
@@ -217,9 +217,6 @@ def _stream(rows, source: CorpusSource, progress: _Progress, wanted: dict, tell:
             return
     if shard:
         progress.save(shard, rows.state_dict())
-
-
-_LIMITS = (("num_documents", "num_documents"), ("num_words_kept", "num_words"))
 
 
 def _kept(text: str, words_of, source: CorpusSource, seen: set[bytes], min_words: int, counts: dict) -> str | None:

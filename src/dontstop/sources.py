@@ -35,23 +35,20 @@ class CorpusSource:
     """
 
     path: str
-    name: str | None
-    data_files: str | None
-    split: str
-    column: str
     licence: str
     homepage: str
     remark: str
+    name: str | None = None
+    data_files: str | None = None
+    split: str = "train"
+    column: str = "text"
     any_of: tuple[str, ...] = ()
     num_words_of: int = 3
 
 
 _PES2O = {
     "path": "json",
-    "name": None,
     "data_files": "hf://datasets/allenai/peS2o/data/v2/train-*.json.gz",
-    "split": "train",
-    "column": "text",
     "licence": "ODC-By 1.0",
     "homepage": "https://github.com/allenai/peS2o",
 }
@@ -82,19 +79,13 @@ CORPORA = {
     "news": CorpusSource(
         path="allenai/c4",
         name="realnewslike",
-        data_files=None,
-        split="train",
-        column="text",
         licence="ODC-By 1.0, and the terms of Common Crawl",
         homepage="https://huggingface.co/datasets/allenai/c4",
         remark="the paper: 11.90 million articles of RealNews; this is C4 cut to RealNews's sites",
     ),
     "reviews": CorpusSource(
         path="json",
-        name=None,
         data_files="hf://datasets/McAuley-Lab/Amazon-Reviews-2023/raw/review_categories/*.jsonl",
-        split="train",
-        column="text",
         licence="as its homepage says; for research",
         homepage="https://amazon-reviews-2023.github.io",
         remark="the paper: 24.75 million Amazon reviews (He and McAuley, 2016); this is their successor",
@@ -102,9 +93,6 @@ CORPORA = {
     GENERAL: CorpusSource(
         path="wikimedia/wikipedia",
         name="20231101.en",
-        data_files=None,
-        split="train",
-        column="text",
         licence="CC BY-SA 4.0 and GFDL",
         homepage="https://dumps.wikimedia.org",
         remark="RoBERTa read 160 GB of web pages, news, books and Wikipedia; for an encoder trained from scratch",
