@@ -87,7 +87,7 @@ def _cancel(futures: list, kind: str) -> None:
 
 
 def _cancel_left(queued: Path) -> None:
-    """Cancel the jobs that a killed or failed run left to Slurm, and wait for their end: they would work beside ours."""
+    """Cancel the jobs that a killed or failed run left to Slurm, and wait for their end: they disturb ours."""
     if not queued.is_file():
         return
     names = files.read_json(queued)
