@@ -19,6 +19,12 @@ ARMS: dict[str, tuple[tuple[str, str], ...]] = {
     "curated_tapt": (("curated_tapt", "task"),),
     "dapt_curated_tapt": (("dapt", "domain"), ("curated_tapt", "task")),
 }
+# Arms that train few of an encoder's numbers, and which.
+CHEAP_ARMS: dict[str, tuple[tuple[str, str], ...]] = {
+    "lora_dapt": (("lora_dapt", "domain"),),
+    "lora_tapt": (("lora_tapt", "task"),),
+    "embedding_tapt": (("embedding_tapt", "task"),),
+}
 CURATED = "curated_tapt"
 # TAPT cut short, for the course of its gain: a schedule of its own, with this many epochs.
 _SHORT_TAPT = re.compile(r"tapt_\d+_epochs")
@@ -106,9 +112,10 @@ def phases_of(arm: str, draw: int = 0) -> tuple[tuple[str, str], ...]:
         return ((arm, "task"),)
     if _RAND_TAPT.fullmatch(arm):
         return ((f"{arm}_draw_{draw}", "task"),)
-    if arm not in ARMS:
-        raise StudyError(f"arm {arm!r}", f"one of {', '.join(ARMS)}", "name one of them")
-    return ARMS[arm]
+    known = ARMS | CHEAP_ARMS
+    if arm not in known:
+        raise StudyError(f"arm {arm!r}", f"one of {', '.join(known)}", "name one of them")
+    return known[arm]
 
 
 def short_tapt(num_epochs: int) -> str:
@@ -137,8 +144,13 @@ def is_enlarged(arm: str) -> bool:
 
 
 def is_tapt(kind: str) -> bool:
-    """Whether a phase of this kind trains on a task's own text, of the profile's number of epochs or cut short."""
-    return kind == "tapt" or bool(_SHORT_TAPT.fullmatch(kind))
+    """Whether a phase of this kind trains on a task's own text, and no other: in whole, cut short, or cheaply."""
+    return kind in ("tapt", "lora_tapt", "embedding_tapt") or bool(_SHORT_TAPT.fullmatch(kind))
+
+
+def trained_part(kind: str) -> str:
+    """Say which of an encoder's numbers a phase of this kind trains: `all`, `lora` (an adapter) or `embeddings`."""
+    return {"lora_dapt": "lora", "lora_tapt": "lora", "embedding_tapt": "embeddings"}.get(kind, "all")
 
 
 def plan(arms: Sequence[str], tasks: Sequence[Task], seeds: Sequence[int], num_draws: int = 1) -> Plan:

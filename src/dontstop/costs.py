@@ -52,34 +52,49 @@ def shape_of(config) -> Shape:
     return Shape(body, whole - body, config.hidden_size, config.num_hidden_layers)
 
 
+def num_parameters(config) -> int:
+    """Count an encoder's numbers, LM head and all, by its Transformers configuration; no weights are made."""
+    from transformers import AutoModelForMaskedLM
+
+    with torch.device("meta"):
+        return AutoModelForMaskedLM.from_config(config).num_parameters()
+
+
 def _matrix_numbers(module: nn.Module) -> int:
     return sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Linear))
 
 
-def pretraining_flops(shape: Shape, num_tokens: int, length: int, mlm_probability: float) -> float:
+def pretraining_flops(shape: Shape, num_tokens: int, length: int, mlm_probability: float, part: str = "all") -> float:
     """Count the floating-point operations of masked-LM training, forward and backward.
 
     Two for each number of a matrix and token, and for each pair of positions in attention (scores, then the mix), times
-    three for the backward pass; the LM head at the masked positions only, as our training runs it. Norms, activations,
-    the embedding's look-up and the optimizer are left out, as is usual.
+    three for the backward pass, of which matrices that are not trained save one; the LM head at the masked positions
+    only, as our training runs it. Norms, activations, the embedding's look-up, an adapter's own small products and the
+    optimizer are left out, as is usual.
 
     Args:
         num_tokens: Seen in training, over all steps.
         length: Of a sequence.
         mlm_probability: The share of tokens that are masked.
+        part: What is trained: `all`, `lora` or `embeddings` (with a tied LM head, whose matrix they are).
     """
-    body = 2 * shape.body_weights + 4 * shape.num_layers * shape.hidden_size * length
-    return 3.0 * num_tokens * (body + 2 * mlm_probability * shape.head_weights)
+    of_body, of_head = {"all": (3, 3), "lora": (2, 2), "embeddings": (2, 3)}[part]
+    attention = 3 * 4 * shape.num_layers * shape.hidden_size * length
+    head = of_head * 2 * mlm_probability * shape.head_weights
+    return float(num_tokens) * (of_body * 2 * shape.body_weights + attention + head)
 
 
-def of_checkpoint(shape: Shape, training: pd.Series, settings: Phase, text: dict) -> dict[str, float]:
+def of_checkpoint(
+    shape: Shape, training: pd.Series, settings: Phase, text: dict, part: str = "all"
+) -> dict[str, float]:
     """Put together what one phase costs.
 
     Args:
         training: Its record.
         text: num_documents, num_tokens and num_bytes of what it reads.
+        part: What it trains, as `arms.trained_part` has it.
     """
-    flops = pretraining_flops(shape, training["num_tokens"], settings.sequence_length, settings.mlm_probability)
+    flops = pretraining_flops(shape, training["num_tokens"], settings.sequence_length, settings.mlm_probability, part)
     return {
         "num_documents": text["num_documents"],
         "num_text_tokens": text["num_tokens"],
@@ -115,12 +130,36 @@ def of_arms(study, names: Sequence[str], tasks: Sequence[Task]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "task", *COLUMNS])
 
 
+def of_parts(study, names: Sequence[str], tasks: Sequence[Task]) -> pd.DataFrame:
+    """Tabulate what arms of one phase train of the encoder, and what that takes: means over tasks.
+
+    Returns:
+        Columns arm; num_trained (numbers) and percent_trained; megabytes_kept, of those numbers, since the rest is the
+        base encoder's; megabytes_in_training, of their gradients and Adam's two moments; teraflops; process_seconds;
+        loss_before and loss_after, on text held out of the phase's own.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(study.checkpoint_folder(Checkpoint()))
+    trainings, whole = study.trainings().set_index("checkpoint"), num_parameters(config)
+    by_task = of_arms(study, names, tasks).groupby("arm")[["teraflops", "process_seconds"]].mean()
+    rows = []
+    for arm in names:
+        found = trainings.loc[[arms.checkpoint_of(arm, task).name for task in tasks]]
+        trained = found["num_trained"].iloc[0] if arm in arms.CHEAP_ARMS else whole
+        row = {"arm": arm, "num_trained": int(trained), "percent_trained": 100 * trained / whole}
+        row |= {"megabytes_kept": 4 * trained / 1e6, "megabytes_in_training": 12 * trained / 1e6}
+        rows.append(row | by_task.loc[arm].to_dict() | found[["loss_before", "loss_after"]].mean().to_dict())
+    return pd.DataFrame(rows)
+
+
 def _of_phases(study, shape: Shape, trainings: pd.DataFrame, checkpoint: Checkpoint) -> dict[str, float]:
     total = dict.fromkeys(COLUMNS[:-1], 0.0)
     while checkpoint.phases:
-        settings = study.profile.phase(checkpoint.phases[-1][0])
+        kind = checkpoint.phases[-1][0]
+        settings, part = study.profile.phase(kind), arms.trained_part(kind)
         text = _text(study, jobs.text_of(checkpoint))
-        found = of_checkpoint(shape, trainings.loc[checkpoint.name], settings, text)
+        found = of_checkpoint(shape, trainings.loc[checkpoint.name], settings, text, part)
         total = {name: total[name] + found[name] for name in total}
         checkpoint = checkpoint.parent
     return total

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from dontstop.errors import StudyError
@@ -275,12 +276,19 @@ def _project(attention, states: torch.Tensor, first: int, last: int) -> torch.Te
     Returns:
         (num_tokens, last - first, heads, head_size).
     """
-    weight, bias = attention.Wqkv.weight, attention.Wqkv.bias
+    weight, bias = _weight_of(attention.Wqkv), attention.Wqkv.bias
     hidden = weight.shape[1]
     order = _pairs_together(hidden, attention.head_dim, weight.device)[first * hidden : last * hidden]
     bias = None if bias is None else bias.index_select(0, order)
     projected = functional.linear(states, weight.index_select(0, order), bias)
     return projected.unflatten(-1, (last - first, -1, attention.head_dim))
+
+
+def _weight_of(linear) -> torch.Tensor:
+    """Return a linear layer's weight, with what a low-rank adapter adds to it, if it bears one."""
+    if isinstance(linear, nn.Linear):
+        return linear.weight
+    return linear.weight + linear.get_delta_weight(*linear.active_adapters)
 
 
 def _rotate(states: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ class Experiment:
         measured: Kinds of the encoders whose masked-LM loss is measured.
         on: On what: every `domain`'s held-out sample (and the general text's), or every `task`'s dev texts.
         curve: Whether TAPT of fewer epochs belongs to it, as `tapt_curve` asks for.
+        cheap: Whether the arms that train few of an encoder's numbers belong to it, as `cheap_adaptation` asks for.
         augmented: Whether TAPT on enlarged text belongs to it, as `selection` asks for.
     """
 
@@ -24,6 +25,7 @@ class Experiment:
     measured: tuple[str, ...] = ()
     on: str = "domain"
     curve: bool = False
+    cheap: bool = False
     augmented: bool = False
 
     @property
@@ -37,7 +39,7 @@ EXPERIMENTS = {
     "domain_gap": Experiment(measured=("base",)),
     "dapt": Experiment(("base", "dapt", "not_dapt"), ("dapt",), ("base", "dapt")),
     "tapt": Experiment(("tapt",), ("tapt",), curve=True),
-    "dapt_tapt": Experiment(("dapt_tapt",), ("dapt_tapt",)),
+    "dapt_tapt": Experiment(("dapt_tapt",), ("dapt_tapt",), cheap=True),
     "transfer_tapt": Experiment(("transfer_tapt",), (), ("base", "tapt"), "task"),
     "knn_tapt": Experiment(augmented=True),
 }
@@ -62,6 +64,8 @@ def owner_of(checkpoint: Checkpoint) -> str:
     """Return the notebook that trains, and so keeps, a checkpoint; `base` for the base encoder."""
     if checkpoint.phases and arms.is_augmented(checkpoint.phases[-1][0]):
         return notebook_of("knn_tapt")
+    if checkpoint.kinds in arms.CHEAP_ARMS:
+        return notebook_of("dapt_tapt")
     kinds = "tapt" if arms.is_tapt(checkpoint.kinds) else checkpoint.kinds
     return notebook_of(next(name for name, experiment in EXPERIMENTS.items() if kinds in experiment.kinds))
 
@@ -70,4 +74,6 @@ def notebook_of_arm(arm: str) -> str:
     """Return the notebook that runs an arm, and under which its records stand."""
     if arms.is_enlarged(arm):
         return notebook_of("knn_tapt")
+    if arm in arms.CHEAP_ARMS:
+        return notebook_of("dapt_tapt")
     return notebook_of(next(name for name, experiment in EXPERIMENTS.items() if arm in experiment.arms))

@@ -28,6 +28,9 @@ ARM_COLOURS = {
     "transfer_tapt": "#E69F00",
     "curated_tapt": "#8C6BB1",
     "dapt_curated_tapt": "#54278F",
+    "lora_dapt": "#56B4E9",
+    "lora_tapt": "#A6D854",
+    "embedding_tapt": "#B15928",
 }
 DOMAIN_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")
 ARM_NAMES = {
@@ -40,6 +43,9 @@ ARM_NAMES = {
     "naive_bayes": "naive Bayes",
     "curated_tapt": "curated-TAPT",
     "dapt_curated_tapt": "DAPT+curated-TAPT",
+    "lora_dapt": "LoRA-DAPT",
+    "lora_tapt": "LoRA-TAPT",
+    "embedding_tapt": "embedding-TAPT",
 }
 # Shades, from few neighbours to many; and what tells selectors apart.
 _KNN_SHADES, _RAND_SHADES = ("#66C2A4", "#238B45", "#00441B"), ("#FDAE6B", "#E6550D", "#8C2D04")
@@ -92,6 +98,14 @@ def styled(draw: Callable) -> Callable:
             return draw(*args, **kwargs)
 
     return styled
+
+
+@styled
+def nothing(title: str) -> Figure:
+    """Say in a figure's place that there is nothing to draw."""
+    figure = StudyFigure(8, 0.6)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
 
 
 def spelt(name: str) -> str:

@@ -279,9 +279,25 @@ def dapt_tapt_findings(study) -> str:
         f"Over all tasks the likeliest best arm is {first} ({100 * mean.iloc[0]:.0f} % of resamples), "
         f"then {second} ({100 * mean.iloc[1]:.0f} %). Tasks on which each is the likeliest: {counts}.",
         _tests_sentence(measures.tests(study)),
+        *_cheap_sentences(study),
         _degenerate_sentence(study),
     ]
     return _listed(sentences)
+
+
+def _cheap_sentences(study) -> list[str]:
+    """Say of each arm that trains few numbers how few, and what it brings; nothing where there are none."""
+    if measures.CHEAP not in measures.families(study):
+        return []
+    gains = measures.gains(study, measures.CHEAP).xs("mean", level="task")
+    trained = reports.cheap_costs(study).set_index("arm")["percent_trained"]
+    return [
+        f"{arm_name(arm)} trains {trained[arm]:.1f} % of the encoder's numbers. Over the base encoder: "
+        f"{_difference_text(gains.loc[f'{arm}_gain'])}; over {arm_name(whole)}, which trains all: "
+        f"{_difference_text(gains.loc[f'{arm}_over_{whole}'])}."
+        for arm, whole in measures.WHOLE.items()
+        if arm in study.cheap_arms()
+    ]
 
 
 def _tests_sentence(tests: pd.DataFrame) -> str:

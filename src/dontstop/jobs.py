@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dontstop import TRAINING_VERSION, encoders, files, finetune, mlm, tokens
+from dontstop import TRAINING_VERSION, adaptation, arms, encoders, files, finetune, mlm, tokens
 from dontstop.arms import Cell, Checkpoint, is_augmented, is_tapt
 from dontstop.errors import StudyError
 from dontstop.profiles import Paths, Phase, Profile
@@ -57,9 +57,11 @@ class Identity:
     def checkpoint(self, checkpoint: Checkpoint) -> str:
         """Return a checkpoint's fingerprint."""
         settings = self.settings(checkpoint)
+        part = arms.trained_part(checkpoint.phases[-1][0] if checkpoint.phases else "base")
         return files.fingerprint(
             {
                 **self._common,
+                **adaptation.identifying(part, self.profile.cheap_adaptation),
                 "encoder": self.profile.encoder.model_dump() | self._weights,
                 "phase": None if settings is None else settings.model_dump(),
                 "stream": checkpoint.name,
@@ -242,7 +244,8 @@ def load_start(profile: Profile, paths: Paths, parent: str | None):
 
 def _pretrain(profile, paths, checkpoint, key, parent, precision, *, num_processes, progress) -> None:
     folder = scratch(paths, key)
-    settings = profile.phase(checkpoint.phases[-1][0] if checkpoint.phases else "base")
+    kind = checkpoint.phases[-1][0] if checkpoint.phases else "base"
+    settings, part = profile.phase(kind), arms.trained_part(kind)
     tokenizer = tokens.load_tokenizer(paths.tokenizer())
     vocabulary = mlm.Vocabulary.of(tokenizer)
     load = functools.partial(load_start, profile, paths, parent)
@@ -262,6 +265,9 @@ def _pretrain(profile, paths, checkpoint, key, parent, precision, *, num_process
         training |= {"loss_after": held_out_loss(model), "curve": []}
     else:
         before = held_out_loss(load())
+        if part != "all":
+            seed = seed_of("adapter", settings.seed, checkpoint.name)
+            load = functools.partial(adaptation.load_partly_trained, load, part, profile.cheap_adaptation, seed=seed)
         store = tokens.load_token_store(paths.store(text_of(checkpoint)))
         batches = mlm.Batches(store, vocabulary, settings, checkpoint.name)
         model, curve = mlm.train(
@@ -273,6 +279,9 @@ def _pretrain(profile, paths, checkpoint, key, parent, precision, *, num_process
             steps_between_saves=profile.speed.steps_between_saves,
             progress=progress,
         )
+        if part != "all":
+            training["num_trained"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
+            model = adaptation.merge(model)
         num_tokens = len(curve.losses) * settings.batch_size * settings.sequence_length
         training |= {"num_steps": len(curve.losses), "num_tokens": num_tokens, "wall_seconds": curve.wall_seconds}
         training |= {"num_processes": num_processes, "loss_before": before, "loss_after": held_out_loss(model)}

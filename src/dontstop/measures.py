@@ -77,6 +77,8 @@ CLAIMS = {
     "06_knn_tapt": ("C8", "C9", "C10", "C11", "C13"),
 }
 CURATED, AUGMENTED, SELECTORS = "table7", "table8", "selectors"  # the families of notebook 06
+CHEAP = "cheap"  # one more of notebook 04, where the profile runs such arms
+WHOLE = {"lora_dapt": "dapt", "lora_tapt": "tapt", "embedding_tapt": "tapt"}  # by cheap arm, the one that trains all
 
 
 def families(study) -> dict[str, Family]:
@@ -85,7 +87,8 @@ def families(study) -> dict[str, Family]:
         names = tuple(task.name for task in study.transfer_tasks())
         return {study.notebook: replace(FAMILIES[study.notebook], tasks=names)}
     if study.notebook in FAMILIES:
-        return {study.notebook: FAMILIES[study.notebook]}
+        found = {study.notebook: FAMILIES[study.notebook]}
+        return found | (_cheap_family(study) if study.notebook == "04_dapt_tapt" else {})
     return _augmented_families(study) if study.notebook == "06_knn_tapt" else {}
 
 
@@ -93,6 +96,17 @@ def family(study, name: str | None = None) -> Family:
     """Return a family of the study's notebook by its name, or the first."""
     found = families(study)
     return found[name or next(iter(found))]
+
+
+def _cheap_family(study) -> dict[str, Family]:
+    """Return the family of the arms that train few of an encoder's numbers, each beside the one that trains all."""
+    cheap = study.cheap_arms()
+    if not cheap:
+        return {}
+    pairs = {f"{arm}_gain": (arm, "base") for arm in cheap}
+    pairs |= {f"{arm}_over_{WHOLE[arm]}": (arm, WHOLE[arm]) for arm in cheap}
+    shown = [arm for whole in ("dapt", "tapt") for arm in (whole, *(c for c in cheap if WHOLE[c] == whole))]
+    return {CHEAP: Family(("base", *shown), pairs, tuple(task.name for task in study.cheap_tasks()))}
 
 
 def _augmented_families(study) -> dict[str, Family]:

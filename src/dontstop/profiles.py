@@ -177,6 +177,24 @@ class Selection(Settings):
         return self
 
 
+CheapArm = Literal["lora_dapt", "lora_tapt", "embedding_tapt"]
+
+
+class CheapAdaptation(Settings):
+    """DAPT and TAPT that train few of an encoder's numbers: a low-rank adapter (LoRA), or the embeddings alone.
+
+    Departure: the paper trains all of them. Whether less does, above all for domains far from the base's text, decides
+    what adaptation costs those who cannot afford it. All else is as in the phase that trains everything.
+    """
+
+    arms: list[CheapArm] = []
+    tasks: list[str] | None = None  # None takes all
+    # As Hu et al. (2021) call them: an adapter's rank, and the scale that its product is taken by, over the rank.
+    lora_rank: Count = 8
+    lora_alpha: Count = 16
+    lora_rate_factor: Annotated[float, Field(gt=0)] = 10.0  # of the learning rate of the phase that trains everything
+
+
 class Finetune(Settings):
     """Fine-tuning of a classifier.
 
@@ -249,6 +267,7 @@ class Profile(Settings):
     # TAPT on text enlarged by neighbours, random or curated text: 100 epochs at the larger batch, by Table 9's steps.
     augmented_tapt: Phase = Phase(num_epochs=100)
     selection: Selection = Selection()
+    cheap_adaptation: CheapAdaptation = CheapAdaptation()
     finetune: Finetune = Finetune()
     domain_gap: DomainGap = DomainGap()
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0, 1, 2, 3, 4]
@@ -265,6 +284,12 @@ class Profile(Settings):
 
         None for no base.
         """
+        if kind.startswith("lora_"):
+            whole = self.phase(kind.removeprefix("lora_"))
+            rate = whole.learning_rate * self.cheap_adaptation.lora_rate_factor
+            return whole.model_copy(update={"learning_rate": rate})
+        if kind == "embedding_tapt":
+            return self.tapt
         if kind.startswith(("knn_tapt", "rand_tapt", "curated_tapt")):
             return self.augmented_tapt
         if kind.startswith("tapt_"):

@@ -137,6 +137,27 @@ def table6_transfer(study) -> pd.DataFrame:
     return _score_table(study, paper.table6().drop(columns="verified"))
 
 
+def cheap_scores(study) -> pd.DataFrame:
+    """Test scores of the arms that train few of an encoder's numbers, beside those that train all."""
+    return _scores_of_ours(study, measures.CHEAP)
+
+
+def cheap_costs(study) -> pd.DataFrame:
+    """What those arms train, keep, compute and take; empty where the profile runs none."""
+    if measures.CHEAP not in measures.families(study):
+        return pd.DataFrame({"arm": []})
+    names = [arm for arm in measures.family(study, measures.CHEAP).arms if arm != "base"]
+    return costs.of_parts(study, names, study.cheap_tasks())
+
+
+def _scores_of_ours(study, name: str) -> pd.DataFrame:
+    """Tabulate a family that the paper has no table of; empty where the profile runs none of it."""
+    if name not in measures.families(study):
+        return pd.DataFrame({"study": [], "task": []})
+    table = _score_table(study, selection_tables.paper_table8((), measures.family(study, name).arms), name)
+    return table[table["study"] == tables.OURS].reset_index(drop=True)
+
+
 def best_arms(study) -> pd.DataFrame:
     """The arm with the highest mean on each task, and how likely each is to be the best."""
     names = [task.name for task in study.tasks]
@@ -198,11 +219,7 @@ def table8_knn(study) -> pd.DataFrame:
 
 def selector_scores(study) -> pd.DataFrame:
     """Test scores with the same number of neighbours by every selector, and of the random control."""
-    if measures.SELECTORS not in measures.families(study):
-        return pd.DataFrame({"study": [], "task": []})
-    names = measures.family(study, measures.SELECTORS).arms
-    table = _score_table(study, selection_tables.paper_table8((), names), measures.SELECTORS)
-    return table[table["study"] == tables.OURS].reset_index(drop=True)
+    return _scores_of_ours(study, measures.SELECTORS)
 
 
 def selector_agreement(study) -> pd.DataFrame:
@@ -317,6 +334,8 @@ def _curves_of_first_task(study) -> dict[str, pd.DataFrame]:
 def _figure_scores(table: Callable[..., pd.DataFrame], title: str, name: str | None = None) -> Callable:
     def figure_scores(study):
         """A table of scores as a picture: seeds as dots, differences with intervals."""
+        if name is not None and name not in measures.families(study):
+            return figures.nothing(f"{title} This profile does not ask.")
         chosen = measures.family(study, name)
         return figures.arm_scores(measures.arm_records(study, name), table(study), chosen.arms, chosen.pairs, title)
 
@@ -400,6 +419,8 @@ TABLES: dict[str, dict[str, Callable[..., pd.DataFrame]]] = {
         "tapt_losses": tapt_losses,
         "table5_dapt_tapt": table5_tapt,
         "published_leaks": measures.published_leaks,
+        "cheap_scores": cheap_scores,
+        "cheap_costs": cheap_costs,
         "best_arms": best_arms,
         "aggregates": measures.aggregates,
         "tests": measures.tests,
@@ -454,6 +475,7 @@ FIGURES: dict[str, dict[str, Callable]] = {
         "loss_curves": figure_loss_curves,
         "dapt_tapt_gains": _figure_scores(table5_tapt, "Do both phases together bring more than either?"),
         "probability_best": figure_probability_best,
+        "cheap_gains": _figure_scores(cheap_scores, "Is it enough to train a few numbers?", measures.CHEAP),
     },
     "05_transfer_tapt": {
         "transfer_drop": _figure_scores(table6_transfer, "What is lost with the sister task's texts?"),

@@ -46,7 +46,7 @@ from dontstop.profiles import Paths, Profile, find_root, load_profile
 # Decimals that a table is shown with, where one is not enough.
 DECIMALS = {"table12_cross_domain_loss": 2, "forgetting": 2, "distances": 2, "agreement": 2, "pretraining": 2}
 DECIMALS |= {"tapt_losses": 2, "cross_task_loss": 2, "best_arms": 2, "aggregates": 2, "verdicts": 2}
-DECIMALS |= {"verdicts_by_task": 2, "tests": 2}
+DECIMALS |= {"verdicts_by_task": 2, "tests": 2, "cheap_costs": 2}
 DECIMALS |= {"neighbours": 2, "topics": 2, "selector_agreement": 2}
 DECIMALS |= {"table1_corpora": 2, "gain_correlations": 2, "leak_audit": 2, "gain_against_distance": 2}
 
@@ -119,6 +119,7 @@ class Study:
             ("task_finetune", self.profile.task_finetune),
             ("tapt_curve.tasks", self.profile.tapt_curve.tasks),
             ("selection.tasks", self.profile.selection.tasks or []),
+            ("cheap_adaptation.tasks", self.profile.cheap_adaptation.tasks or []),
         ):
             if unknown := set(named) - set(known):
                 found = f"{setting} for {', '.join(sorted(unknown))}"
@@ -206,6 +207,8 @@ class Study:
             plan += arms.plan(together, some, self.profile.seeds)
         if wanted.curve:
             plan += arms.plan(self.curve_arms(), self.curve_tasks(), self.profile.seeds)
+        if wanted.cheap:
+            plan += arms.plan(self.cheap_arms(), self.cheap_tasks(), self.profile.seeds)
         if wanted.augmented:
             plan += self.augmented_plan()
         measured = self._measured(wanted)
@@ -263,6 +266,15 @@ class Study:
         """List the tasks for which TAPT is also cut short."""
         return [task for task in self.tasks if task.name in self.profile.tapt_curve.tasks]
 
+    def cheap_arms(self) -> list[str]:
+        """List the arms that train few of an encoder's numbers, in their usual order."""
+        return [arm for arm in arms.CHEAP_ARMS if arm in self.profile.cheap_adaptation.arms]
+
+    def cheap_tasks(self) -> list[tasks.Task]:
+        """List the tasks that those arms are run for."""
+        named = self.profile.cheap_adaptation.tasks
+        return [task for task in self.tasks if named is None or task.name in named]
+
     def augmented_tasks(self) -> list[tasks.Task]:
         """List the tasks whose text is enlarged."""
         named = self.profile.selection.tasks
@@ -286,6 +298,8 @@ class Study:
         """List the tasks that an arm is run for."""
         if arms.is_enlarged(arm):
             return self.augmented_arms()[arm]
+        if arm in arms.CHEAP_ARMS:
+            return self.cheap_tasks()
         return self.transfer_tasks() if arm == "transfer_tapt" else list(self.tasks)
 
     def transfer_tasks(self) -> list[tasks.Task]:
@@ -349,6 +363,8 @@ class Study:
         text = checkpoint.phases[-1][1]
         if arms.is_augmented(checkpoint.phases[-1][0]):
             return self.paths.checkpoints / "augmented_tapt" / f"{text}_{checkpoint.kinds}"
+        if checkpoint.kinds in arms.CHEAP_ARMS:
+            return self.paths.checkpoints / "dapt_tapt" / f"{text}_{checkpoint.kinds}"
         if checkpoint.phases[-1][0] in self.curve_arms():
             return self.paths.checkpoints / "tapt" / f"{text}_{checkpoint.kinds.removeprefix('tapt_')}"
         return self.paths.checkpoints / checkpoint.kinds / text
@@ -408,7 +424,8 @@ class Study:
 
     def available_arms(self) -> list[str]:
         """List the arms whose records are complete: every task that they are run for, and every seed."""
-        of_arms = {arm: self.tasks_of(arm) for arm in arms.ARMS if not arms.is_enlarged(arm)}
+        plain = [arm for arm in arms.ARMS if not arms.is_enlarged(arm)]
+        of_arms = {arm: self.tasks_of(arm) for arm in [*plain, *self.cheap_arms()]}
         of_arms = {arm: some for arm, some in of_arms.items() if some} | self.augmented_arms()
         return [
             arm
