@@ -1,4 +1,4 @@
-"""Training a part of an encoder: exact by the short way, nothing else moves, and what is left is an ordinary encoder."""
+"""Training a part of an encoder: exact, nothing else moves, and what is left is an ordinary encoder."""
 
 import functools
 
