@@ -3,15 +3,27 @@
 import pytest
 import torch
 from transformers import (
+    AlbertConfig,
+    AlbertForMaskedLM,
     AutoModelForMaskedLM,
     BertConfig,
     BertForMaskedLM,
+    DebertaConfig,
+    DebertaForMaskedLM,
+    DebertaV2Config,
+    DebertaV2ForMaskedLM,
     DistilBertConfig,
     DistilBertForMaskedLM,
+    ElectraConfig,
+    ElectraForMaskedLM,
     ModernBertConfig,
     ModernBertForMaskedLM,
+    MPNetConfig,
+    MPNetForMaskedLM,
     RobertaConfig,
     RobertaForMaskedLM,
+    RoFormerConfig,
+    RoFormerForMaskedLM,
 )
 
 from dontstop import encoders
@@ -31,15 +43,25 @@ def small(config_class, model_class, **names):
 
 
 BERT_SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+WITHOUT_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 MODELS = {
     "modernbert": lambda: modernbert(layer_types=["full_attention"] * 2),
     "modernbert_local": lambda: modernbert(layer_types=["sliding_attention", "full_attention"], local_attention=4),
     "modernbert_biased": lambda: modernbert(layer_types=["full_attention"] * 2, attention_bias=True, mlp_bias=True),
     "roberta": lambda: small(RobertaConfig, RobertaForMaskedLM, pad_token_id=0, **BERT_SIZES),
+    "roberta_without_dropout": lambda: small(
+        RobertaConfig, RobertaForMaskedLM, pad_token_id=0, **BERT_SIZES, **WITHOUT_DROPOUT
+    ),
     "bert": lambda: small(BertConfig, BertForMaskedLM, pad_token_id=0, **BERT_SIZES),
     "distilbert": lambda: small(
         DistilBertConfig, DistilBertForMaskedLM, pad_token_id=0, dim=16, n_layers=2, n_heads=2, hidden_dim=24
     ),
+    "albert": lambda: small(AlbertConfig, AlbertForMaskedLM, pad_token_id=0, embedding_size=8, **BERT_SIZES),
+    "electra": lambda: small(ElectraConfig, ElectraForMaskedLM, pad_token_id=0, embedding_size=8, **BERT_SIZES),
+    "mpnet": lambda: small(MPNetConfig, MPNetForMaskedLM, pad_token_id=0, **BERT_SIZES),
+    "deberta": lambda: small(DebertaConfig, DebertaForMaskedLM, pad_token_id=0, **BERT_SIZES),
+    "deberta_v2": lambda: small(DebertaV2Config, DebertaV2ForMaskedLM, pad_token_id=0, **BERT_SIZES),
+    "roformer": lambda: small(RoFormerConfig, RoFormerForMaskedLM, pad_token_id=0, embedding_size=16, **BERT_SIZES),
 }
 
 

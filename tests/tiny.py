@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ SETTINGS = {
     "tokens": {"vocabulary_size": 300},
     "encoder": {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "intermediate_size": 24},
     "precision": "fp32",
+    "device": "cpu",
     "base": {"num_steps": 12, **PHASE},
     "dapt": {"num_steps": 6, "num_shards": 1, **PHASE},
     "tapt": {"num_epochs": 2, "num_shards": 1, **PHASE},
@@ -102,6 +104,11 @@ def at(root: Path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DONTSTOP_ROOT", str(root))
         yield
+
+
+def environment(root: Path) -> dict[str, str]:
+    """Return the environment of another process that works on the study under `root`."""
+    return {**os.environ, "DONTSTOP_ROOT": str(root)}
 
 
 def run(root: Path, experiment: str) -> Study:

@@ -95,6 +95,17 @@ def run(experiment: Experiment, profile: ProfileName = None) -> None:
 
 
 @app.command()
+def pretrain(
+    checkpoint: Annotated[str, typer.Argument(help="base, dapt_<domain>, tapt_<task>, dapt_<domain>_then_tapt_<task>")],
+    profile: ProfileName = None,
+) -> None:
+    """Train one checkpoint; under torchrun, with all of its processes (`torchrun ... -m dontstop pretrain ...`)."""
+    from dontstop.study import Study
+
+    Study(profile).pretrain(checkpoint)
+
+
+@app.command()
 def claims(profile: ProfileName = None) -> None:
     """Judge the paper's claims by the records, and write claims.csv and claims.md."""
     from dontstop import ledger

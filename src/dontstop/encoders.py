@@ -11,17 +11,49 @@ from torch.nn import functional
 from dontstop.errors import StudyError
 from dontstop.profiles import Encoder
 
+# Families whose LM head sees one position at a time, so that it can run on the masked ones alone. Any other family's
+# head runs on all, which is as correct and slower.
+MASKED_ONLY = {
+    "albert",
+    "bert",
+    "camembert",
+    "deberta",
+    "deberta-v2",
+    "distilbert",
+    "electra",
+    "modernbert",
+    "mpnet",
+    "roberta",
+    "xlm-roberta",
+}
 ROWS_TOGETHER = 64  # tokens; the number of rows of fine-tuning's matrix products is a multiple of it
 
 
-def resolve_precision(precision: str) -> str:
-    """Turn `auto` into `bf16` where the processor has bf16 matrix instructions, else into `fp32`.
+def resolve_device(device: str) -> str:
+    """Turn `auto` into `cuda` where there is a GPU, else into `cpu`.
 
-    Asked of the processor, not measured: a measurement on a busy machine could answer differently tomorrow. Without
+    Raises:
+        StudyError: If a GPU is asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise StudyError(
+            "no GPU that PyTorch can use",
+            "one, since device is cuda",
+            "install a PyTorch build for it (make set-up TORCH_INDEX=...), or set device to auto or cpu",
+        )
+    return "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
+
+
+def resolve_precision(precision: str, device: str = "cpu") -> str:
+    """Turn `auto` into `bf16` where the device has bf16 matrix instructions, else into `fp32`.
+
+    Asked of the device, not measured: a measurement on a busy machine could answer differently tomorrow. Without
     such instructions bf16 is about ten times slower than fp32.
     """
     if precision != "auto":
         return precision
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 
@@ -59,18 +91,41 @@ def load_encoder(folder: str | Path, *, local_only: bool = True):
     Raises:
         StudyError: If there is no encoder, or only pickled weights, which may run code when read.
     """
+    return _load(folder, local_only=local_only)[0]
+
+
+def _load(folder: str | Path, *, local_only: bool) -> tuple[nn.Module, list[str]]:
     from transformers import AutoModelForMaskedLM
 
     try:
-        return AutoModelForMaskedLM.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=local_only
+        model, about = AutoModelForMaskedLM.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=local_only,
+            output_loading_info=True,
         )
+        return model, sorted(about["missing_keys"])
     except (OSError, ValueError) as error:
         raise StudyError(
             f"no loadable encoder at {folder}: {str(error).splitlines()[0]}",
             "a folder with config.json and model.safetensors",
             "name such a folder in encoder.name, or let the study train its own (encoder.name: null)",
         ) from error
+
+
+def load_given_encoder(name: str, *, seed: int):
+    """Load an encoder that others have pretrained, from a folder or by its hub name, in fp32.
+
+    Args:
+        seed: Of whatever the weights lack, such as the LM head of an encoder that was published without one.
+
+    Returns:
+        The encoder, and the names of the parameters that it lacked and that begin at random.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _load(name, local_only=False)
 
 
 def save_encoder(model, tokenizer, folder: Path) -> None:
@@ -132,14 +187,18 @@ class _Embed(torch.autograd.Function):
 
 def _embed(body, ids: torch.Tensor) -> torch.Tensor:
     embeddings = body.embeddings
-    return embeddings.norm(_Embed.apply(embeddings.tok_embeddings.weight, ids))
+    weight = embeddings.tok_embeddings.weight
+    # DistributedDataParallel hears of no gradient that autograd has not made.
+    found = weight.index_select(0, ids) if torch.distributed.is_initialized() else _Embed.apply(weight, ids)
+    return embeddings.norm(found)
 
 
 def masked_lm_loss(model, input_ids: torch.Tensor, rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the summed masked-LM loss, with the LM head run on the masked positions only.
+    """Return the summed masked-LM loss, with the LM head run on the masked positions only, in the usual families.
 
     Exact: the head works position by position, and the other positions' logits never enter the loss. With 15 % masked
     this saves 85 % of the head's arithmetic, most of a small encoder's. ModernBERT's last layer is cut down likewise.
+    A family that is not known to work so has its head run on all positions.
 
     Args:
         model: Any `AutoModelForMaskedLM`.
@@ -154,12 +213,19 @@ def masked_lm_loss(model, input_ids: torch.Tensor, rows: torch.Tensor, labels: t
         states = _lean_states(model.model, input_ids, rows)
         logits = model.decoder(model.head(states))
     else:
-        logits = _head_on_rows(model, input_ids, rows)
+        run = _head_on_rows if model.config.model_type in MASKED_ONLY else _head_on_all
+        logits = run(model, input_ids, rows)
     return sum_cross_entropy(logits, labels)
 
 
+def _head_on_all(model, input_ids: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Run any masked-LM model as it is, head and all, and keep the logits at `rows`."""
+    logits = model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids)).logits
+    return logits.flatten(0, 1).index_select(0, rows)
+
+
 def _head_on_rows(model, input_ids: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Run any masked-LM model with its body's output cut down to `rows` before the head sees it."""
+    """Run a masked-LM model with its body's output cut down to `rows` before the head sees it, position by position."""
 
     def keep_rows(_module, _arguments, output):
         flat = output[0].reshape(-1, output[0].shape[-1])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dontstop import TRAINING_VERSION, adaptation, arms, encoders, files, finetune, mlm, tokens
+from dontstop import TRAINING_VERSION, adaptation, arms, crews, encoders, files, finetune, mlm, tokens
 from dontstop.arms import Cell, Checkpoint, is_augmented, is_tapt
 from dontstop.errors import StudyError
 from dontstop.profiles import Paths, Phase, Profile
@@ -19,6 +19,10 @@ from dontstop.tasks import GENERAL, SPLITS
 
 CURVE_POINTS = 100
 TRAINING_FILE = "training.json"  # written last, so a folder that holds it is whole
+
+
+def _untold(done: int, total: int) -> None:
+    """Take note of no progress."""
 
 
 class Identity:
@@ -35,15 +39,17 @@ class Identity:
         if (selected := paths.selected / "manifest.json").is_file():
             self._stores |= load_result(selected)["stores"]
         self._splits = result_of_prepare(paths.data / "manifest.json")["tasks"]
-        self.precision = encoders.resolve_precision(profile.precision)
+        self.device = encoders.resolve_device(profile.device)
+        self.precision = encoders.resolve_precision(profile.precision, self.device)
         self._common = {
             "training_version": TRAINING_VERSION,
             "torch": importlib.metadata.version("torch").split("+")[0],
             "precision": self.precision,
             "tokenizer": manifest["tokenizer"],
         }
-        named = Path(profile.encoder.name or "") / "model.safetensors"
-        self._weights = {"sha256": files.digest(named)} if named.is_file() else {}  # a folder may change its content
+        if self.device != "cpu":
+            self._common["device"] = self.device
+        self._weights = _weights_in(Path(profile.encoder.name or ""))
 
     def store(self, name: str) -> dict:
         """Return a token store's entry in the manifests of prepared and selected text: digest and counts."""
@@ -56,6 +62,11 @@ class Identity:
     @functools.cache  # noqa: B019 (an Identity lives as long as its study)
     def checkpoint(self, checkpoint: Checkpoint) -> str:
         """Return a checkpoint's fingerprint."""
+        if (folder := released_folder(self.profile, self.paths, checkpoint)) is not None:
+            given = {"released": checkpoint.name, **_weights_in(folder)}
+            return files.fingerprint(
+                {**self._common, **given, "held_out": self.store(held_out_of(checkpoint))["sha256"]}
+            )
         settings = self.settings(checkpoint)
         part = arms.trained_part(checkpoint.phases[-1][0] if checkpoint.phases else "base")
         return files.fingerprint(
@@ -63,7 +74,7 @@ class Identity:
                 **self._common,
                 **adaptation.identifying(part, self.profile.cheap_adaptation),
                 "encoder": self.profile.encoder.model_dump() | self._weights,
-                "phase": None if settings is None else settings.model_dump(),
+                "phase": None if settings is None else _dumped(settings),
                 "stream": checkpoint.name,
                 "text": self.store(text_of(checkpoint))["sha256"],
                 "held_out": self.store(held_out_of(checkpoint))["sha256"],
@@ -96,6 +107,28 @@ class Identity:
     def labels(self, task: str) -> list[str]:
         """Return a task's labels, in the order of their ids."""
         return self._splits[task]["labels"]
+
+
+def _weights_in(folder: Path) -> dict[str, str]:
+    """Return the digest of an encoder folder's weights, since a folder may change its content under its name."""
+    weights = folder / "model.safetensors"
+    return {"sha256": files.digest(weights)} if weights.is_file() else {}
+
+
+def _dumped(settings: Phase) -> dict:
+    """Return a phase's settings as they are identified by.
+
+    A shard that passes through the encoder as a whole is not mentioned: it always did, before it could be otherwise.
+    """
+    return settings.model_dump(exclude={"sequences_at_once"} if settings.sequences_at_once is None else None)
+
+
+def released_folder(profile: Profile, paths: Paths, checkpoint: Checkpoint) -> Path | None:
+    """Return the folder of a checkpoint that others have trained, where the profile names such and it is among them."""
+    if profile.released is None or not checkpoint.phases:
+        return None
+    folder = paths.root / profile.released / checkpoint.name
+    return folder if folder.is_dir() else None
 
 
 LOSS_SETTINGS = {"sequence_length", "mlm_probability", "seed"}  # what a phase's held-out loss depends on
@@ -148,23 +181,27 @@ def loss_settings(profile: Profile) -> Phase:
 def checkpoint_job(profile: Profile, paths: Paths, identity: Identity, checkpoint: Checkpoint) -> Job:
     """Make the job that pretrains one checkpoint from its parent."""
     settings, key = identity.settings(checkpoint), identity.checkpoint(checkpoint)
-    size = 1.0
-    if settings is not None:
+    size, given = 1.0, released_folder(profile, paths, checkpoint)
+    if settings is not None and given is None:
         _check_text(identity, text_of(checkpoint), settings.sequence_length)
         _check_text(identity, held_out_of(checkpoint), settings.sequence_length)
         per_epoch = identity.store(text_of(checkpoint))["num_tokens"]
         steps = settings.num_steps or settings.num_epochs * per_epoch / settings.batch_size / settings.sequence_length
         size = steps * settings.batch_size * settings.sequence_length
+    if settings is None or given is not None:
+        arguments = (profile, paths, checkpoint, key, identity.precision)
+        return Job(key, checkpoint.name, "checkpoint", size, _take, arguments)
     parent = checkpoint.parent
     return Job(
         key,
         checkpoint.name,
         "checkpoint",
         size,
-        _pretrain,
+        pretrain,
         (profile, paths, checkpoint, key, None if parent is None else identity.checkpoint(parent), identity.precision),
         frozenset() if parent is None else frozenset([identity.checkpoint(parent)]),
         divisible=True,
+        alone=identity.device != "cpu",
     )
 
 
@@ -231,65 +268,93 @@ def load_result(path: Path) -> dict:
 
 
 def load_start(profile: Profile, paths: Paths, parent: str | None):
-    """Load the encoder that a phase starts from: its parent's, the profile's named one, or a new one."""
+    """Load the encoder that a phase starts from: its parent's, the one that the profile names, or a new one."""
     if parent is not None:
         return encoders.load_encoder(scratch(paths, parent) / "encoder")
     if profile.encoder.name is not None:
-        return encoders.load_encoder(profile.encoder.name, local_only=False)
+        return encoders.load_given_encoder(profile.encoder.name, seed=seed_of("encoder", "head"))[0]
     tokenizer = tokens.load_tokenizer(paths.tokenizer())
     longest = max(profile.finetune.max_length, profile.dapt.sequence_length, profile.base.sequence_length)
     seed = seed_of("encoder", profile.base.seed)
     return encoders.build_encoder(profile.encoder, tokenizer, max_length=longest, seed=seed)
 
 
-def _pretrain(profile, paths, checkpoint, key, parent, precision, *, num_processes, progress) -> None:
-    folder = scratch(paths, key)
+def _take(profile, paths, checkpoint, key, precision) -> None:
+    """Take an encoder that others have trained as a checkpoint, and measure its loss as after any phase."""
+    given = released_folder(profile, paths, checkpoint) or profile.encoder.name
+    model, lacking = encoders.load_given_encoder(str(given), seed=seed_of("encoder", "head"))
+    tokenizer = tokens.load_tokenizer(paths.tokenizer())
+    if len(tokenizer) > (known := model.get_input_embeddings().num_embeddings):
+        raise StudyError(
+            f"{len(tokenizer):,} word pieces in the tokenizer, {known:,} in {given}",
+            "an encoder with the tokenizer that it was trained with",
+            "set tokens.tokenizer to the encoder's own, or name another encoder",
+        )
+    settings = profile.phase(checkpoint.phases[-1][0]) if checkpoint.phases else loss_settings(profile)
+    model.to(encoders.resolve_device(profile.device))
+    after = _held_out_loss(paths, checkpoint, model, tokenizer, settings, precision)
+    training = {"checkpoint": checkpoint.name, "phases": checkpoint.phases, "fingerprint": key, "precision": precision}
+    training |= {"num_steps": 0, "num_tokens": 0, "wall_seconds": 0.0, "loss_before": None, "loss_after": after}
+    training |= {"curve": [], "taken_from": Path(given).name, "begun_at_random": lacking}
+    _finish(paths, key, model, tokenizer, training)
+
+
+def pretrain(
+    profile, paths, checkpoint, key, parent, precision, *, num_processes=1, distributed=None, progress=_untold
+) -> None:
+    """Pretrain one checkpoint from its parent, and put it into the scratch folder of its fingerprint.
+
+    Args:
+        distributed: The device of this process, where torchrun's processes do it together; the first one writes.
+    """
     kind = checkpoint.phases[-1][0] if checkpoint.phases else "base"
     settings, part = profile.phase(kind), arms.trained_part(kind)
     tokenizer = tokens.load_tokenizer(paths.tokenizer())
-    vocabulary = mlm.Vocabulary.of(tokenizer)
+    device = distributed or encoders.resolve_device(profile.device)
+    num_processes = num_processes if device == "cpu" else 1
     load = functools.partial(load_start, profile, paths, parent)
-    held_out = tokens.load_token_store(paths.store(held_out_of(checkpoint)))
-    measured_with = settings or loss_settings(profile)
-
-    def held_out_loss(model):
-        loss = mlm.held_out_loss(
-            model, held_out, vocabulary, measured_with, precision=precision, seed=measured_with.seed
-        )
-        return loss[0]
-
+    before = _held_out_loss(paths, checkpoint, load().to(device), tokenizer, settings, precision)
+    if part != "all":
+        seed = seed_of("adapter", settings.seed, checkpoint.name)
+        load = functools.partial(adaptation.load_partly_trained, load, part, profile.cheap_adaptation, seed=seed)
+    store = tokens.load_token_store(paths.store(text_of(checkpoint)))
+    batches = mlm.Batches(store, mlm.Vocabulary.of(tokenizer), settings, checkpoint.name)
+    state = scratch(paths, key) / "state.safetensors"
+    model, curve = mlm.train(
+        load,
+        batches,
+        state,
+        precision=precision,
+        device=device,
+        num_processes=num_processes,
+        distributed=distributed is not None,
+        steps_between_saves=profile.speed.steps_between_saves,
+        progress=progress,
+    )
+    if distributed is not None and not crews.leads():
+        return
     training = {"checkpoint": checkpoint.name, "phases": checkpoint.phases, "fingerprint": key, "precision": precision}
-    if settings is None:
-        model = load()
-        training |= {"num_steps": 0, "num_tokens": 0, "wall_seconds": 0.0, "loss_before": None}
-        training |= {"loss_after": held_out_loss(model), "curve": []}
-    else:
-        before = held_out_loss(load())
-        if part != "all":
-            seed = seed_of("adapter", settings.seed, checkpoint.name)
-            load = functools.partial(adaptation.load_partly_trained, load, part, profile.cheap_adaptation, seed=seed)
-        store = tokens.load_token_store(paths.store(text_of(checkpoint)))
-        batches = mlm.Batches(store, vocabulary, settings, checkpoint.name)
-        model, curve = mlm.train(
-            load,
-            batches,
-            folder / "state.safetensors",
-            precision=precision,
-            num_processes=num_processes,
-            steps_between_saves=profile.speed.steps_between_saves,
-            progress=progress,
-        )
-        if part != "all":
-            training["num_trained"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
-            model = adaptation.merge(model)
-        num_tokens = len(curve.losses) * settings.batch_size * settings.sequence_length
-        training |= {"num_steps": len(curve.losses), "num_tokens": num_tokens, "wall_seconds": curve.wall_seconds}
-        training |= {"num_processes": num_processes, "loss_before": before, "loss_after": held_out_loss(model)}
-        training["curve"] = curve_rows(curve.losses, settings)
-    with tokens.saving_folder(folder / "encoder") as part:
+    if part != "all":
+        training["num_trained"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        model = adaptation.merge(model)
+    num_tokens = len(curve.losses) * settings.batch_size * settings.sequence_length
+    training |= {"num_steps": len(curve.losses), "num_tokens": num_tokens, "wall_seconds": curve.wall_seconds}
+    after = _held_out_loss(paths, checkpoint, model, tokenizer, settings, precision)
+    training |= {"num_processes": num_processes, "loss_before": before, "loss_after": after}
+    training["curve"] = curve_rows(curve.losses, settings)
+    _finish(paths, key, model, tokenizer, training)
+    state.unlink(missing_ok=True)
+
+
+def _held_out_loss(paths, checkpoint, model, tokenizer, settings: Phase, precision: str) -> float:
+    store, vocabulary = tokens.load_token_store(paths.store(held_out_of(checkpoint))), mlm.Vocabulary.of(tokenizer)
+    return mlm.held_out_loss(model, store, vocabulary, settings, precision=precision, seed=settings.seed)[0]
+
+
+def _finish(paths, key, model, tokenizer, training: dict) -> None:
+    with tokens.saving_folder(scratch(paths, key) / "encoder") as part:
         encoders.save_encoder(model, tokenizer, part)
-    files.write_json(folder / TRAINING_FILE, training)
-    (folder / "state.safetensors").unlink(missing_ok=True)
+    files.write_json(scratch(paths, key) / TRAINING_FILE, training)
 
 
 def curve_rows(losses: np.ndarray, settings: Phase) -> list[dict]:
@@ -330,6 +395,7 @@ def _finetune(profile, paths, cell, key, encoder, labels, precision) -> None:
     seed = seed_of("head", cell.seed, task.name)
     folder = scratch(paths, encoder) / "encoder"
     classifier = finetune.load_classifier(folder, len(labels), settings, seed=seed)
+    classifier.to(encoders.resolve_device(profile.device))
     outcome = finetune.finetune(
         classifier,
         *splits,
@@ -353,7 +419,7 @@ def _finetune(profile, paths, cell, key, encoder, labels, precision) -> None:
 
 
 def _measure(profile, paths, name, store_name, key, encoder, precision) -> None:
-    model = encoders.load_encoder(scratch(paths, encoder) / "encoder")
+    model = encoders.load_encoder(scratch(paths, encoder) / "encoder").to(encoders.resolve_device(profile.device))
     vocabulary = mlm.Vocabulary.of(tokens.load_tokenizer(paths.tokenizer()))
     store = tokens.load_token_store(paths.store(store_name))
     loss, num_masked = mlm.held_out_loss(

@@ -1,9 +1,10 @@
 """Continued masked-LM pretraining of any encoder, resumable to the bit, and held-out masked-LM loss."""
 
+import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as tensors_to_bytes
 
-from dontstop import encoders, files, optimizers
+from dontstop import crews, encoders, files, optimizers
 from dontstop.errors import StudyError
 from dontstop.processes import CONTEXT, be_worker, one_thread
 from dontstop.profiles import Phase
@@ -21,7 +22,6 @@ from dontstop.tokens import TokenStore
 
 MASKED_AS_MASK, MASKED_AS_RANDOM = 0.8, 0.1  # the rest of the masked positions keep their token (Devlin et al., 2019)
 EVALUATION_BATCH = 64  # sequences; held-out masks are drawn batch by batch, so it is a constant
-GANG_PATIENCE_SECONDS = 900
 
 Progress = Callable[[int, int], None]
 
@@ -61,6 +61,17 @@ class MaskedBatch:
     def to(self, device: torch.device) -> "MaskedBatch":
         """Return the batch on a device."""
         return MaskedBatch(self.input_ids.to(device), self.rows.to(device), self.labels.to(device))
+
+    def split(self, num_sequences: int | None) -> "list[MaskedBatch]":
+        """Cut the batch into parts of at most `num_sequences` sequences, in order; None leaves it whole."""
+        if num_sequences is None or num_sequences >= len(self.input_ids):
+            return [self]
+        parts, length = [], self.input_ids.shape[1]
+        for ids in self.input_ids.split(num_sequences):
+            first = sum(part.input_ids.numel() for part in parts)
+            inside = (self.rows >= first) & (self.rows < first + len(ids) * length)
+            parts.append(MaskedBatch(ids, self.rows[inside] - first, self.labels[inside]))
+        return parts
 
 
 def mask_batch(ids: np.ndarray, vocabulary: Vocabulary, probability: float, *, rng: np.random.Generator) -> MaskedBatch:
@@ -137,33 +148,15 @@ class Curve:
     wall_seconds: float
 
 
-class _Gang:
-    """The processes that share one training: where their gradients meet, and the step at which they wait.
-
-    Gradients alternate between two sets of buffers, so that one meeting a step is enough: whoever writes a set again
-    has met the others once since they last read it.
-    """
-
-    def __init__(self, num_processes: int, num_shards: int, like: torch.Tensor):
-        self.num_processes = num_processes
-        self.gradients = like.new_zeros(2, num_shards, len(like))
-        if num_processes > 1:
-            self.gradients.share_memory_()
-        self.sums = torch.zeros(2, num_shards, 2, dtype=torch.float64).share_memory_()  # loss, masked tokens
-        self.barrier = CONTEXT.Barrier(num_processes) if num_processes > 1 else None
-
-    def meet(self) -> None:
-        if self.barrier is not None:
-            self.barrier.wait(GANG_PATIENCE_SECONDS)
-
-
 def train(
     load_model: Callable[[], torch.nn.Module],
     batches: Batches,
     state: Path,
     *,
     precision: str,
+    device: str = "cpu",
     num_processes: int = 1,
+    distributed: bool = False,
     steps_between_saves: int = 100,
     progress: Progress = lambda done, total: None,
 ) -> tuple[torch.nn.Module, Curve]:
@@ -176,100 +169,104 @@ def train(
         load_model: Loads the model to start from; called once in every process, so it must be picklable.
         state: A file for the state of an unfinished training; deleted by the caller when the result is safe.
         precision: `fp32` or `bf16` (autocast).
-        num_processes: Processes that share the shards of each step; speed only.
+        device: `cpu`, `cuda` or `cuda:<k>`.
+        num_processes: Processes that share the shards of each step; speed only. On a GPU there is one.
+        distributed: Whether torchrun's processes share them instead, this being one; same but for rounding.
         progress: Called after every step with steps done and steps in all.
 
     Raises:
         StudyError: If the loss is no longer a number, or a process of the gang is lost.
     """
-    num_processes = min(num_processes, batches.settings.num_shards)
-    model = load_model()
+    model = load_model().to(device)
     flat = optimizers.FlatParameters(model)
-    gang = _Gang(num_processes, batches.settings.num_shards, flat.values)
-    arguments = (load_model, batches, state, precision, gang)
-    others = [CONTEXT.Process(target=_join, args=(rank, *arguments), daemon=True) for rank in range(1, num_processes)]
+    num_shards = batches.settings.num_shards
+    arguments = (batches, state, precision)
+    how = {"steps_between_saves": steps_between_saves, "progress": progress}
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        if distributed:
+            return model, _run_steps(crews.Ranks(device, num_shards), model, flat, *arguments, **how)
+        gang = crews.Gang(min(num_processes, num_shards) if device == "cpu" else 1, num_shards, flat.values)
+        with _others(gang, (load_model, *arguments)):
+            return model, _run_steps(gang, model, flat, *arguments, **how)
+
+
+@contextlib.contextmanager
+def _others(gang: crews.Gang, arguments: tuple) -> Iterator[None]:
+    """Keep the other processes of a gang at work beside this one."""
+    ranks = range(1, gang.num_processes)
+    others = [CONTEXT.Process(target=_join, args=(gang, rank, *arguments), daemon=True) for rank in ranks]
     for process in others:
         process.start()
     threading.Thread(target=_abort_with, args=(others, gang), daemon=True).start()
     try:
-        with one_thread(), torch.random.fork_rng(devices=[]):
-            curve = _run_steps(0, model, flat, batches, state, precision, gang, steps_between_saves, progress)
+        yield
     finally:
         for process in others:
             process.join(5)
             process.kill()
-    return model, curve
 
 
-def _abort_with(others: list, gang: _Gang) -> None:
+def _abort_with(others: list, gang: crews.Gang) -> None:
     """Let nobody wait for a process of the gang that was killed."""
     for process in others:
         process.join()
         if process.exitcode:
-            gang.barrier.abort()
+            gang.abort()
 
 
-def _join(rank: int, load_model, batches: Batches, state: Path, precision: str, gang: _Gang) -> None:
+def _join(gang: crews.Gang, rank: int, load_model, batches: Batches, state: Path, precision: str) -> None:
     be_worker()
+    gang.rank = rank
     model = load_model()
     flat = optimizers.FlatParameters(model)
-    _run_steps(rank, model, flat, batches, state, precision, gang, 0, lambda done, total: None)
+    _run_steps(gang, model, flat, batches, state, precision, steps_between_saves=1, progress=lambda done, total: None)
 
 
-def _run_steps(rank, model, flat, batches, state, precision, gang, steps_between_saves, progress) -> Curve:
+def _run_steps(crew, model, flat, batches, state, precision, *, steps_between_saves, progress) -> Curve:
     settings, num_steps = batches.settings, batches.num_steps
     gradient = torch.zeros_like(flat.values)
     optimizer = flat.optimizer(gradient, settings)
+    crew.join(model, flat)
     start, losses, seconds = _load_state(state, flat, optimizer)
-    gang.meet()  # nobody trains, and so nobody saves, before everybody has read the state
+    crew.agree(start)
     model.train()
     begin = time.perf_counter()
     for step in range(start, num_steps):
-        side = step % 2
-        for shard in range(rank, settings.num_shards, gang.num_processes):
-            flat.gradients_into(gang.gradients[side, shard])
+        for shard in crew.shards:
+            crew.begin_shard(step, shard)
             torch.manual_seed(seed_of("dropout", settings.seed, batches.stream, shard, step))
-            gang.sums[side, shard] = _loss_and_slopes(model, batches.shard(step, shard), precision)
-        _meet_or_tell(gang, step)
-        loss_sum, num_masked = gang.sums[side].sum(0).tolist()
+            last = shard == crew.shards[-1]
+            loss_sum, num_masked = _loss_and_slopes(crew, batches.shard(step, shard), settings, precision, last=last)
+            crew.end_shard(step, shard, loss_sum, num_masked)
+        loss_sum, num_masked = crew.gather(step, gradient)
         if not math.isfinite(loss_sum):
             raise StudyError(
                 f"masked-LM loss {loss_sum} at step {step} of {batches.stream}",
                 "a finite loss",
                 "lower the phase's learning_rate, or set precision to fp32",
             )
-        torch.sum(gang.gradients[side], dim=0, out=gradient)
         gradient.div_(max(num_masked, 1.0))
         rate = optimizers.learning_rate(step, num_steps, settings.learning_rate, settings.warmup_fraction)
         optimizers.step_optimizer(optimizer, gradient, rate, settings.max_grad_norm)
         losses.append(loss_sum / max(num_masked, 1.0))
-        if rank == 0:
+        if crew.rank == 0:
             progress(step + 1, num_steps)
             if (step + 1) % steps_between_saves == 0 and step + 1 < num_steps:
                 _save_state(state, flat, optimizer, losses, seconds + time.perf_counter() - begin)
     return Curve(np.array(losses), seconds + time.perf_counter() - begin)
 
 
-def _meet_or_tell(gang: _Gang, step: int) -> None:
-    try:
-        gang.meet()
-    except threading.BrokenBarrierError as error:
-        raise StudyError(
-            f"a process of the gang was lost at step {step}",
-            "all processes of one training alive",
-            "give the same command again: it goes on from the last saved step",
-        ) from error
-
-
-def _loss_and_slopes(model, batch: MaskedBatch, precision: str) -> torch.Tensor:
-    """Backpropagate one shard's summed loss; return (loss sum, number of masked tokens)."""
-    if len(batch.rows) == 0:
-        return torch.zeros(2, dtype=torch.float64)
-    batch = batch.to(model.device)
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        loss = encoders.masked_lm_loss(model, batch.input_ids, batch.rows, batch.labels)
-    loss.backward()
-    return torch.tensor([loss.item(), len(batch.rows)], dtype=torch.float64)
+def _loss_and_slopes(crew, shard: MaskedBatch, settings: Phase, precision: str, *, last: bool) -> tuple[float, int]:
+    """Backpropagate one shard's summed loss, in passes of few enough sequences; return it and its masked tokens."""
+    device = crew.device
+    passes, loss_sum = shard.split(settings.sequences_at_once), 0.0
+    for number, batch in enumerate(passes, 1):
+        on_device = batch.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss = crew.loss(on_device, last=last and number == len(passes))
+        loss.backward()
+        loss_sum += loss.item()
+    return loss_sum, len(shard.rows)
 
 
 def _save_state(path: Path, flat, optimizer, losses: list[float], seconds: float) -> None:
@@ -294,7 +291,7 @@ def _load_state(path: Path, flat, optimizer) -> tuple[int, list[float], float]:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for index, parameter in enumerate(parameters):
         optimizer.state[parameter] = {
-            "step": torch.tensor(float(len(losses))),
+            "step": torch.tensor(float(len(losses)), device=parameter.device),
             "exp_avg": tensors[f"exp_avg.{index}"].to(parameter.device),
             "exp_avg_sq": tensors[f"exp_avg_sq.{index}"].to(parameter.device),
         }

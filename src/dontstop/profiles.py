@@ -86,6 +86,9 @@ class Phase(Settings):
     # Parts of a step's batch whose gradients are summed in order; idle processes share them. Part of the identity,
     # since it orders floating-point sums.
     num_shards: Count = 2
+    # Sequences of a shard that pass through the encoder at once; None takes all. Fewer fit into a GPU's memory, and
+    # their gradients are summed (gradient accumulation).
+    sequences_at_once: Count | None = None
     sequence_length: Count = 512  # tokens
     learning_rate: Annotated[float, Field(gt=0)] = 5.0e-4
     warmup_fraction: Fraction = 0.06
@@ -260,6 +263,9 @@ class Profile(Settings):
     tokens: Tokens = Tokens()
     encoder: Encoder = Encoder()
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto takes a GPU where there is one
+    # A folder with encoders that others have trained, each under a checkpoint's name (`dapt_biomed`): taken as it is.
+    released: str | None = None
     base: Phase | None = Phase(num_steps=12_500)
     dapt: Phase = Phase(num_steps=12_500)
     tapt: Phase = Phase(num_epochs=100, batch_size=256, learning_rate=1.0e-4)
@@ -307,6 +313,12 @@ class Profile(Settings):
     def _task_settings_hold(self):
         for task in self.task_finetune:
             self.finetune_for(task)
+        return self
+
+    @model_validator(mode="after")
+    def _some_base(self):
+        if self.base is None and self.encoder.name is None:
+            raise ValueError("without a base phase there must be an encoder to begin with: give encoder.name")
         return self
 
     @model_validator(mode="after")

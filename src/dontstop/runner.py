@@ -33,6 +33,7 @@ class Job:
         function: Called in a worker as function(*arguments); with num_processes and progress too if `divisible`.
         needs: Keys of jobs that must have ended first, if they are in the same run.
         divisible: Whether idle processes can share the job.
+        alone: Whether nothing else may run beside it: one that may need all of a GPU's memory.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Job:
     arguments: tuple
     needs: frozenset[str] = frozenset()
     divisible: bool = False
+    alone: bool = False
 
 
 @dataclass
@@ -182,7 +184,7 @@ def _drive(executor, jobs, progress, reports, num_workers, progress_seconds, fin
     last = time.monotonic()
     while waiting or running:
         ready = [job for job in waiting if not ((job.needs & keys) - progress.done)]
-        for job in ready[: num_workers - len(running)]:
+        for job in _startable(ready, list(running.values()), num_workers):
             waiting.remove(job)
             spare = num_workers // max(1, min(len(ready) + len(running), num_workers)) if job.divisible else 1
             running[executor.submit(_run, job, spare)] = job
@@ -200,6 +202,16 @@ def _drive(executor, jobs, progress, reports, num_workers, progress_seconds, fin
         if time.monotonic() - last >= progress_seconds:
             say(progress.line())
             last = time.monotonic()
+
+
+def _startable(ready: list[Job], running: list[Job], num_workers: int) -> list[Job]:
+    """Choose the jobs to start now: as many as there are idle processes, or one that must be alone."""
+    if any(job.alone for job in running):
+        return []
+    alone = [job for job in ready if job.alone]
+    if alone:
+        return [] if running else alone[:1]
+    return ready[: num_workers - len(running)]
 
 
 def _raise_if_failed(future: Future, job: Job) -> None:
@@ -238,6 +250,22 @@ def work_alone(job: Job, num_processes: int) -> None:
     _quiet_worker()
     more = {"num_processes": num_processes, "progress": lambda done, total: None} if job.divisible else {}
     job.function(*job.arguments, **more)
+
+
+def work_together(title: str, job: Job, progress_seconds: float, **how) -> None:
+    """Do this process's part of a job that several do together, and tell of it; `how` goes to the job's function."""
+    _quiet_worker()
+    progress, last = Progress(title, [job]), 0.0
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        progress.found.setdefault(job.key, (done - 1) / total)
+        progress.parts[job.key] = done / total
+        if time.monotonic() - last >= progress_seconds:
+            last = time.monotonic()
+            say(progress.line())
+
+    job.function(*job.arguments, progress=report, **how)
 
 
 def _run(job: Job, num_processes: int) -> None:

@@ -1,6 +1,7 @@
 """What a notebook imports: a study of one profile, its runs, its tables and its figures."""
 
 import ast
+import contextlib
 import difflib
 import os
 import shutil
@@ -22,6 +23,7 @@ from dontstop import (
     claims,
     clusters,
     corpora,
+    crews,
     docstrings,
     encoders,
     figures,
@@ -151,7 +153,7 @@ class Study:
                 "the mirror that the text came from, to prepare it again",
                 f"name it: make study PROFILE={self.profile.name} MIRROR=<folder>",
             )
-        with runner.only_run(self.paths.work / f"{self.profile.name}.lock"):
+        with self._only_run():
             path.unlink(missing_ok=True)
             _remove_parts(self.paths.data, *self.paths.data.parent.glob(f".{self.profile.name}.*.part"))
             seconds = self.profile.speed.progress_seconds
@@ -201,6 +203,20 @@ class Study:
                     f"both tasks of a domain, for {arm}",
                     "add a missing task, or leave that notebook out",
                 )
+        plan, measured = self._plan(wanted), self._measured(wanted)
+        checkpoints = tuple(dict.fromkeys([Checkpoint(), *plan.checkpoints, *(c for c, _ in measured)]))
+        with self._only_run():
+            folders = [jobs.scratch(self.paths, identity.checkpoint(checkpoint)) for checkpoint in checkpoints]
+            keys = {identity.cell(c) for c in plan.cells} | {identity.loss(c, store) for c, store in measured}
+            _remove_parts(self.paths.checkpoints, self.paths.results, *folders, *self._parts_of(keys))
+            self._adopt(identity, checkpoints)
+            todo = self._missing(identity, checkpoints, plan.cells, measured)
+            self._carry_out(f"{experiment} ({self.profile.name})", todo)
+            self._publish(identity, checkpoints, plan.cells, measured, wanted.losses)
+        self._tell_of_given(identity, checkpoints)
+        return self
+
+    def _plan(self, wanted: Experiment) -> arms.Plan:
         plan = arms.Plan((), ())
         for some in dict.fromkeys(tuple(self.tasks_of(arm)) for arm in wanted.arms):
             together = [arm for arm in wanted.arms if tuple(self.tasks_of(arm)) == some]
@@ -211,17 +227,64 @@ class Study:
             plan += arms.plan(self.cheap_arms(), self.cheap_tasks(), self.profile.seeds)
         if wanted.augmented:
             plan += self.augmented_plan()
-        measured = self._measured(wanted)
-        checkpoints = tuple(dict.fromkeys([Checkpoint(), *plan.checkpoints, *(c for c, _ in measured)]))
-        with runner.only_run(self.paths.work / f"{self.profile.name}.lock"):
-            folders = [jobs.scratch(self.paths, identity.checkpoint(checkpoint)) for checkpoint in checkpoints]
-            keys = {identity.cell(c) for c in plan.cells} | {identity.loss(c, store) for c, store in measured}
-            _remove_parts(self.paths.checkpoints, self.paths.results, *folders, *self._parts_of(keys))
-            self._adopt(identity, checkpoints)
-            todo = self._missing(identity, checkpoints, plan.cells, measured)
-            self._carry_out(f"{experiment} ({self.profile.name})", todo)
-            self._publish(identity, checkpoints, plan.cells, measured, wanted.losses)
-        return self
+        return plan
+
+    def _only_run(self):
+        return runner.only_run(self.paths.work / f"{self.profile.name}.lock")
+
+    def _only_run_of_all(self):
+        return self._only_run() if crews.leads() else contextlib.nullcontext()
+
+    def _tell_of_given(self, identity, checkpoints) -> None:
+        """Say which checkpoints others have trained, and what they lacked."""
+        for checkpoint in checkpoints:
+            training = self._training(identity, checkpoint)
+            if "taken_from" in training:
+                lacking = ", ".join(training["begun_at_random"])
+                more = f"; it lacked {lacking}, which began at random" if lacking else ""
+                runner.say(f"{checkpoint.name}: taken from {training['taken_from']}, not trained here{more}")
+
+    def pretrain(self, name: str) -> None:
+        """Train one checkpoint from its parent, unless it stands there trained: alone, or with torchrun's processes.
+
+        Later runs find it, as they find everything that is finished.
+
+        Args:
+            name: Of a checkpoint without selected text: `base`, `dapt_biomed`, `dapt_cs_then_tapt_sciie`.
+
+        Raises:
+            StudyError: If there is no such checkpoint, or what it starts from is not there.
+        """
+        plans = [self._plan(wanted) for wanted in EXPERIMENTS.values() if not wanted.augmented]
+        known = {"base": Checkpoint()} | {c.name: c for plan in plans for c in plan.checkpoints}
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            remedy = f"did you mean {close[0]!r}?" if close else "name one of them"
+            raise StudyError(f"checkpoint {name!r}", f"one of {', '.join(known)}", remedy)
+        if not crews.is_under_torchrun():
+            self.prepare()
+        with crews.together(encoders.resolve_device(self.profile.device)) as here, self._only_run_of_all():
+            self._pretrain(known[name], here)
+
+    def _pretrain(self, checkpoint: Checkpoint, here: str | None) -> None:
+        identity = jobs.Identity(self.profile, self.paths)
+        if crews.leads():
+            self._adopt(identity, [c for c in (checkpoint.parent, checkpoint) if c is not None])
+        crews.wait()
+        if self._trained(identity, checkpoint):
+            return
+        if checkpoint.parent is not None and not self._trained(identity, checkpoint.parent):
+            raise StudyError(
+                f"no encoder {checkpoint.parent.name}, which {checkpoint.name} starts from",
+                "that one trained before",
+                f"give `dontstop pretrain {checkpoint.parent.name}` first",
+            )
+        job = jobs.checkpoint_job(self.profile, self.paths, identity, checkpoint)
+        title = f"pretrain ({self.profile.name})"
+        if here is not None and job.function is jobs.pretrain:
+            runner.work_together(title, job, self.profile.speed.progress_seconds, distributed=here)
+        elif crews.leads():
+            self._carry_out(title, [job])
 
     def select(self) -> None:
         """Select the text that tasks are enlarged by, unless it stands there selected with these settings."""
@@ -233,7 +296,7 @@ class Study:
         )
         if augmentation.is_written(self.paths, wanted.key()):
             return
-        with runner.only_run(self.paths.work / f"{self.profile.name}.lock"):
+        with self._only_run():
             todo = wanted.jobs()
             _remove_parts(*self.paths.selected.parent.glob(f".{self.profile.name}.*.part"))
             _remove_parts(*(jobs.scratch(self.paths, job.key) for job in todo))
@@ -525,8 +588,13 @@ class Study:
         return (
             f"profile {self.profile.name}; commit {commit or 'unknown'}; text {data}; "
             f"dontstop {dontstop.__version__}, torch {torch.__version__}; {processes.num_cores()} CPU cores, "
-            f"{encoders.resolve_precision(self.profile.precision)}"
+            f"{self._where()}"
         )
+
+    def _where(self) -> str:
+        device = encoders.resolve_device(self.profile.device)
+        name = f"{torch.cuda.get_device_name()}, " if device == "cuda" else ""
+        return name + encoders.resolve_precision(self.profile.precision, device)
 
     # Showing ----------------------------------------------------------------------------------------------------
 
