@@ -19,13 +19,6 @@ DAPT_CELLS = {name for name in CELLS if not name.endswith(" base")}
 # Another value of each setting, where adding one or halving makes none.
 OTHER = {"name": None, "num_steps": 13, "num_epochs": 3, "pooling": "first", "schedule": "linear"}
 OTHER |= {"sequences_at_once": 2}
-    "name": None,
-    "num_steps": 13,
-    "num_epochs": 3,
-    "pooling": "first",
-    "schedule": "linear",
-    "sequences_at_once": 2,
-}
 SPEED = {"cluster": {"kind": "local"}, "num_workers": 3, "progress_seconds": 9.0, "steps_between_saves": 7}
 
 
