@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from dontstop import cli, files
-from dontstop.experiments import notebook_of
+from dontstop.experiments import EXPERIMENTS as ALL_EXPERIMENTS
+from dontstop.experiments import Experiment, notebook_of
 from dontstop.randomness import generator
 from dontstop.study import Study
 
@@ -115,6 +116,11 @@ def run(root: Path, experiment: str) -> Study:
     """Run an experiment of the study under `root` in this process."""
     with at(root):
         return Study("tiny", notebook_of(experiment)).run(experiment)
+
+
+def experiment(name: str) -> Experiment:
+    """Return what an experiment needs."""
+    return ALL_EXPERIMENTS[name]
 
 
 def copy(finished: Path, root: Path) -> Path:

@@ -50,6 +50,18 @@ def fetch_corpus(
 
 
 @app.command()
+def fetch_encoders(
+    folder: Annotated[Path, typer.Argument(help="The folder to fill, for the setting `released`.")],
+    checkpoint: Annotated[list[str] | None, typer.Option(help="Such as dapt_biomed; all unless given.")] = None,
+    address: Annotated[str, typer.Option(help="A folder of encoders in place of the hub.")] = "",
+) -> None:
+    """Fetch the encoders that the paper's authors released, and turn their pickled weights into safetensors."""
+    from dontstop import conversion, runner, sources
+
+    conversion.fetch_encoders(folder, checkpoint or list(sources.RELEASED), address, runner.say)
+
+
+@app.command()
 def convert_weights(
     source: Annotated[str, typer.Argument(help="A folder, or a name on the hub, with pickled weights.")],
     target: Annotated[Path, typer.Argument(help="The folder to write.")],

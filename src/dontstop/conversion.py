@@ -1,12 +1,34 @@
 """Pickled weights turned into safetensors, the only kind that the study loads; by an explicit command alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from dontstop import tokens
 from dontstop.errors import StudyError
+from dontstop.sources import RELEASED
+
+
+def fetch_encoders(folder: Path, names: Sequence[str], address: str, tell: Callable[[str], None]) -> None:
+    """Fetch the authors' encoders into `folder`, each under its checkpoint's name, as safetensors; go on where it was.
+
+    Args:
+        names: Of checkpoints, such as `dapt_biomed`.
+        address: A folder that holds them by their names on the hub; nothing for the hub itself.
+
+    Raises:
+        StudyError: If there is no such encoder, or it cannot be had.
+    """
+    for name in names:
+        if name not in RELEASED:
+            raise StudyError(f"no released encoder {name!r}", f"one of {', '.join(RELEASED)}", "name one of them")
+    for name in names:
+        if (folder / name).is_dir():
+            tell(f"{folder / name}: is there")
+        else:
+            source = f"{address.rstrip('/')}/{RELEASED[name]}" if address else RELEASED[name]
+            convert_weights(source, folder / name, tell)
 
 
 def convert_weights(source: str, target: Path, tell: Callable[[str], None]) -> None:

@@ -95,15 +95,16 @@ def of_checkpoint(
         part: What it trains, as `arms.trained_part` has it.
     """
     flops = pretraining_flops(shape, training["num_tokens"], settings.sequence_length, settings.mlm_probability, part)
+    trained_here = 1.0 if training["num_steps"] else np.nan  # what others paid is not known
     return {
         "num_documents": text["num_documents"],
         "num_text_tokens": text["num_tokens"],
         "num_bytes": text["num_bytes"],
         "num_steps": training["num_steps"],
         "num_tokens_read": training["num_tokens"],
-        "teraflops": flops / 1e12,
+        "teraflops": flops / 1e12 * trained_here,
         # Over all tries: a resumed training has kept the seconds of those before.
-        "process_seconds": training["wall_seconds"] * training["num_processes"],
+        "process_seconds": training["wall_seconds"] * training["num_processes"] * trained_here,
     }
 
 
@@ -156,8 +157,8 @@ def of_parts(study, names: Sequence[str], tasks: Sequence[Task]) -> pd.DataFrame
 def _of_phases(study, shape: Shape, trainings: pd.DataFrame, checkpoint: Checkpoint) -> dict[str, float]:
     total = dict.fromkeys(COLUMNS[:-1], 0.0)
     while checkpoint.phases:
-        kind = checkpoint.phases[-1][0]
-        settings, part = study.profile.phase(kind), arms.trained_part(kind)
+        kind, of_text = checkpoint.phases[-1]
+        settings, part = study.profile.phase(kind, of_text), arms.trained_part(kind)
         text = _text(study, jobs.text_of(checkpoint))
         found = of_checkpoint(shape, trainings.loc[checkpoint.name], settings, text, part)
         total = {name: total[name] + found[name] for name in total}
@@ -199,10 +200,13 @@ def ratios(study, arm: str, other: str) -> pd.DataFrame:
 
 
 def on_front(costs: Sequence[float], scores: Sequence[float]) -> list[bool]:
-    """Tell which arms no other beats: none costs no more and scores no less, one of the two strictly."""
+    """Tell which arms no other beats: none costs no more and scores no less, one of the two strictly.
+
+    An arm of unknown cost neither beats another nor stands among the best.
+    """
     costs, scores = np.asarray(costs, float), np.asarray(scores, float)
     beaten = [
         bool(np.any((costs <= cost) & (scores >= score) & ((costs < cost) | (scores > score))))
         for cost, score in zip(costs, scores, strict=True)
     ]
-    return [not lost for lost in beaten]
+    return [not lost and not np.isnan(cost) for lost, cost in zip(beaten, costs, strict=True)]

@@ -30,7 +30,7 @@ class Gang:
 
     def __init__(self, num_processes: int, num_shards: int, like: torch.Tensor):
         self.rank, self.num_processes, self.num_shards = 0, num_processes, num_shards
-        self._gradients = like.new_zeros(2, num_shards, len(like))
+        self._gradients = like.new_zeros(2 if num_processes > 1 else 1, num_shards, len(like))
         if num_processes > 1:
             self._gradients.share_memory_()
         self._sums = torch.zeros(2, num_shards, 2, dtype=torch.float64).share_memory_()  # loss, masked tokens
@@ -47,7 +47,7 @@ class Gang:
 
     def begin_shard(self, step: int, shard: int) -> None:
         """Make room for a shard's gradients."""
-        self._flat.gradients_into(self._gradients[step % 2, shard])
+        self._flat.gradients_into(self._gradients[step % len(self._gradients), shard])
 
     def loss(self, batch, *, last: bool) -> torch.Tensor:
         """Return a batch's summed loss, ready for its backward pass; `last` where it is the step's last here."""
@@ -61,7 +61,7 @@ class Gang:
     def gather(self, step: int, gradient: torch.Tensor) -> tuple[float, float]:
         """Sum all shards' gradients into `gradient`; return the sums of losses and of masked tokens."""
         self._meet(step)
-        torch.sum(self._gradients[step % 2], dim=0, out=gradient)
+        torch.sum(self._gradients[step % len(self._gradients)], dim=0, out=gradient)
         return tuple(self._sums[step % 2].sum(0).tolist())
 
     def agree(self, start: int) -> None:

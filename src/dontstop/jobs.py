@@ -57,7 +57,7 @@ class Identity:
 
     def settings(self, checkpoint: Checkpoint) -> Phase:
         """Return the settings of a checkpoint's last phase."""
-        return self.profile.phase(checkpoint.phases[-1][0] if checkpoint.phases else "base")
+        return self.profile.phase(*(checkpoint.phases[-1] if checkpoint.phases else ("base", GENERAL)))
 
     @functools.cache  # noqa: B019 (an Identity lives as long as its study)
     def checkpoint(self, checkpoint: Checkpoint) -> str:
@@ -282,6 +282,7 @@ def load_start(profile: Profile, paths: Paths, parent: str | None):
 def _take(profile, paths, checkpoint, key, precision) -> None:
     """Take an encoder that others have trained as a checkpoint, and measure its loss as after any phase."""
     given = released_folder(profile, paths, checkpoint) or profile.encoder.name
+    named = f"{Path(profile.released).name}/{checkpoint.name}" if checkpoint.phases else Path(given).name
     model, lacking = encoders.load_given_encoder(str(given), seed=seed_of("encoder", "head"))
     tokenizer = tokens.load_tokenizer(paths.tokenizer())
     if len(tokenizer) > (known := model.get_input_embeddings().num_embeddings):
@@ -290,12 +291,13 @@ def _take(profile, paths, checkpoint, key, precision) -> None:
             "an encoder with the tokenizer that it was trained with",
             "set tokens.tokenizer to the encoder's own, or name another encoder",
         )
-    settings = profile.phase(checkpoint.phases[-1][0]) if checkpoint.phases else loss_settings(profile)
+    settings = profile.phase(*checkpoint.phases[-1]) if checkpoint.phases else loss_settings(profile)
     model.to(encoders.resolve_device(profile.device))
     after = _held_out_loss(paths, checkpoint, model, tokenizer, settings, precision)
     training = {"checkpoint": checkpoint.name, "phases": checkpoint.phases, "fingerprint": key, "precision": precision}
-    training |= {"num_steps": 0, "num_tokens": 0, "wall_seconds": 0.0, "loss_before": None, "loss_after": after}
-    training |= {"curve": [], "taken_from": Path(given).name, "begun_at_random": lacking}
+    training |= {"num_steps": 0, "num_tokens": 0, "wall_seconds": 0.0, "num_processes": 1}
+    training |= {"loss_before": None, "loss_after": after, "curve": []}
+    training |= {"taken_from": named, "begun_at_random": lacking}
     _finish(paths, key, model, tokenizer, training)
 
 
@@ -307,8 +309,8 @@ def pretrain(
     Args:
         distributed: The device of this process, where torchrun's processes do it together; the first one writes.
     """
-    kind = checkpoint.phases[-1][0] if checkpoint.phases else "base"
-    settings, part = profile.phase(kind), arms.trained_part(kind)
+    kind, text = checkpoint.phases[-1] if checkpoint.phases else ("base", GENERAL)
+    settings, part = profile.phase(kind, text), arms.trained_part(kind)
     tokenizer = tokens.load_tokenizer(paths.tokenizer())
     device = distributed or encoders.resolve_device(profile.device)
     num_processes = num_processes if device == "cpu" else 1

@@ -506,6 +506,8 @@ def judged(study, names: Sequence[str] | None = None) -> pd.DataFrame:
     changes = forgetting(study) if "losses" in kinds else None
     changes = changes[changes["study"] == tables.OURS] if changes is not None else None
     ratios = costs.ratios(study, "tapt", "dapt") if "costs" in kinds and "tapt" in study.available_arms() else None
+    if ratios is not None and not np.isfinite(ratios.to_numpy(float)).all():
+        ratios = None  # encoders that others trained have told no seconds
     numbers = tuple(sorted(study.profile.selection.num_neighbours))
     rests_on = _evidence_arms(study, chosen, numbers)
 

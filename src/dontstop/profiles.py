@@ -277,29 +277,34 @@ class Profile(Settings):
     finetune: Finetune = Finetune()
     domain_gap: DomainGap = DomainGap()
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0, 1, 2, 3, 4]
-    # Overrides of `finetune` for one task, by its id.
+    # Overrides of `finetune`, and of `tapt`, for one task, by its id.
     task_finetune: dict[str, dict[str, Any]] = {}
+    task_tapt: dict[str, dict[str, Any]] = {}
     speed: Speed = Speed()
 
     def finetune_for(self, task: str) -> Finetune:
         """Return the fine-tuning settings of one task: the profile's, overridden by the task's own."""
         return Finetune.model_validate({**self.finetune.model_dump(), **self.task_finetune.get(task, {})})
 
-    def phase(self, kind: str) -> Phase | None:
-        """Return a phase's settings by its kind: `base`, `dapt`, `tapt`, `tapt_<n>_epochs`, `knn_tapt_<k>` and so on.
+    def phase(self, kind: str, text: str) -> Phase | None:
+        """Return a phase's settings by its kind, and the task or domain whose text it reads.
 
         None for no base.
+
+        Args:
+            kind: `base`, `dapt`, `tapt`, `tapt_<n>_epochs`, `knn_tapt_<k>` and so on.
         """
+        tapt = Phase.model_validate({**self.tapt.model_dump(), **self.task_tapt.get(text, {})})
         if kind.startswith("lora_"):
-            whole = self.phase(kind.removeprefix("lora_"))
+            whole = self.phase(kind.removeprefix("lora_"), text)
             rate = whole.learning_rate * self.cheap_adaptation.lora_rate_factor
             return whole.model_copy(update={"learning_rate": rate})
-        if kind == "embedding_tapt":
-            return self.tapt
+        if kind in ("tapt", "embedding_tapt"):
+            return tapt
         if kind.startswith(("knn_tapt", "rand_tapt", "curated_tapt")):
             return self.augmented_tapt
         if kind.startswith("tapt_"):
-            return self.tapt.model_copy(update={"num_epochs": int(kind.split("_")[1]), "num_steps": None})
+            return tapt.model_copy(update={"num_epochs": int(kind.split("_")[1]), "num_steps": None})
         return getattr(self, kind)
 
     @model_validator(mode="after")
@@ -313,6 +318,8 @@ class Profile(Settings):
     def _task_settings_hold(self):
         for task in self.task_finetune:
             self.finetune_for(task)
+        for task in self.task_tapt:
+            self.phase("tapt", task)
         return self
 
     @model_validator(mode="after")

@@ -311,14 +311,19 @@ def figure_distances(study):
 
 def figure_loss_curves(study):
     """Masked-LM loss while training: the base encoder's and every DAPT's, or every task's TAPT."""
+    curves = _loss_curves(study)
+    return figures.loss_curves(curves) if curves else figures.nothing("None of these encoders was trained here.")
+
+
+def _loss_curves(study) -> dict[str, pd.DataFrame]:
     folders = [study.paths.results / "curves" / name for name in dict.fromkeys(("base", study.notebook))]
     paths = [path for folder in folders for path in sorted(folder.glob("*.csv"))]
     if study.notebook == "06_knn_tapt":
-        return figures.loss_curves(_curves_of_first_task(study))
+        return _curves_of_first_task(study)
     if "tapt" in study.notebook:
         of_tapt = _of_tapt(study)
-        return figures.loss_curves({of_tapt[p.stem]: pd.read_csv(p) for p in paths if p.stem in of_tapt})
-    return figures.loss_curves({path.stem: pd.read_csv(path) for path in paths})
+        return {of_tapt[p.stem]: pd.read_csv(p) for p in paths if p.stem in of_tapt}
+    return {path.stem: pd.read_csv(path) for path in paths}
 
 
 def _curves_of_first_task(study) -> dict[str, pd.DataFrame]:

@@ -22,6 +22,36 @@ HUB_TASKS = {
 }
 
 
+# The authors' encoders, by the checkpoint's name in this study; the number in a name counts the task's texts. The
+# larger one, where there are two, is curated TAPT's.
+RELEASED = {
+    "dapt_biomed": "allenai/biomed_roberta_base",
+    "dapt_cs": "allenai/cs_roberta_base",
+    "dapt_news": "allenai/news_roberta_base",
+    "dapt_reviews": "allenai/reviews_roberta_base",
+    "tapt_chemprot": "allenai/dsp_roberta_base_tapt_chemprot_4169",
+    "tapt_rct-20k": "allenai/dsp_roberta_base_tapt_rct_180K",
+    "tapt_citation_intent": "allenai/dsp_roberta_base_tapt_citation_intent_1688",
+    "tapt_sciie": "allenai/dsp_roberta_base_tapt_sciie_3219",
+    "tapt_hyperpartisan_news": "allenai/dsp_roberta_base_tapt_hyperpartisan_news_515",
+    "tapt_ag": "allenai/dsp_roberta_base_tapt_ag_115K",
+    "tapt_amazon": "allenai/dsp_roberta_base_tapt_amazon_helpfulness_115K",
+    "tapt_imdb": "allenai/dsp_roberta_base_tapt_imdb_20000",
+    "dapt_biomed_then_tapt_chemprot": "allenai/dsp_roberta_base_dapt_biomed_tapt_chemprot_4169",
+    "dapt_biomed_then_tapt_rct-20k": "allenai/dsp_roberta_base_dapt_biomed_tapt_rct_180K",
+    "dapt_cs_then_tapt_citation_intent": "allenai/dsp_roberta_base_dapt_cs_tapt_citation_intent_1688",
+    "dapt_cs_then_tapt_sciie": "allenai/dsp_roberta_base_dapt_cs_tapt_sciie_3219",
+    "dapt_news_then_tapt_hyperpartisan_news": "allenai/dsp_roberta_base_dapt_news_tapt_hyperpartisan_news_515",
+    "dapt_news_then_tapt_ag": "allenai/dsp_roberta_base_dapt_news_tapt_ag_115K",
+    "dapt_reviews_then_tapt_amazon": "allenai/dsp_roberta_base_dapt_reviews_tapt_amazon_helpfulness_115K",
+    "dapt_reviews_then_tapt_imdb": "allenai/dsp_roberta_base_dapt_reviews_tapt_imdb_20000",
+    "curated_tapt_hyperpartisan_news": "allenai/dsp_roberta_base_tapt_hyperpartisan_news_5015",
+    "curated_tapt_imdb": "allenai/dsp_roberta_base_tapt_imdb_70000",
+    "dapt_news_then_curated_tapt_hyperpartisan_news": "allenai/dsp_roberta_base_dapt_news_tapt_hyperpartisan_news_5015",
+    "dapt_reviews_then_curated_tapt_imdb": "allenai/dsp_roberta_base_dapt_reviews_tapt_imdb_70000",
+}
+
+
 @dataclass(frozen=True)
 class CorpusSource:
     """A data set that can stand for a domain, and how its documents are told from others.

@@ -119,6 +119,7 @@ class Study:
         known = [task.name for task in self.tasks]
         for setting, named in (
             ("task_finetune", self.profile.task_finetune),
+            ("task_tapt", self.profile.task_tapt),
             ("tapt_curve.tasks", self.profile.tapt_curve.tasks),
             ("selection.tasks", self.profile.selection.tasks or []),
             ("cheap_adaptation.tasks", self.profile.cheap_adaptation.tasks or []),
@@ -554,7 +555,8 @@ class Study:
         kind = "dapt" if text in self.texts else "tapt"
         checkpoint = Checkpoint() if text == tasks.GENERAL else Checkpoint(((kind, text),))
         store = tokens.load_token_store(self.paths.data / "tokens" / jobs.text_of(checkpoint))
-        settings = self.profile.phase("base" if text == tasks.GENERAL else kind)
+        settings = self.profile.phase("base" if text == tasks.GENERAL else kind, text)
+        settings = settings or jobs.loss_settings(self.profile)  # of a base encoder that others pretrained
         batch = mlm.Batches(store, mlm.Vocabulary.of(tokenizer), settings, checkpoint.name).shard(0, 0)
         wanted = dict(zip(batch.rows.tolist(), batch.labels.tolist(), strict=True))
         rows = [
