@@ -1,4 +1,4 @@
-"""Command line: `python -m benchmarks [pretraining|finetuning|neighbours|streaming|all]`, from the project's root."""
+"""Command line: `python -m benchmarks [pretraining|finetuning|neighbours|streaming|gpu|all]`, from the root."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ WHAT = ("pretraining", "finetuning", "neighbours", "streaming")
 def main() -> int:
     """Measure what was asked for; return 0, or 1 where the two sides do not train the same model."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Our training loops beside the Trainer's")
-    parser.add_argument("what", nargs="?", default="all", choices=(*WHAT, "all"))
+    parser.add_argument("what", nargs="?", default="all", choices=(*WHAT, "gpu", "all"))
     parser.add_argument("--repeats", type=int, default=3, help="runs of every contender, in alternating order (3)")
     parser.add_argument("--steps", type=int, default=50, help="pretraining steps of 32 x 128 tokens in a run (50)")
     parser.add_argument("--quick", action="store_true", help="one small run of each, to see that all works; no files")
@@ -20,9 +20,10 @@ def main() -> int:
     if options.repeats < 1 or options.steps < 10:
         parser.error(f"found --repeats {options.repeats} --steps {options.steps}; expected at least 1 and 10")
 
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # processors are compared, on both sides
+    if options.what != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # processors are compared, on both sides
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # here and in the processes that we start
-    from benchmarks import finetuning, measuring, pretraining, selection
+    from benchmarks import finetuning, gpu, measuring, pretraining, selection
     from dontstop.errors import StudyError
     from dontstop.profiles import find_root
 
@@ -31,6 +32,8 @@ def main() -> int:
     num_repeats, num_steps = (1, 12) if options.quick else (options.repeats, options.steps)
     try:
         with tempfile.TemporaryDirectory() as scratch:
+            if options.what == "gpu":
+                gpu.benchmark(Path(scratch), results, num_repeats=num_repeats, num_steps=num_steps)
             if options.what in ("pretraining", "all"):
                 pretraining.benchmark(Path(scratch), results, num_repeats=num_repeats, num_steps=num_steps)
             if options.what in ("finetuning", "all"):

@@ -58,15 +58,17 @@ class ClockCallback(TrainerCallback):
         self.clock.tick(state.global_step, state.max_steps)
 
 
-def silent_trainer(trainer_class: type[Trainer], scratch: Path, arguments: dict[str, Any], **parts) -> Trainer:
-    """Make a Trainer on the processor that saves nothing, reports to nobody and prints nothing."""
+def silent_trainer(
+    trainer_class: type[Trainer], scratch: Path, arguments: dict[str, Any], *, use_cpu: bool = True, **parts
+) -> Trainer:
+    """Make a Trainer, on the processor or a GPU, that saves nothing, reports to nobody and prints nothing."""
     settings = TrainingArguments(
         output_dir=str(scratch / "trainer"),
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
-        use_cpu=True,
-        dataloader_pin_memory=False,
+        use_cpu=use_cpu,
+        dataloader_pin_memory=not use_cpu,
         **arguments,
     )
     trainer = trainer_class(args=settings, **parts)

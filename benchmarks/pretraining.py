@@ -114,6 +114,7 @@ def train_with_trainer(
     precision: str,
     sparse: bool = False,
     trainer_class: type[Trainer] = Trainer,
+    device: str = "cpu",
 ) -> Trainer:
     """Train in the Trainer's loop; AdamW, schedule and clipping as `settings` say, fused AdamW being its default.
 
@@ -144,6 +145,7 @@ def train_with_trainer(
         train_dataset=dataset,
         data_collator=default_data_collator,
         callbacks=[measuring.ClockCallback(clock)],
+        use_cpu=device == "cpu",
     )
     with measuring.threads(measuring.NUM_CORES):
         trainer.train()
@@ -151,7 +153,15 @@ def train_with_trainer(
 
 
 def train_ours(
-    folder: Path, scratch: Path, batches: mlm.Batches, *, clock: measuring.StepClock, precision: str, num_processes: int
+    folder: Path,
+    scratch: Path,
+    batches: mlm.Batches,
+    *,
+    clock: measuring.StepClock,
+    precision: str,
+    num_processes: int,
+    device: str = "cpu",
+    compiled: bool = False,
 ) -> tuple[nn.Module, mlm.Curve]:
     """Train in our loop."""
     load_model = functools.partial(encoders.load_encoder, folder)
@@ -161,13 +171,17 @@ def train_ours(
         batches,
         state,
         precision=precision,
+        device=device,
+        compiled=compiled,
         num_processes=num_processes,
         steps_between_saves=batches.num_steps,
         progress=clock.tick,
     )
 
 
-def check_equivalence(folder: Path, scratch: Path, batches: mlm.Batches, *, num_processes: int) -> tuple[float, float]:
+def check_equivalence(
+    folder: Path, scratch: Path, batches: mlm.Batches, *, num_processes: int, device: str = "cpu"
+) -> tuple[float, float]:
     """Train on both sides in fp32, equal masked batches at the same batch size, and compare.
 
     Returns:
@@ -185,9 +199,11 @@ def check_equivalence(folder: Path, scratch: Path, batches: mlm.Batches, *, num_
         batch_size=batches.settings.batch_size,
         precision="fp32",
         trainer_class=LossKeepingTrainer,
+        device=device,
     )
     clock = measuring.StepClock("gate, ours")
-    model, curve = train_ours(folder, scratch, batches, clock=clock, precision="fp32", num_processes=num_processes)
+    how = {"precision": "fp32", "num_processes": num_processes, "device": device}
+    model, curve = train_ours(folder, scratch, batches, clock=clock, **how)
     theirs = np.array(trainer.losses)
     if theirs.shape != curve.losses.shape:
         raise StudyError(f"{len(theirs)} steps by the Trainer", f"{len(curve.losses)}, as ours", "mend the benchmark")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import finetuning, measuring, pretraining
+from benchmarks import finetuning, gpu, measuring, pretraining
 from dontstop import finetune
 from dontstop.errors import StudyError
 from dontstop.profiles import Encoder, Finetune, Phase
@@ -134,3 +134,20 @@ def test_tables_hold_medians_quartiles_and_notes(tmp_path):
     assert len(pd.read_csv(tmp_path / "speed_runs.csv")) == 4
     assert (tmp_path / "machine.json").is_file()
     assert measuring.ratio(summary, "wall_seconds", "ours", "peer", less_is_better=True) == 2.0
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.compile warns of what it does itself
+def test_the_gpu_benchmark_runs_whole_on_a_small_encoder(tmp_path, monkeypatch):
+    """On the processor, so that nothing but the GPU itself is new to the first machine that has one."""
+    monkeypatch.setattr(gpu, "BATCH", 4)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    small = {**sizes, "vocab_size": VOCABULARY_SIZE, "max_position_embeddings": 18}
+    gpu.benchmark(tmp_path, tmp_path / "results", num_repeats=1, num_steps=12, device="cpu", **small)
+    text = (tmp_path / "results" / "gpu.md").read_text()
+    assert all(name in text for name in (gpu.SCRIPT, gpu.TUNED, gpu.OURS, gpu.COMPILED)) and "times as fast" in text
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_without_a_gpu_it_is_said():
+    with pytest.raises(StudyError, match="no GPU"):
+        gpu.benchmark(None, None, num_repeats=1, num_steps=12)

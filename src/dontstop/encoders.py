@@ -128,6 +128,13 @@ def load_given_encoder(name: str, *, seed: int):
         return _load(name, local_only=False)
 
 
+def compile_layers(model: nn.Module) -> None:
+    """Let torch.compile make kernels for a body's layers, which are alike and so compiled once, at their first use."""
+    stacks = [part for part in model.base_model.modules() if isinstance(part, nn.ModuleList)]
+    for layer in max(stacks, key=len):
+        layer.compile()
+
+
 def save_encoder(model, tokenizer, folder: Path) -> None:
     """Save an encoder and its tokenizer as an ordinary Transformers folder."""
     model.save_pretrained(folder)

@@ -49,6 +49,8 @@ class Identity:
         }
         if self.device != "cpu":
             self._common["device"] = self.device
+        if profile.compiled:
+            self._common["compiled"] = True
         self._weights = _weights_in(Path(profile.encoder.name or ""))
 
     def store(self, name: str) -> dict:
@@ -313,7 +315,7 @@ def pretrain(
     settings, part = profile.phase(kind, text), arms.trained_part(kind)
     tokenizer = tokens.load_tokenizer(paths.tokenizer())
     device = distributed or encoders.resolve_device(profile.device)
-    num_processes = num_processes if device == "cpu" else 1
+    num_processes = num_processes if device == "cpu" and not profile.compiled else 1
     load = functools.partial(load_start, profile, paths, parent)
     before = _held_out_loss(paths, checkpoint, load().to(device), tokenizer, settings, precision)
     if part != "all":
@@ -328,6 +330,7 @@ def pretrain(
         state,
         precision=precision,
         device=device,
+        compiled=profile.compiled,
         num_processes=num_processes,
         distributed=distributed is not None,
         steps_between_saves=profile.speed.steps_between_saves,

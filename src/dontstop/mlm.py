@@ -155,6 +155,7 @@ def train(
     *,
     precision: str,
     device: str = "cpu",
+    compiled: bool = False,
     num_processes: int = 1,
     distributed: bool = False,
     steps_between_saves: int = 100,
@@ -170,6 +171,7 @@ def train(
         state: A file for the state of an unfinished training; deleted by the caller when the result is safe.
         precision: `fp32` or `bf16` (autocast).
         device: `cpu`, `cuda` or `cuda:<k>`.
+        compiled: Whether torch.compile makes kernels for the encoder's layers; not for a gang of several processes.
         num_processes: Processes that share the shards of each step; speed only. On a GPU there is one.
         distributed: Whether torchrun's processes share them instead, this being one; same but for rounding.
         progress: Called after every step with steps done and steps in all.
@@ -179,6 +181,8 @@ def train(
     """
     model = load_model().to(device)
     flat = optimizers.FlatParameters(model)
+    if compiled:
+        encoders.compile_layers(model)
     num_shards = batches.settings.num_shards
     arguments = (batches, state, precision)
     how = {"steps_between_saves": steps_between_saves, "progress": progress}

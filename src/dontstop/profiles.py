@@ -264,6 +264,8 @@ class Profile(Settings):
     encoder: Encoder = Encoder()
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto takes a GPU where there is one
+    # torch.compile of the layers in pretraining, which pays on a GPU; it rounds, and draws dropout, otherwise.
+    compiled: bool = False
     # A folder with encoders that others have trained, each under a checkpoint's name (`dapt_biomed`): taken as it is.
     released: str | None = None
     base: Phase | None = Phase(num_steps=12_500)
