@@ -8,7 +8,7 @@ import torch
 from dontstop import adaptation, encoders, mlm
 from dontstop.profiles import CheapAdaptation
 from test_encoders import MODELS, batch
-from test_mlm import batches, fresh_model, trained, weights
+from test_mlm import batches, fresh_model, interrupt, trained, weights
 
 SETTINGS = CheapAdaptation(lora_rank=2, lora_alpha=4)
 
@@ -85,16 +85,7 @@ def is_linear(module) -> bool:
 def test_a_part_is_trained_alike_by_any_number_of_processes_and_after_interruption(part, tmp_path):
     whole = trained_partly(tmp_path / "whole", "modernbert", part)
     shared = trained_partly(tmp_path / "shared", "modernbert", part, num_processes=2)
-
-    class Killed(Exception):
-        pass
-
-    def die_at_five(done, _total):
-        if done == 5:
-            raise Killed
-
-    with pytest.raises(Killed):
-        trained_partly(tmp_path / "state", "modernbert", part, progress=die_at_five)
+    interrupt(trained_partly, tmp_path / "state", "modernbert", part)
     resumed = trained_partly(tmp_path / "state", "modernbert", part)
     assert torch.equal(weights(whole), weights(shared)) and torch.equal(weights(whole), weights(resumed))
     assert not torch.equal(weights(adaptation.merge(whole)), weights(trained(tmp_path / "all")[0]))

@@ -41,6 +41,8 @@ def study(tmp_path, monkeypatch):
         transfer_tasks=lambda: found.tasks,
         augmented_tasks=list,
         curated_tasks=list,
+        cheap_arms=list,
+        cheap_tasks=lambda: found.tasks[:1],
         paths=SimpleNamespace(work=tmp_path),
         true_labels=lambda task: TRUTH,
         cells=ALL,
@@ -91,6 +93,20 @@ def test_the_families_of_enlarged_text_follow_the_profile(study):
     }
     study.curated_tasks = list
     assert "table7" not in measures.families(study) and "curated_tapt" not in measures.family(study).arms
+
+
+def test_each_cheap_arm_stands_beside_the_base_and_the_arm_that_trains_all(study):
+    assert list(measures.families(study)) == ["04_dapt_tapt"]
+    study.cheap_arms = lambda: ["lora_dapt", "embedding_tapt"]
+    chosen = measures.family(study, measures.CHEAP)
+    assert chosen.arms == ("base", "dapt", "lora_dapt", "tapt", "embedding_tapt") and chosen.tasks == ("x",)
+    assert chosen.pairs == {
+        "lora_dapt_gain": ("lora_dapt", "base"),
+        "embedding_tapt_gain": ("embedding_tapt", "base"),
+        "lora_dapt_over_dapt": ("lora_dapt", "dapt"),
+        "embedding_tapt_over_tapt": ("embedding_tapt", "tapt"),
+    }
+    assert measures.family(study).arms == measures.FAMILIES["04_dapt_tapt"].arms  # the first, as before
 
 
 def test_the_best_of_known_arms_is_found(study):

@@ -44,6 +44,21 @@ def trained(state, *, num_processes=1, settings=PHASE, name="modernbert", **more
     )
 
 
+class Killed(Exception):
+    """What ends a training that is to be resumed."""
+
+
+def interrupt(train, *arguments, **more):
+    """Train until the fifth step, after a state was saved at the fourth."""
+
+    def die_at_five(done, _total):
+        if done == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(*arguments, **more, progress=die_at_five)
+
+
 def weights(model):
     return torch.cat([value.flatten() for value in model.state_dict().values()])
 
@@ -122,16 +137,7 @@ def test_equals_a_plain_loop_with_the_models_own_loss(name, tmp_path):
 def test_resumed_equals_uninterrupted_to_the_bit(name, tmp_path):
     """RoBERTa has dropout, whose draws must not depend on what was drawn before."""
     whole, curve = trained(tmp_path / "whole", name=name)
-
-    class Killed(Exception):
-        pass
-
-    def die_at_five(done, _total):
-        if done == 5:
-            raise Killed
-
-    with pytest.raises(Killed):
-        trained(tmp_path / "state", name=name, progress=die_at_five)
+    interrupt(trained, tmp_path / "state", name=name)
     assert (tmp_path / "state").is_file()
     steps = []
     resumed, again = trained(tmp_path / "state", name=name, progress=lambda done, total: steps.append(done))

@@ -127,7 +127,7 @@ class Ranks:
         """Take part with a model and its parameters."""
         self._flat, self._gradient, self.device = flat, torch.zeros_like(flat.values), flat.values.device
         self._sums = torch.zeros(2, dtype=torch.float64, device=self.device)
-        self._module = DistributedDataParallel(_MaskedLoss(model), broadcast_buffers=False)
+        self._module = DistributedDataParallel(_MaskedLoss(model))
 
     def begin_shard(self, step: int, shard: int) -> None:
         """Make room for the step's gradients, before the first of this process's shards."""

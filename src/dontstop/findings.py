@@ -154,10 +154,10 @@ def _claim_sentence(row: pd.Series) -> str:
 def _counting_sentence(study) -> str:
     """Say which arms lose to naive Bayes, and where."""
     chosen, counted = measures.family(study), measures.naive_bayes(study)["score"]
-    names = measures.task_names(study, chosen)
+    names, records = measures.task_names(study, chosen), measures.arm_records(study)
     below = []
     for arm in chosen.arms:
-        means = 100 * scores.score_matrix(measures.arm_records(study), arm, names, study.profile.seeds).mean(axis=0)
+        means = 100 * scores.score_matrix(records, arm, names, study.profile.seeds).mean(axis=0)
         lost = [name for name, mean in zip(names, means, strict=True) if mean < counted[name]]
         named = f" ({', '.join(lost)})" if 0 < len(lost) < len(names) else ""
         below.append(f"{arm_name(arm)} on {len(lost)}{named}")

@@ -431,10 +431,17 @@ def _of_naive_bayes(study, task, affected: np.ndarray) -> dict[str, float]:
         return finetune.score(labels["dev"], predicted, task.metric, len(ids))
 
     predicted = baselines.naive_bayes(texts["train"], labels["train"], texts["dev"], texts["test"], dev_score)
-    weights = np.stack([np.ones(len(affected)), ~affected]).astype(np.float32)
-    found = comparisons.weighted_scores(weights, predicted[None], study.true_labels(task.name), len(ids), task.metric)
-    scored = {"score": 100 * found[0, 0], "score_without": 100 * found[1, 0]}
+    scored = _with_and_without(predicted[None], affected, study.true_labels(task.name), len(ids), task.metric)
     return scored | {"num_test": len(affected), "num_affected": int(affected.sum())}
+
+
+def _with_and_without(
+    predicted: np.ndarray, affected: np.ndarray, truth: np.ndarray, num_labels: int, metric: str
+) -> dict[str, float]:
+    """Score (num_seeds, num_test) predictions on all test texts, and on those not affected; means over seeds, x 100."""
+    weights = np.stack([np.ones(len(affected)), ~affected]).astype(np.float32)
+    both = comparisons.weighted_scores(weights, predicted, truth, num_labels, metric).mean(1)
+    return {"score": 100 * both[0], "score_without": 100 * both[1]}
 
 
 def told_before(study) -> dict[str, np.ndarray]:
@@ -480,10 +487,8 @@ def published_leaks(study) -> pd.DataFrame:
         for arm in chosen.arms:
             records = scores.records_of_arm(study.arm_records(arm), arm, [name], study.profile.seeds)
             predicted = np.stack([decode_predictions(text) for text in records["test_predictions"]])
-            weights = np.stack([np.ones(len(marks[name])), ~marks[name]]).astype(np.float32)
             labels, metric = len(records.iloc[0]["labels"]), records.iloc[0]["metric"]
-            means = comparisons.weighted_scores(weights, predicted, study.true_labels(name), labels, metric).mean(1)
-            scored[arm] = {"score": 100 * means[0], "score_without": 100 * means[1]}
+            scored[arm] = _with_and_without(predicted, marks[name], study.true_labels(name), labels, metric)
         rows += [
             shared | {"arm": arm, **both, "change": both["score_without"] - both["score"]}
             for arm, both in scored.items()
