@@ -1,14 +1,17 @@
 """Pickled weights become safetensors by an explicit command; code in them is refused, not run."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
+import loopback
 import tiny
-from dontstop import conversion, encoders, tokens
+from dontstop import conversion, encoders, sources, tokens
 from dontstop.errors import StudyError
 
 CONFIG = {
@@ -80,3 +83,36 @@ def test_a_folder_without_weights_and_a_target_that_is_there(source, tmp_path, c
     (tmp_path / "target").mkdir()
     assert tiny.command("convert-weights", str(source), str(tmp_path / "target")) == 2
     assert "is there" in capsys.readouterr().err
+
+
+def dontstop(hub: str, cache: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Give a command in a process whose hub is at another address."""
+    environment = tiny.environment(cache) | {"HF_ENDPOINT": hub, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "0"}
+    environment |= {"TRANSFORMERS_OFFLINE": "0", "HF_HUB_DOWNLOAD_TIMEOUT": "2"}
+    command = [sys.executable, "-m", "dontstop", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_the_authors_encoders_are_fetched_from_a_hub_once(source, tmp_path):
+    model = BertForMaskedLM(BertConfig(**CONFIG)).eval()
+    torch.save(model.state_dict(), source / "pytorch_model.bin")
+    there = tmp_path / "hub" / sources.RELEASED["dapt_cs"]
+    there.parent.mkdir(parents=True)
+    source.rename(there)
+    wanted = ("fetch-encoders", str(tmp_path / "encoders"), "--checkpoint", "dapt_cs")
+    with loopback.hub(tmp_path / "hub") as address:
+        first = dontstop(address, tmp_path / "cache", *wanted)
+        lacking = dontstop(address, tmp_path / "cache", *wanted, "--checkpoint", "dapt_news")
+    assert first.returncode == 0, first.stderr
+    again = encoders.load_encoder(tmp_path / "encoders" / "dapt_cs").eval()
+    ids = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        assert torch.equal(model(ids).logits, again(ids).logits)
+    assert lacking.returncode == 2 and "dapt_cs: is there" in lacking.stdout
+    assert "no encoder to convert at allenai/news_roberta_base" in lacking.stderr and "Traceback" not in lacking.stderr
+    assert [path.name for path in (tmp_path / "encoders").iterdir()] == ["dapt_cs"]
+
+
+def test_an_encoder_that_was_not_released_is_told(tmp_path, capsys):
+    assert tiny.command("fetch-encoders", str(tmp_path / "encoders"), "--checkpoint", "dapt_law") == 2
+    assert "no released encoder 'dapt_law'" in capsys.readouterr().err

@@ -110,7 +110,8 @@ def _load(folder: str | Path, *, local_only: bool) -> tuple[nn.Module, list[str]
         raise StudyError(
             f"no loadable encoder at {folder}: {str(error).splitlines()[0]}",
             "a folder with config.json and model.safetensors",
-            "name such a folder in encoder.name, or let the study train its own (encoder.name: null)",
+            "turn pickled weights into one (`dontstop convert-weights`), name another encoder, or let the study "
+            "train its own (encoder.name: null)",
         ) from error
 
 
