@@ -106,3 +106,37 @@ def test_a_checkpoint_trained_twice_or_by_nobody_stops(study):
     study.trainings = lambda: pd.DataFrame({"checkpoint": ["base"]})
     with pytest.raises(StudyError, match="dapt_d.*cells that nobody trained"):
         checks.no_phase_twice(study)
+
+
+@pytest.fixture
+def enlarged(study, tmp_path):
+    """Give the study one enlarged text and its control: its 24 own texts and 3 selected ones."""
+    settings = study.profile.selection.model_copy(update={"num_neighbours": [1], "num_draws": 1})
+    study.profile = study.profile.model_copy(update={"selection": settings})
+    stores = {}
+    for kind in ("knn_tapt_1", "rand_tapt_1_draw_0"):
+        name = f"selected/t/{kind}"
+        files.write_bytes(study.paths.store(name) / "ids.npy", kind.encode())
+        digest = files.digest(study.paths.store(name) / "ids.npy")
+        counts = {"num_documents": SIZES["train"] + 3, "num_selected": 3, "num_selected_tokens": 30}
+        stores[name] = {**counts, "sha256": digest}
+    study.selection_counts = lambda: {"stores": stores}
+    study.augmented_tasks = lambda: list(study.tasks)
+    return study, stores
+
+
+def test_enlarged_texts_hold_the_tasks_own_whatever_the_text_comes_from(enlarged):
+    study, stores = enlarged
+    assert checks.selected_text(study).startswith("2 enlarged texts have the digests recorded; 1 random controls")
+    study.profile = study.profile.model_copy(update={"text": study.profile.text.model_copy(update={"source": "files"})})
+    assert checks.selected_text(study).startswith("2 enlarged texts")
+    stores["selected/t/knn_tapt_1"]["num_documents"] -= 1
+    with pytest.raises(StudyError, match="23 own texts in selected/t/knn_tapt_1"):
+        checks.selected_text(study)
+
+
+def test_a_control_of_another_size_stops(enlarged):
+    study, stores = enlarged
+    stores["selected/t/rand_tapt_1_draw_0"]["num_selected_tokens"] += 1
+    with pytest.raises(StudyError, match="31 as num_selected_tokens of a control for 1 neighbours"):
+        checks.selected_text(study)

@@ -168,10 +168,8 @@ def selected_text(study) -> str:
     for name, entry in counts["stores"].items():
         folder = study.paths.store(name)
         _hold(files.digest(folder / "ids.npy"), entry["sha256"], f"as digest of the tokens in {folder}")
-        num_train = study.profile.text.num_train if study.profile.text.source == "docstrings" else None
-        _hold(
-            entry["num_documents"] - entry["num_selected"], num_train or entry["num_documents"], f"own texts in {name}"
-        )
+        num_train = study.manifest()["tasks"][name.split("/")[1]]["splits"]["train"]["num_examples"]
+        _hold(entry["num_documents"] - entry["num_selected"], num_train, f"own texts in {name}")
     numbers, draws = study.profile.selection.num_neighbours, study.profile.selection.num_draws
     for task in study.augmented_tasks():
         for k in numbers:
