@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dontstop import claims, figures
+from dontstop import claims, figures, measures
 
 ARMS = {
     "base": "04_dapt_tapt/table5_dapt_tapt",
@@ -89,6 +89,27 @@ def costs(results: Path) -> str:
     return "\n".join(lines)
 
 
+def cheap(results: Path) -> str:
+    """Build the README's table of arms that train few numbers: what they train and keep, what they score."""
+    costs, scores = (
+        pd.read_csv(results / "tables" / "04_dapt_tapt" / f"cheap_{name}.csv") for name in ("costs", "scores")
+    )
+    means = scores[scores["task"] == "mean"].iloc[0]
+    lines = [
+        "| arm | numbers trained | MB to keep | process seconds | masked-LM loss | mean F1 | less the whole |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in costs.itertuples():
+        cells = [f"{row.num_trained:,} ({row.percent_trained:.0f} %)", f"{row.megabytes_kept:.1f}"]
+        cells += [f"{row.process_seconds:.0f}", f"{row.loss_before:.2f}, {row.loss_after:.2f}"]
+        cells.append(f"{means[f'{row.arm}_mean']:.1f}")
+        whole = f"{row.arm}_over_{measures.WHOLE.get(row.arm)}"
+        bounds = [f"{means.get(name, float('nan')):+.1f}" for name in (whole, f"{whole}_low", f"{whole}_high")]
+        cells.append("" if row.arm not in measures.WHOLE else "{} [{}, {}]".format(*bounds))
+        lines.append(f"| {figures.arm_name(row.arm)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def of_the_papers_tasks(results: Path) -> str:
     """Build the README's table of the paper's own tasks: every arm's mean by task, naive Bayes before them."""
     arms = ["base", "dapt", "not_dapt", "tapt", "dapt_tapt", "transfer_tapt"]
@@ -114,6 +135,8 @@ def of_the_papers_tasks(results: Path) -> str:
         (costs, "laptop"),
         (of_the_papers_tasks, "mini"),
         (verdicts, "mini"),
+        (costs, "mini"),
+        (cheap, "mini"),
     ],
 )
 def test_the_tables_are_those_of_the_results(project, build, profile):
