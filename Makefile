@@ -3,7 +3,8 @@
 #   ENV=active        use the active conda or virtual environment instead of making .venv
 #   PYTHON=...        the Python (3.11 to 3.13) to make .venv with; by default the first suitable one found
 #   PROFILE=mini      run a profile of configs/ other than params.yaml's, stage by stage, without DVC
-#   MIRROR=...        the folder with the text of a profile of files: corpora/<domain>.* and tasks/<task>/<split>.*
+#   MIRROR=...        the folder with the text of a profile of files: corpora/<domain>.* (or corpora/<domain>/, of
+#                     shards) and tasks/<task>/<split>.*
 #   TORCH_INDEX=...   an index of PyTorch builds, for a certain CUDA, ROCm or CPU build (see PyTorch's install page)
 
 ENV ?=

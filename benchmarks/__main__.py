@@ -1,4 +1,4 @@
-"""Command line: `python -m benchmarks [pretraining|finetuning|neighbours|streaming|gpu|all]`, from the root."""
+"""Command line: `python -m benchmarks [pretraining|finetuning|neighbours|streaming|preparing|gpu|all]`."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-WHAT = ("pretraining", "finetuning", "neighbours", "streaming")
+WHAT = ("pretraining", "finetuning", "neighbours", "streaming", "preparing")
 
 
 def main() -> int:
@@ -15,6 +15,7 @@ def main() -> int:
     parser.add_argument("what", nargs="?", default="all", choices=(*WHAT, "gpu", "all"))
     parser.add_argument("--repeats", type=int, default=3, help="runs of every contender, in alternating order (3)")
     parser.add_argument("--steps", type=int, default=50, help="pretraining steps of 32 x 128 tokens in a run (50)")
+    parser.add_argument("--gigabytes", type=float, default=1.0, help="of text that is prepared (1; 10 takes hours)")
     parser.add_argument("--quick", action="store_true", help="one small run of each, to see that all works; no files")
     options = parser.parse_args()
     if options.repeats < 1 or options.steps < 10:
@@ -23,7 +24,7 @@ def main() -> int:
     if options.what != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # processors are compared, on both sides
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # here and in the processes that we start
-    from benchmarks import finetuning, gpu, measuring, pretraining, selection
+    from benchmarks import finetuning, gpu, measuring, preparing, pretraining, selection
     from dontstop.errors import StudyError
     from dontstop.profiles import find_root
 
@@ -42,6 +43,9 @@ def main() -> int:
                 selection.benchmark(Path(scratch), results, num_repeats=num_repeats, quick=options.quick)
             if options.what in ("streaming", "all"):
                 selection.stream(Path(scratch), results, quick=options.quick)
+            if options.what in ("preparing", "all"):
+                gigabytes = 0.05 if options.quick else options.gigabytes
+                preparing.benchmark(Path(scratch), results, gigabytes=gigabytes)
     except StudyError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,14 +1,16 @@
 """The benchmarks: both sides train the same model, the gate closes when they do not, tables say what was measured."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from benchmarks import finetuning, gpu, measuring, pretraining
-from dontstop import finetune
+from benchmarks import finetuning, gpu, measuring, preparing, pretraining
+from dontstop import corpora, documents, finetune, tokens
 from dontstop.errors import StudyError
-from dontstop.profiles import Encoder, Finetune, Phase
+from dontstop.profiles import Encoder, Finetune, Paths, Phase, load_profile
 from dontstop.randomness import generator
 
 ENCODER = Encoder(hidden_size=16, num_layers=2, num_heads=2, intermediate_size=24)
@@ -102,6 +104,44 @@ def test_a_cell_of_either_side_runs_and_is_scored(tmp_path):
     found = finetuning.run_our_cell(grid, (0, 0, 0), "fp32", tmp_path / "cell.json")
     assert found is None and '"num_epochs": 1' in (tmp_path / "cell.json").read_text()
     assert isinstance(finetuning.load_examples(grid.task(0) / "dev"), finetune.Examples)
+
+
+@pytest.fixture
+def little_text(monkeypatch):
+    """Let the benchmark of preparing generate little text, of few words."""
+    planted = {"repeated": 5, "short": 3, "leaking": 2, "quoting": 4}
+    for name, value in {"BLOCK": 60, "NUM_WORDS": 2000, "PLANTED": planted}.items():
+        monkeypatch.setattr(preparing, name, value)
+    monkeypatch.setattr(preparing, "SPLITS", {"train": 20, "dev": 20, "test": 30})
+    for function in (preparing.originals, preparing.task_texts, preparing._words):
+        function.cache_clear()
+    yield
+    for function in (preparing.originals, preparing.task_texts, preparing._words):
+        function.cache_clear()
+
+
+def test_what_is_planted_in_generated_shards_is_found(little_text, tmp_path, monkeypatch):
+    shards = [preparing.Shard(corpus, k, 1, tmp_path) for corpus in preparing.CORPORA for k in range(5)]
+    monkeypatch.setattr(preparing, "num_cores", lambda: 1)
+    num_bytes = preparing.write_mirror(tmp_path, shards)
+    texts = [row["text"] for shard in shards for row in documents.read_documents(shard.path())]
+    assert num_bytes == sum(map(len, texts)) and len(texts) == 60 * len(shards)
+
+    preparing.write_profile(tmp_path / "root")
+    monkeypatch.setenv("DONTSTOP_MIRROR", str(tmp_path))
+    profile, paths = load_profile("generated", tmp_path / "root"), Paths("generated", tmp_path / "root")
+    corpora.prepare(profile, paths)
+    profile = profile.model_copy(update={"tokens": profile.tokens.model_copy(update={"vocabulary_size": 300})})
+    tokens.prepare_tokens(profile, paths, preparing.CORPORA, list(preparing.TASKS))
+    assert preparing.check(paths.data, shards)["domains"]["cs"]["num_documents"] > 200
+    with pytest.raises(StudyError, match="as planted"):
+        preparing.check(paths.data, shards[1:])
+
+
+def test_memory_is_that_of_a_process_and_all_below_it():
+    found = preparing.memory_of(os.getpid())
+    assert found["sum_rss_gigabytes"] >= found["command_rss_gigabytes"] > 0.01 and found["num_processes"] >= 1
+    assert preparing.memory_of(2**30) == {}
 
 
 def test_contenders_alternate():

@@ -11,7 +11,7 @@ import pandas
 import pyarrow
 import pytest
 
-from dontstop import corpora, files, leakage, splits
+from dontstop import corpora, documents, files, leakage, splits
 from dontstop.docstrings import Document
 from dontstop.errors import StudyError
 from dontstop.passages import Passage
@@ -24,7 +24,7 @@ CSV = 'text,label\n"One text, with a comma.",a\n"Zwei ""Wörter""\nin two lines.
 
 
 def read(path, fields=("text", "label")):
-    return list(corpora.read_documents(path, fields))
+    return list(documents.read_documents(path, fields))
 
 
 def zstd(content):
@@ -48,6 +48,30 @@ def test_parquet(tmp_path):
     assert read(tmp_path / "texts.parquet") == ROWS
 
 
+def test_a_compressed_table_and_one_of_several_row_groups(tmp_path):
+    many = [{"text": f"text {k}", "label": str(k), "other": k} for k in range(1200)]
+    pandas.DataFrame(many).to_parquet(tmp_path / "texts.parquet", row_group_size=700)
+    (tmp_path / "texts.parquet.gz").write_bytes(gzip.compress((tmp_path / "texts.parquet").read_bytes()))
+    expected = [{"text": row["text"], "label": row["label"]} for row in many]
+    assert read(tmp_path / "texts.parquet") == read(tmp_path / "texts.parquet.gz") == expected
+    with pytest.raises(StudyError, match="no field 'id' in .*row 1\n.*among text, label, other"):
+        read(tmp_path / "texts.parquet", ("id",))
+
+
+@pytest.mark.parametrize(("ending", "pack"), [(".gz", gzip.compress), (".zst", zstd)])
+def test_a_compressed_file_is_read_as_it_is_unpacked(tmp_path, ending, pack):
+    lines = [json.dumps({"text": f"text {k} {k * k}"}) + "\n" for k in range(100_000)]
+    content = pack("".join(lines[:50_000]).encode()) + pack("".join(lines[50_000:]).encode())
+    path = tmp_path / f"texts.jsonl{ending}"
+    path.write_bytes(content)
+    assert sum(1 for _ in documents.read_documents(path)) == 100_000  # both of two streams, one after another
+    path.write_bytes(content[: len(content) * 3 // 4])
+    rows = documents.read_documents(path)
+    assert next(rows) == {"text": "text 0 0"}  # though the end is missing
+    with pytest.raises(StudyError, match=r"unreadable after row [5-9]\d{4}"):
+        collections.deque(rows, maxlen=0)
+
+
 def test_byte_order_marks_and_blank_lines_are_passed_over_and_numbers_are_labels(tmp_path):
     path = tmp_path / "texts.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + b'{"text": "a", "label": 3}\n\n{"text": "b", "label": "4"}\n')
@@ -65,6 +89,7 @@ def test_byte_order_marks_and_blank_lines_are_passed_over_and_numbers_are_labels
         ("a.jsonl", b'{"text": "x", "label": null}\n', "label of type NoneType in .*, line 1"),
         ("a.jsonl", b'{"text": "x", "label": true}\n', "label of type bool in .*, line 1"),
         ("a.jsonl", b'{"text": "x", "label": "y"}\n{"text": "\xff"}\n', "byte 0xff .*, line 2"),
+        ("a.jsonl", b'{"text": "x \\ud83d y", "label": "y"}\n', r"half a character, '\\ud83d', in text in .*, line 1"),
         ("a.jsonl", b"", "no documents in"),
         ("a.jsonl", b"\n \n", "no documents in"),
         ("a.csv", b"text,label\nx,y\nx,y,z\n", "1 columns too many in .*, line 3"),
@@ -90,30 +115,11 @@ def test_missing_and_doubled_files(tmp_path):
     with pytest.raises(StudyError, match="no file"):
         read(tmp_path / "none.jsonl")
     with pytest.raises(StudyError, match="no file"):
-        corpora.find_documents(tmp_path, "general")
+        documents.find_documents(tmp_path, "general")
     for ending in ("jsonl", "csv.gz"):
         (tmp_path / f"general.{ending}").touch()
     with pytest.raises(StudyError, match="expected: one file"):
-        corpora.find_documents(tmp_path, "general")
-
-
-def rows(*labels):
-    return [{"id": str(k), "text": f"text {k}", "label": label} for k, label in enumerate(labels)]
-
-
-@pytest.mark.parametrize(
-    ("train", "dev", "test", "message"),
-    [
-        ("ab", "ab", "abc", "label 'c' in test of t, unseen in train"),
-        ("ab", "d", "ab", "label 'd' in dev of t, unseen in train"),
-        ("aa", "a", "a", "only the label 'a' in train of t"),
-        ("ab", "ab", "", "no examples in test of t"),
-        ("", "ab", "ab", "no examples in train of t"),
-    ],
-)
-def test_tasks_that_cannot_be_trained_or_scored(train, dev, test, message):
-    with pytest.raises(StudyError, match=message):
-        corpora.check_tasks({"t": {"train": rows(*train), "dev": rows(*dev), "test": rows(*test)}})
+        documents.find_documents(tmp_path, "general")
 
 
 def test_a_passage_is_kept_in_the_first_document_that_has_it():

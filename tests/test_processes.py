@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 
+import pytest
 import torch
 
 from dontstop import processes
+from dontstop.errors import StudyError
 
 PARENT = """
 import time
@@ -54,3 +56,25 @@ def test_one_thread_for_a_block():
 
 def test_cores_are_those_this_process_may_use():
     assert processes.num_cores() == len(os.sched_getaffinity(0))
+
+
+def answer(number):
+    if number < 0:
+        os._exit(1)
+    return number, os.getpid()
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+def test_workers_on_text_give_results_in_any_order_asked_for(num_workers):
+    with processes.text_workers(num_workers) as submit:
+        results = [submit("a number", answer, k) for k in range(5)]
+        found = [result.get() for result in reversed(results)]
+    assert [number for number, _ in found] == [4, 3, 2, 1, 0]
+    assert (os.getpid() in {process for _, process in found}) == (num_workers < 2)
+
+
+def test_a_worker_on_text_that_is_killed_is_told_and_takes_the_others_along():
+    before = set(processes.multiprocessing.active_children())
+    with pytest.raises(StudyError, match="killed while it did a number"), processes.text_workers(2) as submit:
+        submit("a number", answer, -1).get()
+    assert set(processes.multiprocessing.active_children()) == before

@@ -12,11 +12,11 @@ from conftest import PROJECT
 # A module imports only from modules that stand before it: text -> tokens -> checkpoint -> score -> verdict -> picture.
 ORDER = """
     __init__ errors files randomness processes profiles tasks prose passages docstrings documents leakage splits
-    manifest corpora tokens domain_gap encoders adaptation optimizers crews mlm finetune sentences candidates vampire
-    embedders neighbours relevance selection arms records runner clusters jobs augmentation experiments ledger
-    scores comparisons paper baselines sources downloads mirrors conversion claims costs presentation tables
-    selection_tables figures selection_figures calibration measures reports findings checks study departures cli
-    __main__
+    audit manifest examples shards corpora encoding tokens domain_gap encoders adaptation optimizers crews mlm
+    finetune sentences candidates vampire embedders neighbours relevance selection arms records runner clusters jobs
+    augmentation experiments ledger scores comparisons paper baselines sources downloads mirrors conversion claims
+    costs presentation tables selection_tables figures selection_figures calibration measures reports findings
+    checks study departures cli __main__
 """.split()
 SOURCE = PROJECT / "src" / "dontstop"
 MODULES = sorted(SOURCE.rglob("*.py"))

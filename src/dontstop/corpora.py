@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from dontstop import docstrings, files, leakage, splits
+from dontstop import audit, docstrings, examples, files, leakage, shards, splits
+from dontstop.audit import Evaluated, Traces
 from dontstop.docstrings import Document
-from dontstop.documents import find_documents, read_documents
+from dontstop.documents import read_documents
 from dontstop.errors import StudyError
-from dontstop.manifest import Prepared, Row, write_prepared
+from dontstop.manifest import Prepared, Row, replacing, write_corpora, write_prepared
 from dontstop.profiles import Paths, Profile, Text
-from dontstop.tasks import GENERAL, SPLITS, Task, domains_for, domains_of, tasks_for
+from dontstop.tasks import GENERAL, Task, domains_for, domains_of, tasks_for
 
-Texts = dict[tuple[str, str], leakage.Sample]  # by task and split
+_PREFIXES = {"corpora": "", "held_out": "held_out/"}  # of the audit's names
 
 
 def prepare(profile: Profile, paths: Paths, constraints: Path | None = None) -> dict:
@@ -32,16 +33,10 @@ def prepare(profile: Profile, paths: Paths, constraints: Path | None = None) -> 
     if profile.text.source == "docstrings":
         prepared = _from_docstrings(profile, constraints or paths.root / "constraints.txt")
     else:
-        prepared = _from_files(profile, paths, tasks)
-    check_tasks(prepared.tasks)
-    texts = {
-        (task, split): leakage.sample([row["text"] for row in rows])
-        for task, by_split in prepared.tasks.items()
-        for split, rows in by_split.items()
-    }
-    samples = _remove_leaks(prepared, texts, profile.text)
-    _check_corpora(prepared)
-    return write_prepared(profile, paths, tasks, prepared, _audit(texts, samples, tasks, profile.text))
+        prepared = examples.read_tasks(profile, paths, tasks)
+    examples.check_tasks(prepared.tasks)
+    with replacing(profile, paths) as part:
+        return _write(profile, paths, part, tasks, prepared)
 
 
 def load_manifest(paths: Paths) -> dict:
@@ -70,29 +65,6 @@ def load_unlabelled(paths: Paths, task: str) -> list[Row]:
     """Read the unlabelled texts of a task's own source, in an order by content; none where it has none."""
     path = paths.unlabelled(task)
     return list(read_documents(path, ("id", "text"))) if path.is_file() else []
-
-
-def check_tasks(tasks: dict[str, dict[str, list[Row]]]) -> None:
-    """Hold every task to what training and scoring need.
-
-    Raises:
-        StudyError: On an empty split, a single class in train, or a label of dev or test that train never shows.
-    """
-    for task, by_split in tasks.items():
-        for split, rows in by_split.items():
-            if not rows:
-                raise StudyError(f"no examples in {split} of {task}", "one or more", "fill the split")
-        labels = {row["label"] for row in by_split["train"]}
-        if len(labels) < 2:
-            raise StudyError(f"only the label {min(labels)!r} in train of {task}", "two or more", "add other classes")
-        for split in ("dev", "test"):
-            unseen = sorted({row["label"] for row in by_split[split]} - labels)
-            if unseen:
-                raise StudyError(
-                    f"label {unseen[0]!r} in {split} of {task}, unseen in train",
-                    f"labels among {', '.join(sorted(labels))}",
-                    "mend the label or add examples of it to train",
-                )
 
 
 def drop_repeated_passages(documents: list[Document], seen: set[str], min_words: int) -> list[Document]:
@@ -214,117 +186,84 @@ def _row(document: Document) -> Row:
     return {"id": document.id, "text": document.text, "source": document.source}
 
 
-def _from_files(profile: Profile, paths: Paths, tasks: tuple[Task, ...]) -> Prepared:
-    settings = profile.text
-    folder = paths.root / settings.folder
-    prepared, cleaning = Prepared(), collections.Counter()
-    for task in tasks:
-        prepared.tasks[task.name] = {
-            split: _taken(_read_split(folder, task.name, split), _largest(settings, task.name, split), settings)
-            for split in SPLITS
-        }
-        if found := _read_unlabelled(folder, task.name, prepared.tasks[task.name]["train"]):
-            prepared.unlabelled[task.name] = found
-    for name in [*(domain.name for domain in domains_of(tasks, profile)), GENERAL]:
-        rows = _read_corpus(find_documents(folder / "corpora", name), name, settings, cleaning)
-        held_out = [_is_held_out(row["text"], settings) for row in rows]
-        prepared.held_out[name] = [row for row, out in zip(rows, held_out, strict=True) if out]
-        prepared.corpora[name] = [row for row, out in zip(rows, held_out, strict=True) if not out]
-    prepared.cleaning = dict(cleaning)
-    return prepared
+def _corpora_from_files(
+    profile: Profile, paths: Paths, part: Paths, tasks: tuple[Task, ...], prepared: Prepared, evaluated: Evaluated
+) -> dict[str, Traces]:
+    names = [*(domain.name for domain in domains_of(tasks, profile)), GENERAL]
+    mirror = paths.root / profile.text.folder
+    written = shards.write_corpora(profile, mirror, names, part.data / "evaluated", part, prepared.cleaning)
+    for kind, by_name in written.items():
+        prepared.sizes[kind] = {name: found.size for name, found in by_name.items()}
+    found = {f"{_PREFIXES[kind]}{name}": some for kind, by_name in written.items() for name, some in by_name.items()}
+    prepared.cleaning["documents_leaking"] = sum(some.num_leaking for some in found.values())
+    traces = {name: some.traces for name, some in found.items()}
+    return traces | _remove_leaks_of("unlabelled/", prepared.unlabelled, prepared, evaluated, profile.text)
 
 
-def _read_split(folder: Path, task: str, split: str) -> list[Row]:
-    rows = read_documents(find_documents(folder / "tasks" / task, split), ("text", "label"))
-    return [{"id": f"{task}:{split}:{k}", **row} for k, row in enumerate(rows)]
-
-
-def _largest(settings: Text, task: str, split: str) -> int | None:
-    """Return how many examples of a split are taken at most."""
-    if split == "train" and task in settings.low_resource:
-        return settings.low_resource[task]
-    return getattr(settings.max_examples, split)
-
-
-def _taken(rows: list[Row], largest: int | None, settings: Text) -> list[Row]:
-    """Take at most `largest` rows, in the order they had: the first of every label by content hash, then the next.
-
-    Source: section 5.1, low-resource tasks by the number of their training examples (RCT-500).
-    """
-    if largest is None or len(rows) <= largest:
-        return rows
-    keys = [splits.content_key(row["text"], "taken", seed=settings.split_seed) for row in rows]
-    order = sorted(range(len(rows)), key=keys.__getitem__)
-    seen: set[str] = set()
-    first = [k for k in order if not (rows[k]["label"] in seen or seen.add(rows[k]["label"]))]
-    chosen = dict.fromkeys(first + order)
-    return [rows[k] for k in sorted(list(chosen)[:largest])]
-
-
-def _read_unlabelled(folder: Path, task: str, train: list[Row]) -> list[Row]:
-    """Read a task's unlabelled texts, where there are any: each once, in an order by content, none of train's."""
-    if not any((folder / "tasks" / task).glob("unlabelled.*")):
-        return []
-    seen, found = {leakage.normalise(row["text"]) for row in train}, {}
-    for k, row in enumerate(read_documents(find_documents(folder / "tasks" / task, "unlabelled"))):
-        if (normal := leakage.normalise(row["text"])) not in seen:
-            seen.add(normal)
-            found[splits.content_key(row["text"], "unlabelled", seed=0)] = {"id": f"{task}:unlabelled:{k}", **row}
-    return [found[key] for key in sorted(found)]
-
-
-def _read_corpus(path: Path, name: str, settings: Text, cleaning: collections.Counter) -> list[Row]:
-    """Read a corpus, without exact duplicates, as at most `max_documents` rows by content hash."""
-    by_key: dict[str, Row] = {}
-    for k, row in enumerate(read_documents(path)):
-        cleaning["documents_read"] += 1
-        key = splits.content_key(row["text"], "sample", seed=settings.split_seed)
-        if key in by_key:
-            cleaning["documents_repeated"] += 1
-        elif len(row["text"].split()) < settings.min_words:
-            cleaning["documents_short"] += 1
-        else:
-            by_key[key] = {"id": f"{name}:{k:07d}", "text": row["text"], "source": path.name}
-    rows = [by_key[key] for key in sorted(by_key)[: settings.max_documents]]
-    return sorted(rows, key=lambda row: row["id"])
-
-
-def _remove_leaks(prepared: Prepared, texts: Texts, settings: Text) -> dict[str, leakage.Sample]:
-    """Remove corpus, held-out and unlabelled texts that hold a dev or test text; return the rest, for the audit."""
-    known = {text for (_, split), found in texts.items() if split != "train" for text in found.normal}
-    grams, samples = leakage.word_grams(sorted(known)), {}
+def _remove_leaks(prepared: Prepared, evaluated: Evaluated, settings: Text) -> dict[str, Traces]:
+    """Remove corpus, held-out and unlabelled texts that hold a dev or test text; return what the rest holds of them."""
     prepared.cleaning["documents_leaking"] = 0
     pools = {"": prepared.corpora, "held_out/": prepared.held_out, "unlabelled/": prepared.unlabelled}
+    traces = {}
     for prefix, pool in pools.items():
-        for name, rows in pool.items():
-            found = leakage.sample([row["text"] for row in rows])
-            leaking = set(leakage.leaking_documents(grams, found.grams, settings.leak_containment).tolist())
-            leaking |= {k for k, text in enumerate(found.normal) if text in known}
-            pool[name] = [row for k, row in enumerate(rows) if k not in leaking]
-            samples[prefix + name] = found.without(leaking) if leaking else found
-            prepared.cleaning["documents_leaking"] += len(leaking)
-    return samples
+        traces |= _remove_leaks_of(prefix, pool, prepared, evaluated, settings)
+    return traces
+
+
+def _remove_leaks_of(
+    prefix: str, pool: dict[str, list[Row]], prepared: Prepared, evaluated: Evaluated, settings: Text
+) -> dict[str, Traces]:
+    traces = {}
+    for name, rows in pool.items():
+        leaking, traces[prefix + name] = audit.sift(evaluated, [row["text"] for row in rows], settings)
+        pool[name] = [row for row, out in zip(rows, leaking, strict=True) if not out]
+        prepared.cleaning["documents_leaking"] += int(leaking.sum())
+    return traces
 
 
 def _check_corpora(prepared: Prepared) -> None:
-    for kind, pool in (("corpus", prepared.corpora), ("held-out sample", prepared.held_out)):
-        for name, rows in pool.items():
-            if not rows:
+    for kind, what in (("corpora", "corpus"), ("held_out", "held-out sample")):
+        for name, size in prepared.sizes[kind].items():
+            if not size["num_documents"]:
                 raise StudyError(
-                    f"no document left in the {kind} of {name}",
+                    f"no document left in the {what} of {name}",
                     "one or more after duplicates, task texts and leaks are taken out",
                     "give more text, or raise text.max_documents or text.held_out_fraction",
                 )
 
 
-def _audit(texts: Texts, samples: dict[str, leakage.Sample], tasks: tuple[Task, ...], settings: Text) -> dict:
+def _write(profile: Profile, paths: Paths, part: Paths, tasks: tuple[Task, ...], prepared: Prepared) -> dict:
+    """Write everything into a folder, and return the manifest."""
+    texts = {
+        (task, split): [row["text"] for row in rows]
+        for task, by_split in prepared.tasks.items()
+        for split, rows in by_split.items()
+    }
+    known = (text for (_, split), some in texts.items() if split != "train" for text in some)
+    audit.save_index(part.data / "evaluated", audit.index(known))
+    evaluated = audit.load_index(part.data / "evaluated")
+    if profile.text.source == "docstrings":
+        traces = _remove_leaks(prepared, evaluated, profile.text)
+        write_corpora(part, prepared)
+    else:
+        traces = _corpora_from_files(profile, paths, part, tasks, prepared, evaluated)
+    _check_corpora(prepared)
+    return write_prepared(profile, part, tasks, prepared, _audit(texts, evaluated, traces, tasks, profile.text))
+
+
+def _audit(
+    texts: audit.Groups, evaluated: Evaluated, traces: dict[str, Traces], tasks: tuple[Task, ...], settings: Text
+) -> dict:
     """Count what dev and test texts still share with corpora, held-out samples, and other splits of the domain."""
-    limits = {"contained_from": settings.leak_containment, "jaccard_from": settings.near_duplicate_jaccard}
+    contained, jaccard = settings.leak_containment, settings.near_duplicate_jaccard
+    held = {group: audit.trace(evaluated, some, jaccard) for group, some in texts.items() if group[1] != "test"}
     between = []
     for task in tasks:
         family = [name for name in (task.name, task.sister) if (name, "train") in texts]
         for split, earlier in (("dev", ("train",)), ("test", ("train", "dev"))):
-            others = {f"{name}/{other}": texts[name, other] for name in family for other in earlier}
-            between += leakage.audit({(task.name, split): texts[task.name, split]}, others, **limits)
-    evaluated = {group: found for group, found in texts.items() if group[1] != "train"}
-    return {**limits, "corpora": leakage.audit(evaluated, samples, **limits), "splits": between}
+            others = {f"{name}/{other}": held[name, other] for name in family for other in earlier}
+            group = {(task.name, split): texts[task.name, split]}
+            between += audit.audit(group, evaluated, others, contained)
+    groups = {group: some for group, some in texts.items() if group[1] != "train"}
+    corpora = audit.audit(groups, evaluated, traces, contained)
+    return {"contained_from": contained, "jaccard_from": jaccard, "corpora": corpora, "splits": between}

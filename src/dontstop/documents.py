@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import lzma
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +20,7 @@ from dontstop.errors import StudyError
 _OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _FORMATS = (".jsonl", ".json", ".csv", ".parquet")
 _COMPRESSIONS = ("", *_OPENERS, ".zst")
+_BUFFER, _BATCH = 1 << 20, 500  # bytes and rows that are in memory at once
 
 
 def find_documents(folder: Path, name: str) -> Path:
@@ -26,8 +29,7 @@ def find_documents(folder: Path, name: str) -> Path:
     Raises:
         StudyError: If there is none, or more than one.
     """
-    names = [f"{name}{form}{compression}" for form in _FORMATS for compression in _COMPRESSIONS]
-    found = [folder / candidate for candidate in names if (folder / candidate).is_file()]
+    found = _forms(folder, name)
     if len(found) == 1:
         return found[0]
     if found:
@@ -35,6 +37,47 @@ def find_documents(folder: Path, name: str) -> Path:
         raise StudyError(both, "one file", "keep one of them and move the others away")
     expected = f"{folder / name} with the ending .jsonl, .csv or .parquet, compressed (.gz, .bz2, .xz, .zst) or not"
     raise StudyError(f"no file {folder / name}.*", expected, "put it there, or mend text.folder")
+
+
+def find_shards(folder: Path, name: str) -> list[Path]:
+    """Return the files that a corpus is made of, in the order in which they are read.
+
+    Either the one file <folder>/<name>.<format>[.<compression>], or all files of the folder <folder>/<name>, in the
+    order of their names; those that begin with a dot or an underscore are passed over, as others' tools do.
+
+    Raises:
+        StudyError: If there is neither, or both; if the folder is empty, holds anything else, or a shard twice.
+    """
+    shards = folder / name
+    if not shards.is_dir():
+        return [find_documents(folder, name)]
+    if files := _forms(folder, name):
+        raise StudyError(f"{files[0]} and the folder {shards}", "one of them", "move the other away")
+    found = sorted((path for path in shards.iterdir() if path.name[0] not in "._"), key=lambda path: path.name)
+    if not found:
+        raise StudyError(f"no file in {shards}", "one shard or more of a corpus", "fill the folder, or move it away")
+    stems: dict[str, Path] = {}
+    for path in found:
+        form, compression = _endings(path)
+        if form not in _FORMATS or not path.is_file():
+            expected = "shards with the ending .jsonl, .csv or .parquet, compressed (.gz, .bz2, .xz, .zst) or not"
+            raise StudyError(f"{path} among the shards of {name}", expected, "move it away, or convert it")
+        stem = path.name.removesuffix(form + compression)
+        if stem in stems:
+            raise StudyError(f"{stems[stem]} and {path}", "each shard once", "move one of them away")
+        stems[stem] = path
+    return found
+
+
+def _forms(folder: Path, name: str) -> list[Path]:
+    names = [f"{name}{form}{compression}" for form in _FORMATS for compression in _COMPRESSIONS]
+    return [folder / candidate for candidate in names if (folder / candidate).is_file()]
+
+
+def _endings(path: Path) -> tuple[str, str]:
+    """Return the ending that names a file's format, and the one that names its compression; none is empty."""
+    endings = path.suffixes[-2:] if path.suffix in _COMPRESSIONS[1:] else [*path.suffixes[-1:], ""]
+    return (endings[0], endings[1]) if len(endings) == 2 else ("", "")
 
 
 def read_documents(path: Path, fields: tuple[str, ...] = ("text",)) -> Iterator[dict[str, str]]:
@@ -51,14 +94,13 @@ def read_documents(path: Path, fields: tuple[str, ...] = ("text",)) -> Iterator[
     path = Path(path)
     if not path.is_file():
         raise StudyError(f"no file {path}", "a JSON Lines, CSV or Parquet file", "mend the path or put the file there")
-    endings = path.suffixes[-2:] if path.suffix in _COMPRESSIONS[1:] else path.suffixes[-1:]
-    reader = {".jsonl": _jsonl, ".json": _jsonl, ".csv": _csv, ".parquet": _parquet}.get(endings[0] if endings else "")
+    reader = {".jsonl": _jsonl, ".json": _jsonl, ".csv": _csv, ".parquet": _parquet}.get(_endings(path)[0])
     if reader is None:
         raise StudyError(f"{path} has no known format", "an ending .jsonl, .csv or .parquet", "convert the file")
     number = 0
     try:
         with _opened(path) as handle:
-            for place, row in reader(handle, path):
+            for place, row in reader(handle, path, fields):
                 number += 1
                 yield {field: _value(row, field, f"{path}, {place}") for field in fields}
     except (EOFError, lzma.LZMAError, OSError, pyarrow.ArrowException) as error:
@@ -69,13 +111,12 @@ def read_documents(path: Path, fields: tuple[str, ...] = ("text",)) -> Iterator[
 
 def _opened(path: Path) -> BinaryIO:
     if path.suffix == ".zst":
-        return pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")
+        return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd"), _BUFFER)
     return _OPENERS.get(path.suffix, open)(path, "rb")
 
 
 def _lines(handle: BinaryIO, path: Path) -> Iterator[tuple[int, str]]:
-    buffered = handle if hasattr(handle, "peek") else io.BytesIO(handle.read())
-    for number, line in enumerate(buffered, 1):
+    for number, line in enumerate(handle, 1):
         try:
             yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -83,7 +124,7 @@ def _lines(handle: BinaryIO, path: Path) -> Iterator[tuple[int, str]]:
             raise StudyError(byte, "UTF-8", "convert the file, for instance with iconv -t utf-8") from error
 
 
-def _jsonl(handle: BinaryIO, path: Path) -> Iterator[tuple[str, Any]]:
+def _jsonl(handle: BinaryIO, path: Path, fields: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     for number, line in _lines(handle, path):
         if not line.strip():
             continue
@@ -97,7 +138,7 @@ def _jsonl(handle: BinaryIO, path: Path) -> Iterator[tuple[str, Any]]:
         yield f"line {number}", row
 
 
-def _csv(handle: BinaryIO, path: Path) -> Iterator[tuple[str, Any]]:
+def _csv(handle: BinaryIO, path: Path, fields: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     limit = csv.field_size_limit(2**31 - 1)
     reader = csv.DictReader((line for _, line in _lines(handle, path)), strict=True)
     try:
@@ -116,13 +157,19 @@ def _csv(handle: BinaryIO, path: Path) -> Iterator[tuple[str, Any]]:
         csv.field_size_limit(limit)
 
 
-def _parquet(handle: BinaryIO, path: Path) -> Iterator[tuple[str, Any]]:
-    table = pyarrow.parquet.ParquetFile(io.BytesIO(handle.read()))
+def _parquet(handle: BinaryIO, path: Path, fields: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     number = 0
-    for batch in table.iter_batches():
-        for row in batch.to_pylist():
-            number += 1
-            yield f"row {number}", row
+    with tempfile.TemporaryFile() as unpacked:
+        if _endings(path)[1]:  # a table is read from its end, which a compressed file does not give
+            shutil.copyfileobj(handle, unpacked, _BUFFER)
+            handle = unpacked
+        table = pyarrow.parquet.ParquetFile(handle, buffer_size=_BUFFER)
+        known = table.schema_arrow.names
+        columns = list(fields) if set(fields) <= set(known) else known  # all, for the error to name them
+        for batch in table.iter_batches(_BATCH, columns=columns, use_threads=False):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"row {number}", row
 
 
 def _value(row: dict, field: str, place: str) -> str:
@@ -136,4 +183,9 @@ def _value(row: dict, field: str, place: str) -> str:
         raise StudyError(f"{field} of type {type(value).__name__} in {place}", "a string", "write it as a string")
     if not value.strip():
         raise StudyError(f"empty {field} in {place}", "a text with words", "fill the row or drop it")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # JSON can spell half a character, such as \ud83d
+        half = f"half a character, {ascii(value[error.start])}, in {field} in {place}"
+        raise StudyError(half, "whole characters", "mend the row, which was cut or spelt wrongly") from error
     return value

@@ -94,9 +94,20 @@ def read_json(path: Path) -> Any:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read a JSON Lines file of the study's own (a user's file goes through `corpora.read_documents`)."""
-    with open(path, encoding="utf-8") as handle:
-        return [json.loads(line) for line in handle]
+    """Read a JSON Lines file of the study's own (a user's file goes through `documents.read_documents`)."""
+    return list(read_rows(path))
+
+
+def read_rows(path: Path, start: int = 0, end: int | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a JSON Lines file of the study's own, one in memory at a time.
+
+    Args:
+        start, end: Bytes to read from and to, where a row begins; all of the file unless given.
+    """
+    with open(path, "rb") as handle:
+        handle.seek(start)
+        while (end is None or handle.tell() < end) and (line := handle.readline()):
+            yield json.loads(line)
 
 
 def digest(path: Path) -> str:

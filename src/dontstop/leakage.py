@@ -2,16 +2,15 @@
 
 import functools
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import datasketch
 import numpy as np
 
 _WORD = re.compile(r"[^\W_]+")
 _NUM_WORDS = 5
 _NUM_PERMUTATIONS = 64
-_CHARACTERS = 2_000_000  # hashed at once; bounds memory, changes no result
+_CHARACTERS = 300_000  # hashed at once, as many as stay in a core's cache; bounds memory, changes no result
 _CHUNK = 2000  # texts compared at once; bounds memory, changes no result
 _BASE = np.uint64(0x5851F42D4C957F2D)
 _INVERSE = np.uint64(pow(0x5851F42D4C957F2D, -1, 2**64))
@@ -41,28 +40,16 @@ class Grams:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Texts ready for comparison: normalised, and as grams."""
-
-    normal: list[str]
-    grams: Grams
-
-    def __len__(self) -> int:
-        return len(self.normal)
-
-    def without(self, dropped: Collection[int]) -> "Sample":
-        """Return the sample without the texts at the indices `dropped`."""
-        kept = [k for k in range(len(self)) if k not in dropped]
-        return Sample([self.normal[k] for k in kept], self.grams.select(np.array(kept, np.int64)))
-
-
-@dataclass(frozen=True)
 class Overlaps:
     """Pairs that share at least one 5-gram: the text, the document and the number of grams they share."""
 
     texts: np.ndarray  # int64, [num_pairs]
     documents: np.ndarray  # int64, [num_pairs]
     shared: np.ndarray  # int64, [num_pairs]
+
+    def select(self, chosen: np.ndarray) -> "Overlaps":
+        """Return some of the pairs."""
+        return Overlaps(self.texts[chosen], self.documents[chosen], self.shared[chosen])
 
 
 def words_of(text: str) -> list[str]:
@@ -75,26 +62,35 @@ def normalise(text: str) -> str:
     return " ".join(words_of(text)) or text.strip().lower()
 
 
-def sample(texts: Sequence[str]) -> Sample:
-    """Make texts ready for comparison."""
-    normal = [normalise(text) for text in texts]
-    return Sample(normal, word_grams(normal))
-
-
 def word_grams(texts: Sequence[str]) -> Grams:
     """Hash the word 5-grams of texts; equal words give equal hashes in every process."""
+    return _distinct(*rolling_grams(texts), len(texts))
+
+
+def rolling_grams(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Hash the word 5-grams of texts as they stand there, with their repetitions.
+
+    Returns:
+        (num_grams,) uint64 hashes, text after text, and (num_grams,) int64, the text that each is of.
+    """
     hashes, counts = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+    for piece in pieces(texts):
+        found = _hash_words(texts[piece])
+        hashes.append(found[0])
+        counts.append(found[1])
+    return _rolling(np.concatenate(hashes), np.concatenate(counts))
+
+
+def pieces(texts: Sequence[str]) -> Iterator[slice]:
+    """Cut texts into pieces that are hashed at once: whole texts, of some hundred thousand characters together."""
     start = 0
     while start < len(texts):
         end, length = start, 0
         while end < len(texts) and length < _CHARACTERS:
             length += len(texts[end]) + 1
             end += 1
-        found = _hash_words(texts[start:end])
-        hashes.append(found[0])
-        counts.append(found[1])
+        yield slice(start, end)
         start = end
-    return _distinct(*_rolling(np.concatenate(hashes), np.concatenate(counts)), len(texts))
 
 
 def overlaps(texts: Grams, documents: Grams) -> Iterator[Overlaps]:
@@ -146,6 +142,8 @@ def near_duplicates(grams: Grams, threshold: float, *, seed: int) -> np.ndarray:
 
     Candidates come from locality-sensitive hashing; each is checked by the exact Jaccard similarity.
     """
+    import datasketch  # here, since the processes that read shards need none of it and should stay small
+
     index = datasketch.MinHashLSH(threshold=threshold, num_perm=_NUM_PERMUTATIONS)
     empty = datasketch.MinHash(_NUM_PERMUTATIONS, seed=seed, hashfunc=int, scheme="affine32")
     bounds = np.searchsorted(grams.owners, np.arange(len(grams.sizes) + 1))
@@ -174,49 +172,12 @@ def _repeating(grams: Grams, threshold: float) -> list[int]:
     return np.flatnonzero(num_repeated >= threshold * grams.sizes).tolist()
 
 
-def audit(
-    texts: Mapping[tuple[str, str], Sample],
-    corpora: Mapping[str, Sample],
-    *,
-    contained_from: float,
-    jaccard_from: float,
-) -> list[dict]:
-    """Count the texts of each (task, split) that each corpus holds.
-
-    Returns:
-        A row for each task, split and corpus: num_texts; num_exact, num_contained and num_near_duplicate, each text
-        counted once in each; mean_containment and max_containment (of a text in the document that holds most of it).
-    """
-    rows = []
-    for corpus, documents in corpora.items():
-        known = set(documents.normal)
-        for (task, split), found in texts.items():
-            contained, jaccard = _closest(found.grams, documents.grams)
-            rows.append(
-                {
-                    "task": task,
-                    "split": split,
-                    "corpus": corpus,
-                    "num_texts": len(found),
-                    "num_exact": sum(text in known for text in found.normal),
-                    "num_contained": int((contained >= contained_from).sum()),
-                    "num_near_duplicate": int((jaccard >= jaccard_from).sum()),
-                    "mean_containment": round(float(contained.mean()), 4) if len(found) else 0.0,
-                    "max_containment": round(float(contained.max(initial=0.0)), 4),
-                }
-            )
-    return rows
-
-
-def _closest(texts: Grams, documents: Grams) -> tuple[np.ndarray, np.ndarray]:
-    """Return each text's largest containment and largest Jaccard similarity over documents."""
-    largest, jaccard = np.zeros(len(texts.sizes)), np.zeros(len(texts.sizes))
+def _max_jaccard(texts: Grams, documents: Grams) -> np.ndarray:
+    largest = np.zeros(len(texts.sizes))
     for found in overlaps(texts, documents):
-        sizes = texts.sizes[found.texts]
-        np.maximum.at(largest, found.texts, found.shared / sizes)
-        union = sizes + documents.sizes[found.documents] - found.shared
-        np.maximum.at(jaccard, found.texts, found.shared / union)
-    return largest, jaccard
+        union = texts.sizes[found.texts] + documents.sizes[found.documents] - found.shared
+        np.maximum.at(largest, found.texts, found.shared / union)
+    return largest
 
 
 def told_before(texts: Sequence[str], others: Sequence[str], *, jaccard_from: float) -> np.ndarray:
@@ -225,10 +186,9 @@ def told_before(texts: Sequence[str], others: Sequence[str], *, jaccard_from: fl
     Args:
         jaccard_from: From which Jaccard similarity of the sets of word 5-grams two texts count as the same.
     """
-    found, known = sample(texts), sample(others)
-    _, jaccard = _closest(found.grams, known.grams)
-    exact = set(known.normal)
-    return (jaccard >= jaccard_from) | np.array([text in exact for text in found.normal], bool)
+    jaccard = _max_jaccard(word_grams(texts), word_grams(others))
+    exact = {normalise(text) for text in others}
+    return (jaccard >= jaccard_from) | np.array([normalise(text) in exact for text in texts], bool)
 
 
 @functools.cache
@@ -236,13 +196,19 @@ def _in_words() -> np.ndarray:
     return np.array([chr(code).isalnum() for code in range(0x110000)])
 
 
+@functools.lru_cache(maxsize=1)
+def _powers(number: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.cumprod(np.full(number, _BASE)), np.cumprod(np.full(number, _INVERSE))
+
+
 def _hash_words(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return (a hash of each word, text after text; the number of words of each text).
 
     A word's hash is its polynomial in _BASE over its characters, modulo 2 ** 64: a difference of prefix sums, divided
-    by the power of its first place. A text without letters or digits is one word.
+    by the power of its first place. A text without letters or digits is one word. So a text and its normalised form
+    have the same words.
     """
-    lowered = [text.lower() for text in texts]
+    lowered = [text.strip().lower() for text in texts]
     codes = np.frombuffer("\n".join(lowered).encode("utf-32-le", "surrogatepass"), np.uint32)
     ends = np.cumsum([len(text) + 1 for text in lowered]) - 1  # of each text, among codes
     inside = _in_words()[codes]
@@ -253,9 +219,8 @@ def _hash_words(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
             inside[ends[k] - len(lowered[k]) : ends[k]] = True
         starts, stops = _runs(inside)
         counts = np.bincount(np.searchsorted(ends, starts), minlength=len(texts))
-    powers = np.cumprod(np.full(len(codes) + 1, _BASE))
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(codes * powers[1:])])
-    inverse = np.cumprod(np.full(len(codes) + 1, _INVERSE))
+    powers, inverse = _powers(1 << max(2 * _CHARACTERS, len(codes)).bit_length())
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(codes * powers[1 : len(codes) + 1])])
     return _mixed((sums[stops] - sums[starts]) * inverse[starts] + (stops - starts).astype(np.uint64)), counts
 
 

@@ -1,10 +1,12 @@
 """Write prepared text as JSON Lines, with the leak audit and a manifest of counts, digests and versions."""
 
 import collections
+import contextlib
 import os
 import platform
 import shutil
 import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +19,10 @@ Row = dict[str, str]
 
 @dataclass
 class Prepared:
-    """A profile's text, before it is written: rows by domain, and by task and split."""
+    """A profile's text, before it is written: rows by domain, and by task and split.
+
+    The corpora of a mirror are never in memory: they are written as they are read, and only their `sizes` are here.
+    """
 
     corpora: dict[str, list[Row]] = field(default_factory=dict)
     held_out: dict[str, list[Row]] = field(default_factory=dict)
@@ -25,27 +30,43 @@ class Prepared:
     unlabelled: dict[str, list[Row]] = field(default_factory=dict)  # by task, for curated TAPT; not all tasks have any
     cleaning: dict[str, int] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=dict)
+    # By kind (`corpora`, `held_out`) and name, of what is written: documents, words, bytes and digest.
+    sizes: dict[str, dict[str, dict]] = field(default_factory=lambda: {"corpora": {}, "held_out": {}})
 
 
-def write_prepared(profile: Profile, paths: Paths, tasks: tuple[Task, ...], prepared: Prepared, audit: dict) -> dict:
-    """Write into a temporary folder beside data/<profile>/, then move it all there, the manifest last; return that."""
+@contextlib.contextmanager
+def replacing(profile: Profile, paths: Paths) -> Iterator[Paths]:
+    """Give the paths of a temporary folder beside data/<profile>/, and move what is there once the block has ended."""
     part = Paths(f".{profile.name}.{uuid.uuid4().hex[:8]}.part", paths.root)
     try:
-        for name, rows in prepared.corpora.items():
-            files.write_jsonl(part.corpus(name), rows)
-            files.write_jsonl(part.held_out(name), prepared.held_out[name])
-        for task, by_split in prepared.tasks.items():
-            for split, rows in by_split.items():
-                files.write_jsonl(part.split(task, split), rows)
-        for task, rows in prepared.unlabelled.items():
-            if rows:
-                files.write_jsonl(part.unlabelled(task), rows)
-        files.write_json(part.data / "leakage.json", audit)
-        manifest = _manifest(profile, part, tasks, prepared, audit)
-        files.write_json(part.data / "manifest.json", manifest)
+        yield part
         _move(part.data, paths.data)
     finally:
         shutil.rmtree(part.data, ignore_errors=True)
+
+
+def write_corpora(paths: Paths, prepared: Prepared) -> None:
+    """Write the corpora and held-out samples that are in memory, and note their sizes."""
+    for kind, pool, place in (
+        ("corpora", prepared.corpora, paths.corpus),
+        ("held_out", prepared.held_out, paths.held_out),
+    ):
+        for name, rows in pool.items():
+            files.write_jsonl(place(name), rows)
+            prepared.sizes[kind][name] = _size_of(rows, place(name))
+
+
+def write_prepared(profile: Profile, paths: Paths, tasks: tuple[Task, ...], prepared: Prepared, audit: dict) -> dict:
+    """Write tasks and audit beside the corpora, the manifest last; return that."""
+    for task, by_split in prepared.tasks.items():
+        for split, rows in by_split.items():
+            files.write_jsonl(paths.split(task, split), rows)
+    for task, rows in prepared.unlabelled.items():
+        if rows:
+            files.write_jsonl(paths.unlabelled(task), rows)
+    files.write_json(paths.data / "leakage.json", audit)
+    manifest = _manifest(profile, paths, tasks, prepared, audit)
+    files.write_json(paths.data / "manifest.json", manifest)
     return manifest
 
 
@@ -60,17 +81,17 @@ def _move(source: Path, target: Path) -> None:
     files.sync_folder(target)
 
 
-def _manifest(profile: Profile, part: Paths, tasks: tuple[Task, ...], prepared: Prepared, audit: dict) -> dict:
+def _manifest(profile: Profile, paths: Paths, tasks: tuple[Task, ...], prepared: Prepared, audit: dict) -> dict:
     return {
         "profile": profile.name,
         "source": profile.text.source,
         "packages": prepared.packages,
         "python": platform.python_version(),
-        "domains": {name: _size_of(rows, part.corpus(name)) for name, rows in prepared.corpora.items()},
-        "held_out": {name: _size_of(rows, part.held_out(name)) for name, rows in prepared.held_out.items()},
+        "domains": prepared.sizes["corpora"],
+        "held_out": prepared.sizes["held_out"],
         "tasks": {
-            task.name: _task_entry(task, part, prepared.tasks[task.name])
-            | ({"unlabelled": _size_of(rows, part.unlabelled(task.name))} if rows else {})
+            task.name: _task_entry(task, paths, prepared.tasks[task.name])
+            | ({"unlabelled": _size_of(rows, paths.unlabelled(task.name))} if rows else {})
             for task in tasks
             for rows in [prepared.unlabelled.get(task.name, [])]
         },
@@ -80,15 +101,19 @@ def _manifest(profile: Profile, part: Paths, tasks: tuple[Task, ...], prepared: 
 
 
 def _size_of(rows: list[Row], path: Path) -> dict:
+    return {**size_of(rows), "sha256": files.digest(path)}
+
+
+def size_of(rows: Sequence[Row]) -> dict[str, int]:
+    """Count documents, words and bytes of text."""
     return {
         "num_documents": len(rows),
         "num_words": sum(len(row["text"].split()) for row in rows),
         "num_bytes": sum(len(row["text"].encode()) for row in rows),
-        "sha256": files.digest(path),
     }
 
 
-def _task_entry(task: Task, part: Paths, by_split: dict[str, list[Row]]) -> dict:
+def _task_entry(task: Task, paths: Paths, by_split: dict[str, list[Row]]) -> dict:
     counts = {split: collections.Counter(row["label"] for row in rows) for split, rows in by_split.items()}
     labels = sorted(counts["train"])
     return {
@@ -98,7 +123,7 @@ def _task_entry(task: Task, part: Paths, by_split: dict[str, list[Row]]) -> dict
         "splits": {
             split: {
                 "num_examples": len(rows),
-                "sha256": files.digest(part.split(task.name, split)),
+                "sha256": files.digest(paths.split(task.name, split)),
                 "label_counts": {label: counts[split][label] for label in labels},
             }
             for split, rows in by_split.items()

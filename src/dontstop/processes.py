@@ -5,8 +5,14 @@ import ctypes
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing.connection import wait
+from typing import Any
+
+from dontstop.errors import StudyError
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of mallopt's parameters, from malloc.h
 
@@ -37,6 +43,11 @@ def be_worker() -> None:
 
     torch.set_num_threads(1)
     _keep_memory()
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Let this process, if another started it, live no longer than that one."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
@@ -50,9 +61,68 @@ def _keep_memory() -> None:
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def _return_memory() -> None:
+    """Give back what is freed but kept by the allocator, before other processes need it."""
+    with contextlib.suppress(OSError, AttributeError):  # only glibc can
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _end_with(sentinel: int) -> None:
     wait([sentinel])
     os._exit(1)  # kill -9 of the parent must leave no orphan that goes on writing
+
+
+@dataclass
+class Result:
+    """What a call in another process, or a later one in this, returns."""
+
+    result: Callable[[], Any]
+    name: str
+
+    def get(self) -> Any:
+        """Wait for it, or work it out.
+
+        Raises:
+            StudyError: If the process was killed; and whatever the call raised.
+        """
+        try:
+            return self.result()
+        except BrokenProcessPool as error:
+            raise StudyError(
+                f"a worker process was killed while it did {self.name} or something beside it",
+                "workers that live until their work is done (memory is the usual reason)",
+                "lower speed.num_workers, or free memory, and give the same command again",
+            ) from error
+
+
+@contextlib.contextmanager
+def text_workers(num_workers: int) -> Iterator[Callable[..., Result]]:
+    """Give submit(name, function, *arguments) -> Result, for work on text that needs no PyTorch and little memory.
+
+    One worker is this process itself, which does the work when its result is asked for.
+    """
+    if num_workers <= 1:
+        yield lambda name, function, *arguments: Result(lambda: function(*arguments), name)
+        return
+    _return_memory()
+    before = set(multiprocessing.active_children())
+    executor = ProcessPoolExecutor(num_workers, CONTEXT, _start_text_worker)
+    try:
+        yield lambda name, function, *arguments: Result(executor.submit(function, *arguments).result, name)
+    except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)
+        children = set(multiprocessing.active_children()) - before
+        for child in children:
+            child.kill()
+        for child in children:
+            child.join()  # so that none writes into a folder that is about to be removed
+        raise
+    executor.shutdown()
+
+
+def _start_text_worker() -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process a core is enough
+    end_with_parent()
 
 
 @contextlib.contextmanager

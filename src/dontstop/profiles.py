@@ -37,8 +37,9 @@ class Text(Settings):
     """Where the text comes from and how it is divided."""
 
     source: Literal["docstrings", "files"] = "docstrings"
-    # `files` only: a mirror, with corpora/<domain>.* and tasks/<task>/{train,dev,test}.*, absolute or from the root;
-    # DONTSTOP_MIRROR, or `make study MIRROR=...`, goes before it.
+    # `files` only: a mirror, with corpora/<domain>.* (or shards in corpora/<domain>/) and
+    # tasks/<task>/{train,dev,test}.*, absolute or from the root; DONTSTOP_MIRROR, or `make study MIRROR=...`, goes
+    # before it.
     folder: str | None = None
     tasks: list[str] | None = None  # `files` only: which of the paper's tasks; None means all eight
     may_lack: list[str] = []  # those of them that the study goes on without where the mirror lacks them

@@ -37,12 +37,22 @@ Chosen = dict[str, dict[str, list[Candidate]]]  # by task and split
 
 def content_key(text: str, purpose: str, *, seed: int) -> str:
     """Return a hexadecimal key that depends on the normalised text, the purpose and the seed alone."""
-    return hashlib.sha256(f"{seed}\n{purpose}\n{leakage.normalise(text)}".encode()).hexdigest()
+    return key_of_normal(leakage.normalise(text), purpose, seed=seed)
+
+
+def key_of_normal(normal: str, purpose: str, *, seed: int) -> str:
+    """Return the key of a text that has been normalised already, which takes most of the time."""
+    return hashlib.sha256(f"{seed}\n{purpose}\n{normal}".encode()).hexdigest()
 
 
 def in_fraction(text: str, purpose: str, fraction: float, *, seed: int) -> bool:
     """Tell whether a text is in the given fraction of all texts."""
-    return int(content_key(text, purpose, seed=seed)[:13], 16) < fraction * 16**13
+    return is_within(content_key(text, purpose, seed=seed), fraction)
+
+
+def is_within(key: str, fraction: float) -> bool:
+    """Tell whether a key is in the given fraction of all keys."""
+    return int(key[:13], 16) < fraction * 16**13
 
 
 def topic_candidates(domain: str, documents: Sequence[Document], settings: Text) -> list[Candidate]:

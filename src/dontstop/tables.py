@@ -270,7 +270,7 @@ def leak_audit(audit: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Tabulate how many texts of each task's splits still stand, in part or whole, in the audited corpora.
 
     Args:
-        audit: As `leakage.audit` returns it, a row for each task, split and corpus (`corpora` of leakage.json).
+        audit: As `audit.audit` returns it, a row for each task, split and corpus (`corpora` of leakage.json).
 
     Returns:
         Columns task, split, num_texts, num_exact, num_contained, num_near_duplicate (each summed over the corpora),

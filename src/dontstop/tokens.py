@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dontstop import files
+from dontstop import encoding, files
+from dontstop.encoding import Encoding
 from dontstop.errors import StudyError
+from dontstop.processes import num_cores
 
 # RoBERTa's names for the special tokens; their ids are their places here, 0 to 4.
 SPECIAL_TOKENS = {
@@ -21,7 +23,6 @@ SPECIAL_TOKENS = {
     "mask_token": "<mask>",
     "unk_token": "<unk>",
 }
-ENCODE_BATCH = 1000  # documents handed to the tokenizer at a time
 
 
 @contextlib.contextmanager
@@ -59,6 +60,9 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: Path) ->
 
     Departure: the paper keeps RoBERTa's 50,265-piece vocabulary; an encoder of a million parameters cannot afford
     its embedding matrix, so the small profiles train their own, on the base encoder's text only, as RoBERTa's was.
+
+    The texts pass through memory once; the trainer keeps a count of every different word, so its memory grows with the
+    number of words that differ, which in real text has no end.
 
     Raises:
         StudyError: If the text is too small for the vocabulary, or the vocabulary for all bytes.
@@ -149,26 +153,13 @@ class TokenStore:
         return self.ids[places].astype(np.int64)
 
 
-def write_token_store(documents: Sequence[str], tokenizer, folder: Path, max_length: int | None = None) -> None:
+def write_token_store(documents: Iterable[str], tokenizer, folder: Path, max_length: int | None = None) -> None:
     """Tokenise documents once and write them as a token store.
 
     Args:
         max_length: Cut every document to this many tokens, special ones included; None keeps all.
     """
-    kind = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
-    pieces, lengths = [], []
-    for start in range(0, len(documents), ENCODE_BATCH):
-        batch = list(documents[start : start + ENCODE_BATCH])
-        # Without a limit the tokenizer would warn of documents longer than the encoder's window; ours are packed.
-        encoded = tokenizer(batch, truncation=max_length is not None, max_length=max_length, verbose=False)["input_ids"]
-        pieces += [np.asarray(ids, dtype=kind) for ids in encoded]
-        lengths += [len(ids) for ids in encoded]
-    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    flat = np.concatenate(pieces) if pieces else np.empty(0, dtype=kind)
-    with files.writing(folder / "ids.npy") as part, open(part, "wb") as handle:
-        np.save(handle, flat)
-    with files.writing(folder / "offsets.npy") as part, open(part, "wb") as handle:
-        np.save(handle, offsets)
+    encoding.write_store(documents, Encoding.of(tokenizer, max_length), folder)
 
 
 def load_token_store(folder: Path) -> TokenStore:
@@ -213,8 +204,8 @@ def prepare_tokens(profile, paths, domains: Sequence[str], tasks: Sequence[str])
     """
     manifest = paths.data / "tokens" / "manifest.json"
     manifest.unlink(missing_ok=True)
-    texts = [row["text"] for row in files.read_jsonl(paths.corpus("general"))]
     if profile.tokens.tokenizer is None:
+        texts = (row["text"] for row in files.read_rows(paths.corpus("general")))
         train_tokenizer(texts, profile.tokens.vocabulary_size, paths.tokenizer())
     else:
         from transformers import AutoTokenizer
@@ -227,12 +218,17 @@ def prepare_tokens(profile, paths, domains: Sequence[str], tasks: Sequence[str])
     sources = {f"corpora/{d}": (paths.corpus(d), None) for d in domains}
     sources |= {f"held_out/{d}": (paths.held_out(d), None) for d in domains}
     sources |= {f"tasks/{t}/{s}": (paths.split(t, s), longest) for t in tasks for s in ("train", "dev", "test")}
-    stores = {}
-    for name, (path, max_length) in sources.items():
-        folder = paths.data / "tokens" / name
-        write_token_store([row["text"] for row in files.read_jsonl(path)], tokenizer, folder, max_length)
-        store = load_token_store(folder)
-        counts = {"num_documents": len(store), "num_tokens": len(store.ids)}
-        stores[name] = counts | {"sha256": files.digest(folder / "ids.npy")}
+    stores = {
+        name: encoding.Store(path, paths.data / "tokens" / name, Encoding.of(tokenizer, max_length))
+        for name, (path, max_length) in sources.items()
+    }
+    encoding.write_stores(stores, profile.speed.num_workers or num_cores())
+    entries = {name: _entry(store.folder) for name, store in stores.items()}
     digest = files.digest(paths.tokenizer() / "tokenizer.json")
-    files.write_json(manifest, {"tokenizer": digest, "vocabulary_size": len(tokenizer), "stores": stores})
+    files.write_json(manifest, {"tokenizer": digest, "vocabulary_size": len(tokenizer), "stores": entries})
+
+
+def _entry(folder: Path) -> dict:
+    store = load_token_store(folder)
+    counts = {"num_documents": len(store), "num_tokens": len(store.ids)}
+    return counts | {"sha256": files.digest(folder / "ids.npy")}

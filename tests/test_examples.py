@@ -1,0 +1,25 @@
+"""Examples of tasks: what training and scoring need of their splits."""
+
+import pytest
+
+from dontstop import examples
+from dontstop.errors import StudyError
+
+
+def rows(*labels):
+    return [{"id": str(k), "text": f"text {k}", "label": label} for k, label in enumerate(labels)]
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "test", "message"),
+    [
+        ("ab", "ab", "abc", "label 'c' in test of t, unseen in train"),
+        ("ab", "d", "ab", "label 'd' in dev of t, unseen in train"),
+        ("aa", "a", "a", "only the label 'a' in train of t"),
+        ("ab", "ab", "", "no examples in test of t"),
+        ("", "ab", "ab", "no examples in train of t"),
+    ],
+)
+def test_tasks_that_cannot_be_trained_or_scored(train, dev, test, message):
+    with pytest.raises(StudyError, match=message):
+        examples.check_tasks({"t": {"train": rows(*train), "dev": rows(*dev), "test": rows(*test)}})
