@@ -163,7 +163,8 @@ def _parquet(handle: BinaryIO, path: Path, fields: tuple[str, ...]) -> Iterator[
         if _endings(path)[1]:  # a table is read from its end, which a compressed file does not give
             shutil.copyfileobj(handle, unpacked, _BUFFER)
             handle = unpacked
-        table = pyarrow.parquet.ParquetFile(handle, buffer_size=_BUFFER)
+        # By default the whole file would be fetched beforehand.
+        table = pyarrow.parquet.ParquetFile(handle, buffer_size=_BUFFER, pre_buffer=False)
         known = table.schema_arrow.names
         columns = list(fields) if set(fields) <= set(known) else known  # all, for the error to name them
         for batch in table.iter_batches(_BATCH, columns=columns, use_threads=False):

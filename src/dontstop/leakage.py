@@ -10,7 +10,7 @@ import numpy as np
 _WORD = re.compile(r"[^\W_]+")
 _NUM_WORDS = 5
 _NUM_PERMUTATIONS = 64
-_CHARACTERS = 300_000  # hashed at once, as many as stay in a core's cache; bounds memory, changes no result
+_CHARACTERS = 150_000  # hashed at once, as many as stay in a core's cache; bounds memory, changes no result
 _CHUNK = 2000  # texts compared at once; bounds memory, changes no result
 _BASE = np.uint64(0x5851F42D4C957F2D)
 _INVERSE = np.uint64(pow(0x5851F42D4C957F2D, -1, 2**64))

@@ -122,6 +122,7 @@ def text_workers(num_workers: int) -> Iterator[Callable[..., Result]]:
 
 def _start_text_worker() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process a core is enough
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # its own keeps more of what is freed
     end_with_parent()
 
 

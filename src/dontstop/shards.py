@@ -24,7 +24,7 @@ from dontstop.manifest import size_of
 from dontstop.processes import Result, num_cores, text_workers
 from dontstop.profiles import Paths, Profile, Text
 
-_CHARACTERS = 300_000  # of documents looked through at once; bounds memory, changes no result
+_CHARACTERS = 150_000  # of documents looked through at once; bounds memory, changes no result
 # Of all shards. With less text, the work would be done before another process had begun.
 _BYTES_PER_WORKER = 8_000_000
 _KINDS = ("corpora", "held_out")
