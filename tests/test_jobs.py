@@ -106,6 +106,17 @@ def test_settings_of_speed_change_nothing(manifests, field):
     assert changed(manifests, speed={field: SPEED[field]}) == set()
 
 
+@pytest.mark.parametrize(
+    ("device", "asked", "num_cores", "found"),
+    [("cpu", None, 16, None), ("cpu", 3, 16, 3), ("cuda", None, 16, 4), ("cuda", None, 2, 2), ("cuda", 9, 16, 9)],
+)
+def test_few_processes_share_a_gpu(monkeypatch, device, asked, num_cores, found):
+    monkeypatch.setattr(jobs.encoders, "resolve_device", lambda _: device)
+    monkeypatch.setattr(jobs, "num_cores", lambda: num_cores)
+    profile = Profile.model_validate({**tiny.SETTINGS, "name": "tiny", "speed": {"num_workers": asked}})
+    assert jobs.num_processes(profile) == found
+
+
 def test_settings_of_measures_and_seeds_change_nothing_that_is_there(manifests):
     assert changed(manifests, domain_gap={"num_words": 7}, seeds=[0, 1, 2], tapt={"num_epochs": 9}) == set()
 

@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 from dontstop import runner
 from dontstop.errors import StudyError
@@ -38,7 +39,11 @@ def note_slowly(folder, name, *, num_processes, progress):
 
 
 def fail(kind):
-    raise {"study": StudyError("a crab", "a fish", "throw it back"), "disk": OSError(errno.ENOSPC, "No space")}[kind]
+    raise {
+        "study": StudyError("a crab", "a fish", "throw it back"),
+        "disk": OSError(errno.ENOSPC, "No space"),
+        "gpu": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    }[kind]
 
 
 def die():
@@ -112,6 +117,7 @@ def test_durations_are_written_as_people_do():
     [
         (fail, ("study",), "found: a crab"),
         (fail, ("disk",), r"No space while doing bad\nexpected: room on the disk"),
+        (fail, ("gpu",), r"GPU's memory full while doing bad\n(.|\n)*speed.num_workers(.|\n)*sequences_at_once"),
         (die, (), r"killed while it did bad or a job beside it(.|\n)*finished cells are kept"),
     ],
 )

@@ -11,6 +11,7 @@ import numpy as np
 from dontstop import TRAINING_VERSION, adaptation, arms, crews, encoders, files, finetune, mlm, tokens
 from dontstop.arms import Cell, Checkpoint, is_augmented, is_tapt
 from dontstop.errors import StudyError
+from dontstop.processes import num_cores
 from dontstop.profiles import Paths, Phase, Profile
 from dontstop.randomness import seed_of
 from dontstop.records import encode_predictions
@@ -18,6 +19,7 @@ from dontstop.runner import Job
 from dontstop.tasks import GENERAL, SPLITS
 
 CURVE_POINTS = 100
+PROCESSES_ON_A_GPU = 4  # cells that keep one busy; of RoBERTa-base at length 512 they need some 30 GB together
 TRAINING_FILE = "training.json"  # written last, so a folder that holds it is whole
 
 
@@ -245,6 +247,12 @@ def _check_text(identity: Identity, name: str, length: int) -> None:
             f"at least one sequence of {length} tokens",
             "give it more text, or lower sequence_length",
         )
+
+
+def num_processes(profile: Profile) -> int | None:
+    """Return how many jobs may run at once, or None: one a core."""
+    on_gpu = encoders.resolve_device(profile.device) != "cpu"
+    return profile.speed.num_workers or (min(PROCESSES_ON_A_GPU, num_cores()) if on_gpu else None)
 
 
 def scratch(paths: Paths, key: str) -> Path:

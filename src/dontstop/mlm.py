@@ -1,6 +1,7 @@
 """Continued masked-LM pretraining of any encoder, resumable to the bit, and held-out masked-LM loss."""
 
 import contextlib
+import functools
 import math
 import threading
 import time
@@ -43,6 +44,11 @@ class Vocabulary:
             )
         return cls(len(tokenizer), tokenizer.mask_token_id, tuple(sorted(tokenizer.all_special_ids)))
 
+    @functools.cached_property
+    def ordinary(self) -> np.ndarray:
+        """All ids but the special ones, ascending."""
+        return np.setdiff1d(np.arange(self.size), self.special_ids)
+
 
 @dataclass(frozen=True)
 class MaskedBatch:
@@ -84,8 +90,7 @@ def mask_batch(ids: np.ndarray, vocabulary: Vocabulary, probability: float, *, r
     """
     chance, fate = rng.random(ids.shape, dtype=np.float32), rng.random(ids.shape, dtype=np.float32)
     masked = (chance < probability) & ~np.isin(ids, vocabulary.special_ids)
-    ordinary = np.setdiff1d(np.arange(vocabulary.size), vocabulary.special_ids)
-    random_ids = ordinary[rng.integers(len(ordinary), size=ids.shape)]
+    random_ids = vocabulary.ordinary[rng.integers(len(vocabulary.ordinary), size=ids.shape)]
     inputs = np.where(masked & (fate < MASKED_AS_MASK), vocabulary.mask_id, ids)
     as_random = masked & (fate >= MASKED_AS_MASK) & (fate < MASKED_AS_MASK + MASKED_AS_RANDOM)
     inputs = np.where(as_random, random_ids, inputs)
@@ -235,13 +240,16 @@ def _run_steps(crew, model, flat, batches, state, precision, *, steps_between_sa
     crew.agree(start)
     model.train()
     begin = time.perf_counter()
+    parts = (batches.shard(step, shard) for step in range(start, num_steps) for shard in crew.shards)
+    part = next(parts, None)
     for step in range(start, num_steps):
         for shard in crew.shards:
             crew.begin_shard(step, shard)
             torch.manual_seed(seed_of("dropout", settings.seed, batches.stream, shard, step))
-            last = shard == crew.shards[-1]
-            loss_sum, num_masked = _loss_and_slopes(crew, batches.shard(step, shard), settings, precision, last=last)
-            crew.end_shard(step, shard, loss_sum, num_masked)
+            last, num_masked = shard == crew.shards[-1], len(part.rows)
+            loss_sum = _backpropagate(crew, part, settings, precision, last=last)
+            part = next(parts, None)  # drawn while a GPU is still at work: its loss is not asked for before
+            crew.end_shard(step, shard, loss_sum.item(), num_masked)
         loss_sum, num_masked = crew.gather(step, gradient)
         if not math.isfinite(loss_sum):
             raise StudyError(
@@ -260,8 +268,8 @@ def _run_steps(crew, model, flat, batches, state, precision, *, steps_between_sa
     return Curve(np.array(losses), seconds + time.perf_counter() - begin)
 
 
-def _loss_and_slopes(crew, shard: MaskedBatch, settings: Phase, precision: str, *, last: bool) -> tuple[float, int]:
-    """Backpropagate one shard's summed loss, in passes of few enough sequences; return it and its masked tokens."""
+def _backpropagate(crew, shard: MaskedBatch, settings: Phase, precision: str, *, last: bool) -> torch.Tensor:
+    """Backpropagate one shard's summed loss, in passes of few enough sequences; return it, a float64 scalar."""
     device = crew.device
     passes, loss_sum = shard.split(settings.sequences_at_once), 0.0
     for number, batch in enumerate(passes, 1):
@@ -269,8 +277,8 @@ def _loss_and_slopes(crew, shard: MaskedBatch, settings: Phase, precision: str, 
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             loss = crew.loss(on_device, last=last and number == len(passes))
         loss.backward()
-        loss_sum += loss.item()
-    return loss_sum, len(shard.rows)
+        loss_sum = loss_sum + loss.detach().double()
+    return loss_sum
 
 
 def _save_state(path: Path, flat, optimizer, losses: list[float], seconds: float) -> None:

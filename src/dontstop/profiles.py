@@ -250,7 +250,7 @@ class Cluster(Settings):
 class Speed(Settings):
     """What changes how fast a result comes, never the result; no part of any fingerprint."""
 
-    num_workers: Count | None = None  # None: one a core
+    num_workers: Count | None = None  # None: one a core; on a GPU, four
     cluster: Cluster | None = None
     progress_seconds: Annotated[float, Field(gt=0)] = 5.0
     steps_between_saves: Count = 100

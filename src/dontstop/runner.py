@@ -215,6 +215,8 @@ def _startable(ready: list[Job], running: list[Job], num_workers: int) -> list[J
 
 
 def _raise_if_failed(future: Future, job: Job) -> None:
+    import torch
+
     try:
         future.result()
     except BrokenProcessPool as error:
@@ -222,6 +224,13 @@ def _raise_if_failed(future: Future, job: Job) -> None:
             f"a worker process was killed while it did {job.name} or a job beside it",
             "workers that live until their jobs are done (memory is the usual reason)",
             "lower speed.num_workers, or free memory, and give the same command again: finished cells are kept",
+        ) from error
+    except torch.OutOfMemoryError as error:
+        raise StudyError(
+            f"the GPU's memory full while doing {job.name}",
+            "room for it, beside the jobs at work at the same time",
+            "set speed.num_workers lower (fine-tuning), or the phase's sequences_at_once (pretraining), and give the "
+            "same command again: what is finished is kept, and the results stay the same but for rounding",
         ) from error
     except OSError as error:
         raise StudyError(
@@ -269,6 +278,8 @@ def work_together(title: str, job: Job, progress_seconds: float, **how) -> None:
 
 
 def _run(job: Job, num_processes: int) -> None:
+    import torch
+
     last = 0.0
 
     def report(done: int, total: int) -> None:
@@ -277,7 +288,11 @@ def _run(job: Job, num_processes: int) -> None:
             last = time.monotonic()
             _reports.put((job.key, done / total))
 
-    if job.divisible:
-        job.function(*job.arguments, num_processes=num_processes, progress=report)
-    else:
-        job.function(*job.arguments)
+    try:
+        if job.divisible:
+            job.function(*job.arguments, num_processes=num_processes, progress=report)
+        else:
+            job.function(*job.arguments)
+    finally:
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # what an idle process keeps of a GPU is missing to the others

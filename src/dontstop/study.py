@@ -312,7 +312,7 @@ class Study:
         speed = self.profile.speed
         every = {"progress_seconds": speed.progress_seconds}
         if speed.cluster is None:
-            runner.carry_out(title, todo, num_workers=speed.num_workers, **every)
+            runner.carry_out(title, todo, num_workers=jobs.num_processes(self.profile), **every)
         else:
             clusters.carry_out(title, todo, speed.cluster, self.paths.work / "cluster" / self.profile.name, **every)
 
