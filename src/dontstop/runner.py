@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -96,6 +97,31 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
+class PassingLine:
+    """A line that the next one takes the place of, in a notebook's cell; elsewhere a line each.
+
+    Else an hour's run would leave hundreds of them in the notebook. Who runs the notebook from a terminal sees all of
+    them there.
+    """
+
+    def __init__(self):
+        self._shown = None
+        # What ipykernel keeps of the kernel's own stderr, which is papermill's or the server's.
+        self._terminal = getattr(sys.stderr, "_original_stdstream_copy", None)
+
+    def say(self, line: str) -> None:
+        """Show a line, where the last one stood if it can be."""
+        if self._terminal is None:
+            say(line)
+        elif self._shown is None:
+            from IPython.display import display
+
+            self._shown = display({"text/plain": line}, raw=True, display_id=True)
+        else:
+            self._shown.update({"text/plain": line}, raw=True)
+            os.write(self._terminal, f"{line}\n".encode())
+
+
 @contextlib.contextmanager
 def telling(title: str, progress_seconds: float) -> Iterator[None]:
     """Say that a block has begun, every so often that it is still at work, and how long it took."""
@@ -161,24 +187,24 @@ def carry_out(
     if not jobs:
         return
     num_workers = min(num_workers or num_cores(), max(len(jobs), num_cores()))
-    progress = Progress(title, jobs)
+    progress, passing = Progress(title, jobs), PassingLine()
     reports = CONTEXT.Queue()
     say(f"{title}: {len(jobs)} jobs on {num_workers} single-threaded processes")
     ask_for_large_pages()
     executor = ProcessPoolExecutor(num_workers, CONTEXT, _start_worker, (reports,))
     before = set(multiprocessing.active_children())
     try:
-        _drive(executor, jobs, progress, reports, num_workers, progress_seconds, finished)
+        _drive(executor, jobs, progress, passing, reports, num_workers, progress_seconds, finished)
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - before:
             child.kill()  # an interrupted notebook leaves nobody at work behind its back
         raise
     executor.shutdown()
-    say(progress.line())
+    passing.say(progress.line())
 
 
-def _drive(executor, jobs, progress, reports, num_workers, progress_seconds, finished) -> None:
+def _drive(executor, jobs, progress, passing, reports, num_workers, progress_seconds, finished) -> None:
     waiting, running = list(jobs), {}
     keys = {job.key for job in jobs}
     last = time.monotonic()
@@ -200,7 +226,7 @@ def _drive(executor, jobs, progress, reports, num_workers, progress_seconds, fin
             progress.done.add(job.key)
             finished(job)
         if time.monotonic() - last >= progress_seconds:
-            say(progress.line())
+            passing.say(progress.line())
             last = time.monotonic()
 
 
