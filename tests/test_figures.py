@@ -157,3 +157,10 @@ def test_labels_of_points_do_not_touch_each_other():
 def test_points_without_intervals_are_drawn_without_bars():
     bare = points().assign(gain_low=np.nan, gain_high=np.nan)
     assert figures.gain_against_distance(bare).axes[0].get_ylabel() == "gain of DAPT, points"
+
+
+def test_every_arm_has_a_colour_of_its_own():
+    arms = [*figures.ARM_COLOURS, *(f"{kind}_tapt_{k}" for kind in ("knn", "rand") for k in (5, 15, 50))]
+    arms += [f"knn_tapt_15_{selector}" for selector in ("tfidf", "encoder", "bm25", "dsir")]
+    colours = figures.colours_of(arms)
+    assert list(colours) and len({colour.lower() for colour in colours.values()}) == len(arms)

@@ -49,7 +49,7 @@ ARM_NAMES = {
 }
 # Shades, from few neighbours to many; and what tells selectors apart.
 _KNN_SHADES, _RAND_SHADES = ("#66C2A4", "#238B45", "#00441B"), ("#FDAE6B", "#E6550D", "#8C2D04")
-_SELECTOR_COLOURS = {"tfidf": "#0072B2", "encoder": "#CC79A7", "bm25": "#E69F00", "dsir": "#56B4E9"}
+_SELECTOR_COLOURS = {"tfidf": "#1FA2B8", "encoder": "#E7298A", "bm25": "#A6761D", "dsir": "#3F51B5"}
 _SELECTOR_NAMES = {"tfidf": "tf-idf", "encoder": "encoder", "bm25": "BM25", "dsir": "DSIR"}
 DISTANCE_NAMES = {
     "vocabulary_overlap": "shared frequent words (%)",
