@@ -12,7 +12,8 @@ PYTHON ?=
 PROFILE ?=
 MIRROR ?=
 ifneq ($(MIRROR),)
-export DONTSTOP_MIRROR := $(abspath $(MIRROR))
+# abspath would cut a path at its spaces.
+export DONTSTOP_MIRROR := $(if $(filter /%,$(firstword $(MIRROR))),$(MIRROR),$(CURDIR)/$(MIRROR))
 endif
 TORCH_INDEX ?=
 export TORCH_INDEX

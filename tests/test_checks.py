@@ -45,6 +45,7 @@ def study(root):
         texts=texts,
         domains=(Domain("d", "D", (), "d"),),
         tasks=(Task("t", "d", "macro_f1", "T", "t"),),
+        lacking_tasks=lambda: [],
         manifest=lambda: manifest,
         token_counts=lambda: {f"{kind}/{n}": {"num_documents": 1} for kind in ("corpora", "held_out") for n in texts},
         notebook="02_dapt",
@@ -140,3 +141,8 @@ def test_a_control_of_another_size_stops(enlarged):
     stores["selected/t/rand_tapt_1_draw_0"]["num_selected_tokens"] += 1
     with pytest.raises(StudyError, match="31 as num_selected_tokens of a control for 1 neighbours"):
         checks.selected_text(study)
+
+
+def test_tasks_that_the_mirror_lacks_are_named(study):
+    study.lacking_tasks = lambda: ["rct-20k", "amazon"]
+    assert "1 tasks (not in the mirror, and in no table of ours: rct-20k, amazon);" in checks.split_sizes(study)

@@ -99,6 +99,7 @@ def test_byte_order_marks_and_blank_lines_are_passed_over_and_numbers_are_labels
         ("a.parquet", b"not parquet at all", "unreadable after row 0"),
         ("a.jsonl.gz", b"not compressed at all", "unreadable after row 0"),
         ("a.jsonl.gz", gzip.compress(JSONL.encode(), mtime=0)[:-9], "unreadable after row"),
+        ("a.jsonl.gz", gzip.compress(JSONL.encode(), mtime=0)[:12] + b"\xff" * 40, "unreadable after row"),
         ("a.jsonl.xz", b"not compressed at all", "unreadable after row 0"),
         ("a.jsonl.zst", b"not compressed at all", "unreadable after row 0"),
         ("a.txt", b"x", "no known format"),
@@ -320,6 +321,10 @@ def test_fewer_examples_are_taken_by_content_and_every_label_stays(study, tmp_pa
     fewer = taken(max_examples={"train": 4}, low_resource={"sciie": 2})
     assert len(fewer["train"]) == 2 and set(fewer["train"]) < set(some["train"])
     assert {row["label"] for row in corpora.load_examples(Paths("mini", tmp_path), "sciie", "train")} == {"a", "b"}
+    rest = {row["text"] for row in corpora.load_unlabelled(Paths("mini", tmp_path), "sciie")}
+    assert rest and rest <= set(whole["train"]) - set(fewer["train"])
+    with pytest.raises(StudyError, match=r"examples in train of sciie[\s\S]*lower that number"):
+        taken(low_resource={"sciie": 1000})
     path = study / "tasks" / "sciie" / "train.jsonl"
     path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
     assert set(taken(max_examples={"train": 4})["train"]) == set(some["train"])

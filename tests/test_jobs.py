@@ -177,6 +177,20 @@ def test_arms_that_share_a_checkpoint_share_the_cell(manifests, monkeypatch):
     assert identity.cell(Cell(TASKS[0], "dapt", 1)) != identity.cell(Cell(TASKS[0], "dapt", 0))
 
 
+def test_anothers_tapt_is_not_taken_where_a_task_has_few_of_its_examples(root):
+    whole, few = (
+        Profile.model_validate({**tiny.SETTINGS, "name": "tiny", "released": "theirs", "text": text})
+        for text in (tiny.SETTINGS["text"], {**tiny.SETTINGS["text"], "low_resource": {"citation_intent": 9}})
+    )
+    paths = Paths("tiny", root)
+    tapt, both = Checkpoint((("tapt", "citation_intent"),)), Checkpoint((("dapt", "cs"), ("tapt", "citation_intent")))
+    for checkpoint in (DAPT, tapt, both):
+        (root / "theirs" / checkpoint.name).mkdir(parents=True)
+        assert jobs.released_folder(whole, paths, checkpoint).name == checkpoint.name
+    assert jobs.released_folder(few, paths, DAPT) is not None
+    assert jobs.released_folder(few, paths, tapt) is None and jobs.released_folder(few, paths, both) is None
+
+
 def test_a_job_waits_for_its_encoder(manifests):
     profile = Profile.model_validate({**tiny.SETTINGS, "name": "tiny"})
     identity = jobs.Identity(profile, manifests)

@@ -100,7 +100,47 @@ def test_a_hub_that_lacks_the_task_or_a_split_is_told(tmp_path):
     (folder / "dev.csv").unlink()
     with pytest.raises(StudyError, match="no split dev or validation"):
         mirrors.fetch_tasks(*arguments)
-    assert [path.name for path in (tmp_path / "mirror/tasks/citation_intent").iterdir()] == ["train.jsonl"]
+    there = {path.name for path in (tmp_path / "mirror/tasks/citation_intent").iterdir()}
+    assert there == {"train.jsonl", "source.json"}
+
+
+def test_a_task_comes_from_one_place_and_stays_as_it_came(bucket, tmp_path):
+    bucket.faults = {"/data/sciie/dev.jsonl": [403]}
+    arguments = (["sciie"], "bucket", f"{bucket.address}/data", lambda line: None)
+    with pytest.raises(StudyError, match="take the hub"):
+        mirrors.fetch_tasks(tmp_path / "mirror", *arguments)
+    hub_folder(tmp_path / "hub", "sciie")
+    with pytest.raises(StudyError, match=r"train.jsonl, fetched from [\s\S]*\(bucket\)[\s\S]*or delete .*tasks/sciie"):
+        mirrors.fetch_tasks(tmp_path / "mirror", ["sciie"], "hub", str(tmp_path / "hub"), lambda line: None)
+    mirrors.fetch_tasks(tmp_path / "mirror", *arguments)
+    (tmp_path / "mirror/tasks/sciie/test.jsonl").write_bytes(lines(ROWS["dev"]))
+    with pytest.raises(StudyError, match=r"test.jsonl changed since it was fetched"):
+        mirrors.fetch_tasks(tmp_path / "mirror", *arguments)
+
+
+def test_what_is_no_split_does_not_stay(bucket, tmp_path):
+    good = bucket.files["/data/sciie/train.jsonl"]
+    bucket.files["/data/sciie/train.jsonl"] = b"<html>Please log in</html>"
+    arguments = (tmp_path, ["sciie"], "bucket", f"{bucket.address}/data", lambda line: None)
+    with pytest.raises(StudyError, match=r"no split in what came from .*malformed"):
+        mirrors.fetch_tasks(*arguments)
+    bucket.files["/data/sciie/train.jsonl"] = good
+    mirrors.fetch_tasks(*arguments)
+    assert (tmp_path / "tasks/sciie/train.jsonl").read_bytes() == good
+
+
+def test_a_split_that_the_user_put_there_is_left_and_a_refused_task_leaves_no_folder(bucket, tmp_path):
+    own = tmp_path / "tasks/sciie/train.jsonl.gz"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(gzip.compress(lines(ROWS["dev"])))
+    told, bucket.faults = [], {"/data/imdb/train.jsonl": [403]}
+    with pytest.raises(StudyError, match="403"):
+        mirrors.fetch_tasks(tmp_path, ["sciie", "imdb"], "bucket", f"{bucket.address}/data", told.append)
+    assert "sciie, train: 4 examples (train.jsonl.gz, there), Table 2 has 3,219" in told
+    assert {path.name for path in own.parent.iterdir()} == {own.name, "dev.jsonl", "test.jsonl", "source.json"}
+    assert not (tmp_path / "tasks/imdb").exists()
+    with pytest.raises(StudyError, match="whose text is made here"):
+        mirrors.fetch_tasks(tmp_path, ["numerical_topic"], "hub", "", told.append)
 
 
 # Corpora
@@ -160,7 +200,7 @@ def test_words_tell_a_field_from_others(source, tmp_path):
 
 
 def test_a_killed_fetch_goes_on_where_it_was(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(mirrors, "SHARD", 5)
+    monkeypatch.setattr(mirrors, "SHARD_CHARACTERS", 400)
     rows_read, kept_before = [], mirrors._kept
 
     def killed(text, *arguments):
@@ -176,6 +216,36 @@ def test_a_killed_fetch_goes_on_where_it_was(source, tmp_path, monkeypatch):
     assert fetched(tmp_path, source, num_documents=1000) == kept()
     assert len(rows_read) < 60 + 33, "what had been read was read again"
     assert files.read_json(tmp_path / "corpora/cs.source.json")["counts"]["num_read"] == 60
+
+
+def test_a_source_that_breaks_off_is_gone_on_with(source, tmp_path):
+    second = tmp_path / "given" / "part-1.jsonl.gz"
+    whole = second.read_bytes()
+    second.write_bytes(whole[:40] + bytes(byte ^ 255 for byte in whole[40:]))
+    with pytest.raises(StudyError, match="not had"):
+        fetched(tmp_path, source, num_documents=1000)
+    [progress] = (tmp_path / "corpora").glob(".cs.*/progress.json")
+    assert files.read_json(progress)["counts"]["num_read"] == 25  # all of the first file
+    second.write_bytes(whole)
+    assert fetched(tmp_path, source, num_documents=1000) == kept()
+
+
+def test_a_smaller_budget_than_what_has_come_is_told(source, tmp_path, monkeypatch):
+    def killed(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(mirrors.gzip, "GzipFile", killed)
+        fetched(tmp_path, source, num_documents=7)
+    with pytest.raises(StudyError, match=r"7 for num_documents come already[\s\S]*num_documents = 5 or fewer"):
+        fetched(tmp_path, source, num_documents=5)
+    assert fetched(tmp_path, source, num_documents=7) == kept()[:7]
+
+
+def test_another_text_of_the_domain_is_told_before_anything_is_fetched(source, tmp_path):
+    (tmp_path / "corpora/cs").mkdir(parents=True)
+    with pytest.raises(StudyError, match=r"corpora/cs in the mirror[\s\S]*no other text of cs"):
+        fetched(tmp_path, source, num_documents=7)
 
 
 def test_another_budget_than_that_of_the_file_is_told(source, tmp_path):

@@ -115,6 +115,7 @@ def test_the_papers_profile_names_every_released_encoder_as_a_checkpoint_of_its_
     settings = yaml.safe_load((project / "configs" / "paper.yaml").read_text())
     for task in sources.HUB_TASKS:
         (tmp_path / "mirror" / "tasks" / task).mkdir(parents=True)
+        (tmp_path / "mirror" / "tasks" / task / "train.jsonl").touch()
     (tmp_path / "configs").mkdir()
     settings["text"]["folder"] = "mirror"
     (tmp_path / "configs" / "paper.yaml").write_text(yaml.safe_dump(settings | {"cheap_adaptation": {"arms": []}}))

@@ -152,6 +152,36 @@ def test_a_mirror_named_by_the_environment_goes_before_the_profiles_and_may_be_g
             Study("tiny").prepare()
 
 
+def test_a_mirror_named_on_the_command_line_is_read(tmp_path):
+    root = tiny.make(tmp_path / "study", text={"folder": None})
+    (root / "texts").rename(root / "elsewhere")
+    with tiny.at(root), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DONTSTOP_MIRROR", "nowhere")
+        assert tiny.command("prepare", "-p", "tiny", "--mirror", str(root / "elsewhere")) == 0
+        assert Study("tiny").profile.text.folder == str(root / "elsewhere")
+    assert (root / "data/tiny/manifest.json").is_file()
+
+
+def test_tasks_that_the_mirror_may_lack_are_named_and_may_have_settings(tmp_path, capsys):
+    named = ["citation_intent", "hyperpartisan_news", "imdb"]
+    settings = {"task_finetune": {"imdb": {"num_epochs": 3}}, "selection": {"tasks": ["imdb", "citation_intent"]}}
+    root = tiny.make(tmp_path / "study", text={"tasks": named, "may_lack": ["imdb"]}, **settings)
+    with tiny.at(root):
+        study = Study("tiny")
+        study.prepare()
+        assert study.lacking_tasks() == ["imdb"] and [task.name for task in study.augmented_tasks()] == named[:1]
+    assert "prepare: imdb not in the mirror" in capsys.readouterr().out
+
+
+def test_a_tokenizer_that_cannot_be_had_is_told_before_any_text_is_read(finished, tmp_path):
+    root = tiny.copy(finished, tmp_path / "study")
+    tiny.set_profile(root, tokens={"tokenizer": str(root / "nowhere")}, encoder={"name": str(root / "nowhere")})
+    prepared = root / "data/tiny/prepared.json"
+    with tiny.at(root), pytest.raises(StudyError, match="no tokenizer"):
+        Study("tiny").prepare()
+    assert prepared.is_file()  # the text of before is not lost to it
+
+
 def test_labels_that_say_nothing_bring_every_arm_to_chance(with_tapt, tmp_path):
     """If an arm scores here, something other than the labelled texts tells it the labels."""
     root = tiny.copy(with_tapt, tmp_path / "study")

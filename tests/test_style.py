@@ -11,7 +11,7 @@ from conftest import PROJECT
 
 # A module imports only from modules that stand before it: text -> tokens -> checkpoint -> score -> verdict -> picture.
 ORDER = """
-    __init__ errors files randomness processes profiles tasks prose passages docstrings documents leakage splits
+    __init__ errors files randomness processes profiles documents tasks prose passages docstrings leakage splits
     audit manifest examples shards corpora encoding tokens domain_gap encoders adaptation optimizers crews mlm
     finetune sentences candidates vampire embedders neighbours relevance selection arms records runner clusters jobs
     augmentation experiments ledger scores comparisons paper baselines sources downloads mirrors conversion claims

@@ -77,6 +77,17 @@ def test_table3_by_hand(records):
     assert theirs.loc["mean", "base_mean"] == pytest.approx(paper.table3()["base_mean"].mean())
 
 
+def test_the_papers_mean_over_our_tasks_where_they_are_some_of_its(records):
+    ours = ["citation_intent", "sciie"]
+    some = records[records["task"].isin(["x", "y"])].replace({"task": {"x": ours[0], "y": ours[1]}})
+    arms = ("base", "dapt")
+    table = tables.score_table(some, arms, ours, [0, 1], {}, paper.table3(), {}).set_index("task")
+    assert table.loc["mean, our tasks", "base_mean"] == pytest.approx((63.0 + 77.3) / 2)
+    assert table.loc["mean, our tasks", "study"] == "paper"
+    others = tables.score_table(records, arms, ["x", "y"], [0, 1], {}, paper.table3(), {})
+    assert "mean, our tasks" not in set(others["task"])
+
+
 def test_table12_and_its_changes(losses):
     table = tables.table12_cross_domain_loss(losses, "general")
     assert table.loc["dapt_numerical", ["general", "numerical"]].tolist() == [3.5, 3.25]

@@ -43,7 +43,9 @@ def of_files(**settings):
 
 
 def test_a_profile_of_files_goes_without_the_tasks_that_it_may_lack(tmp_path):
-    (tmp_path / "texts" / "tasks" / "sciie").mkdir(parents=True)
+    for task in ("sciie", "imdb"):  # a folder without a split is no task
+        (tmp_path / "texts" / "tasks" / task).mkdir(parents=True)
+    (tmp_path / "texts" / "tasks" / "sciie" / "train.jsonl.gz").touch()
     paths, named = Paths("mini", tmp_path), ["sciie", "imdb"]
     found = tasks.tasks_for(of_files(folder="texts", tasks=named, may_lack=["imdb"]), paths)
     assert [task.name for task in found] == ["sciie"]

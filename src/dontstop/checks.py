@@ -38,7 +38,9 @@ def split_sizes(study) -> str:
         _hold(set(sizes["dev"]), {text.num_dev}, "dev texts")
         _hold([size for size in sizes["test"] if size > text.num_test], [], "as sizes of test splits")
     parts = ", ".join(f"{_span(sizes[split])} {split}" for split in SPLITS)
-    return f"{len(study.domains)} domains, {len(study.tasks)} tasks; texts of each task: {parts}"
+    lacking = study.lacking_tasks()
+    gap = f" (not in the mirror, and in no table of ours: {', '.join(lacking)})" if lacking else ""
+    return f"{len(study.domains)} domains, {len(study.tasks)} tasks{gap}; texts of each task: {parts}"
 
 
 def _entry(study, task: str, split: str) -> dict:

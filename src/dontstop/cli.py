@@ -1,5 +1,6 @@
 """The command line: fetch text, convert weights, prepare, select, run, claims, report, costs, departures, calibrate."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,20 @@ app = typer.Typer(
 )
 ProfileName = Annotated[str | None, typer.Option("--profile", "-p", help="A file of configs/; default: params.yaml's.")]
 Experiment = Annotated[str, typer.Argument(help="base, domain_gap, dapt, tapt, dapt_tapt, transfer_tapt or knn_tapt")]
+
+
+def _take_mirror(folder: Path | None) -> None:
+    if folder is not None:
+        os.environ["DONTSTOP_MIRROR"] = str(folder.absolute())  # worker processes read it too
+
+
+Mirror = Annotated[
+    Path | None,
+    typer.Option(
+        callback=_take_mirror,
+        help="The folder with the text of a profile of files; default: DONTSTOP_MIRROR, or the profile's text.folder.",
+    ),
+]
 
 
 @app.command()
@@ -73,7 +88,7 @@ def convert_weights(
 
 
 @app.command()
-def prepare(profile: ProfileName = None) -> None:
+def prepare(profile: ProfileName = None, mirror: Mirror = None) -> None:
     """Read, clean, de-duplicate, split and tokenise the profile's text."""
     from dontstop import ledger
     from dontstop.study import Study
@@ -84,7 +99,7 @@ def prepare(profile: ProfileName = None) -> None:
 
 
 @app.command()
-def select(profile: ProfileName = None) -> None:
+def select(profile: ProfileName = None, mirror: Mirror = None) -> None:
     """Select the text of the domains that tasks are enlarged by: neighbours, random and curated text."""
     from dontstop import ledger
     from dontstop.study import Study
@@ -95,7 +110,7 @@ def select(profile: ProfileName = None) -> None:
 
 
 @app.command()
-def run(experiment: Experiment, profile: ProfileName = None) -> None:
+def run(experiment: Experiment, profile: ProfileName = None, mirror: Mirror = None) -> None:
     """Train and measure what an experiment still lacks."""
     from dontstop import ledger
     from dontstop.experiments import notebook_of
@@ -110,6 +125,7 @@ def run(experiment: Experiment, profile: ProfileName = None) -> None:
 def pretrain(
     checkpoint: Annotated[str, typer.Argument(help="base, dapt_<domain>, tapt_<task>, dapt_<domain>_then_tapt_<task>")],
     profile: ProfileName = None,
+    mirror: Mirror = None,
 ) -> None:
     """Train one checkpoint; under torchrun, with all of its processes (`torchrun ... -m dontstop pretrain ...`)."""
     from dontstop.study import Study

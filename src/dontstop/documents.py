@@ -8,6 +8,7 @@ import json
 import lzma
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,7 +30,7 @@ def find_documents(folder: Path, name: str) -> Path:
     Raises:
         StudyError: If there is none, or more than one.
     """
-    found = _forms(folder, name)
+    found = forms_of(folder, name)
     if len(found) == 1:
         return found[0]
     if found:
@@ -51,7 +52,7 @@ def find_shards(folder: Path, name: str) -> list[Path]:
     shards = folder / name
     if not shards.is_dir():
         return [find_documents(folder, name)]
-    if files := _forms(folder, name):
+    if files := forms_of(folder, name):
         raise StudyError(f"{files[0]} and the folder {shards}", "one of them", "move the other away")
     found = sorted((path for path in shards.iterdir() if path.name[0] not in "._"), key=lambda path: path.name)
     if not found:
@@ -69,7 +70,8 @@ def find_shards(folder: Path, name: str) -> list[Path]:
     return found
 
 
-def _forms(folder: Path, name: str) -> list[Path]:
+def forms_of(folder: Path, name: str) -> list[Path]:
+    """Return the files <folder>/<name>.<format>[.<compression>] that are there."""
     names = [f"{name}{form}{compression}" for form in _FORMATS for compression in _COMPRESSIONS]
     return [folder / candidate for candidate in names if (folder / candidate).is_file()]
 
@@ -103,7 +105,7 @@ def read_documents(path: Path, fields: tuple[str, ...] = ("text",)) -> Iterator[
             for place, row in reader(handle, path, fields):
                 number += 1
                 yield {field: _value(row, field, f"{path}, {place}") for field in fields}
-    except (EOFError, lzma.LZMAError, OSError, pyarrow.ArrowException) as error:
+    except (EOFError, lzma.LZMAError, OSError, pyarrow.ArrowException, zlib.error) as error:
         raise StudyError(f"{path} unreadable after row {number}: {error}", "a whole file", "copy it anew") from error
     if not number:
         raise StudyError(f"no documents in {path}", "one document or more", "fill the file or leave it out")

@@ -36,7 +36,6 @@ def download(
     """
     if target.is_file():
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.download")
     failures: list[str] = []
     while (failure := _append(url, part)) is not None:
@@ -79,6 +78,7 @@ def _append(url: str, part: Path) -> str | None:
                     "a file that anyone may read",
                     _remedy(answer.status_code),
                 )
+            part.parent.mkdir(parents=True, exist_ok=True)  # only now: an empty folder would look like a task
             if answer.status_code == 200:
                 _forget(part)
                 if name := _tag(answer):

@@ -128,8 +128,13 @@ def _dumped(settings: Phase) -> dict:
 
 
 def released_folder(profile: Profile, paths: Paths, checkpoint: Checkpoint) -> Path | None:
-    """Return the folder of a checkpoint that others have trained, where the profile names such and it is among them."""
+    """Return the folder of a checkpoint that others have trained, where the profile names such and it is among them.
+
+    Not for TAPT on a task that the profile takes a few examples of: the others' has read all of its texts.
+    """
     if profile.released is None or not checkpoint.phases:
+        return None
+    if any(is_tapt(kind) and text in profile.text.low_resource for kind, text in checkpoint.phases):
         return None
     folder = paths.root / profile.released / checkpoint.name
     return folder if folder.is_dir() else None

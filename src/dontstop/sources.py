@@ -23,7 +23,7 @@ HUB_TASKS = {
 
 
 # The authors' encoders, by the checkpoint's name in this study; the number in a name counts the task's texts. The
-# larger one, where there are two, is curated TAPT's.
+# larger one, where there are two, is curated TAPT's. RCT's is of all its texts, so not for RCT-500.
 RELEASED = {
     "dapt_biomed": "allenai/biomed_roberta_base",
     "dapt_cs": "allenai/cs_roberta_base",

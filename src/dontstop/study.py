@@ -115,8 +115,13 @@ class Study:
         """Names of all corpora: `general` and the domains."""
         return [tasks.GENERAL, *(domain.name for domain in self.domains)]
 
+    def lacking_tasks(self) -> list[str]:
+        """Name the tasks that the profile asks for and its text lacks, which `text.may_lack` allows."""
+        names = {task.name for task in self.tasks}
+        return [task.name for task in tasks.wanted_tasks(self.profile) if task.name not in names]
+
     def _check_names(self) -> None:
-        known = [task.name for task in self.tasks]
+        known = [task.name for task in tasks.wanted_tasks(self.profile)]  # those that the text lacks included
         for setting, named in (
             ("task_finetune", self.profile.task_finetune),
             ("task_tapt", self.profile.task_tapt),
@@ -154,6 +159,7 @@ class Study:
                 "the mirror that the text came from, to prepare it again",
                 f"name it: make study PROFILE={self.profile.name} MIRROR=<folder>",
             )
+        tokens.check_given(self.profile)
         with self._only_run():
             path.unlink(missing_ok=True)
             _remove_parts(self.paths.data, *self.paths.data.parent.glob(f".{self.profile.name}.*.part"))
@@ -161,6 +167,8 @@ class Study:
             if self.profile.text.source == "docstrings":
                 for difference in docstrings.differing_versions(self.paths.root / "constraints.txt"):
                     runner.say(f"prepare: {difference}; so the text is not that of the committed results")
+            if lacking := self.lacking_tasks():
+                runner.say(f"prepare: {', '.join(lacking)} not in the mirror; the study goes on without, as allowed")
             with runner.telling(f"prepare ({self.profile.name}): reading, cleaning, splitting", seconds):
                 corpora.prepare(self.profile, self.paths)
             with runner.telling(f"prepare ({self.profile.name}): tokenising", seconds):
@@ -181,7 +189,12 @@ class Study:
             constraints = self.paths.root / "constraints.txt"
             return {"packages": docstrings.installed_versions(docstrings.pinned_names(constraints))}
         folder = self.paths.root / self.profile.text.folder
-        given = sorted(path for kind in ("corpora", "tasks") for path in (folder / kind).rglob("*") if path.is_file())
+        given = sorted(
+            path
+            for kind in ("corpora", "tasks")
+            for path in (folder / kind).rglob("*")
+            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        )
         return {"files": {str(path.relative_to(folder)): files.digest(path) for path in given}}
 
     def run(self, experiment: str) -> "Study":

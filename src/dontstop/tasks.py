@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dontstop import files
+from dontstop.documents import forms_of
 from dontstop.errors import StudyError
 from dontstop.profiles import Paths, Profile
 
@@ -155,6 +156,18 @@ def get_domain(name: str) -> Domain:
     return _named(name, _DOCSTRING_DOMAINS + _PAPER_DOMAINS, "domain")
 
 
+def wanted_tasks(profile: Profile) -> tuple[Task, ...]:
+    """Return the tasks that a profile asks for, whether or not its text holds them.
+
+    Raises:
+        StudyError: If it names a task that there is not.
+    """
+    if profile.text.source == "docstrings":
+        return _DOCSTRING_TASKS
+    named = [task.name for task in _PAPER_TASKS] if profile.text.tasks is None else profile.text.tasks
+    return tuple(task for task in _PAPER_TASKS if task.name in {get_task(name).name for name in named})
+
+
 def tasks_for(profile: Profile, paths: Paths) -> tuple[Task, ...]:
     """Return the profile's tasks: the docstring study's, or those of the paper's that were prepared or are given.
 
@@ -164,14 +177,13 @@ def tasks_for(profile: Profile, paths: Paths) -> tuple[Task, ...]:
     """
     if profile.text.source == "docstrings":
         return _DOCSTRING_TASKS
-    named = [task.name for task in _PAPER_TASKS] if profile.text.tasks is None else profile.text.tasks
-    wanted = tuple(task for task in _PAPER_TASKS if task.name in {get_task(name).name for name in named})
+    wanted = wanted_tasks(profile)
     for name in (*profile.text.may_lack, *profile.text.low_resource):
         get_task(name)
     if profile.text.folder is None:
         return _prepared_tasks(profile, paths, wanted)
     folder = paths.root / profile.text.folder / "tasks"
-    lacking = [task.name for task in wanted if not (folder / task.name).is_dir()]
+    lacking = [task.name for task in wanted if not any(forms_of(folder / task.name, split) for split in SPLITS)]
     if refused := [name for name in lacking if name not in profile.text.may_lack]:
         raise StudyError(
             f"no {', '.join(refused)} in {folder}",

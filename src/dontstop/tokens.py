@@ -197,6 +197,29 @@ def longest_example(profile, tasks: Sequence[str]) -> int:
     return max(profile.finetune_for(task).max_length for task in tasks)
 
 
+def check_given(profile) -> None:
+    """Make sure that the tokenizer that a profile names can be had, before hours go into reading its text.
+
+    Raises:
+        StudyError: If it cannot.
+    """
+    if profile.tokens.tokenizer is not None:
+        _load_given(profile.tokens.tokenizer)
+
+
+def _load_given(name: str):
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise StudyError(
+            f"no tokenizer {name}: {str(error).strip().splitlines()[0]}",
+            "a folder with tokenizer.json, or an encoder of the hub that can be reached",
+            "fetch it where there is a network, and name its folder under tokens.tokenizer",
+        ) from error
+
+
 def prepare_tokens(profile, paths, domains: Sequence[str], tasks: Sequence[str]) -> None:
     """Train or copy the tokenizer, tokenise every text of a prepared study once, and write what was made.
 
@@ -208,9 +231,7 @@ def prepare_tokens(profile, paths, domains: Sequence[str], tasks: Sequence[str])
         texts = (row["text"] for row in files.read_rows(paths.corpus("general")))
         train_tokenizer(texts, profile.tokens.vocabulary_size, paths.tokenizer())
     else:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(profile.tokens.tokenizer)
+        tokenizer = _load_given(profile.tokens.tokenizer)
         with saving_folder(paths.tokenizer()) as part:
             tokenizer.save_pretrained(part)
     tokenizer = load_tokenizer(paths.tokenizer())
