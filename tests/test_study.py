@@ -170,7 +170,9 @@ def test_tasks_that_the_mirror_may_lack_are_named_and_may_have_settings(tmp_path
         study = Study("tiny")
         study.prepare()
         assert study.lacking_tasks() == ["imdb"] and [task.name for task in study.augmented_tasks()] == named[:1]
-    assert "prepare: imdb not in the mirror" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "prepare: imdb not in the mirror" in told
+    assert "prepare: citation_intent, train: 24 examples in the mirror, Table 2 has 1,688" in told
 
 
 def test_a_tokenizer_that_cannot_be_had_is_told_before_any_text_is_read(finished, tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 import datasets
 
 from dontstop import downloads, files, leakage, paper
-from dontstop.documents import forms_of, read_documents
+from dontstop.documents import find_documents, forms_of, read_documents
 from dontstop.errors import StudyError
 from dontstop.sources import HUB_TASKS, CorpusSource
 from dontstop.tasks import SPLITS, get_task
@@ -64,6 +64,18 @@ def fetch_tasks(mirror: Path, names: Sequence[str], source: str, address: str, t
 
 def _num_in_table_2(task: str, split: str) -> int:
     return int(paper.table2().set_index("task").loc[task, f"num_{split}"])
+
+
+def differences_from_table_2(mirror: Path, names: Sequence[str]) -> list[str]:
+    """Say of every split of a mirror's tasks that holds another number of examples than the paper's Table 2 does so."""
+    told = []
+    for name in names:
+        for split in SPLITS:
+            path = find_documents(mirror / "tasks" / name, split)
+            number = sum(1 for _ in read_documents(path, ("text", "label")))
+            if number != (expected := _num_in_table_2(name, split)):
+                told.append(f"{name}, {split}: {number:,} examples in the mirror, Table 2 has {expected:,}")
+    return told
 
 
 def _there(folder: Path, name: str, split: str, source: str, place: str) -> Path | None:

@@ -31,6 +31,7 @@ from dontstop import (
     findings,
     jobs,
     measures,
+    mirrors,
     mlm,
     presentation,
     processes,
@@ -167,6 +168,9 @@ class Study:
             if self.profile.text.source == "docstrings":
                 for difference in docstrings.differing_versions(self.paths.root / "constraints.txt"):
                     runner.say(f"prepare: {difference}; so the text is not that of the committed results")
+            else:
+                for difference in mirrors.differences_from_table_2(self.paths.root / self.profile.text.folder, names):
+                    runner.say(f"prepare: {difference}")
             if lacking := self.lacking_tasks():
                 runner.say(f"prepare: {', '.join(lacking)} not in the mirror; the study goes on without, as allowed")
             with runner.telling(f"prepare ({self.profile.name}): reading, cleaning, splitting", seconds):
