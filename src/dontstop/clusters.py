@@ -13,7 +13,7 @@ from dontstop import files
 from dontstop.errors import StudyError
 from dontstop.processes import ask_for_large_pages
 from dontstop.profiles import Cluster
-from dontstop.runner import Job, PassingLine, Progress, say, work_alone
+from dontstop.runner import Job, Progress, say, work_alone
 
 POLL_SECONDS = 1.0
 CANCEL_SECONDS = 60.0
@@ -41,7 +41,7 @@ def carry_out(
     queued = folder / QUEUED
     if settings.kind == "slurm":
         _cancel_left(queued)
-    progress, passing, waiting, running = Progress(title, jobs), PassingLine(), list(jobs), {}
+    progress, waiting, running = Progress(title, jobs), list(jobs), {}
     keys = {job.key for job in jobs}
     say(f"{title}: {len(jobs)} jobs for {settings.kind}, {settings.parallel} at a time; logs in {folder}")
     last = time.monotonic()
@@ -59,14 +59,14 @@ def carry_out(
                 _raise_if_failed(future, job)
                 progress.done.add(job.key)
             if time.monotonic() - last >= progress_seconds:
-                passing.say(progress.line())
+                progress.show()
                 last = time.monotonic()
             time.sleep(POLL_SECONDS if running else 0.0)
     except BaseException:
         _cancel(list(running), settings.kind)
         raise  # cancelled jobs take a while to end: the next run waits for those that stand in `queued`
     queued.unlink()
-    passing.say(progress.line())
+    progress.show()
 
 
 def _cancel(futures: list, kind: str) -> None:

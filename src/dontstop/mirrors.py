@@ -54,12 +54,16 @@ def fetch_tasks(mirror: Path, names: Sequence[str], source: str, address: str, t
             else:
                 place = f"{address.rstrip('/')}/{HUB_TASKS[name]}" if address else HUB_TASKS[name]
             if found := _there(folder, name, split, source, place):
-                number, remark = sum(1 for _ in read_documents(found, ("text", "label"))), f" ({found.name}, there)"
+                number, remark = _num_examples(found), f" ({found.name}, there)"
             else:
                 number, remark = _fetch_split(folder, name, split, source, place, tell), ""
             expected = _num_in_table_2(name, split)
             same = "as in Table 2" if number == expected else f"Table 2 has {expected:,}"
             tell(f"{name}, {split}: {number:,} examples{remark}, {same}")
+
+
+def _num_examples(path: Path) -> int:
+    return sum(1 for _ in read_documents(path, ("text", "label")))
 
 
 def _num_in_table_2(task: str, split: str) -> int:
@@ -72,7 +76,7 @@ def differences_from_table_2(mirror: Path, names: Sequence[str]) -> list[str]:
     for name in names:
         for split in SPLITS:
             path = find_documents(mirror / "tasks" / name, split)
-            number = sum(1 for _ in read_documents(path, ("text", "label")))
+            number = _num_examples(path)
             if number != (expected := _num_in_table_2(name, split)):
                 told.append(f"{name}, {split}: {number:,} examples in the mirror, Table 2 has {expected:,}")
     return told
@@ -109,7 +113,7 @@ def _fetch_split(folder: Path, name: str, split: str, source: str, place: str, t
     else:
         _split_of_hub(place, split, target)
     try:
-        number = sum(1 for _ in read_documents(target, ("text", "label")))
+        number = _num_examples(target)
     except StudyError as error:
         target.unlink()
         expected = "examples with the fields text and label"
@@ -142,8 +146,12 @@ def _split_of_hub(path: str, split: str, target: Path) -> None:
             handle.write(json.dumps({"text": row["text"], "label": str(row["label"])}, ensure_ascii=False) + "\n")
 
 
-def _read_to_the_end(rows, path: str) -> Iterator[dict]:
-    """Yield a stream's rows; what goes wrong on the way is the stream's fault, not the disk's."""
+def _read_to_the_end(rows, path: str, broken_off: Callable[[], None] = lambda: None) -> Iterator[dict]:
+    """Yield a stream's rows; what goes wrong on the way is the stream's fault, not the disk's.
+
+    Args:
+        broken_off: Called before that is told; the rows until then are whole.
+    """
     iterator = iter(rows)
     while True:
         try:
@@ -151,6 +159,7 @@ def _read_to_the_end(rows, path: str) -> Iterator[dict]:
         except StopIteration:
             return
         except _FAULTS as error:
+            broken_off()
             raise _not_had(path, error) from error
         yield row
 
@@ -295,31 +304,21 @@ def _stream(rows, source: CorpusSource, progress: _Progress, wanted: dict, tell:
         shard, saved, characters = [], time.monotonic(), 0
         tell(f"{counts['num_documents']:,} documents, {counts['num_words_kept']:,} words")
 
-    try:
-        for row in _read_to_the_end(rows, source.path):
-            counts["num_read"] += 1
-            text = row.get(source.column)
-            if not isinstance(text, str):
-                found = f"no text in column {source.column!r} of {source.path}, row {counts['num_read']:,}"
-                raise _WrongColumn(found, f"text among {', '.join(row)}", "mend the column of the source")
-            if kept := _kept(text, words_of, source, progress.seen, wanted["min_words"], counts):
-                shard.append({"text": kept})
-                characters += len(kept)
-            full = any(counts[name] >= limit for name, limit in budget.items())
-            if full or characters >= SHARD_CHARACTERS or time.monotonic() - saved >= SHARD_SECONDS:
-                save()
-            if full:
-                return
-    except _WrongColumn:
-        raise
-    except StudyError:  # the source broke off: the rows before are whole
-        save()
-        raise
+    for row in _read_to_the_end(rows, source.path, broken_off=save):
+        counts["num_read"] += 1
+        text = row.get(source.column)
+        if not isinstance(text, str):
+            found = f"no text in column {source.column!r} of {source.path}, row {counts['num_read']:,}"
+            raise StudyError(found, f"text among {', '.join(row)}", "mend the column of the source")
+        if kept := _kept(text, words_of, source, progress.seen, wanted["min_words"], counts):
+            shard.append({"text": kept})
+            characters += len(kept)
+        full = any(counts[name] >= limit for name, limit in budget.items())
+        if full or characters >= SHARD_CHARACTERS or time.monotonic() - saved >= SHARD_SECONDS:
+            save()
+        if full:
+            return
     save()
-
-
-class _WrongColumn(StudyError):
-    """A row that tells that the source is not what it was taken for."""
 
 
 def _kept(text: str, words_of, source: CorpusSource, seen: set[bytes], min_words: int, counts: dict) -> str | None:

@@ -48,6 +48,31 @@ class Job:
     alone: bool = False
 
 
+class PassingLine:
+    """A line that the next one takes the place of, in a notebook's cell; elsewhere a line each.
+
+    Else an hour's run would leave hundreds of them in the notebook. Who runs the notebook from a terminal sees all of
+    them there.
+    """
+
+    def __init__(self):
+        self._shown = None
+        # What ipykernel keeps of the kernel's own stderr, which is papermill's or the server's.
+        self._terminal = getattr(sys.stderr, "_original_stdstream_copy", None)
+
+    def say(self, line: str) -> None:
+        """Show a line, where the last one stood if it can be."""
+        if self._terminal is None:
+            say(line)
+        elif self._shown is None:
+            from IPython.display import display
+
+            self._shown = display({"text/plain": line}, raw=True, display_id=True)
+        else:
+            self._shown.update({"text/plain": line}, raw=True)
+            os.write(self._terminal, f"{line}\n".encode())
+
+
 @dataclass
 class Progress:
     """What a running plan tells: done, left, how long still."""
@@ -58,6 +83,11 @@ class Progress:
     parts: dict[str, float] = field(default_factory=dict)  # share done of running jobs, by key
     found: dict[str, float] = field(default_factory=dict)  # share that a resumed job found done, by key
     begin: float = field(default_factory=time.monotonic)
+    _shown: PassingLine = field(default_factory=PassingLine)
+
+    def show(self) -> None:
+        """Show the progress as it is now, where it was shown last if that can be."""
+        self._shown.say(self.line())
 
     def line(self) -> str:
         """Return the progress as one line."""
@@ -95,31 +125,6 @@ def duration(seconds: float) -> str:
 def say(line: str) -> None:
     """Print a line at once, in a terminal, a log or a notebook alike."""
     print(line, flush=True)
-
-
-class PassingLine:
-    """A line that the next one takes the place of, in a notebook's cell; elsewhere a line each.
-
-    Else an hour's run would leave hundreds of them in the notebook. Who runs the notebook from a terminal sees all of
-    them there.
-    """
-
-    def __init__(self):
-        self._shown = None
-        # What ipykernel keeps of the kernel's own stderr, which is papermill's or the server's.
-        self._terminal = getattr(sys.stderr, "_original_stdstream_copy", None)
-
-    def say(self, line: str) -> None:
-        """Show a line, where the last one stood if it can be."""
-        if self._terminal is None:
-            say(line)
-        elif self._shown is None:
-            from IPython.display import display
-
-            self._shown = display({"text/plain": line}, raw=True, display_id=True)
-        else:
-            self._shown.update({"text/plain": line}, raw=True)
-            os.write(self._terminal, f"{line}\n".encode())
 
 
 @contextlib.contextmanager
@@ -187,24 +192,24 @@ def carry_out(
     if not jobs:
         return
     num_workers = min(num_workers or num_cores(), max(len(jobs), num_cores()))
-    progress, passing = Progress(title, jobs), PassingLine()
+    progress = Progress(title, jobs)
     reports = CONTEXT.Queue()
     say(f"{title}: {len(jobs)} jobs on {num_workers} single-threaded processes")
     ask_for_large_pages()
     executor = ProcessPoolExecutor(num_workers, CONTEXT, _start_worker, (reports,))
     before = set(multiprocessing.active_children())
     try:
-        _drive(executor, jobs, progress, passing, reports, num_workers, progress_seconds, finished)
+        _drive(executor, jobs, progress, reports, num_workers, progress_seconds, finished)
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - before:
             child.kill()  # an interrupted notebook leaves nobody at work behind its back
         raise
     executor.shutdown()
-    passing.say(progress.line())
+    progress.show()
 
 
-def _drive(executor, jobs, progress, passing, reports, num_workers, progress_seconds, finished) -> None:
+def _drive(executor, jobs, progress, reports, num_workers, progress_seconds, finished) -> None:
     waiting, running = list(jobs), {}
     keys = {job.key for job in jobs}
     last = time.monotonic()
@@ -226,7 +231,7 @@ def _drive(executor, jobs, progress, passing, reports, num_workers, progress_sec
             progress.done.add(job.key)
             finished(job)
         if time.monotonic() - last >= progress_seconds:
-            passing.say(progress.line())
+            progress.show()
             last = time.monotonic()
 
 
@@ -298,7 +303,7 @@ def work_together(title: str, job: Job, progress_seconds: float, **how) -> None:
         progress.parts[job.key] = done / total
         if time.monotonic() - last >= progress_seconds:
             last = time.monotonic()
-            say(progress.line())
+            progress.show()
 
     job.function(*job.arguments, progress=report, **how)
 

@@ -31,7 +31,6 @@ from dontstop import (
     findings,
     jobs,
     measures,
-    mirrors,
     mlm,
     presentation,
     processes,
@@ -169,6 +168,8 @@ class Study:
                 for difference in docstrings.differing_versions(self.paths.root / "constraints.txt"):
                     runner.say(f"prepare: {difference}; so the text is not that of the committed results")
             else:
+                from dontstop import mirrors  # and with it `datasets`, which nothing else here needs
+
                 for difference in mirrors.differences_from_table_2(self.paths.root / self.profile.text.folder, names):
                     runner.say(f"prepare: {difference}")
             if lacking := self.lacking_tasks():
