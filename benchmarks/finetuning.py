@@ -15,11 +15,13 @@ from transformers import AutoModelForSequenceClassification, Trainer, default_da
 
 from benchmarks import measuring
 from benchmarks.pretraining import NUM_SPECIAL, save_start
-from dontstop import encoders, files, finetune, tokens
+from dontstop.machine import files
+from dontstop.machine.randomness import generator
+from dontstop.machine.runner import Job, carry_out, say
 from dontstop.profiles import Finetune, load_profile
-from dontstop.randomness import generator
-from dontstop.runner import Job, carry_out, say
-from dontstop.tokens import TokenStore
+from dontstop.tokens import tokens
+from dontstop.tokens.tokens import TokenStore
+from dontstop.training import encoders, finetune
 
 AS_SCRIPT, TUNED, OURS = "run_glue.py defaults", "Trainer, tuned", "ours, 2 processes"
 AIMS = {AS_SCRIPT: 6.0, TUNED: 2.5}

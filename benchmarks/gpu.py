@@ -7,9 +7,9 @@ import torch
 import transformers
 
 from benchmarks import measuring, pretraining
-from dontstop import encoders
+from dontstop.machine.runner import say
 from dontstop.profiles import Phase
-from dontstop.runner import say
+from dontstop.training import encoders
 
 AIM_TOKENS, AIM_RATIO = 700_000, 3.0  # on an H200, and over the first contender
 SCRIPT, TUNED, OURS, COMPILED = "run_mlm.py --bf16", "Trainer, bf16, our batch", "ours", "ours, compiled"

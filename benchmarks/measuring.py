@@ -14,9 +14,10 @@ import torch
 import transformers
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from dontstop import encoders, files
-from dontstop.processes import num_cores
-from dontstop.runner import say
+from dontstop.machine import files
+from dontstop.machine.processes import num_cores
+from dontstop.machine.runner import say
+from dontstop.training import encoders
 
 NUM_CORES = 2  # the aims are stated for two: two threads for the Trainer, two processes for ours
 SETTLING_SHARE = 0.15  # of a run's steps, at its begin, not counted in steady state

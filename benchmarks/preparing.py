@@ -20,11 +20,11 @@ import pyarrow.parquet
 import yaml
 
 from benchmarks import measuring
-from dontstop import files
 from dontstop.errors import StudyError
-from dontstop.processes import num_cores, text_workers
-from dontstop.randomness import generator
-from dontstop.runner import say
+from dontstop.machine import files
+from dontstop.machine.processes import num_cores, text_workers
+from dontstop.machine.randomness import generator
+from dontstop.machine.runner import say
 
 CORPORA = ("biomed", "cs", "news", "reviews", "general")
 TASKS = {"chemprot": "biomed", "citation_intent": "cs", "ag": "news", "imdb": "reviews"}

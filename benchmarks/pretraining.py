@@ -13,12 +13,12 @@ from torch.utils.data import Dataset
 from transformers import Trainer, default_data_collator
 
 from benchmarks import measuring
-from dontstop import encoders, mlm
 from dontstop.errors import StudyError
+from dontstop.machine.randomness import generator
+from dontstop.machine.runner import say
 from dontstop.profiles import Encoder, Phase, load_profile
-from dontstop.randomness import generator
-from dontstop.runner import say
-from dontstop.tokens import TokenStore
+from dontstop.tokens.tokens import TokenStore
+from dontstop.training import encoders, mlm
 
 NUM_SPECIAL, MASK_ID = 5, 3  # as in dontstop.tokens.SPECIAL_TOKENS
 GATE_STEPS, GATE_LOSS, GATE_PARAMETERS = 50, 1e-5, 1e-4

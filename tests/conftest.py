@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dontstop import processes
+from dontstop.machine import processes
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -5,8 +5,8 @@ import functools
 import pytest
 import torch
 
-from dontstop import adaptation, encoders, mlm
 from dontstop.profiles import CheapAdaptation
+from dontstop.training import adaptation, encoders, mlm
 from test_encoders import MODELS, batch
 from test_mlm import batches, fresh_model, interrupt, trained, weights
 

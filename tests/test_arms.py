@@ -2,10 +2,10 @@
 
 import pytest
 
-from dontstop import arms
-from dontstop.arms import Cell, Checkpoint
 from dontstop.errors import StudyError
-from dontstop.tasks import get_task
+from dontstop.runs import arms
+from dontstop.runs.arms import Cell, Checkpoint
+from dontstop.text.tasks import get_task
 
 TASKS = [get_task("citation_intent"), get_task("hyperpartisan_news"), get_task("imdb")]
 

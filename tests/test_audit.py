@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dontstop import audit, leakage
 from dontstop.profiles import Text
+from dontstop.text import audit, leakage
 
 TEXT = "The quick brown fox jumps over the lazy dog and runs into the dark wood before dawn."
 OTHER = "Every window of the house was open, and the curtains moved a little in the summer wind."

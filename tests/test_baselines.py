@@ -5,9 +5,9 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
 
-from dontstop import baselines
-from dontstop.documents import find_documents, read_documents
-from dontstop.tasks import SPLITS
+from dontstop.text.documents import find_documents, read_documents
+from dontstop.text.tasks import SPLITS
+from dontstop.verdicts import baselines
 
 
 def accuracy(labels):

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dontstop import calibration
-from dontstop.calibration import World
+from dontstop.verdicts import calibration
+from dontstop.verdicts.calibration import World
 
 SMALL = World(num_test=(400,) * 8, num_resamples=100, metric="micro_f1")
 

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from dontstop import checks, files
 from dontstop.errors import StudyError
+from dontstop.machine import files
 from dontstop.profiles import Paths, load_profile
-from dontstop.tasks import SPLITS, Domain, Task
+from dontstop.report import checks
+from dontstop.text.tasks import SPLITS, Domain, Task
 
 SIZES = {"train": 24, "dev": 24, "test": 40}
 ARMS = ("base", "dapt", "not_dapt")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dontstop import claims, comparisons
+from dontstop.verdicts import claims, comparisons
 from fabricated import make_records
 
 TASKS = [f"task_{k}" for k in range(8)]

@@ -11,10 +11,10 @@ import pytest
 import cluster_jobs
 import tiny
 from conftest import PROJECT
-from dontstop import clusters, files
 from dontstop.errors import StudyError
+from dontstop.machine import clusters, files
+from dontstop.machine.runner import Job
 from dontstop.profiles import Cluster
-from dontstop.runner import Job
 
 LOCAL = Cluster(kind="local", cpus=1, parallel=2, minutes=60)
 

@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import f1_score
 
-from dontstop import comparisons
 from dontstop.errors import StudyError
+from dontstop.verdicts import comparisons
 from fabricated import make_record, make_records
 
 SEEDS = range(5)

@@ -11,8 +11,10 @@ from transformers import BertConfig, BertForMaskedLM, BertModel
 
 import loopback
 import tiny
-from dontstop import conversion, encoders, sources, tokens
 from dontstop.errors import StudyError
+from dontstop.fetch import conversion, sources
+from dontstop.tokens import tokens
+from dontstop.training import encoders
 
 CONFIG = {
     "vocab_size": 300,

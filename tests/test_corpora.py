@@ -11,12 +11,13 @@ import pandas
 import pyarrow
 import pytest
 
-from dontstop import corpora, documents, files, leakage, splits
-from dontstop.docstrings import Document
 from dontstop.errors import StudyError
-from dontstop.passages import Passage
+from dontstop.machine import files
 from dontstop.profiles import Paths, Profile, Text, load_profile
-from dontstop.tasks import GENERAL, SPLITS
+from dontstop.text import corpora, documents, leakage, splits
+from dontstop.text.docstrings import Document
+from dontstop.text.passages import Passage
+from dontstop.text.tasks import GENERAL, SPLITS
 
 ROWS = [{"text": "One text, with a comma.", "label": "a"}, {"text": 'Zwei "Wörter"\nin two lines.', "label": "b"}]
 JSONL = "".join(json.dumps(row) + "\n" for row in ROWS)

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dontstop import adaptation, costs, encoders
 from dontstop.profiles import CheapAdaptation
+from dontstop.training import adaptation, encoders
+from dontstop.verdicts import costs
 from test_encoders import BATCH, LENGTH, MODELS, batch
 
 

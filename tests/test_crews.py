@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 import tiny
-from dontstop import crews, files, mlm
 from dontstop.errors import StudyError
+from dontstop.machine import files
 from dontstop.profiles import Phase
 from dontstop.study import Study
+from dontstop.training import crews, mlm
 from test_mlm import PHASE, batches, trained, weights
 
 

@@ -4,10 +4,10 @@ import textwrap
 
 import pytest
 
-from dontstop import docstrings
 from dontstop.errors import StudyError
-from dontstop.passages import read_passages
-from dontstop.prose import clean_inline, is_english
+from dontstop.text import docstrings
+from dontstop.text.passages import read_passages
+from dontstop.text.prose import clean_inline, is_english
 
 NUMPYDOC = """\
 Smooth a signal with a moving window.

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from dontstop import domain_gap
 from dontstop.errors import StudyError
+from dontstop.verdicts import domain_gap
 
 ANIMALS = ["cat dog cat bird", "the dog and the fish"]
 PLANTS = ["tree tree rose dog", "of a fish"]

@@ -5,8 +5,8 @@ import hashlib
 import pytest
 
 import loopback
-from dontstop import downloads
 from dontstop.errors import StudyError
+from dontstop.fetch import downloads
 
 CONTENT = bytes(range(256)) * 4096
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from dontstop import embedders, encoders, neighbours, tokens
 from dontstop.errors import StudyError
 from dontstop.profiles import Encoder, Selection
+from dontstop.selection import embedders, neighbours
+from dontstop.tokens import tokens
+from dontstop.training import encoders
 
 TEXTS = [
     "solve the linear equation with a matrix",

@@ -26,8 +26,8 @@ from transformers import (
     RoFormerForMaskedLM,
 )
 
-from dontstop import encoders
 from dontstop.errors import StudyError
+from dontstop.training import encoders
 
 VOCABULARY, LENGTH, BATCH = 97, 12, 3
 

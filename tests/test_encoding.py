@@ -5,9 +5,10 @@ import io
 import numpy as np
 import pytest
 
-from dontstop import encoding, files, tokens
-from dontstop.encoding import Encoding, Store
 from dontstop.errors import StudyError
+from dontstop.machine import files
+from dontstop.tokens import encoding, tokens
+from dontstop.tokens.encoding import Encoding, Store
 
 TEXTS = [f"{'the cat sat on the mat ' * (k % 4)}<mask> Zwei Wörter, {k} % \U0001f40b\u2028 end" for k in range(40)]
 

@@ -8,7 +8,8 @@ import shutil
 import pytest
 
 import tiny
-from dontstop import files, runner, tokens
+from dontstop.machine import files, runner
+from dontstop.tokens import tokens
 
 PREPARE = ("prepare", "-p", "tiny")
 

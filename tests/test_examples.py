@@ -2,8 +2,8 @@
 
 import pytest
 
-from dontstop import examples
 from dontstop.errors import StudyError
+from dontstop.text import examples
 
 
 def rows(*labels):

@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dontstop import figures, paper, tables
+from dontstop import paper
+from dontstop.report import figures, tables
 
 DOMAINS = ["symbolic_math", "numerical"]
 TASKS = {f"{domain}_{kind}": domain for domain in DOMAINS for kind in ("topic", "role")}

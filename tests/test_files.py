@@ -6,8 +6,8 @@ import pickle
 
 import pytest
 
-from dontstop import files
 from dontstop.errors import StudyError
+from dontstop.machine import files
 
 
 def test_a_file_comes_back_as_written(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dontstop import findings
+from dontstop.report import findings
 
 
 @pytest.mark.parametrize(

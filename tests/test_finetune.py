@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from dontstop import encoders, finetune
 from dontstop.errors import StudyError
-from dontstop.finetune import Classifier, Examples
+from dontstop.machine.randomness import generator
 from dontstop.profiles import Finetune
-from dontstop.randomness import generator
-from dontstop.tokens import TokenStore
+from dontstop.tokens.tokens import TokenStore
+from dontstop.training import encoders, finetune
+from dontstop.training.finetune import Classifier, Examples
 from test_encoders import MODELS
 
 SETTINGS = Finetune(num_epochs=4, learning_rate=1e-2, pooling="mean", max_length=20)

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 import tiny
-from dontstop import files, jobs
-from dontstop.arms import ARMS, Cell, Checkpoint
 from dontstop.errors import StudyError
+from dontstop.machine import files
 from dontstop.profiles import Encoder, Finetune, Paths, Phase, Profile, Speed
-from dontstop.tasks import get_task
+from dontstop.runs import jobs
+from dontstop.runs.arms import ARMS, Cell, Checkpoint
+from dontstop.text.tasks import get_task
 
 TASKS = [get_task(name) for name in tiny.TASKS]
 BASE, DAPT = Checkpoint(), Checkpoint((("dapt", "cs"),))

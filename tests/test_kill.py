@@ -11,7 +11,7 @@ import pytest
 
 import tiny
 from dontstop.errors import StudyError
-from dontstop.randomness import generator
+from dontstop.machine.randomness import generator
 from test_mlm import trained
 
 LONGER = {"base": {"num_steps": 60}, "dapt": {"num_steps": 20}}

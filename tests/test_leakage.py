@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dontstop import leakage
+from dontstop.text import leakage
 
 TEXT = "The quick brown fox jumps over the lazy dog and runs into the dark wood before dawn."
 OTHER = "Every window of the house was open, and the curtains moved a little in the summer wind."

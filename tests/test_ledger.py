@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from dontstop import files, ledger, records
+from dontstop.machine import files
 from dontstop.profiles import Paths
+from dontstop.runs import ledger, records
 
 
 def test_costs_of_stages(root):

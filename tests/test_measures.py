@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 from sklearn.metrics import f1_score
 
-from dontstop import claims, comparisons, measures
 from dontstop.profiles import Selection
-from dontstop.records import decode_predictions
+from dontstop.report import measures
+from dontstop.runs.records import decode_predictions
+from dontstop.verdicts import claims, comparisons
 from fabricated import make_record, make_records
 
 TASKS = ("x", "y")

@@ -9,10 +9,11 @@ import pytest
 
 import loopback
 import tiny
-from dontstop import downloads, files, mirrors
-from dontstop.documents import read_documents
 from dontstop.errors import StudyError
-from dontstop.sources import CORPORA, HUB_TASKS, CorpusSource, corpus_source
+from dontstop.fetch import downloads, mirrors
+from dontstop.fetch.sources import CORPORA, HUB_TASKS, CorpusSource, corpus_source
+from dontstop.machine import files
+from dontstop.text.documents import read_documents
 
 ROWS = {
     "train": [{"text": f"train text {k}", "label": "ab"[k % 2], "metadata": {"k": k}} for k in range(8)],

@@ -12,11 +12,13 @@ import pytest
 import torch
 from transformers import get_linear_schedule_with_warmup
 
-from dontstop import encoders, files, mlm, optimizers, tokens
 from dontstop.errors import StudyError
+from dontstop.machine import files
+from dontstop.machine.randomness import generator
 from dontstop.profiles import Phase
-from dontstop.randomness import generator
-from dontstop.tokens import TokenStore
+from dontstop.tokens import tokens
+from dontstop.tokens.tokens import TokenStore
+from dontstop.training import encoders, mlm, optimizers
 from test_encoders import MODELS
 
 VOCABULARY = mlm.Vocabulary(97, 3, (0, 1, 2, 3, 4))

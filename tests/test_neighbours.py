@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dontstop import neighbours
+from dontstop.selection import neighbours
 
 
 def brute_force(queries, values, k):

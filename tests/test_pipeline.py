@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from dontstop.experiments import NOTEBOOKS
 from dontstop.profiles import load_profile, profile_names
+from dontstop.runs.experiments import NOTEBOOKS
 
 # Modules that decide nothing about a stage's outs: they carry errors, files, processes, settings (tracked as
 # parameters) and the command line.

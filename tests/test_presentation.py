@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from dontstop import presentation
+from dontstop.report import presentation
 
 
 def test_display_rounds_and_merges_and_leaves_the_table_alone():

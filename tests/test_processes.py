@@ -9,8 +9,8 @@ import time
 import pytest
 import torch
 
-from dontstop import processes
 from dontstop.errors import StudyError
+from dontstop.machine import processes
 
 PARENT = """
 import time

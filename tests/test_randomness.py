@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dontstop.randomness import generator, seed_of
+from dontstop.machine.randomness import generator, seed_of
 
 
 def test_a_stream_does_not_depend_on_what_was_drawn_before():

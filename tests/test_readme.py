@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dontstop import claims, figures, measures
+from dontstop.report import figures, measures
+from dontstop.verdicts import claims
 
 ARMS = {
     "base": "04_dapt_tapt/table5_dapt_tapt",

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dontstop import records
 from dontstop.errors import StudyError
-from dontstop.randomness import generator
+from dontstop.machine.randomness import generator
+from dontstop.runs import records
 
 
 @pytest.mark.parametrize("num", [0, 1, 3000])

@@ -7,8 +7,11 @@ import yaml
 from transformers import RobertaConfig, RobertaForMaskedLM, RobertaModel
 
 import tiny
-from dontstop import encoders, files, sources, tokens
+from dontstop.fetch import sources
+from dontstop.machine import files
 from dontstop.study import Study
+from dontstop.tokens import tokens
+from dontstop.training import encoders
 from test_encoders import BERT_SIZES
 
 TAKEN = ("dapt_cs", "dapt_news", "tapt_citation_intent")

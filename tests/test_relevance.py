@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dontstop import relevance
+from dontstop.selection import relevance
 
 CHUNKS = [["red apple", "green apple tree here"], ["blue car", "red red red"]]
 

@@ -11,9 +11,9 @@ import time
 import pytest
 import torch
 
-from dontstop import runner
 from dontstop.errors import StudyError
-from dontstop.runner import Job, Progress, carry_out, only_run
+from dontstop.machine import runner
+from dontstop.machine.runner import Job, Progress, carry_out, only_run
 
 HOLDER = """
 import sys, time

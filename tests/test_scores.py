@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dontstop import scores
 from dontstop.errors import StudyError
+from dontstop.verdicts import scores
 from fabricated import make_record
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import tiny
-from dontstop import candidates, selection
 from dontstop.errors import StudyError
 from dontstop.profiles import Selection
-from dontstop.sentences import split_text
+from dontstop.selection import candidates, selection
+from dontstop.selection.sentences import split_text
 
 
 class Words:

@@ -9,11 +9,12 @@ import pandas
 import pyarrow
 import pytest
 
-from dontstop import corpora, files, leakage, shards, splits
-from dontstop.documents import find_shards
 from dontstop.errors import StudyError
+from dontstop.machine import files
 from dontstop.profiles import Paths, Profile, Speed, Text
-from dontstop.tasks import SPLITS
+from dontstop.text import corpora, leakage, shards, splits
+from dontstop.text.documents import find_shards
+from dontstop.text.tasks import SPLITS
 
 NAMES = ("cs", "news", "general")  # the task's domain, its not-DAPT's, and the general text
 SETTINGS = {"source": "files", "folder": "texts", "tasks": ["sciie"], "held_out_fraction": 0.2, "min_words": 4}

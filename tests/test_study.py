@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import tiny
-from dontstop import files, records, runner
 from dontstop.errors import StudyError
+from dontstop.machine import files, runner
+from dontstop.runs import records
 from dontstop.study import Study
 
 NUM_CELLS = 3 * 2 * 2  # arms, tasks, seeds

@@ -9,14 +9,11 @@ import pytest
 
 from conftest import PROJECT
 
-# A module imports only from modules that stand before it: text -> tokens -> checkpoint -> score -> verdict -> picture.
+# A room (a folder of the package, or a module beside the folders) imports only from rooms that stand before it:
+# text -> tokens -> checkpoint -> score -> verdict -> picture.
 ORDER = """
-    __init__ errors files randomness processes profiles documents tasks prose passages docstrings leakage splits
-    audit manifest examples shards corpora encoding tokens domain_gap encoders adaptation optimizers crews mlm
-    finetune sentences candidates vampire embedders neighbours relevance selection arms records runner clusters jobs
-    augmentation experiments ledger scores comparisons paper baselines sources downloads mirrors conversion claims
-    costs presentation tables selection_tables figures selection_figures calibration measures reports findings
-    checks study departures cli __main__
+    __init__ errors paper profiles machine text tokens fetch training selection runs verdicts report study departures
+    cli __main__
 """.split()
 SOURCE = PROJECT / "src" / "dontstop"
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -34,13 +31,13 @@ def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
-def module_name(path: Path) -> str:
-    """Name a module by its first step below the package: `tables/paper.py` counts as `tables`."""
+def room_of(path: Path) -> str:
+    """Name the room that a module stands in: the first step below the package."""
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
 def own_imports(tree: ast.Module) -> set[str]:
-    """Collect the modules of the package that a module imports, at its top or inside its functions."""
+    """Collect the rooms of the package that a module imports from, at its top or inside its functions."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -82,8 +79,8 @@ def public_functions(tree: ast.Module) -> list[ast.FunctionDef]:
 
 
 @every_module
-def test_a_module_imports_only_what_stands_before_it(path):
-    name = module_name(path)
+def test_a_module_imports_only_from_rooms_that_stand_before_its_own(path):
+    name = room_of(path)
     assert name in ORDER, f"{name} has no place in the order: add it to ORDER above, where the data passes it"
     later = own_imports(parse(path)) - set(ORDER[: ORDER.index(name) + 1])
     assert not later, f"{name} imports {sorted(later)}, which do not stand before it"
@@ -123,15 +120,15 @@ def test_modules_and_public_functions_have_docstrings(path):
 
 def test_the_import_reader_sees_every_way_to_import():
     text = """
-import dontstop.files
+import dontstop.machine.files
 from dontstop import errors, __version__
 from .profiles import Paths
-from . import files as f
+from . import text as f
 def late():
-    from dontstop.profiles import Paths
+    from dontstop.runs.arms import Arm
 import torch
 """
-    assert own_imports(ast.parse(text)) == {"files", "errors", "__init__", "profiles"}
+    assert own_imports(ast.parse(text)) == {"machine", "errors", "__init__", "profiles", "text", "runs"}
 
 
 # ---------------------------------------------------------------------------------------------------------- notebooks

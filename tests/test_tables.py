@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dontstop import paper, presentation, tables
+from dontstop import paper
+from dontstop.report import presentation, tables
 
 DOMAINS = {
     "general": {"num_documents": 9, "num_words": 800, "num_bytes": 5_000_000, "sha256": "0"},

@@ -2,9 +2,10 @@
 
 import pytest
 
-from dontstop import files, tasks
 from dontstop.errors import StudyError
+from dontstop.machine import files
 from dontstop.profiles import Paths, Profile, Text
+from dontstop.text import tasks
 
 DOCSTRINGS = Profile(name="laptop")
 

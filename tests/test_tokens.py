@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.profiles import Finetune, Profile
+from dontstop.tokens import tokens
 
 TEXTS = ["the cat sat on the mat", "Zwei Wörter, 50 %", "the mat sat on the cat"]
 

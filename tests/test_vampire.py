@@ -5,9 +5,9 @@ import pytest
 import scipy.sparse
 import torch
 
-from dontstop import vampire
 from dontstop.errors import StudyError
 from dontstop.profiles import Vampire as Settings
+from dontstop.selection import vampire
 
 NUM_TOPICS, WORDS_EACH = 4, 12
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dontstop import cli, files
-from dontstop.experiments import EXPERIMENTS as ALL_EXPERIMENTS
-from dontstop.experiments import Experiment, notebook_of
-from dontstop.randomness import generator
+from dontstop import cli
+from dontstop.machine import files
+from dontstop.machine.randomness import generator
+from dontstop.runs.experiments import EXPERIMENTS as ALL_EXPERIMENTS
+from dontstop.runs.experiments import Experiment, notebook_of
 from dontstop.study import Study
 
 DOMAINS = ("cs", "news")  # each is the other's irrelevant domain

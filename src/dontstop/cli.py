@@ -41,7 +41,8 @@ def fetch_tasks(
     address: Annotated[str | None, typer.Option(help="Another bucket's address, or a folder of data sets.")] = None,
 ) -> None:
     """Fetch the paper's tasks into a mirror, and hold their sizes against Table 2."""
-    from dontstop import mirrors, runner, sources
+    from dontstop.fetch import mirrors, sources
+    from dontstop.machine import runner
 
     if source not in ("bucket", "hub"):
         raise StudyError(f"source {source!r}", "bucket or hub", "name one of them")
@@ -57,7 +58,8 @@ def fetch_corpus(
     words: Annotated[int | None, typer.Option(help="How many words to take.", min=1)] = None,
 ) -> None:
     """Stream a substitute for one of the paper's corpora into a mirror, up to a budget; go on where it was."""
-    from dontstop import mirrors, runner, sources
+    from dontstop.fetch import mirrors, sources
+    from dontstop.machine import runner
 
     source = sources.corpus_source(domain)
     path = mirrors.fetch_corpus(mirror, domain, source, runner.say, num_documents=documents, num_words=words)
@@ -71,7 +73,8 @@ def fetch_encoders(
     address: Annotated[str, typer.Option(help="A folder of encoders in place of the hub.")] = "",
 ) -> None:
     """Fetch the encoders that the paper's authors released, and turn their pickled weights into safetensors."""
-    from dontstop import conversion, runner, sources
+    from dontstop.fetch import conversion, sources
+    from dontstop.machine import runner
 
     conversion.fetch_encoders(folder, checkpoint or list(sources.RELEASED), address, runner.say)
 
@@ -82,7 +85,8 @@ def convert_weights(
     target: Annotated[Path, typer.Argument(help="The folder to write.")],
 ) -> None:
     """Turn an encoder's pickled weights into safetensors; the study itself loads nothing else."""
-    from dontstop import conversion, runner
+    from dontstop.fetch import conversion
+    from dontstop.machine import runner
 
     conversion.convert_weights(source, target, runner.say)
 
@@ -90,7 +94,7 @@ def convert_weights(
 @app.command()
 def prepare(profile: ProfileName = None, mirror: Mirror = None) -> None:
     """Read, clean, de-duplicate, split and tokenise the profile's text."""
-    from dontstop import ledger
+    from dontstop.runs import ledger
     from dontstop.study import Study
 
     study = Study(profile)
@@ -101,7 +105,7 @@ def prepare(profile: ProfileName = None, mirror: Mirror = None) -> None:
 @app.command()
 def select(profile: ProfileName = None, mirror: Mirror = None) -> None:
     """Select the text of the domains that tasks are enlarged by: neighbours, random and curated text."""
-    from dontstop import ledger
+    from dontstop.runs import ledger
     from dontstop.study import Study
 
     study = Study(profile, "06_knn_tapt")
@@ -112,8 +116,8 @@ def select(profile: ProfileName = None, mirror: Mirror = None) -> None:
 @app.command()
 def run(experiment: Experiment, profile: ProfileName = None, mirror: Mirror = None) -> None:
     """Train and measure what an experiment still lacks."""
-    from dontstop import ledger
-    from dontstop.experiments import notebook_of
+    from dontstop.runs import ledger
+    from dontstop.runs.experiments import notebook_of
     from dontstop.study import Study
 
     study = Study(profile, notebook_of(experiment))
@@ -136,7 +140,7 @@ def pretrain(
 @app.command()
 def claims(profile: ProfileName = None) -> None:
     """Judge the paper's claims by the records, and write claims.csv and claims.md."""
-    from dontstop import ledger
+    from dontstop.runs import ledger
     from dontstop.study import Study
 
     study = Study(profile)
@@ -147,7 +151,7 @@ def claims(profile: ProfileName = None) -> None:
 @app.command()
 def costs(profile: ProfileName = None) -> None:
     """Print what each stage of the pipeline cost, in minutes."""
-    from dontstop import ledger
+    from dontstop.runs import ledger
     from dontstop.study import Study
 
     typer.echo(
@@ -158,7 +162,7 @@ def costs(profile: ProfileName = None) -> None:
 @app.command()
 def report(profile: ProfileName = None) -> None:
     """Make all tables and figures again from the records, without training."""
-    from dontstop.experiments import NOTEBOOKS
+    from dontstop.runs.experiments import NOTEBOOKS
     from dontstop.study import Study
 
     for notebook in NOTEBOOKS:
@@ -170,8 +174,8 @@ def calibrate(
     num_studies: Annotated[int, typer.Option(help="Simulated studies without any true difference.")] = 10_000,
 ) -> None:
     """Simulate studies to measure the error rates of this study's own tests (the page docs/calibration.md)."""
-    from dontstop import calibration
     from dontstop.profiles import find_root
+    from dontstop.verdicts import calibration
 
     calibration.main(find_root() / "docs", num_studies)
 

@@ -18,7 +18,7 @@ def collect(folder: Path = Path(__file__).parent) -> list[tuple[str, str]]:
     A docstring's departure is the paragraph, or the part of one, from `Departure:` to the next blank line or section.
     """
     found = []
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(folder.rglob("*.py")):
         if path.name == Path(__file__).name:
             continue
         source = path.read_text(encoding="utf-8")

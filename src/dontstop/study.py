@@ -16,34 +16,17 @@ from IPython import get_ipython
 from IPython.display import Image, Markdown
 
 import dontstop
-from dontstop import (
-    arms,
-    augmentation,
-    checks,
-    claims,
-    clusters,
-    corpora,
-    crews,
-    docstrings,
-    encoders,
-    figures,
-    files,
-    findings,
-    jobs,
-    measures,
-    mlm,
-    presentation,
-    processes,
-    records,
-    reports,
-    runner,
-    tasks,
-    tokens,
-)
-from dontstop.arms import Checkpoint
 from dontstop.errors import StudyError
-from dontstop.experiments import CURVE, EXPERIMENTS, NOTEBOOKS, Experiment, notebook_of, notebook_of_arm, owner_of
+from dontstop.machine import clusters, files, processes, runner
 from dontstop.profiles import Paths, Profile, find_root, load_profile
+from dontstop.report import checks, figures, findings, measures, presentation, reports
+from dontstop.runs import arms, augmentation, jobs, records
+from dontstop.runs.arms import Checkpoint
+from dontstop.runs.experiments import CURVE, EXPERIMENTS, NOTEBOOKS, Experiment, notebook_of, notebook_of_arm, owner_of
+from dontstop.text import corpora, docstrings, tasks
+from dontstop.tokens import tokens
+from dontstop.training import crews, encoders, mlm
+from dontstop.verdicts import claims
 
 # Decimals that a table is shown with, where one is not enough.
 DECIMALS = {"table12_cross_domain_loss": 2, "forgetting": 2, "distances": 2, "agreement": 2, "pretraining": 2}
@@ -168,7 +151,7 @@ class Study:
                 for difference in docstrings.differing_versions(self.paths.root / "constraints.txt"):
                     runner.say(f"prepare: {difference}; so the text is not that of the committed results")
             else:
-                from dontstop import mirrors  # and with it `datasets`, which nothing else here needs
+                from dontstop.fetch import mirrors
 
                 for difference in mirrors.differences_from_table_2(self.paths.root / self.profile.text.folder, names):
                     runner.say(f"prepare: {difference}")

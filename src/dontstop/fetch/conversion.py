@@ -1,0 +1,74 @@
+"""Pickled weights turned into safetensors, the only kind that the study loads; by an explicit command alone."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from dontstop.errors import StudyError
+from dontstop.fetch.sources import RELEASED
+from dontstop.tokens import tokens
+
+
+def fetch_encoders(folder: Path, names: Sequence[str], address: str, tell: Callable[[str], None]) -> None:
+    """Fetch the authors' encoders into `folder`, each under its checkpoint's name, as safetensors; go on where it was.
+
+    Args:
+        names: Of checkpoints, such as `dapt_biomed`.
+        address: A folder that holds them by their names on the hub; nothing for the hub itself.
+
+    Raises:
+        StudyError: If there is no such encoder, or it cannot be had.
+    """
+    for name in names:
+        if name not in RELEASED:
+            raise StudyError(f"no released encoder {name!r}", f"one of {', '.join(RELEASED)}", "name one of them")
+    for name in names:
+        if (folder / name).is_dir():
+            tell(f"{folder / name}: is there")
+        else:
+            source = f"{address.rstrip('/')}/{RELEASED[name]}" if address else RELEASED[name]
+            convert_weights(source, folder / name, tell)
+
+
+def convert_weights(source: str, target: Path, tell: Callable[[str], None]) -> None:
+    """Read an encoder with pickled weights, and write it as a Transformers folder with safetensors.
+
+    The pickle is read as tensors only (`weights_only`), so that code in it is refused, not run.
+
+    Args:
+        source: A folder, or a name on the hub.
+        target: The folder to write, with config, weights and tokenizer; it must not be there.
+
+    Raises:
+        StudyError: If the source cannot be read or its weights hold anything but tensors, or the target is there.
+    """
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    if target.exists():
+        raise StudyError(f"{target} is there", "a folder yet to be made", "name another, or move that one away")
+    local = Path(source).is_dir()
+    try:
+        model, about = AutoModelForMaskedLM.from_pretrained(
+            source,
+            dtype=torch.float32,
+            use_safetensors=False,
+            weights_only=True,
+            local_files_only=local,
+            output_loading_info=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
+    except Exception as error:
+        if not isinstance(error, OSError | ValueError | RuntimeError) and type(error).__name__ != "UnpicklingError":
+            raise
+        raise StudyError(
+            f"no encoder to convert at {source}: {str(error).strip().splitlines()[0]}",
+            "a folder or name with config.json, a tokenizer and pytorch_model.bin that holds tensors only",
+            "look whether the name is right; weights that hold code are not to be trusted",
+        ) from error
+    if missing := sorted(about["missing_keys"]):
+        tell(f"{source} lacks {', '.join(missing)}: these begin at random, as an encoder without an LM head must")
+    with tokens.saving_folder(target) as part:
+        model.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+    tell(f"{target}: {sum(p.numel() for p in model.parameters()):,} parameters as safetensors")

@@ -1,0 +1,143 @@
+"""Where the paper's tasks, and today's substitutes for its corpora, can be had: addresses and licences as data."""
+
+import difflib
+from dataclasses import dataclass
+
+from dontstop.errors import StudyError
+from dontstop.text.tasks import GENERAL
+
+# <BUCKET>/<task>/<split>.jsonl, with the ids of `tasks`.
+BUCKET = "https://allennlp.s3-us-west-2.amazonaws.com/dont_stop_pretraining/data"
+
+# Data sets of a hub with the same splits.
+HUB_TASKS = {
+    "chemprot": "yxchar/chemprot-tlm",
+    "rct-20k": "yxchar/rct-20k-tlm",
+    "citation_intent": "yxchar/citation_intent-tlm",
+    "sciie": "yxchar/sciie-tlm",
+    "hyperpartisan_news": "yxchar/hyp-tlm",
+    "ag": "yxchar/ag-tlm",
+    "amazon": "yxchar/amazon-tlm",
+    "imdb": "yxchar/imdb-tlm",
+}
+
+
+# The authors' encoders, by the checkpoint's name in this study; the number in a name counts the task's texts. The
+# larger one, where there are two, is curated TAPT's. RCT's is of all its texts, so not for RCT-500.
+RELEASED = {
+    "dapt_biomed": "allenai/biomed_roberta_base",
+    "dapt_cs": "allenai/cs_roberta_base",
+    "dapt_news": "allenai/news_roberta_base",
+    "dapt_reviews": "allenai/reviews_roberta_base",
+    "tapt_chemprot": "allenai/dsp_roberta_base_tapt_chemprot_4169",
+    "tapt_rct-20k": "allenai/dsp_roberta_base_tapt_rct_180K",
+    "tapt_citation_intent": "allenai/dsp_roberta_base_tapt_citation_intent_1688",
+    "tapt_sciie": "allenai/dsp_roberta_base_tapt_sciie_3219",
+    "tapt_hyperpartisan_news": "allenai/dsp_roberta_base_tapt_hyperpartisan_news_515",
+    "tapt_ag": "allenai/dsp_roberta_base_tapt_ag_115K",
+    "tapt_amazon": "allenai/dsp_roberta_base_tapt_amazon_helpfulness_115K",
+    "tapt_imdb": "allenai/dsp_roberta_base_tapt_imdb_20000",
+    "dapt_biomed_then_tapt_chemprot": "allenai/dsp_roberta_base_dapt_biomed_tapt_chemprot_4169",
+    "dapt_biomed_then_tapt_rct-20k": "allenai/dsp_roberta_base_dapt_biomed_tapt_rct_180K",
+    "dapt_cs_then_tapt_citation_intent": "allenai/dsp_roberta_base_dapt_cs_tapt_citation_intent_1688",
+    "dapt_cs_then_tapt_sciie": "allenai/dsp_roberta_base_dapt_cs_tapt_sciie_3219",
+    "dapt_news_then_tapt_hyperpartisan_news": "allenai/dsp_roberta_base_dapt_news_tapt_hyperpartisan_news_515",
+    "dapt_news_then_tapt_ag": "allenai/dsp_roberta_base_dapt_news_tapt_ag_115K",
+    "dapt_reviews_then_tapt_amazon": "allenai/dsp_roberta_base_dapt_reviews_tapt_amazon_helpfulness_115K",
+    "dapt_reviews_then_tapt_imdb": "allenai/dsp_roberta_base_dapt_reviews_tapt_imdb_20000",
+    "curated_tapt_hyperpartisan_news": "allenai/dsp_roberta_base_tapt_hyperpartisan_news_5015",
+    "curated_tapt_imdb": "allenai/dsp_roberta_base_tapt_imdb_70000",
+    "dapt_news_then_curated_tapt_hyperpartisan_news": "allenai/dsp_roberta_base_dapt_news_tapt_hyperpartisan_news_5015",
+    "dapt_reviews_then_curated_tapt_imdb": "allenai/dsp_roberta_base_dapt_reviews_tapt_imdb_70000",
+}
+
+
+@dataclass(frozen=True)
+class CorpusSource:
+    """A data set that can stand for a domain, and how its documents are told from others.
+
+    Attributes:
+        path, name, data_files, split: As `datasets.load_dataset` takes them.
+        column: Of the text.
+        any_of: Words of which a document must hold `num_words_of` different ones; none keeps every document.
+        licence, homepage: As its publishers give them.
+        remark: How it differs from the paper's corpus (Table 1).
+    """
+
+    path: str
+    licence: str
+    homepage: str
+    remark: str
+    name: str | None = None
+    data_files: str | None = None
+    split: str = "train"
+    column: str = "text"
+    any_of: tuple[str, ...] = ()
+    num_words_of: int = 3
+
+
+_PES2O = {
+    "path": "json",
+    "data_files": "hf://datasets/allenai/peS2o/data/v2/train-*.json.gz",
+    "licence": "ODC-By 1.0",
+    "homepage": "https://github.com/allenai/peS2o",
+}
+
+# Departure: the paper's corpora were never released (its footnote 1); these are of the same kind, not the same text.
+CORPORA = {
+    "biomed": CorpusSource(
+        **_PES2O,
+        remark="the paper: 2.68 million papers of S2ORC on biomedicine; peS2o names no field, so words tell it",
+        any_of=("patients", "clinical", "disease", "protein", "gene", "cells", "tumor", "therapy", "mice", "receptor"),
+    ),
+    "cs": CorpusSource(
+        **_PES2O,
+        remark="the paper: 2.22 million papers of S2ORC on computer science; peS2o names no field, so words tell it",
+        any_of=(
+            "algorithm",
+            "algorithms",
+            "software",
+            "neural network",
+            "classifier",
+            "computational complexity",
+            "machine learning",
+            "state-of-the-art",
+            "query",
+            "throughput",
+        ),
+    ),
+    "news": CorpusSource(
+        path="allenai/c4",
+        name="realnewslike",
+        licence="ODC-By 1.0, and the terms of Common Crawl",
+        homepage="https://huggingface.co/datasets/allenai/c4",
+        remark="the paper: 11.90 million articles of RealNews; this is C4 cut to RealNews's sites",
+    ),
+    "reviews": CorpusSource(
+        path="json",
+        data_files="hf://datasets/McAuley-Lab/Amazon-Reviews-2023/raw/review_categories/*.jsonl",
+        licence="as its homepage says; for research",
+        homepage="https://amazon-reviews-2023.github.io",
+        remark="the paper: 24.75 million Amazon reviews (He and McAuley, 2016); this is their successor",
+    ),
+    GENERAL: CorpusSource(
+        path="wikimedia/wikipedia",
+        name="20231101.en",
+        licence="CC BY-SA 4.0 and GFDL",
+        homepage="https://dumps.wikimedia.org",
+        remark="RoBERTa read 160 GB of web pages, news, books and Wikipedia; for an encoder trained from scratch",
+    ),
+}
+
+
+def corpus_source(domain: str) -> CorpusSource:
+    """Return the source of a domain's text, or of the general text.
+
+    Raises:
+        StudyError: If there is none.
+    """
+    if domain in CORPORA:
+        return CORPORA[domain]
+    close = difflib.get_close_matches(domain, CORPORA, n=1)
+    remedy = f"did you mean {close[0]!r}?" if close else "name one of them, or put your own text into the mirror"
+    raise StudyError(f"no source of text for {domain!r}", f"one of {', '.join(CORPORA)}", remedy)

@@ -1,0 +1,1 @@
+"""Files, processes, random numbers, and the machines that jobs run on."""

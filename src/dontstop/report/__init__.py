@@ -1,0 +1,1 @@
+"""Tables, figures and sentences: what a notebook shows."""

@@ -1,0 +1,70 @@
+"""What each stage of the pipeline cost: wall time, and the time that processes spent training and measuring."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from dontstop.machine import files
+from dontstop.profiles import Paths
+from dontstop.runs.experiments import NOTEBOOKS
+
+
+def _file(paths: Paths) -> Path:
+    return paths.work / f"{paths.results.name}.stages.json"
+
+
+def read_ledger(paths: Paths) -> dict[str, float]:
+    """Return the wall seconds of the stages that are commands, by stage."""
+    return files.read_json(_file(paths)) if _file(paths).is_file() else {}
+
+
+@contextlib.contextmanager
+def timed(paths: Paths, stage: str) -> Iterator[None]:
+    """Write down how long a stage took, once it has ended well."""
+    begin = time.monotonic()
+    yield
+    files.write_json(_file(paths), read_ledger(paths) | {stage: time.monotonic() - begin})
+
+
+def notebook_seconds(paths: Paths, notebook: str) -> float | None:
+    """Return the seconds that papermill took to execute a notebook, as the executed copy has them."""
+    executed = paths.results / "notebooks" / f"{notebook}.ipynb"
+    if not executed.is_file():
+        return None
+    return files.read_json(executed)["metadata"].get("papermill", {}).get("duration")
+
+
+def trained_seconds(paths: Paths, notebook: str) -> float:
+    """Sum the process seconds of a notebook's checkpoints and cells, over all tries, from their records."""
+    total = 0.0
+    for path in sorted((paths.results / "records" / notebook).glob("*.jsonl")):
+        for row in files.read_jsonl(path):
+            total += row.get("wall_seconds", 0.0) * row.get("num_processes", 1)
+    return total
+
+
+def selected_seconds(paths: Paths) -> float:
+    """Sum the process seconds of all rankings of candidates, from what they kept of themselves."""
+    found = [files.read_json(path) for path in sorted(paths.selected.glob("*/rankings.json"))]
+    return sum(ranking["wall_seconds"] for by_selector in found for ranking in by_selector.values())
+
+
+def stage_costs(paths: Paths) -> pd.DataFrame:
+    """Tabulate the stages in their order, with a last row for their sum.
+
+    Returns:
+        Columns stage; wall_minutes, of its last execution (empty where it has not run); training_minutes, of
+        processes, from the records: what the stage costs from nothing, also where it has since found its work done.
+    """
+    ledger = read_ledger(paths)
+    rows = [("prepare", ledger.get("prepare"), 0.0), ("base", ledger.get("base"), trained_seconds(paths, "base"))]
+    rows.append(("select", ledger.get("select"), selected_seconds(paths)))
+    rows += [(notebook, notebook_seconds(paths, notebook), trained_seconds(paths, notebook)) for notebook in NOTEBOOKS]
+    rows.append(("claims", ledger.get("claims"), 0.0))
+    table = pd.DataFrame(rows, columns=["stage", "wall_minutes", "training_minutes"])
+    table[["wall_minutes", "training_minutes"]] = table[["wall_minutes", "training_minutes"]].astype(float) / 60
+    total = {"stage": "all", **table[["wall_minutes", "training_minutes"]].sum().to_dict()}
+    return pd.concat([table, pd.DataFrame([total])], ignore_index=True)

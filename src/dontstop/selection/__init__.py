@@ -1,0 +1,1 @@
+"""Which text of a domain a task is augmented by."""

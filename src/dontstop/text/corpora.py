@@ -1,0 +1,270 @@
+"""Prepare a profile's text: pretraining corpora, held-out samples and task splits, cleaned of duplicates and leaks."""
+
+import collections
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from dontstop.errors import StudyError
+from dontstop.machine import files
+from dontstop.profiles import Paths, Profile, Text
+from dontstop.text import audit, docstrings, examples, leakage, shards, splits
+from dontstop.text.audit import Evaluated, Traces
+from dontstop.text.docstrings import Document
+from dontstop.text.documents import read_documents
+from dontstop.text.manifest import Prepared, Row, replacing, write_corpora, write_prepared
+from dontstop.text.tasks import GENERAL, Task, domains_for, domains_of, tasks_for
+
+_PREFIXES = {"corpora": "", "held_out": "held_out/"}  # of the audit's names
+
+
+def prepare(profile: Profile, paths: Paths, constraints: Path | None = None) -> dict:
+    """Build and write everything under data/<profile>/ but tokens, the manifest last, and return the manifest.
+
+    Args:
+        profile: The settings; `text.source` says where the text comes from.
+        paths: Where the files go.
+        constraints: The pinned packages whose docstrings are read; constraints.txt at the root unless given.
+
+    Raises:
+        StudyError: If text is missing, malformed or too small for the splits asked for.
+    """
+    tasks = tasks_for(profile, paths)
+    if profile.text.source == "docstrings":
+        prepared = _from_docstrings(profile, constraints or paths.root / "constraints.txt")
+    else:
+        prepared = examples.read_tasks(profile, paths, tasks)
+    examples.check_tasks(prepared.tasks)
+    with replacing(profile, paths) as part:
+        return _write(profile, paths, part, tasks, prepared)
+
+
+def load_manifest(paths: Paths) -> dict:
+    """Read the manifest of prepared text.
+
+    Raises:
+        StudyError: If the text has not been prepared.
+    """
+    path = paths.data / "manifest.json"
+    if not path.is_file():
+        raise StudyError(f"no file {path}", "text prepared before it is used", "run `dontstop prepare`")
+    return files.read_json(path)
+
+
+def load_documents(path: Path) -> list[Row]:
+    """Read a prepared corpus or held-out sample."""
+    return list(read_documents(path, ("id", "text", "source")))
+
+
+def load_examples(paths: Paths, task: str, split: str) -> list[Row]:
+    """Read the examples of a prepared split."""
+    return list(read_documents(paths.split(task, split), ("id", "text", "label")))
+
+
+def load_unlabelled(paths: Paths, task: str) -> list[Row]:
+    """Read the unlabelled texts of a task's own source, in an order by content; none where it has none."""
+    path = paths.unlabelled(task)
+    return list(read_documents(path, ("id", "text"))) if path.is_file() else []
+
+
+def drop_repeated_passages(documents: list[Document], seen: set[str], min_words: int) -> list[Document]:
+    """Drop passages that an earlier document has, and documents that end below `min_words` words; `seen` grows."""
+    kept = []
+    for document in documents:
+        fresh = []
+        for passage in document.passages:
+            key = leakage.normalise(passage.text)
+            if key not in seen:
+                seen.add(key)
+                fresh.append(passage)
+        if sum(len(passage.text.split()) for passage in fresh) >= min_words:
+            kept.append(replace(document, passages=tuple(fresh)))
+    return kept
+
+
+def _from_docstrings(profile: Profile, constraints: Path) -> Prepared:
+    settings, domains = profile.text, domains_for(profile)
+    pinned = docstrings.pinned_names(constraints)
+    versions = docstrings.installed_versions(pinned)
+    packages = {domain.name: list(domain.packages) for domain in domains}
+    missing = sorted({name for names in packages.values() for name in names} - set(versions))
+    if missing:
+        raise StudyError(f"{missing[0]} not installed", f"the packages in {constraints.name}", "run `make setup`")
+    packages[GENERAL] = sorted(set(versions) - {name for names in packages.values() for name in names} - {"dontstop"})
+    documents, everything, cleaning = _clean(packages, settings)
+    prepared = Prepared(cleaning=cleaning, packages=versions)
+    first = 0
+    for name, found in documents.items():
+        own = range(first, first + len(found))
+        first += len(found)
+        _divide(prepared, name, found, own, everything, settings)
+    return prepared
+
+
+def _clean(
+    packages: dict[str, list[str]], settings: Text
+) -> tuple[dict[str, list[Document]], leakage.Grams, dict[str, int]]:
+    """Read docstrings by domain; drop repeated passages, then short and near-duplicate documents, across all domains.
+
+    Returns:
+        The documents by domain, the 5-grams of all of them in that order, and what was dropped for which reason.
+    """
+    cleaning, seen, documents = collections.Counter(), set(), {}
+    enough = settings.max_documents and 2 * settings.max_documents
+    read = {name: docstrings.read_docstrings(names, max_documents=enough) for name, names in packages.items()}
+    for name, found in read.items():
+        fresh = drop_repeated_passages(found, seen, settings.min_words)
+        cleaning["documents_read"] += len(found)
+        cleaning["passages_repeated_or_in_short_documents"] += sum(len(d.passages) for d in found) - sum(
+            len(d.passages) for d in fresh
+        )
+        cleaning["documents_short_or_repeated"] += len(found) - len(fresh)
+        documents[name] = _sample(fresh, settings)
+    grams = leakage.word_grams([document.text for found in documents.values() for document in found])
+    near = leakage.near_duplicates(grams, settings.near_duplicate_jaccard, seed=settings.split_seed + 1)
+    cleaning["documents_near_duplicate"] = len(near)
+    kept, first = np.delete(np.arange(len(grams.sizes)), near), 0
+    for name, found in documents.items():
+        inside = kept[(kept >= first) & (kept < first + len(found))] - first
+        first += len(found)
+        documents[name] = [found[k] for k in inside]
+    return documents, grams.select(kept), dict(cleaning)
+
+
+def _sample(documents: list[Document], settings: Text) -> list[Document]:
+    """Take at most `max_documents`, by content hash, in the order they had."""
+    if settings.max_documents is None or len(documents) <= settings.max_documents:
+        return documents
+    keys = [splits.content_key(document.text, "sample", seed=settings.split_seed) for document in documents]
+    chosen = sorted(sorted(range(len(documents)), key=keys.__getitem__)[: settings.max_documents])
+    return [documents[k] for k in chosen]
+
+
+def _divide(
+    prepared: Prepared, name: str, documents: list[Document], own: range, everything: leakage.Grams, settings: Text
+) -> None:
+    """Divide one domain's documents into held-out sample, task splits and pretraining corpus."""
+    held_out = [_is_held_out(document.text, settings) for document in documents]
+    used = set()
+    if name != GENERAL:
+        free = [k for k, out in enumerate(held_out) if not out]
+        chosen = _choose_examples(name, documents, free, own, everything, settings)
+        used = splits.evaluated_documents(chosen)
+        for task, by_split in chosen.items():
+            prepared.tasks[task] = {split: _examples(found, documents) for split, found in by_split.items()}
+            spare = splits.unlabelled(task, documents, settings, [k for k in free if k not in used], by_split["train"])
+            prepared.unlabelled[task] = [{"id": documents[c.document].id, "text": c.text} for c in spare]
+    prepared.held_out[name] = [_row(d) for d, out in zip(documents, held_out, strict=True) if out]
+    prepared.corpora[name] = [_row(d) for k, d in enumerate(documents) if not held_out[k] and k not in used]
+
+
+def _is_held_out(text: str, settings: Text) -> bool:
+    return splits.in_fraction(text, "held_out", settings.held_out_fraction, seed=settings.split_seed)
+
+
+def _choose_examples(
+    name: str, documents: list[Document], free: list[int], own: range, everything: leakage.Grams, settings: Text
+) -> splits.Chosen:
+    """Choose the examples of a domain's two tasks from the documents at the places `free`."""
+
+    def unique(candidates: list[splits.Candidate]) -> list[splits.Candidate]:
+        inside = [candidate for candidate in candidates if candidate.document in places]
+        return splits.keep_unique(inside, own, everything, settings.leak_containment)
+
+    places = set(free)
+    topic = unique(splits.topic_candidates(name, documents, settings))
+    role = unique(splits.role_candidates(documents, settings))
+    return splits.choose(name, topic, role, documents, settings)
+
+
+def _examples(chosen: list[splits.Candidate], documents: list[Document]) -> list[Row]:
+    ordered = sorted(chosen, key=lambda candidate: candidate.key)
+    return [{"id": documents[c.document].id, "text": c.text, "label": c.label} for c in ordered]
+
+
+def _row(document: Document) -> Row:
+    return {"id": document.id, "text": document.text, "source": document.source}
+
+
+def _corpora_from_files(
+    profile: Profile, paths: Paths, part: Paths, tasks: tuple[Task, ...], prepared: Prepared, evaluated: Evaluated
+) -> dict[str, Traces]:
+    names = [*(domain.name for domain in domains_of(tasks, profile)), GENERAL]
+    mirror = paths.root / profile.text.folder
+    written = shards.write_corpora(profile, mirror, names, part.data / "evaluated", part, prepared.cleaning)
+    for kind, by_name in written.items():
+        prepared.sizes[kind] = {name: found.size for name, found in by_name.items()}
+    found = {f"{_PREFIXES[kind]}{name}": some for kind, by_name in written.items() for name, some in by_name.items()}
+    prepared.cleaning["documents_leaking"] = sum(some.num_leaking for some in found.values())
+    traces = {name: some.traces for name, some in found.items()}
+    return traces | _remove_leaks_of("unlabelled/", prepared.unlabelled, prepared, evaluated, profile.text)
+
+
+def _remove_leaks(prepared: Prepared, evaluated: Evaluated, settings: Text) -> dict[str, Traces]:
+    """Remove corpus, held-out and unlabelled texts that hold a dev or test text; return what the rest holds of them."""
+    prepared.cleaning["documents_leaking"] = 0
+    pools = {"": prepared.corpora, "held_out/": prepared.held_out, "unlabelled/": prepared.unlabelled}
+    traces = {}
+    for prefix, pool in pools.items():
+        traces |= _remove_leaks_of(prefix, pool, prepared, evaluated, settings)
+    return traces
+
+
+def _remove_leaks_of(
+    prefix: str, pool: dict[str, list[Row]], prepared: Prepared, evaluated: Evaluated, settings: Text
+) -> dict[str, Traces]:
+    traces = {}
+    for name, rows in pool.items():
+        leaking, traces[prefix + name] = audit.sift(evaluated, [row["text"] for row in rows], settings)
+        pool[name] = [row for row, out in zip(rows, leaking, strict=True) if not out]
+        prepared.cleaning["documents_leaking"] += int(leaking.sum())
+    return traces
+
+
+def _check_corpora(prepared: Prepared) -> None:
+    for kind, what in (("corpora", "corpus"), ("held_out", "held-out sample")):
+        for name, size in prepared.sizes[kind].items():
+            if not size["num_documents"]:
+                raise StudyError(
+                    f"no document left in the {what} of {name}",
+                    "one or more after duplicates, task texts and leaks are taken out",
+                    "give more text, or raise text.max_documents or text.held_out_fraction",
+                )
+
+
+def _write(profile: Profile, paths: Paths, part: Paths, tasks: tuple[Task, ...], prepared: Prepared) -> dict:
+    """Write everything into a folder, and return the manifest."""
+    texts = {
+        (task, split): [row["text"] for row in rows]
+        for task, by_split in prepared.tasks.items()
+        for split, rows in by_split.items()
+    }
+    known = (text for (_, split), some in texts.items() if split != "train" for text in some)
+    audit.save_index(part.data / "evaluated", audit.index(known))
+    evaluated = audit.load_index(part.data / "evaluated")
+    if profile.text.source == "docstrings":
+        traces = _remove_leaks(prepared, evaluated, profile.text)
+        write_corpora(part, prepared)
+    else:
+        traces = _corpora_from_files(profile, paths, part, tasks, prepared, evaluated)
+    _check_corpora(prepared)
+    return write_prepared(profile, part, tasks, prepared, _audit(texts, evaluated, traces, tasks, profile.text))
+
+
+def _audit(
+    texts: audit.Groups, evaluated: Evaluated, traces: dict[str, Traces], tasks: tuple[Task, ...], settings: Text
+) -> dict:
+    """Count what dev and test texts still share with corpora, held-out samples, and other splits of the domain."""
+    contained, jaccard = settings.leak_containment, settings.near_duplicate_jaccard
+    held = {group: audit.trace(evaluated, some, jaccard) for group, some in texts.items() if group[1] != "test"}
+    between = []
+    for task in tasks:
+        family = [name for name in (task.name, task.sister) if (name, "train") in texts]
+        for split, earlier in (("dev", ("train",)), ("test", ("train", "dev"))):
+            others = {f"{name}/{other}": held[name, other] for name in family for other in earlier}
+            group = {(task.name, split): texts[task.name, split]}
+            between += audit.audit(group, evaluated, others, contained)
+    groups = {group: some for group, some in texts.items() if group[1] != "train"}
+    corpora = audit.audit(groups, evaluated, traces, contained)
+    return {"contained_from": contained, "jaccard_from": jaccard, "corpora": corpora, "splits": between}

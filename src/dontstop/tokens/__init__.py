@@ -1,0 +1,1 @@
+"""The tokenizer, and the stores of tokens that training reads."""

@@ -1,0 +1,1 @@
+"""Encoders, and their masked-LM and classification training."""

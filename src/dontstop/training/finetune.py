@@ -1,0 +1,217 @@
+"""Train and evaluate one cell: a classifier on an encoder, for one task, arm and seed."""
+
+import copy
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import f1_score
+from torch import nn
+
+from dontstop.errors import StudyError
+from dontstop.machine.randomness import generator, seed_of
+from dontstop.profiles import Finetune
+from dontstop.tokens.tokens import TokenStore
+from dontstop.training import encoders, optimizers
+
+EVALUATION_BATCH = 32  # texts, few enough for a batch to stay in the processor's cache; speed only
+SORTED_BATCHES = 8  # batches' worth of texts sorted by length together, so that a batch holds little padding
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One split of a task, tokenised.
+
+    Attributes:
+        store: The texts' tokens, a document a text.
+        labels: (num_examples,) int64 label ids.
+    """
+
+    store: TokenStore
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: np.ndarray, pad_id: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return input ids and mask, both (num, longest), and labels (num,) of the chosen examples."""
+        documents = [self.store.document(i) for i in indices]
+        longest = max(map(len, documents))
+        ids = np.full((len(documents), longest), pad_id, dtype=np.int64)
+        mask = np.zeros((len(documents), longest), dtype=bool)
+        for row, document in enumerate(documents):
+            ids[row, : len(document)], mask[row, : len(document)] = document, True
+        return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(self.labels[indices])
+
+    def lengths(self) -> np.ndarray:
+        """Return (num_examples,) token counts."""
+        return np.diff(self.store.offsets)
+
+
+class Classifier(nn.Module):
+    """An encoder's body with the paper's classification head: dropout, one tanh layer, dropout, one linear layer.
+
+    Source: Table 14 (feedforward layers 1, tanh, dropout 0.1, classification layers 1).
+    Departure: `pooling` may be the mean over tokens instead of the first one, since an encoder pretrained on packed
+    text for minutes has had no reason to gather a text's meaning in its first token.
+    """
+
+    def __init__(self, body: nn.Module, num_labels: int, settings: Finetune, lean: bool):
+        super().__init__()
+        size = body.config.hidden_size
+        self.body, self.lean, self.pooling = body, lean, settings.pooling
+        self.dropout = nn.Dropout(settings.dropout)
+        self.dense, self.out = nn.Linear(size, size), nn.Linear(size, num_labels)
+
+    def forward(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return logits, (batch, num_labels), of token ids and mask, both (batch, length)."""
+        states = encoders.final_states(self.body, input_ids, mask, lean=self.lean)
+        if self.pooling == "mean":
+            weights = mask[..., None].to(states.dtype)
+            pooled = (states * weights).sum(1) / weights.sum(1)
+        else:
+            pooled = states[:, 0]
+        return self.out(self.dropout(torch.tanh(self.dense(self.dropout(pooled)))))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one cell found.
+
+    Attributes:
+        dev_scores: The metric on dev after every epoch.
+        best_epoch: From 1; its weights made the predictions.
+        predictions: (num_test,) label ids.
+        test_scores: `macro_f1` and `micro_f1`, 0 to 1.
+    """
+
+    dev_scores: list[float]
+    best_epoch: int
+    predictions: np.ndarray
+    test_scores: dict[str, float]
+    num_steps: int
+
+    @property
+    def degenerate(self) -> bool:
+        """Whether the classifier gives every test text one and the same label."""
+        return len(np.unique(self.predictions)) == 1
+
+
+def score(labels: np.ndarray, predictions: np.ndarray, metric: str, num_labels: int) -> float:
+    """Return `macro_f1` (mean over all the task's labels) or `micro_f1` (accuracy, for one label a text), 0 to 1."""
+    average = metric.removesuffix("_f1")
+    return float(f1_score(labels, predictions, labels=range(num_labels), average=average, zero_division=0.0))
+
+
+def load_classifier(folder: Path, num_labels: int, settings: Finetune, *, seed: int) -> Classifier:
+    """Put a fresh head, initialised by `seed`, on a copy of a saved encoder's body."""
+    model = _encoder(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Classifier(copy.deepcopy(model.base_model), num_labels, settings, encoders.is_lean(model))
+
+
+@functools.lru_cache(maxsize=2)
+def _encoder(folder: Path):
+    return encoders.load_encoder(folder)  # a worker's cells often share it
+
+
+def finetune(
+    classifier: Classifier,
+    train: Examples,
+    dev: Examples,
+    test: Examples,
+    num_labels: int,
+    settings: Finetune,
+    *,
+    metric: str,
+    pad_id: int,
+    seed: int,
+    stream: str,
+    precision: str,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Fine-tune, keep the epoch that is best on dev, and predict the test texts once with it.
+
+    Source: Table 14 (epochs 3 or 10, patience 3, batch 16, learning rate 2e-5) and Appendix B.
+
+    Args:
+        seed: The cell's seed; order, dropout and head are drawn from it, each from a stream of its own.
+        stream: Names the task in the random streams; the arms of a task share orders, so that they pair by seed.
+    """
+    flat = optimizers.FlatParameters(classifier)
+    gradient = torch.zeros_like(flat.values)
+    optimizer = flat.optimizer(gradient, settings)
+    steps_an_epoch = -(-len(train) // settings.batch_size)
+    num_steps, step = settings.num_epochs * steps_an_epoch, 0
+    dev_scores, best = [], flat.values.clone()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of("dropout", seed, stream))
+        for epoch in range(settings.num_epochs):
+            classifier.train()
+            for indices in epoch_batches(train.lengths(), settings.batch_size, seed=seed, stream=stream, epoch=epoch):
+                _backpropagate(classifier, train.batch(indices, pad_id), flat, gradient, precision, stream)
+                rate = optimizers.learning_rate(
+                    step,
+                    num_steps,
+                    settings.learning_rate,
+                    settings.warmup_fraction,
+                    decay=settings.schedule == "linear",
+                )
+                optimizers.step_optimizer(optimizer, gradient, rate, settings.max_grad_norm)
+                step += 1
+            dev_scores.append(score(dev.labels, predict(classifier, dev, pad_id, precision), metric, num_labels))
+            if dev_scores[-1] > max(dev_scores[:-1], default=-1.0):
+                best.copy_(flat.values)
+            elif epoch - int(np.argmax(dev_scores)) >= settings.patience:
+                break
+    flat.values.copy_(best)
+    predictions = predict(classifier, test, pad_id, precision)
+    test_scores = {m: score(test.labels, predictions, m, num_labels) for m in ("macro_f1", "micro_f1")}
+    return Outcome(dev_scores, int(np.argmax(dev_scores)) + 1, predictions, test_scores, step)
+
+
+def _backpropagate(classifier, batch, flat, gradient, precision, stream) -> None:
+    ids, mask, labels = (part.to(flat.values.device) for part in batch)
+    flat.gradients_into(gradient)
+    with torch.autocast(ids.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        loss = nn.functional.cross_entropy(classifier(ids, mask).float(), labels)
+    if not torch.isfinite(loss):
+        raise StudyError(
+            f"classification loss {loss.item()} for {stream}", "a finite loss", "lower finetune.learning_rate"
+        )
+    loss.backward()
+
+
+def epoch_batches(lengths: np.ndarray, batch_size: int, *, seed: int, stream: str, epoch: int) -> Sequence[np.ndarray]:
+    """Return an epoch's batches of example indices: random members, sorted by length within a window of batches.
+
+    Args:
+        lengths: (num_examples,) token counts.
+    """
+    rng = generator("finetune_order", seed, stream, step=epoch)
+    order = rng.permutation(len(lengths))
+    window = batch_size * SORTED_BATCHES
+    batches = []
+    for start in range(0, len(order), window):
+        near = order[start : start + window]
+        near = near[np.argsort(lengths[near], kind="stable")]
+        batches += [near[i : i + batch_size] for i in range(0, len(near), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def predict(classifier: Classifier, examples: Examples, pad_id: int, precision: str) -> np.ndarray:
+    """Return the predicted label ids, (num_examples,), in the examples' order."""
+    classifier.eval()
+    device = classifier.out.weight.device
+    predictions = np.empty(len(examples), dtype=np.int64)
+    order = np.argsort(examples.lengths(), kind="stable")
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        for start in range(0, len(order), EVALUATION_BATCH):
+            indices = order[start : start + EVALUATION_BATCH]
+            ids, mask, _ = examples.batch(indices, pad_id)
+            predictions[indices] = classifier(ids.to(device), mask.to(device)).argmax(1).cpu().numpy()
+    return predictions
