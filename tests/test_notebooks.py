@@ -9,11 +9,11 @@ import sys
 
 import nbformat
 import pytest
+from dontstop.runs.experiments import NOTEBOOKS
 
 from conftest import PROJECT
 from dontstop.profiles import profile_names
 from dontstop.report import checks, findings, reports
-from dontstop.runs.experiments import NOTEBOOKS
 
 NAMES = sorted(path.stem for path in (PROJECT / "notebooks").glob("*.ipynb"))
 # The paper's section and tables that each notebook's first cell must name.

@@ -274,7 +274,7 @@ class Pipeline:
     def _publish_checkpoint(self, some: Jobs, checkpoint: Checkpoint) -> None:
         key = some.scratch.trained(some.identity.checkpoint(checkpoint))
         source, target = scratch.folder(self.paths, key), self.paths.checkpoints / folder_of(checkpoint)
-        training, published = files.read_json(source / TRAINING_FILE), target / TRAINING_FILE
+        training, published = load_result(source / TRAINING_FILE), target / TRAINING_FILE
         if published.is_file() and load_result(published) == training:
             return
         published.unlink(missing_ok=True)  # before other weights stand beside it
