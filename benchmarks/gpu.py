@@ -9,7 +9,7 @@ import transformers
 from benchmarks import measuring, pretraining
 from dontstop.machine.runner import say
 from dontstop.profiles import Phase
-from dontstop.training import encoders
+from dontstop.training import devices
 
 AIM_TOKENS, AIM_RATIO = 700_000, 3.0  # on an H200, and over the first contender
 SCRIPT, TUNED, OURS, COMPILED = "run_mlm.py --bf16", "Trainer, bf16, our batch", "ours", "ours, compiled"
@@ -44,7 +44,7 @@ def benchmark(
     Raises:
         StudyError: If there is no GPU, or the two sides do not train the same model.
     """
-    encoders.resolve_device(device)
+    devices.resolve_device(device)
     transformers.logging.set_verbosity_error()
     config = roberta_base(**changes)
     length = min(LENGTH, config.max_position_embeddings - 2)

@@ -7,10 +7,10 @@ import yaml
 from transformers import RobertaConfig, RobertaForMaskedLM, RobertaModel
 
 import tiny
+from dontstop import tokens
 from dontstop.fetch import sources
 from dontstop.machine import files
 from dontstop.study import Study
-from dontstop.tokens import tokens
 from dontstop.training import encoders
 from test_encoders import BERT_SIZES
 

@@ -16,6 +16,7 @@ from IPython import get_ipython
 from IPython.display import Image, Markdown
 
 import dontstop
+from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.machine import clusters, files, processes, runner
 from dontstop.profiles import Paths, Profile, find_root, load_profile
@@ -24,8 +25,7 @@ from dontstop.runs import arms, augmentation, jobs, records
 from dontstop.runs.arms import Checkpoint
 from dontstop.runs.experiments import CURVE, EXPERIMENTS, NOTEBOOKS, Experiment, notebook_of, notebook_of_arm, owner_of
 from dontstop.text import corpora, docstrings, tasks
-from dontstop.tokens import tokens
-from dontstop.training import crews, encoders, mlm
+from dontstop.training import devices, mlm, process_group
 from dontstop.verdicts import claims
 
 # Decimals that a table is shown with, where one is not enough.
@@ -235,7 +235,7 @@ class Study:
         return runner.only_run(self.paths.work / f"{self.profile.name}.lock")
 
     def _only_run_of_all(self):
-        return self._only_run() if crews.leads() else contextlib.nullcontext()
+        return self._only_run() if process_group.is_main_process() else contextlib.nullcontext()
 
     def _tell_of_given(self, identity, checkpoints) -> None:
         """Say which checkpoints others have trained, and what they lacked."""
@@ -263,16 +263,16 @@ class Study:
             close = difflib.get_close_matches(name, known, n=1)
             remedy = f"did you mean {close[0]!r}?" if close else "name one of them"
             raise StudyError(f"checkpoint {name!r}", f"one of {', '.join(known)}", remedy)
-        if not crews.is_under_torchrun():
+        if not process_group.is_under_torchrun():
             self.prepare()
-        with crews.together(encoders.resolve_device(self.profile.device)) as here, self._only_run_of_all():
+        with process_group.initialized(devices.resolve_device(self.profile.device)) as here, self._only_run_of_all():
             self._pretrain(known[name], here)
 
     def _pretrain(self, checkpoint: Checkpoint, here: str | None) -> None:
         identity = jobs.Identity(self.profile, self.paths)
-        if crews.leads():
+        if process_group.is_main_process():
             self._adopt(identity, [c for c in (checkpoint.parent, checkpoint) if c is not None])
-        crews.wait()
+        process_group.barrier()
         if self._trained(identity, checkpoint):
             return
         if checkpoint.parent is not None and not self._trained(identity, checkpoint.parent):
@@ -285,7 +285,7 @@ class Study:
         title = f"pretrain ({self.profile.name})"
         if here is not None and job.function is jobs.pretrain:
             runner.work_together(title, job, self.profile.speed.progress_seconds, distributed=here)
-        elif crews.leads():
+        elif process_group.is_main_process():
             self._carry_out(title, [job])
 
     def select(self) -> None:
@@ -558,8 +558,8 @@ class Study:
         store = tokens.load_token_store(self.paths.data / "tokens" / jobs.text_of(checkpoint))
         settings = self.profile.phase("base" if text == tasks.GENERAL else kind, text)
         settings = settings or jobs.loss_settings(self.profile)  # of a base encoder that others pretrained
-        batch = mlm.Batches(store, mlm.Vocabulary.of(tokenizer), settings, checkpoint.name).shard(0, 0)
-        wanted = dict(zip(batch.rows.tolist(), batch.labels.tolist(), strict=True))
+        batch = mlm.Batches(store, mlm.Vocabulary.of(tokenizer), settings, checkpoint.name).micro_batch(0, 0)
+        wanted = dict(zip(batch.positions.tolist(), batch.labels.tolist(), strict=True))
         rows = [
             {"given": tokenizer.decode([token]), "to be found": tokenizer.decode([wanted[k]]) if k in wanted else ""}
             for k, token in enumerate(batch.input_ids[0, :num_tokens].tolist())
@@ -595,9 +595,9 @@ class Study:
         )
 
     def _where(self) -> str:
-        device = encoders.resolve_device(self.profile.device)
+        device = devices.resolve_device(self.profile.device)
         name = f"{torch.cuda.get_device_name()}, " if device == "cuda" else ""
-        return name + encoders.resolve_precision(self.profile.precision, device)
+        return name + devices.resolve_precision(self.profile.precision, device)
 
     # Showing ----------------------------------------------------------------------------------------------------
 

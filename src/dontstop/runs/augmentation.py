@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dontstop import tokens
 from dontstop.machine import files
 from dontstop.machine.runner import Job
 from dontstop.profiles import Paths, Profile
@@ -13,7 +14,6 @@ from dontstop.runs.jobs import load_result, result_of_prepare, scratch
 from dontstop.selection import candidates, selection
 from dontstop.text.corpora import load_examples, load_unlabelled
 from dontstop.text.tasks import Task
-from dontstop.tokens import tokens
 
 CANDIDATES_FILE = "counts.json"  # written last, so a folder that holds it is whole
 RANKINGS_FILE = "rankings.json"
@@ -102,7 +102,7 @@ class Selections:
         """Write selected/<profile>/ whole: candidates, and by task what each arm's text is, as a token store."""
         tokenizer = tokens.load_tokenizer(self.paths.tokenizer())
         manifest: dict = {"selection": self.key(), "candidates": {}, "stores": {}}
-        with tokens.saving_folder(self.paths.selected) as part:
+        with files.saving_folder(self.paths.selected) as part:
             for domain in self.domains:
                 source = scratch(self.paths, self.candidates_key(domain))
                 files.link_files(source, part / "candidates" / domain)

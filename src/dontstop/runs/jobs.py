@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dontstop import TRAINING_VERSION
+from dontstop import TRAINING_VERSION, tokens
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.machine.processes import num_cores
@@ -19,8 +19,7 @@ from dontstop.runs import arms
 from dontstop.runs.arms import Cell, Checkpoint, is_augmented, is_tapt
 from dontstop.runs.records import encode_predictions
 from dontstop.text.tasks import GENERAL, SPLITS
-from dontstop.tokens import tokens
-from dontstop.training import adaptation, crews, encoders, finetune, mlm
+from dontstop.training import devices, encoders, finetune, mlm, process_group
 
 CURVE_POINTS = 100
 PROCESSES_ON_A_GPU = 4  # cells that keep one busy; of RoBERTa-base at length 512 they need some 30 GB together
@@ -45,8 +44,8 @@ class Identity:
         if (selected := paths.selected / "manifest.json").is_file():
             self._stores |= load_result(selected)["stores"]
         self._splits = result_of_prepare(paths.data / "manifest.json")["tasks"]
-        self.device = encoders.resolve_device(profile.device)
-        self.precision = encoders.resolve_precision(profile.precision, self.device)
+        self.device = devices.resolve_device(profile.device)
+        self.precision = devices.resolve_precision(profile.precision, self.device)
         self._common = {
             "training_version": TRAINING_VERSION,
             "torch": importlib.metadata.version("torch").split("+")[0],
@@ -80,7 +79,7 @@ class Identity:
         return files.fingerprint(
             {
                 **self._common,
-                **adaptation.identifying(part, self.profile.cheap_adaptation),
+                **encoders.adaptation_settings(part, self.profile.cheap_adaptation),
                 "encoder": self.profile.encoder.model_dump() | self._weights,
                 "phase": None if settings is None else _dumped(settings),
                 "stream": checkpoint.name,
@@ -260,7 +259,7 @@ def _check_text(identity: Identity, name: str, length: int) -> None:
 
 def num_processes(profile: Profile) -> int | None:
     """Return how many jobs may run at once, or None: one a core."""
-    on_gpu = encoders.resolve_device(profile.device) != "cpu"
+    on_gpu = devices.resolve_device(profile.device) != "cpu"
     return profile.speed.num_workers or (min(PROCESSES_ON_A_GPU, num_cores()) if on_gpu else None)
 
 
@@ -311,7 +310,7 @@ def _take(profile, paths, checkpoint, key, precision) -> None:
             "set tokens.tokenizer to the encoder's own, or name another encoder",
         )
     settings = profile.phase(*checkpoint.phases[-1]) if checkpoint.phases else loss_settings(profile)
-    model.to(encoders.resolve_device(profile.device))
+    model.to(devices.resolve_device(profile.device))
     after = _held_out_loss(paths, checkpoint, model, tokenizer, settings, precision)
     training = {"checkpoint": checkpoint.name, "phases": checkpoint.phases, "fingerprint": key, "precision": precision}
     training |= {"num_steps": 0, "num_tokens": 0, "wall_seconds": 0.0, "num_processes": 1}
@@ -331,13 +330,13 @@ def pretrain(
     kind, text = checkpoint.phases[-1] if checkpoint.phases else ("base", GENERAL)
     settings, part = profile.phase(kind, text), arms.trained_part(kind)
     tokenizer = tokens.load_tokenizer(paths.tokenizer())
-    device = distributed or encoders.resolve_device(profile.device)
+    device = distributed or devices.resolve_device(profile.device)
     num_processes = num_processes if device == "cpu" and not profile.compiled else 1
     load = functools.partial(load_start, profile, paths, parent)
     before = _held_out_loss(paths, checkpoint, load().to(device), tokenizer, settings, precision)
     if part != "all":
         seed = seed_of("adapter", settings.seed, checkpoint.name)
-        load = functools.partial(adaptation.load_partly_trained, load, part, profile.cheap_adaptation, seed=seed)
+        load = functools.partial(encoders.load_partly_trained, load, part, profile.cheap_adaptation, seed=seed)
     store = tokens.load_token_store(paths.store(text_of(checkpoint)))
     batches = mlm.Batches(store, mlm.Vocabulary.of(tokenizer), settings, checkpoint.name)
     state = scratch(paths, key) / "state.safetensors"
@@ -353,12 +352,12 @@ def pretrain(
         steps_between_saves=profile.speed.steps_between_saves,
         progress=progress,
     )
-    if distributed is not None and not crews.leads():
+    if distributed is not None and not process_group.is_main_process():
         return
     training = {"checkpoint": checkpoint.name, "phases": checkpoint.phases, "fingerprint": key, "precision": precision}
     if part != "all":
         training["num_trained"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        model = adaptation.merge(model)
+        model = encoders.merge_adapter(model)
     num_tokens = len(curve.losses) * settings.batch_size * settings.sequence_length
     training |= {"num_steps": len(curve.losses), "num_tokens": num_tokens, "wall_seconds": curve.wall_seconds}
     after = _held_out_loss(paths, checkpoint, model, tokenizer, settings, precision)
@@ -374,7 +373,7 @@ def _held_out_loss(paths, checkpoint, model, tokenizer, settings: Phase, precisi
 
 
 def _finish(paths, key, model, tokenizer, training: dict) -> None:
-    with tokens.saving_folder(scratch(paths, key) / "encoder") as part:
+    with files.saving_folder(scratch(paths, key) / "encoder") as part:
         encoders.save_encoder(model, tokenizer, part)
     files.write_json(scratch(paths, key) / TRAINING_FILE, training)
 
@@ -416,19 +415,10 @@ def _finetune(profile, paths, cell, key, encoder, labels, precision) -> None:
     splits = [_examples(paths, task.name, tuple(labels), split, settings.max_length) for split in SPLITS]
     seed = seed_of("head", cell.seed, task.name)
     folder = scratch(paths, encoder) / "encoder"
+    data = finetune.TaskData(task.name, *splits, len(labels), task.metric)
     classifier = finetune.load_classifier(folder, len(labels), settings, seed=seed)
-    classifier.to(encoders.resolve_device(profile.device))
-    outcome = finetune.finetune(
-        classifier,
-        *splits,
-        len(labels),
-        settings,
-        metric=task.metric,
-        pad_id=classifier.body.config.pad_token_id,
-        seed=cell.seed,
-        stream=task.name,
-        precision=precision,
-    )
+    classifier.to(devices.resolve_device(profile.device))
+    outcome = finetune.finetune(classifier, data, settings, seed=cell.seed, precision=precision)
     record = {"task": task.name, "arm": cell.arm, "seed": cell.seed, "domain": task.domain, "metric": task.metric}
     record |= {"test_score": outcome.test_scores[task.metric], "dev_score": max(outcome.dev_scores)}
     record |= {f"test_{metric}": value for metric, value in outcome.test_scores.items()}
@@ -441,7 +431,7 @@ def _finetune(profile, paths, cell, key, encoder, labels, precision) -> None:
 
 
 def _measure(profile, paths, name, store_name, key, encoder, precision) -> None:
-    model = encoders.load_encoder(scratch(paths, encoder) / "encoder").to(encoders.resolve_device(profile.device))
+    model = encoders.load_encoder(scratch(paths, encoder) / "encoder").to(devices.resolve_device(profile.device))
     vocabulary = mlm.Vocabulary.of(tokens.load_tokenizer(paths.tokenizer()))
     store = tokens.load_token_store(paths.store(store_name))
     loss, num_masked = mlm.held_out_loss(
