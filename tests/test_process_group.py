@@ -14,7 +14,7 @@ import tiny
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.machine.processes import CONTEXT
-from dontstop.profiles import Phase
+from dontstop.profiles import PhaseSettings
 from dontstop.study import Study
 from dontstop.training import mlm, process_group
 from test_mlm import PHASE, batches, trained, weights
@@ -91,7 +91,7 @@ def test_a_micro_batch_in_passes_is_the_micro_batch_in_one(name, at_once, tmp_pa
 
 
 def test_a_batch_is_cut_between_sequences():
-    whole = batches(Phase(num_steps=1, batch_size=5, sequence_length=16, num_shards=1)).micro_batch(0, 0)
+    whole = batches(PhaseSettings(num_steps=1, batch_size=5, sequence_length=16, num_shards=1)).micro_batch(0, 0)
     parts = whole.split(2)
     assert [len(part.input_ids) for part in parts] == [2, 2, 1]
     assert torch.equal(torch.cat([part.input_ids for part in parts]), whole.input_ids)

@@ -17,7 +17,7 @@ from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.machine.processes import be_worker, one_thread
 from dontstop.machine.randomness import generator, seed_of
-from dontstop.profiles import Phase
+from dontstop.profiles import PhaseSettings
 from dontstop.tokens.stores import TokenStore
 from dontstop.training import encoders
 from dontstop.training.optimizers import FlatParameters, ScheduledAdamW
@@ -110,7 +110,7 @@ class Batches:
 
     store: TokenStore
     vocabulary: Vocabulary
-    settings: Phase
+    settings: PhaseSettings
     stream: str  # names the phase in the random streams
     _orders: dict[int, np.ndarray] = field(default_factory=dict)
 
@@ -298,7 +298,7 @@ class _Training:
 
 
 def held_out_loss(
-    model, store: TokenStore, vocabulary: Vocabulary, settings: Phase, *, precision: str, seed: int
+    model, store: TokenStore, vocabulary: Vocabulary, settings: PhaseSettings, *, precision: str, seed: int
 ) -> tuple[float, int]:
     """Return the masked-LM loss on held-out text, in nats a masked token, and how many tokens were masked.
 
