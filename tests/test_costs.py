@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dontstop.profiles import CheapAdaptation
-from dontstop.training import adaptation, encoders
+from dontstop.training import encoders
 from dontstop.verdicts import costs
 from test_encoders import BATCH, LENGTH, MODELS, batch
 
@@ -17,7 +17,7 @@ def test_counted_arithmetic_is_what_runs(name):
     ids, masked = batch()
     rows = masked.flatten().nonzero()[:, 0]
     with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        encoders._head_on_rows(model, ids, rows)
+        encoders._head_at_positions(model, ids, rows)
     found = counter.get_total_flops()
     shape = costs.shape_of(model.config)
     share = len(rows) / (BATCH * LENGTH)
@@ -30,11 +30,11 @@ def test_counted_arithmetic_is_what_runs(name):
 def test_what_is_not_trained_saves_its_share_of_the_backward_pass(name, part):
     torch.manual_seed(0)
     load, settings = MODELS[name], CheapAdaptation(lora_rank=1)
-    model = load() if part == "all" else adaptation.load_partly_trained(load, part, settings, seed=0)
+    model = load() if part == "all" else encoders.load_partly_trained(load, part, settings, seed=0)
     ids, masked = batch()
     rows = masked.flatten().nonzero()[:, 0]
     with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        encoders._head_on_rows(model.eval(), ids, rows).sum().backward()
+        encoders._head_at_positions(model.eval(), ids, rows).sum().backward()
     share = len(rows) / (BATCH * LENGTH)
     counted = costs.pretraining_flops(costs.shape_of(model.config), BATCH * LENGTH, LENGTH, share, part)
     # The adapter's own products are left out, and at a width of 16 are not small.

@@ -7,12 +7,12 @@ import yaml
 from transformers import RobertaConfig, RobertaForMaskedLM, RobertaModel
 
 import tiny
+from dontstop import tokens
 from dontstop.fetch import sources
 from dontstop.machine import files
 from dontstop.runs import scratch
 from dontstop.runs.plan import Design
 from dontstop.study import Study
-from dontstop.tokens import tokens
 from dontstop.training import encoders
 from test_encoders import BERT_SIZES
 

@@ -7,7 +7,7 @@ import torch
 
 from dontstop.errors import StudyError
 from dontstop.fetch.sources import RELEASED
-from dontstop.tokens import tokens
+from dontstop.machine import files
 
 
 def fetch_encoders(folder: Path, names: Sequence[str], address: str, tell: Callable[[str], None]) -> None:
@@ -68,7 +68,7 @@ def convert_weights(source: str, target: Path, tell: Callable[[str], None]) -> N
         ) from error
     if missing := sorted(about["missing_keys"]):
         tell(f"{source} lacks {', '.join(missing)}: these begin at random, as an encoder without an LM head must")
-    with tokens.saving_folder(target) as part:
+    with files.saving_folder(target) as part:
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)
     tell(f"{target}: {sum(p.numel() for p in model.parameters()):,} parameters as safetensors")

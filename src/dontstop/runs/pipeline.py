@@ -19,7 +19,7 @@ from dontstop.runs.jobs import Jobs
 from dontstop.runs.plan import EXPERIMENTS, Design, folder_of, get_experiment, owner_of, records_of
 from dontstop.runs.scratch import TRAINING_FILE, Scratch, load_result
 from dontstop.text.tasks import Task
-from dontstop.training import crews, encoders
+from dontstop.training import devices, process_group
 
 READ_ONLY = "DONTSTOP_READ_ONLY"
 NUM_NAMED = 3  # missing results that an error names
@@ -119,7 +119,7 @@ class Pipeline:
         Raises:
             StudyError: If there is no such checkpoint, or what it starts from is not there.
         """
-        if not crews.is_under_torchrun():
+        if not process_group.is_under_torchrun():
             self.prepare()
         plans = [self.design.plan(experiment) for experiment in EXPERIMENTS if experiment != "knn_tapt"]
         known = {c.name: c for c in (Checkpoint(), *(c for plan in plans for c in plan.checkpoints))}
@@ -127,14 +127,14 @@ class Pipeline:
             close = difflib.get_close_matches(name, known, n=1)
             remedy = f"did you mean {close[0]!r}?" if close else "name one of them"
             raise StudyError(f"checkpoint {name!r}", f"one of {', '.join(known)}", remedy)
-        with crews.together(encoders.resolve_device(self.profile.device)) as here, self._only_run_of_all():
+        with process_group.initialized(devices.resolve_device(self.profile.device)) as here, self._only_run_of_all():
             self._pretrain(known[name], here)
 
     def _pretrain(self, checkpoint: Checkpoint, here: str | None) -> None:
         some, parent = self._jobs(), checkpoint.parent
-        if crews.leads():
+        if process_group.is_main_process():
             self._adopt(some, Work(Plan(checkpoint.lineage), []))
-        crews.wait()
+        process_group.barrier()
         trained = {c: some.scratch.trained(some.identity.checkpoint(c)) for c in (parent, checkpoint) if c is not None}
         if trained[checkpoint] is not None:
             return
@@ -147,7 +147,7 @@ class Pipeline:
         job, title = some.checkpoint(checkpoint), f"pretrain ({self.profile.name})"
         if here is not None and job.divisible:
             runner.work_together(title, job, self.profile.speed.progress_seconds, distributed=here)
-        elif crews.leads():
+        elif process_group.is_main_process():
             self._carry_out(title, [job])
 
     # Doing --------------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class Pipeline:
         return runner.only_run(self.paths.lock)
 
     def _only_run_of_all(self):
-        return self._only_run() if crews.leads() else contextlib.nullcontext()
+        return self._only_run() if process_group.is_main_process() else contextlib.nullcontext()
 
     def _missing(self, some: Jobs, work: Work) -> list[runner.Job]:
         found, identity = some.scratch, some.identity

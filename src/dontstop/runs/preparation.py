@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.machine import files, runner
 from dontstop.profiles import Paths, Profile
@@ -10,7 +11,6 @@ from dontstop.runs import scratch
 from dontstop.runs.identity import folder_digests
 from dontstop.text import corpora, docstrings, tasks
 from dontstop.text.tasks import Task
-from dontstop.tokens import tokens
 
 VERSION = 3  # raised when the same settings and texts come to give other prepared text
 TOKENIZER_FILES = (".json", ".txt", ".model")
