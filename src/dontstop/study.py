@@ -17,7 +17,7 @@ from IPython.display import Image, Markdown
 
 import dontstop
 from dontstop.errors import StudyError
-from dontstop.machine import clusters, files, processes, runner
+from dontstop.machine import clusters, files, processes, progress, runner
 from dontstop.profiles import Paths, Profile, find_root, load_profile
 from dontstop.report import checks, figures, findings, measures, presentation, reports
 from dontstop.runs import arms, augmentation, jobs, records
@@ -157,9 +157,9 @@ class Study:
                     runner.say(f"prepare: {difference}")
             if lacking := self.lacking_tasks():
                 runner.say(f"prepare: {', '.join(lacking)} not in the mirror; the study goes on without, as allowed")
-            with runner.telling(f"prepare ({self.profile.name}): reading, cleaning, splitting", seconds):
+            with progress.telling(f"prepare ({self.profile.name}): reading, cleaning, splitting", seconds):
                 corpora.prepare(self.profile, self.paths)
-            with runner.telling(f"prepare ({self.profile.name}): tokenising", seconds):
+            with progress.telling(f"prepare ({self.profile.name}): tokenising", seconds):
                 tokens.prepare_tokens(self.profile, self.paths, self.texts, names)
             files.write_json(path, mark)
 

@@ -225,7 +225,7 @@ def cell_job(profile: Profile, paths: Paths, identity: Identity, cell: Cell) -> 
     return Job(
         key,
         f"{cell.task.name} {cell.arm} seed {cell.seed}",
-        "cell",
+        "run",
         float(settings.num_epochs * identity.store(f"tasks/{cell.task.name}/train")["num_tokens"]),
         _finetune,
         (profile, paths, cell, key, encoder, identity.labels(cell.task.name), identity.precision),
