@@ -217,7 +217,7 @@ def run_ours(grid: Grid, scratch: Path, precision: str) -> dict[str, float]:
     """Fine-tune the whole grid on our runner; return seconds with and without the start of its processes."""
     results = {cell: scratch / "cells" / f"{'_'.join(map(str, cell))}.json" for cell in grid.cells}
     jobs = [
-        Job(path.stem, path.stem, "cell", 1.0, run_our_cell, (grid, cell, precision, path))
+        Job(path.stem, path.stem, "run", 1.0, run_our_cell, (grid, cell, precision, path))
         for cell, path in results.items()
     ]
     begin = time.perf_counter()
