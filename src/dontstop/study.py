@@ -370,7 +370,7 @@ class Study:
     def transfer_tasks(self) -> list[tasks.Task]:
         """List the tasks whose sister task the study has too; a mirror may lack one of a domain's two."""
         names = {task.name for task in self.tasks}
-        return [task for task in self.tasks if task.sister in names]
+        return [task for task in self.tasks if task.other_task in names]
 
     def augmented_plan(self) -> arms.Plan:
         """Plan the arms of TAPT on enlarged text."""

@@ -98,7 +98,7 @@ def checkpoint_of(arm: str, task: Task, draw: int = 0) -> Checkpoint:
     random and curated text); the irrelevant domains and the sister tasks are those of `tasks`.
     """
     texts = {"domain": task.domain, "irrelevant_domain": get_domain(task.domain).irrelevant_domain}
-    texts |= {"task": task.name, "sister_task": task.sister}
+    texts |= {"task": task.name, "sister_task": task.other_task}
     return Checkpoint(tuple((kind, texts[role]) for kind, role in phases_of(arm, draw)))
 
 

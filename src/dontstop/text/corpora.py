@@ -10,7 +10,7 @@ from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths, Profile, Text
 from dontstop.text import audit, docstrings, examples, leakage, shards, splits
-from dontstop.text.audit import Evaluated, Traces
+from dontstop.text.audit import EvalIndex, OverlapStats
 from dontstop.text.docstrings import Document
 from dontstop.text.documents import read_documents
 from dontstop.text.manifest import Prepared, Row, replacing, write_corpora, write_prepared
@@ -188,38 +188,29 @@ def _row(document: Document) -> Row:
 
 
 def _corpora_from_files(
-    profile: Profile, paths: Paths, part: Paths, tasks: tuple[Task, ...], prepared: Prepared, evaluated: Evaluated
-) -> dict[str, Traces]:
+    profile: Profile, paths: Paths, part: Paths, tasks: tuple[Task, ...], prepared: Prepared, index: EvalIndex
+) -> dict[str, OverlapStats]:
+    """Write the corpora of a mirror without leaks; return what they and the unlabelled texts still hold."""
     names = [*(domain.name for domain in domains_of(tasks, profile)), GENERAL]
     mirror = paths.root / profile.text.folder
     written = shards.write_corpora(profile, mirror, names, part.data / "evaluated", part, prepared.cleaning)
-    for kind, by_name in written.items():
-        prepared.sizes[kind] = {name: found.size for name, found in by_name.items()}
-    found = {f"{_PREFIXES[kind]}{name}": some for kind, by_name in written.items() for name, some in by_name.items()}
+    prepared.sizes = {kind: {name: found[kind].size for name, found in written.items()} for kind in prepared.sizes}
+    found = {f"{prefix}{name}": some[kind] for kind, prefix in _PREFIXES.items() for name, some in written.items()}
     prepared.cleaning["documents_leaking"] = sum(some.num_leaking for some in found.values())
-    traces = {name: some.traces for name, some in found.items()}
-    return traces | _remove_leaks_of("unlabelled/", prepared.unlabelled, prepared, evaluated, profile.text)
+    overlap = {name: some.overlap for name, some in found.items()}
+    return overlap | _remove_leaks("unlabelled/", prepared.unlabelled, prepared, index, profile.text)
 
 
-def _remove_leaks(prepared: Prepared, evaluated: Evaluated, settings: Text) -> dict[str, Traces]:
-    """Remove corpus, held-out and unlabelled texts that hold a dev or test text; return what the rest holds of them."""
-    prepared.cleaning["documents_leaking"] = 0
-    pools = {"": prepared.corpora, "held_out/": prepared.held_out, "unlabelled/": prepared.unlabelled}
-    traces = {}
-    for prefix, pool in pools.items():
-        traces |= _remove_leaks_of(prefix, pool, prepared, evaluated, settings)
-    return traces
-
-
-def _remove_leaks_of(
-    prefix: str, pool: dict[str, list[Row]], prepared: Prepared, evaluated: Evaluated, settings: Text
-) -> dict[str, Traces]:
-    traces = {}
+def _remove_leaks(
+    prefix: str, pool: dict[str, list[Row]], prepared: Prepared, index: EvalIndex, settings: Text
+) -> dict[str, OverlapStats]:
+    """Remove texts that hold a dev or test text; return what the rest holds of them."""
+    overlap = {}
     for name, rows in pool.items():
-        leaking, traces[prefix + name] = audit.sift(evaluated, [row["text"] for row in rows], settings)
+        leaking, overlap[prefix + name] = audit.find_leaks(index, [row["text"] for row in rows], settings)
         pool[name] = [row for row, out in zip(rows, leaking, strict=True) if not out]
         prepared.cleaning["documents_leaking"] += int(leaking.sum())
-    return traces
+    return overlap
 
 
 def _check_corpora(prepared: Prepared) -> None:
@@ -241,30 +232,35 @@ def _write(profile: Profile, paths: Paths, part: Paths, tasks: tuple[Task, ...],
         for split, rows in by_split.items()
     }
     known = (text for (_, split), some in texts.items() if split != "train" for text in some)
-    audit.save_index(part.data / "evaluated", audit.index(known))
-    evaluated = audit.load_index(part.data / "evaluated")
+    audit.save_index(part.data / "evaluated", audit.build_index(known))
+    index = audit.load_index(part.data / "evaluated")
     if profile.text.source == "docstrings":
-        traces = _remove_leaks(prepared, evaluated, profile.text)
+        prepared.cleaning["documents_leaking"] = 0
+        pools = {"": prepared.corpora, "held_out/": prepared.held_out, "unlabelled/": prepared.unlabelled}
+        overlap = {}
+        for prefix, pool in pools.items():
+            overlap |= _remove_leaks(prefix, pool, prepared, index, profile.text)
         write_corpora(part, prepared)
     else:
-        traces = _corpora_from_files(profile, paths, part, tasks, prepared, evaluated)
+        overlap = _corpora_from_files(profile, paths, part, tasks, prepared, index)
     _check_corpora(prepared)
-    return write_prepared(profile, part, tasks, prepared, _audit(texts, evaluated, traces, tasks, profile.text))
+    return write_prepared(profile, part, tasks, prepared, _audit(texts, index, overlap, tasks, profile.text))
 
 
 def _audit(
-    texts: audit.Groups, evaluated: Evaluated, traces: dict[str, Traces], tasks: tuple[Task, ...], settings: Text
+    texts: audit.Groups, index: EvalIndex, corpora: dict[str, OverlapStats], tasks: tuple[Task, ...], settings: Text
 ) -> dict:
     """Count what dev and test texts still share with corpora, held-out samples, and other splits of the domain."""
     contained, jaccard = settings.leak_containment, settings.near_duplicate_jaccard
-    held = {group: audit.trace(evaluated, some, jaccard) for group, some in texts.items() if group[1] != "test"}
+    earlier = {
+        group: audit.measure_overlap(index, some, jaccard) for group, some in texts.items() if group[1] != "test"
+    }
     between = []
     for task in tasks:
-        family = [name for name in (task.name, task.sister) if (name, "train") in texts]
-        for split, earlier in (("dev", ("train",)), ("test", ("train", "dev"))):
-            others = {f"{name}/{other}": held[name, other] for name in family for other in earlier}
-            group = {(task.name, split): texts[task.name, split]}
-            between += audit.audit(group, evaluated, others, contained)
+        names = [name for name in (task.name, task.other_task) if (name, "train") in texts]
+        for split, before in (("dev", ("train",)), ("test", ("train", "dev"))):
+            others = {f"{name}/{other}": earlier[name, other] for name in names for other in before}
+            between += audit.audit({(task.name, split): texts[task.name, split]}, index, others, contained)
     groups = {group: some for group, some in texts.items() if group[1] != "train"}
-    corpora = audit.audit(groups, evaluated, traces, contained)
-    return {"contained_from": contained, "jaccard_from": jaccard, "corpora": corpora, "splits": between}
+    left = audit.audit(groups, index, corpora, contained)
+    return {"contained_from": contained, "jaccard_from": jaccard, "corpora": left, "splits": between}

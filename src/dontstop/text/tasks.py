@@ -1,4 +1,4 @@
-"""Domains and tasks as data: packages, metric, sister task, irrelevant domain."""
+"""Domains and tasks as data: packages, metric, the domain's other task, irrelevant domain."""
 
 import difflib
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Task:
     domain: str
     metric: str
     display_name: str
-    sister: str
+    other_task: str
 
 
 # Departure: the paper pairs domains by low vocabulary overlap in its Figure 2; so are these, by our own overlap matrix,
@@ -57,9 +57,9 @@ _PAPER_DOMAINS = (
 )
 
 _DOCSTRING_TASKS = tuple(
-    Task(f"{d.name}_{kind}", d.name, "macro_f1", f"{d.display_name}: {kind}", f"{d.name}_{sister}")
+    Task(f"{d.name}_{kind}", d.name, "macro_f1", f"{d.display_name}: {kind}", f"{d.name}_{other}")
     for d in _DOCSTRING_DOMAINS
-    for kind, sister in (("topic", "role"), ("role", "topic"))
+    for kind, other in (("topic", "role"), ("role", "topic"))
 )
 
 # Source: Table 2 of the paper; the metrics, from the caption of Table 3.
@@ -77,58 +77,21 @@ _PAPER_TASKS = (
 # The classes of the docstring topic tasks: subpackages with text enough, or whole small packages.
 TOPICS = {
     "deep_learning": (
-        "transformers.models",
-        "transformers.generation",
-        "torch._inductor",
-        "torch._dynamo",
-        "torch.distributed",
-        "torch.ao",
-        "torch.fx",
-        "torch.nn",
-        "peft",
-        "accelerate",
-    ),
+        "transformers.models transformers.generation torch._inductor torch._dynamo torch.distributed torch.ao "
+        "torch.fx torch.nn peft accelerate"
+    ).split(),
     "symbolic_math": (
-        "sympy.polys",
-        "sympy.physics",
-        "sympy.combinatorics",
-        "sympy.core",
-        "sympy.matrices",
-        "sympy.solvers",
-        "sympy.stats",
-        "sympy.geometry",
-        "sympy.integrals",
-        "sympy.functions",
-        "sympy.ntheory",
-        "mpmath",
-    ),
+        "sympy.polys sympy.physics sympy.combinatorics sympy.core sympy.matrices sympy.solvers sympy.stats "
+        "sympy.geometry sympy.integrals sympy.functions sympy.ntheory mpmath"
+    ).split(),
     "numerical": (
-        "scipy.stats",
-        "scipy.optimize",
-        "scipy.sparse",
-        "scipy.signal",
-        "scipy.special",
-        "scipy.interpolate",
-        "scipy.linalg",
-        "scipy.spatial",
-        "numpy._core",
-        "numpy.lib",
-        "numpy.ma",
-    ),
+        "scipy.stats scipy.optimize scipy.sparse scipy.signal scipy.special scipy.interpolate scipy.linalg "
+        "scipy.spatial numpy._core numpy.lib numpy.ma"
+    ).split(),
     "data_analysis": (
-        "pandas.core",
-        "pandas.io",
-        "networkx.algorithms",
-        "networkx.generators",
-        "networkx.classes",
-        "sklearn.utils",
-        "sklearn.linear_model",
-        "sklearn.metrics",
-        "matplotlib.axes",
-        "matplotlib.backends",
-        "matplotlib.transforms",
-        "seaborn",
-    ),
+        "pandas.core pandas.io networkx.algorithms networkx.generators networkx.classes sklearn.utils "
+        "sklearn.linear_model sklearn.metrics matplotlib.axes matplotlib.backends matplotlib.transforms seaborn"
+    ).split(),
 }
 
 # The classes of the docstring role tasks; a domain uses those it has examples enough of.
