@@ -151,9 +151,11 @@ class Study:
                 for difference in docstrings.differing_versions(self.paths.root / "constraints.txt"):
                     runner.say(f"prepare: {difference}; so the text is not that of the committed results")
             else:
-                from dontstop.fetch import mirrors
+                from dontstop.fetch import task_files
 
-                for difference in mirrors.differences_from_table_2(self.paths.root / self.profile.text.folder, names):
+                for difference in task_files.differences_from_table_2(
+                    self.paths.root / self.profile.text.folder, names
+                ):
                     runner.say(f"prepare: {difference}")
             if lacking := self.lacking_tasks():
                 runner.say(f"prepare: {', '.join(lacking)} not in the mirror; the study goes on without, as allowed")
