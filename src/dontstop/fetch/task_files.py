@@ -1,5 +1,6 @@
 """The paper's tasks, fetched into a mirror split by split, and held against the paper's Table 2."""
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from dontstop.machine import files
 from dontstop.text.documents import find_documents, forms_of, read_documents
 from dontstop.text.tasks import SPLITS, get_task
 
-_SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation"), "test": ("test",)}  # on a hub
-
 Tell = Callable[[str], None]
+
+_SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation"), "test": ("test",)}  # on a hub
 
 
 @dataclass(frozen=True)
@@ -40,33 +41,30 @@ def fetch_tasks(mirror: Path, names: Sequence[str], source: str, address: str, t
         address: Of the bucket; of a hub, the folder that holds its data sets, or nothing for the hub itself.
 
     Raises:
-        StudyError: If a task is unknown, its splits cannot be had, or some of them come from elsewhere or have changed.
+        StudyError: If a task is unknown, its splits cannot be read, come from another source or have changed.
     """
     for name in names:
         if get_task(name).name not in HUB_TASKS:
             raise StudyError(f"{name}, whose text is made here", f"tasks of {', '.join(HUB_TASKS)}", "leave it out")
-    for name in names:
-        folder = mirror / "tasks" / name
-        for split in SPLITS:
-            origin = _origin(name, split, source, address)
-            if found := _present(folder, name, split, origin):
-                number, remark = _num_examples(found), f" ({found.name}, already there)"
-            else:
-                number, remark = _fetch_split(folder, name, split, origin, tell), ""
-            expected = _num_in_table_2(name, split)
-            comparison = "as in Table 2" if number == expected else f"Table 2 has {expected:,}"
-            tell(f"{name}, {split}: {number:,} examples{remark}, {comparison}")
+    for name, split in itertools.product(names, SPLITS):
+        folder, origin = mirror / "tasks" / name, _origin(name, split, source, address)
+        if found := _present(folder, name, split, origin):
+            number, remark = _num_examples(found), f" ({found.name}, already there)"
+        else:
+            number, remark = _fetch_split(folder, name, split, origin, tell), ""
+        expected = _num_in_table_2(name, split)
+        comparison = "as in Table 2" if number == expected else f"Table 2 has {expected:,}"
+        tell(f"{name}, {split}: {number:,} examples{remark}, {comparison}")
 
 
 def differences_from_table_2(mirror: Path, names: Sequence[str]) -> list[str]:
     """Describe every split of a mirror's tasks that holds another number of examples than the paper's Table 2."""
-    differences = []
-    for name in names:
-        for split in SPLITS:
-            number = _num_examples(find_documents(mirror / "tasks" / name, split))
-            if number != (expected := _num_in_table_2(name, split)):
-                differences.append(f"{name}, {split}: {number:,} examples in the mirror, Table 2 has {expected:,}")
-    return differences
+    return [
+        f"{name}, {split}: {number:,} examples in the mirror, Table 2 has {expected:,}"
+        for name, split in itertools.product(names, SPLITS)
+        for number in [_num_examples(find_documents(mirror / "tasks" / name, split))]
+        if number != (expected := _num_in_table_2(name, split))
+    ]
 
 
 def _origin(name: str, split: str, source: str, address: str) -> Origin:
@@ -85,11 +83,9 @@ def _num_in_table_2(task: str, split: str) -> int:
 
 def _present(folder: Path, name: str, split: str, origin: Origin) -> Path | None:
     """Return the file of a split that is there: the user's own, or fetched from the same origin and unchanged."""
-    if not (found := forms_of(folder, split)):
-        return None
-    known = _read_notes(folder).get(split)
-    if known is None:
-        return found[0]
+    found, known = forms_of(folder, split), _read_notes(folder).get(split)
+    if not found or known is None:
+        return found[0] if found else None
     if Origin(known["source"], known["from"]) != origin:
         raise StudyError(
             f"{found[0]}, fetched from {known['from']} ({known['source']})",

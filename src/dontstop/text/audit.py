@@ -107,7 +107,7 @@ def _scan(
                 found = found.select(~leaking[piece][found.documents])
             shares = found.shared / index.sizes[found.texts]
             np.maximum.at(stats.containment, found.texts, shares)
-            # The similarity is at most the containment, and a copy holds all grams: few documents need a closer look.
+            # The similarity is at most the containment, and a copy holds all grams: few pairs need a closer look.
             _compare_closely(
                 index, documents[piece], found.select((shares >= jaccard_from) | (shares == 1.0)), stats, jaccard_from
             )

@@ -72,12 +72,8 @@ def drop_repeated_passages(documents: list[Document], seen: set[str], min_words:
     """Drop passages that an earlier document has, and documents that end below `min_words` words; `seen` grows."""
     kept = []
     for document in documents:
-        fresh = []
-        for passage in document.passages:
-            key = leakage.normalise(passage.text)
-            if key not in seen:
-                seen.add(key)
-                fresh.append(passage)
+        keys = [leakage.normalise(passage.text) for passage in document.passages]
+        fresh = [p for p, key in zip(document.passages, keys, strict=True) if not (key in seen or seen.add(key))]
         if sum(len(passage.text.split()) for passage in fresh) >= min_words:
             kept.append(replace(document, passages=tuple(fresh)))
     return kept
@@ -85,8 +81,7 @@ def drop_repeated_passages(documents: list[Document], seen: set[str], min_words:
 
 def _from_docstrings(profile: Profile, constraints: Path) -> Prepared:
     settings, domains = profile.text, domains_for(profile)
-    pinned = docstrings.pinned_names(constraints)
-    versions = docstrings.installed_versions(pinned)
+    versions = docstrings.installed_versions(docstrings.pinned_names(constraints))
     packages = {domain.name: list(domain.packages) for domain in domains}
     missing = sorted({name for names in packages.values() for name in names} - set(versions))
     if missing:
@@ -96,9 +91,8 @@ def _from_docstrings(profile: Profile, constraints: Path) -> Prepared:
     prepared = Prepared(cleaning=cleaning, packages=versions)
     first = 0
     for name, found in documents.items():
-        own = range(first, first + len(found))
+        _divide(prepared, name, found, range(first, first + len(found)), everything, settings)
         first += len(found)
-        _divide(prepared, name, found, own, everything, settings)
     return prepared
 
 
@@ -116,20 +110,18 @@ def _clean(
     for name, found in read.items():
         fresh = drop_repeated_passages(found, seen, settings.min_words)
         cleaning["documents_read"] += len(found)
-        cleaning["passages_repeated_or_in_short_documents"] += sum(len(d.passages) for d in found) - sum(
-            len(d.passages) for d in fresh
-        )
+        num_passages, num_fresh = (sum(len(document.passages) for document in some) for some in (found, fresh))
+        cleaning["passages_repeated_or_in_short_documents"] += num_passages - num_fresh
         cleaning["documents_short_or_repeated"] += len(found) - len(fresh)
         documents[name] = _sample(fresh, settings)
     grams = leakage.word_grams([document.text for found in documents.values() for document in found])
     near = leakage.near_duplicates(grams, settings.near_duplicate_jaccard, seed=settings.split_seed + 1)
     cleaning["documents_near_duplicate"] = len(near)
-    kept, first = np.delete(np.arange(len(grams.sizes)), near), 0
-    for name, found in documents.items():
-        inside = kept[(kept >= first) & (kept < first + len(found))] - first
-        first += len(found)
-        documents[name] = [found[k] for k in inside]
-    return documents, grams.select(kept), dict(cleaning)
+    is_kept = np.ones(len(grams.sizes), bool)
+    is_kept[near] = False
+    marks = iter(is_kept)
+    documents = {name: [document for document in found if next(marks)] for name, found in documents.items()}
+    return documents, grams.select(np.flatnonzero(is_kept)), dict(cleaning)
 
 
 def _sample(documents: list[Document], settings: Text) -> list[Document]:
@@ -145,11 +137,12 @@ def _divide(
     prepared: Prepared, name: str, documents: list[Document], own: range, everything: leakage.Grams, settings: Text
 ) -> None:
     """Divide one domain's documents into held-out sample, task splits and pretraining corpus."""
-    held_out = [_is_held_out(document.text, settings) for document in documents]
+    fraction, seed = settings.held_out_fraction, settings.split_seed
+    held_out = [splits.in_fraction(document.text, "held_out", fraction, seed=seed) for document in documents]
     used = set()
     if name != GENERAL:
         free = [k for k, out in enumerate(held_out) if not out]
-        chosen = _choose_examples(name, documents, free, own, everything, settings)
+        chosen = _choose_examples(name, documents, set(free), own, everything, settings)
         used = splits.evaluated_documents(chosen)
         for task, by_split in chosen.items():
             prepared.tasks[task] = {split: _examples(found, documents) for split, found in by_split.items()}
@@ -159,22 +152,13 @@ def _divide(
     prepared.corpora[name] = [_row(d) for k, d in enumerate(documents) if not held_out[k] and k not in used]
 
 
-def _is_held_out(text: str, settings: Text) -> bool:
-    return splits.in_fraction(text, "held_out", settings.held_out_fraction, seed=settings.split_seed)
-
-
 def _choose_examples(
-    name: str, documents: list[Document], free: list[int], own: range, everything: leakage.Grams, settings: Text
+    name: str, documents: list[Document], free: set[int], own: range, everything: leakage.Grams, settings: Text
 ) -> splits.Chosen:
-    """Choose the examples of a domain's two tasks from the documents at the places `free`."""
-
-    def unique(candidates: list[splits.Candidate]) -> list[splits.Candidate]:
-        inside = [candidate for candidate in candidates if candidate.document in places]
-        return splits.keep_unique(inside, own, everything, settings.leak_containment)
-
-    places = set(free)
-    topic = unique(splits.topic_candidates(name, documents, settings))
-    role = unique(splits.role_candidates(documents, settings))
+    """Choose the examples of a domain's two tasks from the documents at the indices `free`."""
+    candidates = splits.topic_candidates(name, documents, settings), splits.role_candidates(documents, settings)
+    inside = ([candidate for candidate in some if candidate.document in free] for some in candidates)
+    topic, role = (splits.keep_unique(some, own, everything, settings.leak_containment) for some in inside)
     return splits.choose(name, topic, role, documents, settings)
 
 

@@ -36,16 +36,12 @@ class Task:
 
 # Departure: the paper pairs domains by low vocabulary overlap in its Figure 2; so are these, by our own overlap matrix,
 # as the perfect pairing with the smallest total.
+_DATA_ANALYSIS = ("pandas", "scikit-learn", "matplotlib", "seaborn", "networkx")
 _DOCSTRING_DOMAINS = (
     Domain("deep_learning", "Deep learning", ("torch", "transformers", "peft", "accelerate"), "numerical"),
     Domain("symbolic_math", "Symbolic mathematics", ("sympy", "mpmath"), "data_analysis"),
     Domain("numerical", "Numerical science", ("numpy", "scipy"), "deep_learning"),
-    Domain(
-        "data_analysis",
-        "Data analysis",
-        ("pandas", "scikit-learn", "matplotlib", "seaborn", "networkx"),
-        "symbolic_math",
-    ),
+    Domain("data_analysis", "Data analysis", _DATA_ANALYSIS, "symbolic_math"),
 )
 
 # Source: section 3.2 of the paper, the four irrelevant domains of not-DAPT.
@@ -155,8 +151,8 @@ def tasks_for(profile: Profile, paths: Paths) -> tuple[Task, ...]:
         )
     found = tuple(task for task in wanted if task.name not in lacking)
     if not found:
-        names = ", ".join(task.name for task in wanted)
-        raise StudyError(f"no task folder in {folder}", f"one or more of {names}", "put the task's splits there")
+        expected = f"one or more of {', '.join(task.name for task in wanted)}"
+        raise StudyError(f"no task folder in {folder}", expected, "put the task's splits there")
     return found
 
 
@@ -188,10 +184,9 @@ def topic_of(domain: str, module: str) -> str | None:
 
 
 def _named(name, candidates, kind):
-    for candidate in candidates:
-        if candidate.name == name:
-            return candidate
     names = [candidate.name for candidate in candidates]
+    if name in names:
+        return candidates[names.index(name)]
     close = difflib.get_close_matches(name, names, n=1)
     remedy = f"did you mean {close[0]!r}?" if close else f"name one of the {kind}s"
     raise StudyError(f"{kind} {name!r}", f"one of {', '.join(names)}", remedy)
