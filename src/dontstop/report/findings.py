@@ -315,7 +315,7 @@ def transfer_tapt_findings(study) -> str:
     losses = reports.cross_task_loss(study)
     changes = losses - losses.loc["base"]
     own = [changes.loc[f"tapt_{task.name}", task.name] for task in study.transfer_tasks()]
-    sister = [changes.loc[f"tapt_{task.sister}", task.name] for task in study.transfer_tasks()]
+    sister = [changes.loc[f"tapt_{task.other_task}", task.name] for task in study.transfer_tasks()]
     sentences = [
         *_claim_sentences(study, "C7"),
         f"On a task's dev texts, its own TAPT encoder changes the masked-LM loss by {signed(np.mean(own), 2)} nats on "

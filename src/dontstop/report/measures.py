@@ -446,7 +446,7 @@ def told_before(study) -> dict[str, np.ndarray]:
             texts = {
                 split: [row["text"] for row in corpora.load_examples(study.paths, task.name, split)] for split in SPLITS
             }
-            marks = leakage.told_before(texts["test"], texts["train"] + texts["dev"], jaccard_from=limit)
+            marks = leakage.train_test_overlap(texts["test"], texts["train"] + texts["dev"], jaccard_from=limit)
             places += [{"task": task.name, "place": int(place)} for place in np.flatnonzero(marks)]
         return pd.DataFrame(places, columns=["task", "place"])
 

@@ -105,9 +105,9 @@ def _say_differences(profile: Profile, paths: Paths, some: Sequence[Task]) -> No
         for difference in docstrings.differing_versions(paths.root / "constraints.txt"):
             progress.say(f"prepare: {difference}; so the text is not that of the committed results")
     else:
-        from dontstop.fetch import mirrors
+        from dontstop.fetch import task_files
 
-        for difference in mirrors.differences_from_table_2(Path(profile.text.folder), [task.name for task in some]):
+        for difference in task_files.differences_from_table_2(Path(profile.text.folder), [task.name for task in some]):
             progress.say(f"prepare: {difference}")
     if missing := missing_tasks(profile, some):
         progress.say(f"prepare: {', '.join(missing)} not in the mirror; the study goes on without, as allowed")
