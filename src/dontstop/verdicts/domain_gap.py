@@ -5,6 +5,7 @@ Departure: the paper compares samples of 50,000 documents each (150,000 of revie
 every sample to the same number of words, because longer documents show more words and the distances depend on that.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 from scipy.spatial.distance import jensenshannon
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -399,13 +400,11 @@ def _centred_interval(estimate: float, resampled: np.ndarray, least: float, most
     return estimate, float(max(low, least)), float(min(high, most))
 
 
-def spearman(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return Spearman's rank correlation along the last axis; NaN where one side does not vary."""
-    ranks, other_ranks = rankdata(values, axis=-1), rankdata(others, axis=-1)
-    ranks = ranks - ranks.mean(axis=-1, keepdims=True)
-    other_ranks = other_ranks - other_ranks.mean(axis=-1, keepdims=True)
-    scale = np.sqrt((ranks**2).sum(axis=-1) * (other_ranks**2).sum(axis=-1))
-    return np.where(scale > 0, (ranks * other_ranks).sum(axis=-1) / np.where(scale > 0, scale, 1), np.nan)
+def spearman(values: np.ndarray, others: np.ndarray) -> float:
+    """Return Spearman's rank correlation of two vectors; NaN where one side does not vary."""
+    if np.ptp(values) == 0 or np.ptp(others) == 0:
+        return math.nan
+    return float(spearmanr(values, others).statistic)
 
 
 def agreement(distances: pd.DataFrame) -> pd.DataFrame:
@@ -418,7 +417,7 @@ def agreement(distances: pd.DataFrame) -> pd.DataFrame:
     """
     columns = [name for name in DISTANCES if name in distances and distances[name].notna().all()]
     values = {name: as_distance(name, distances[name].to_numpy(float)) for name in columns}
-    rows = [(a, b, float(spearman(values[a], values[b])), len(distances)) for a, b in combinations(columns, 2)]
+    rows = [(a, b, spearman(values[a], values[b]), len(distances)) for a, b in combinations(columns, 2)]
     return pd.DataFrame(rows, columns=["distance", "other_distance", "spearman", "num_points"])
 
 
