@@ -9,7 +9,7 @@ from pandas.io.formats.style import Styler
 from dontstop.machine.files import write_text, writing
 from dontstop.report import labels, theme
 
-_NAMED = {"arm": labels.arm, "other": labels.arm, "highest_mean": labels.arm, "selector": labels.column}
+_NAMED = {"arm": labels.arm, "other": labels.arm, "highest_mean": labels.arm, "contrast": labels.column}
 _WRAP = "overflow-wrap: anywhere; max-width: 34em; text-align: left; vertical-align: top; white-space: pre-line"
 _PARTS = ("std", "low", "high")  # shown within the value that stands to their left
 
@@ -33,18 +33,20 @@ def readable(frame: pd.DataFrame, decimals: int | None = None) -> pd.DataFrame:
     """Write every cell for a reader: `50.3 (1.2)` for mean and std, `+1.0 [+0.3, +1.8]` for a value and its interval.
 
     Args:
-        frame: In full precision. A `std`, or `low` and `high`, belong to the column to their left; where columns have
-            two levels, they are those of an arm or contrast and its `mean`, `std`, `effect`, `low`, `high`, `p`.
+        frame: In full precision. A `std`, or `low` and `high`, belong to the column to their left (so do `iqm_low` and
+            `iqm_high` to `iqm`); where columns have two levels, they are those of an arm or contrast and its `mean`,
+            `std`, `effect`, `low`, `high`, `p`.
         decimals: Of every number but counts and p-values, where not those that `labels.COLUMNS` has.
 
     Returns:
         Texts, under the names that `labels` has; an index is shown where it has a name.
     """
     frame = frame.reset_index() if frame.index.name or frame.index.nlevels > 1 else frame
-    texts, headings, form = [], [], (1, False)
+    texts, headings, form, value = [], [], (1, False), None
     for place, name in enumerate(frame.columns):
-        group, part = name if isinstance(name, tuple) else (name, name)
+        group, part = name if isinstance(name, tuple) else (name, {f"{value}_{part}": part for part in _PARTS}.get(name, name))
         part = part or group
+        value = group if part not in _PARTS else value
         if part not in _PARTS:
             form = _form(group, part, decimals)
         shown = [_cell(part, value, *form) for value in frame.iloc[:, place]]

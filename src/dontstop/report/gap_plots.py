@@ -82,7 +82,7 @@ def distances(measured: pd.DataFrame) -> StudyFigure:
         found = found.loc[order]
         how = {"fmt": "o", "color": theme.CYCLE[0], "markersize": 7, "capsize": 3}
         axes.errorbar(found["value"], range(len(order)), xerr=bars(found, "value"), **how)
-        axes.set(xlabel=_wrapped(labels.column(name)), ylim=(len(order) - 0.4, -0.6))
+        axes.set(xlabel=labels.column(name).replace(" (", "\n("), ylim=(len(order) - 0.4, -0.6))
         axes.margins(x=0.15)
         if name in _SIMILARITIES:
             axes.invert_xaxis()
@@ -90,11 +90,6 @@ def distances(measured: pd.DataFrame) -> StudyFigure:
         axes.locator_params(axis="x", nbins=4)
     panels[0].set_yticks(range(len(order)), map(labels.spelt, order))
     return figure
-
-
-def _wrapped(text: str, limit: int = 24) -> str:
-    cut = text.rfind(" ", 0, limit)
-    return text if len(text) <= limit else f"{text[:cut]}\n{text[cut + 1 :]}"
 
 
 @styled
@@ -121,13 +116,18 @@ def gain_against_distance(points: pd.DataFrame, correlations: pd.DataFrame | Non
             axes.set_title(title, fontsize=9.5, color=theme.INK)
     for axes in panels[::num_columns]:
         axes.set_ylabel("gain of DAPT, points" + (" (95 % interval)" if points["low"].notna().any() else ""))
-    places = [_draw_points(axes, points[points["distance"] == name], colours) for axes, name in zip(panels, names, strict=True)]
-    figure.draw_without_rendering()  # settles the layout, which the texts' places in pixels depend on
-    for axes, name, x in zip(panels, names, places, strict=True):
-        found = points[points["distance"] == name]
-        shared = [labels.spelt(t.removeprefix(f"{d}_")) for t, d in zip(found["task"], found["domain"], strict=True)]
-        label_points(axes, x, found["gain"].to_numpy(float), shared)
+    parts = [points[points["distance"] == name] for name in names]
+    places = [_draw_points(axes, part, colours) for axes, part in zip(panels, parts, strict=True)]
+    for axes, part, x in zip(panels, parts, places, strict=True):
+        shorter = [labels.spelt(t.removeprefix(f"{d}_")) for t, d in zip(part["task"], part["domain"], strict=True)]
+        label_points(axes, x, part["gain"].to_numpy(float), shorter, _along_bars(x, part))
     return figure
+
+
+def _along_bars(x: np.ndarray, points: pd.DataFrame, number: int = 25) -> np.ndarray:
+    """Return places along the error bars, (num_places, 2)."""
+    ends = points[["low", "high"]].dropna().to_numpy(float)
+    return np.array([(at, y) for at, (low, high) in zip(x, ends, strict=False) for y in np.linspace(low, high, number)]).reshape(-1, 2)
 
 
 def _correlation_text(row: pd.Series) -> str:
@@ -156,13 +156,21 @@ def _draw_points(axes: Axes, points: pd.DataFrame, colours: Mapping[str, str]) -
     return x
 
 
-def label_points(axes: Axes, x: np.ndarray, y: np.ndarray, names: list[str]) -> None:
-    """Write names beside their points, moved apart where they would meet, with a line to the point from afar."""
-    texts = [axes.text(*at, name, fontsize=8, color=theme.INK) for *at, name in zip(x, y, names, strict=True)]
+def label_points(axes: Axes, x: np.ndarray, y: np.ndarray, names: list[str], avoid: np.ndarray | None = None) -> None:
+    """Write names beside their points, moved apart where they would meet, with a line to the point from afar.
+
+    Args:
+        avoid: (num_places, 2), what else is drawn that no name should cover.
+    """
+    avoid = np.empty((0, 2)) if avoid is None else avoid
+    axes.figure.draw_without_rendering()  # settles the layout, which places in pixels depend on
+    beside = axes.transData.inverted().transform(axes.transData.transform(np.stack([x, y], axis=1)) + (7, 4))
+    texts = [axes.text(*at, name, fontsize=8, color=theme.INK) for at, name in zip(beside, names, strict=True)]
     for text in texts:
         text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+    around = {"x": [*x, *avoid[:, 0]], "y": [*y, *avoid[:, 1]], "target_x": x, "target_y": y}
     line = {"arrowstyle": "-", "color": theme.GREY, "linewidth": 0.7}
-    adjust_text(texts, x=x, y=y, ax=axes, expand=(1.2, 1.7), force_text=(0.3, 0.5), iter_lim=500, arrowprops=line)
+    adjust_text(texts, **around, ax=axes, expand=(1.25, 1.7), force_text=(0.3, 0.5), iter_lim=500, arrowprops=line)
 
 
 @styled
@@ -185,7 +193,7 @@ def losses(
         "masked-LM loss (nats) of encoder (row) on held-out text (column);\n"
         "blue: below the base encoder's, orange: above; framed: the encoder's own text"
     )
-    size = max(7.4, 1.2 + 0.95 * len(ours.columns) + 5.2 * (len(both) - 1)), 1.9 + 0.55 * len(ours)
+    size = max(7.4, 1.2 + 1.15 * len(ours.columns) + 5.2 * (len(both) - 1)), 1.9 + 0.55 * len(ours)
     figure = StudyFigure(*size, title, fontsize=11)
     for axes, (name, numbers) in zip(figure.subplots(1, len(both), squeeze=False)[0], both, strict=True):
         changes = numbers - numbers.loc["base"]

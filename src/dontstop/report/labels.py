@@ -151,9 +151,12 @@ def on_lines(name: str) -> str:
 
 
 def column(name: str) -> str:
-    """Name a column for a reader: with its unit, an arm's by the arm's name."""
+    """Name a column for a reader: with its unit; an arm's or a contrast's by the names of the arms."""
     if name in COLUMNS:
         return COLUMNS[name].label
+    a, minus, b = str(name).partition("_minus_")  # a contrast of two arms, as `effects.over` names it
+    if minus:
+        return f"{arm(a)} − {arm(b)}"
     return arm(name) if name in _known_arms() or name in _NAMES else spelt(name)
 
 

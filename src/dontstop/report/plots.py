@@ -133,7 +133,7 @@ def curves(curves: pd.DataFrame, by: str = "checkpoint") -> StudyFigure:
     question = "Does the loss still fall when the training ends?"
     if curves.empty:
         return StudyFigure(8, 0.6, f"{question} None of these encoders was trained here.")
-    groups = dict(list(curves.groupby(by, sort=False)))
+    groups = dict(sorted(curves.groupby(by, sort=False), key=lambda group: group[0] != "base"))
     num_columns = min(5, len(groups))
     num_rows = -(-len(groups) // num_columns)
     figure = StudyFigure(max(4.8, 1.0 + 2.35 * num_columns), 0.9 + 2.6 * num_rows, question)
@@ -177,7 +177,7 @@ def tapt_curve(curve: pd.DataFrame) -> StudyFigure:
         axes.set_xticks(x, [f"{epochs:g}" for epochs in rows["num_epochs"]])
         axes.set(title=labels.spelt(task), xlabel="epochs of TAPT (0: the base encoder), not to scale")
     panels[0].set_ylabel("F1 × 100")
-    panels[0].legend(loc="best")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 

@@ -30,7 +30,7 @@ def score_against_k(table: pd.DataFrame) -> StudyFigure:
     for arm, line in (("base", ":"), ("tapt", "--"), ("dapt", "-")):
         mean = table.loc[table["text"] == arm, "mean"].iloc[0]
         axes.axhline(mean, color=colours[arm], linestyle=line, linewidth=1.4, label=labels.arm(arm))
-    axes.set_xticks(range(len(numbers)), map(str, numbers))
+    axes.set_xticks(range(len(numbers)), [f"{k:g}" for k in numbers])
     axes.set_xlim(-0.3, len(numbers) - 0.7)
     axes.set_xlabel("neighbours of each training text (not to scale)")
     axes.set_ylabel("mean test F1 × 100\n(bars: 95 % interval of the difference to TAPT)")
@@ -58,8 +58,9 @@ def score_against_compute(table: pd.DataFrame) -> StudyFigure:
     axes.set_xlabel("pretraining beyond the base encoder, TFLOPs (logarithmic; base: none)")
     axes.set_title("mean over the tasks with an augmented TAPT corpus; line: Pareto front", fontsize=9.5)
     axes.margins(x=0.16, y=0.12)
-    figure.draw_without_rendering()  # settles the layout, which the texts' places in pixels depend on
-    label_points(axes, x, y, [labels.arm(arm) for arm in table["arm"]])
+    between = np.linspace(0, front.sum() - 1, 60)  # along the front
+    line = [np.interp(between, range(front.sum()), values[front]) for values in (np.log(x), y)]
+    label_points(axes, x, y, [labels.arm(arm) for arm in table["arm"]], np.stack([np.exp(line[0]), line[1]], axis=1))
     return figure
 
 

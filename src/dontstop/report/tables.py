@@ -12,6 +12,7 @@ from dontstop.verdicts.domain_gap import DISTANCES
 from dontstop.verdicts.scores import MEAN, mean_and_std, means
 
 OURS, PAPER = "ours", "paper"
+PAPER_SEEDS = 5  # section 3.2 and Appendix B
 _SPLITS = ("train", "dev", "test")
 
 
@@ -270,23 +271,23 @@ def scores(
     columns["num_seeds", ""] = int(found["num_seeds"].iloc[0])
     columns["num_degenerate", ""] = found.groupby("task")["num_degenerate"].sum()[rows].to_numpy()
     ours = pd.DataFrame(columns)
-    return ours if theirs is None else below(ours, _paper_scores(theirs, effects, rows[:-1]))
+    return ours if theirs is None else below(ours, _paper_scores(theirs, effects, rows[:-1], list(dict.fromkeys(runs["arm"]))))
 
 
-def _paper_scores(theirs: pd.DataFrame, effects: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
+def _paper_scores(theirs: pd.DataFrame, effects: pd.DataFrame, tasks: Sequence[str], arms: list[str]) -> pd.DataFrame:
     """Give the paper's table our columns, and rows for its means."""
     names, of_means = paper.task_names(), {MEAN: theirs.index}
     same = theirs.index[theirs.index.isin(tasks)]
     if 0 < len(same) < len(theirs):  # some of the paper's tasks lack here: the mean that ours is to be read against
         of_means["mean, our tasks"] = same
-    numbers = theirs.filter(regex="_(mean|std)$")
-    averaged = {name: numbers.filter(like="_mean").loc[some].mean(skipna=False) for name, some in of_means.items()}
-    table = pd.concat([numbers.rename(index=names), pd.DataFrame(averaged).T])
-    columns: dict[tuple[str, str], Any] = {("study", ""): PAPER, ("task", ""): table.index, ("num_seeds", ""): 5}
-    columns |= {tuple(name.rsplit("_", 1)): table[name].to_numpy(float) for name in table}
+    mean, std = (theirs.reindex(columns=[f"{arm}_{part}" for arm in arms]).set_axis(arms, axis=1) for part in ("mean", "std"))
+    averaged = pd.DataFrame({name: mean.loc[some].mean(skipna=False) for name, some in of_means.items()}).T
+    mean = pd.concat([mean.rename(index=names), averaged])
+    std = std.rename(index=names).reindex(mean.index)
+    columns: dict[tuple[str, str], Any] = {("study", ""): PAPER, ("task", ""): mean.index, ("num_seeds", ""): PAPER_SEEDS}
+    columns |= {(arm, part): table[arm].to_numpy(float) for part, table in (("mean", mean), ("std", std)) for arm in arms}
     for contrast, a, b in effects[["contrast", "arm", "other"]].drop_duplicates().itertuples(index=False):
-        if f"{a}_mean" in table and f"{b}_mean" in table:
-            columns[contrast, "effect"] = (table[f"{a}_mean"] - table[f"{b}_mean"]).to_numpy(float)
+        columns[contrast, "effect"] = (mean[a] - mean[b]).to_numpy(float)
     return pd.DataFrame(columns)
 
 

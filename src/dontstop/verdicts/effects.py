@@ -15,6 +15,7 @@ from dontstop.verdicts.scores import MEAN
 CONFIDENCE = 0.95
 QUANTILES = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 COLUMNS = ("contrast", "family", "task", "effect", "low", "high", "p_value", "p_holm", "standard_error", "df")
+SIDES = ("arm", "other")  # of a contrast of two arms, its arms
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def effects(
     Returns:
         Columns contrast, family, task (last of a contrast's tasks comes `mean`), effect, low, high (points of F1; 95 %
         interval), p_value, p_holm (over the family's tasks, or over its means), standard_error (points of F1), df,
-        num_seeds.
+        num_seeds; arm and other, the two arms of a contrast of two.
 
     Raises:
         StudyError: If a run is missing, or its score does not follow from the labels.
@@ -102,9 +103,10 @@ def effects(
     for contrast in contrasts:
         by_task = differences(resamples, contrast)
         found = by_task | ({MEAN: mean_difference(by_task)} if by_task else {})
-        shared = {"contrast": contrast.name, "family": contrast.family or contrast.name}
+        arm, other = contrast.shares() if len(contrast.weights) == 2 else (None, None)
+        shared = {"contrast": contrast.name, "family": contrast.family or contrast.name, "arm": arm, "other": other}
         rows += [shared | {"task": task} | in_points(difference) for task, difference in found.items()]
-    table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
+    table = pd.DataFrame(rows, columns=[name for name in (*COLUMNS, *SIDES) if name != "p_holm"])
     table = table.assign(num_seeds=runs["seed"].nunique())
     asked = pd.Series([c.family or c.name for c in contrasts], dtype=object).value_counts()
     table.insert(COLUMNS.index("p_holm"), "p_holm", corrected(table, asked))
