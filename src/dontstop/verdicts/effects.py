@@ -111,9 +111,9 @@ def effects(
     return table
 
 
-def in_points(difference: Difference) -> dict[str, float]:
-    """Return a difference's numbers by column, in points of F1 (x 100)."""
-    points = {name: 100 * getattr(difference, name) for name in ("effect", "low", "high", "standard_error")}
+def in_points(difference: Difference, scale: float = 100.0) -> dict[str, float]:
+    """Return a difference's numbers by column, in points of F1; of scores from 0 to 1 the scale is 100."""
+    points = {name: scale * getattr(difference, name) for name in ("effect", "low", "high", "standard_error")}
     return points | {"p_value": difference.p_value, "df": difference.df}
 
 
