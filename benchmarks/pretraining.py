@@ -16,7 +16,7 @@ from benchmarks import measuring
 from dontstop.errors import StudyError
 from dontstop.machine.randomness import generator
 from dontstop.machine.runner import say
-from dontstop.profiles import Encoder, Phase, load_profile
+from dontstop.profiles import Encoder, PhaseSettings, load_profile
 from dontstop.tokens.tokens import TokenStore
 from dontstop.training import encoders, mlm
 
@@ -47,7 +47,7 @@ def save_start(folder: Path, encoder: Encoder, vocabulary_size: int, length: int
     return folder
 
 
-def make_batches(settings: Phase, vocabulary_size: int) -> mlm.Batches:
+def make_batches(settings: PhaseSettings, vocabulary_size: int) -> mlm.Batches:
     """Make the batches of one run, from random tokens: words fall off as in text, and speed asks for no more."""
     num_tokens = settings.num_steps * settings.batch_size * settings.sequence_length
     frequency = 1.0 / np.arange(1, vocabulary_size - NUM_SPECIAL + 1)
@@ -107,7 +107,7 @@ def train_with_trainer(
     folder: Path,
     scratch: Path,
     dataset,
-    settings: Phase,
+    settings: PhaseSettings,
     *,
     clock: measuring.StepClock,
     batch_size: int,
@@ -252,7 +252,7 @@ def benchmark(scratch: Path, results: Path | None, *, num_repeats: int, num_step
     )
 
 
-def _contenders(settings: Phase, precision: str) -> dict[str, dict]:
+def _contenders(settings: PhaseSettings, precision: str) -> dict[str, dict]:
     peer = {"processes": 1, "threads": measuring.NUM_CORES}
     tuned = {**peer, "batch_size": settings.batch_size, "precision": precision}
     ours = {"threads": 1, "batch_size": settings.batch_size, "precision": precision}
@@ -283,7 +283,7 @@ def _measure(name: str, contender: dict, folder: Path, scratch: Path, batches: m
     return {"tokens_per_second": tokens_per_step / clock.steady_step_seconds(), "wall_seconds": wall_seconds}
 
 
-def _notes(summary, settings: Phase, gate: str) -> list[str]:
+def _notes(summary, settings: PhaseSettings, gate: str) -> list[str]:
     num_tokens = settings.num_steps * settings.batch_size * settings.sequence_length
     notes = []
     for peer, aim in AIMS.items():

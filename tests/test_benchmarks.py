@@ -10,13 +10,13 @@ import torch
 from benchmarks import finetuning, gpu, measuring, preparing, pretraining
 from dontstop.errors import StudyError
 from dontstop.machine.randomness import generator
-from dontstop.profiles import Encoder, Finetune, Paths, Phase, load_profile
+from dontstop.profiles import Encoder, Finetune, Paths, PhaseSettings, load_profile
 from dontstop.text import corpora, documents
 from dontstop.tokens import tokens
 from dontstop.training import finetune
 
 ENCODER = Encoder(hidden_size=16, num_layers=2, num_heads=2, intermediate_size=24)
-PHASE = Phase(num_steps=6, batch_size=4, sequence_length=16, learning_rate=1e-2)
+PHASE = PhaseSettings(num_steps=6, batch_size=4, sequence_length=16, learning_rate=1e-2)
 VOCABULARY_SIZE = 97
 
 

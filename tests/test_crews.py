@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 import tiny
 from dontstop.errors import StudyError
 from dontstop.machine import files
-from dontstop.profiles import Phase
+from dontstop.profiles import PhaseSettings
 from dontstop.study import Study
 from dontstop.training import crews, mlm
 from test_mlm import PHASE, batches, trained, weights
@@ -87,7 +87,7 @@ def test_a_shard_in_passes_is_the_shard_in_one(name, at_once, tmp_path):
 
 
 def test_a_batch_is_cut_between_sequences():
-    whole = batches(Phase(num_steps=1, batch_size=5, sequence_length=16, num_shards=1)).shard(0, 0)
+    whole = batches(PhaseSettings(num_steps=1, batch_size=5, sequence_length=16, num_shards=1)).shard(0, 0)
     parts = whole.split(2)
     assert [len(part.input_ids) for part in parts] == [2, 2, 1]
     assert torch.equal(torch.cat([part.input_ids for part in parts]), whole.input_ids)

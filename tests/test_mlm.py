@@ -15,14 +15,14 @@ from transformers import get_linear_schedule_with_warmup
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.machine.randomness import generator
-from dontstop.profiles import Phase
+from dontstop.profiles import PhaseSettings
 from dontstop.tokens import tokens
 from dontstop.tokens.tokens import TokenStore
 from dontstop.training import encoders, mlm, optimizers
 from test_encoders import MODELS
 
 VOCABULARY = mlm.Vocabulary(97, 3, (0, 1, 2, 3, 4))
-PHASE = Phase(num_steps=6, batch_size=6, sequence_length=16, learning_rate=1e-2, num_shards=2)
+PHASE = PhaseSettings(num_steps=6, batch_size=6, sequence_length=16, learning_rate=1e-2, num_shards=2)
 
 
 def store(num_tokens=16 * 20):
@@ -85,7 +85,7 @@ def test_special_tokens_are_never_masked():
 
 
 def test_every_epoch_visits_every_sequence_once_in_a_new_order():
-    some = batches(Phase(num_epochs=2, batch_size=5, sequence_length=16, num_shards=1))
+    some = batches(PhaseSettings(num_epochs=2, batch_size=5, sequence_length=16, num_shards=1))
     assert some.num_sequences == 20 and some.num_steps == 8
     visits = [some._sequence(visit) for visit in range(40)]
     assert sorted(visits[:20]) == sorted(visits[20:]) == list(range(20)) and visits[:20] != visits[20:]
@@ -169,7 +169,7 @@ def test_training_lowers_held_out_loss(tmp_path):
     """Text with a rule that can be learnt: every sequence repeats one token."""
     ids = np.repeat(generator("rule").integers(5, 97, 200), 16).astype(np.uint16)
     some = TokenStore(ids, np.array([0, len(ids)]))
-    settings = Phase(num_steps=150, batch_size=16, sequence_length=16, learning_rate=1e-2)
+    settings = PhaseSettings(num_steps=150, batch_size=16, sequence_length=16, learning_rate=1e-2)
     before, num_masked = mlm.held_out_loss(fresh_model(), some, VOCABULARY, settings, precision="fp32", seed=0)
     work = mlm.Batches(some, VOCABULARY, settings, "rule")
     model, _ = mlm.train(fresh_model, work, tmp_path / "state", precision="fp32")

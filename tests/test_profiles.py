@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from conftest import PROJECT
 from dontstop.errors import StudyError
-from dontstop.profiles import Paths, Phase, find_root, load_profile, profile_names
+from dontstop.profiles import Paths, PhaseSettings, find_root, load_profile, profile_names
 
 
 def mistake(root, content) -> StudyError:
@@ -128,7 +128,7 @@ def test_an_unknown_profile_is_told_with_those_there_are(root):
 
 
 def test_settings_do_not_change_after_loading():
-    phase = Phase(num_steps=1)
+    phase = PhaseSettings(num_steps=1)
     with pytest.raises(ValidationError, match="frozen"):
         phase.num_steps = 2
 

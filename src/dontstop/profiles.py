@@ -75,8 +75,8 @@ class Encoder(Settings):
     intermediate_size: Count = 192
 
 
-class Phase(Settings):
-    """One stretch of masked-LM pretraining.
+class PhaseSettings(Settings):
+    """One phase of masked-LM pretraining.
 
     Source: Table 13 of the paper (the step counts, Appendix B).
     """
@@ -269,12 +269,12 @@ class Profile(Settings):
     compiled: bool = False
     # A folder with encoders that others have trained, each under a checkpoint's name (`dapt_biomed`): taken as it is.
     released: str | None = None
-    base: Phase | None = Phase(num_steps=12_500)
-    dapt: Phase = Phase(num_steps=12_500)
-    tapt: Phase = Phase(num_epochs=100, batch_size=256, learning_rate=1.0e-4)
+    base: PhaseSettings | None = PhaseSettings(num_steps=12_500)
+    dapt: PhaseSettings = PhaseSettings(num_steps=12_500)
+    tapt: PhaseSettings = PhaseSettings(num_epochs=100, batch_size=256, learning_rate=1.0e-4)
     tapt_curve: TaptCurve = TaptCurve()
     # TAPT on text enlarged by neighbours, random or curated text: 100 epochs at the larger batch, by Table 9's steps.
-    augmented_tapt: Phase = Phase(num_epochs=100)
+    augmented_tapt: PhaseSettings = PhaseSettings(num_epochs=100)
     selection: Selection = Selection()
     cheap_adaptation: CheapAdaptation = CheapAdaptation()
     finetune: Finetune = Finetune()
@@ -289,26 +289,9 @@ class Profile(Settings):
         """Return the fine-tuning settings of one task: the profile's, overridden by the task's own."""
         return Finetune.model_validate({**self.finetune.model_dump(), **self.task_finetune.get(task, {})})
 
-    def phase(self, kind: str, text: str) -> Phase | None:
-        """Return a phase's settings by its kind, and the task or domain whose text it reads.
-
-        None for no base.
-
-        Args:
-            kind: `base`, `dapt`, `tapt`, `tapt_<n>_epochs`, `knn_tapt_<k>` and so on.
-        """
-        tapt = Phase.model_validate({**self.tapt.model_dump(), **self.task_tapt.get(text, {})})
-        if kind.startswith("lora_"):
-            whole = self.phase(kind.removeprefix("lora_"), text)
-            rate = whole.learning_rate * self.cheap_adaptation.lora_rate_factor
-            return whole.model_copy(update={"learning_rate": rate})
-        if kind in ("tapt", "embedding_tapt"):
-            return tapt
-        if kind.startswith(("knn_tapt", "rand_tapt", "curated_tapt")):
-            return self.augmented_tapt
-        if kind.startswith("tapt_"):
-            return tapt.model_copy(update={"num_epochs": int(kind.split("_")[1]), "num_steps": None})
-        return getattr(self, kind)
+    def tapt_for(self, task: str) -> PhaseSettings:
+        """Return TAPT's settings of one task: the profile's, overridden by the task's own."""
+        return PhaseSettings.model_validate({**self.tapt.model_dump(), **self.task_tapt.get(task, {})})
 
     @model_validator(mode="after")
     def _curve_is_below(self):
@@ -322,7 +305,7 @@ class Profile(Settings):
         for task in self.task_finetune:
             self.finetune_for(task)
         for task in self.task_tapt:
-            self.phase("tapt", task)
+            self.tapt_for(task)
         return self
 
     @model_validator(mode="after")

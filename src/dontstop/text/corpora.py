@@ -260,7 +260,7 @@ def _audit(
     held = {group: audit.trace(evaluated, some, jaccard) for group, some in texts.items() if group[1] != "test"}
     between = []
     for task in tasks:
-        family = [name for name in (task.name, task.sister) if (name, "train") in texts]
+        family = [name for name in (task.name, task.other_task) if (name, "train") in texts]
         for split, earlier in (("dev", ("train",)), ("test", ("train", "dev"))):
             others = {f"{name}/{other}": held[name, other] for name in family for other in earlier}
             group = {(task.name, split): texts[task.name, split]}

@@ -1,4 +1,4 @@
-"""Domains and tasks as data: packages, metric, sister task, irrelevant domain."""
+"""Domains and tasks as data: packages, metric, the domain's other task, irrelevant domain."""
 
 import difflib
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Task:
     domain: str
     metric: str
     display_name: str
-    sister: str
+    other_task: str
 
 
 # Departure: the paper pairs domains by low vocabulary overlap in its Figure 2; so are these, by our own overlap matrix,

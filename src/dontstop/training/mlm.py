@@ -18,7 +18,7 @@ from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.machine.processes import CONTEXT, be_worker, one_thread
 from dontstop.machine.randomness import generator, seed_of
-from dontstop.profiles import Phase
+from dontstop.profiles import PhaseSettings
 from dontstop.tokens.tokens import TokenStore
 from dontstop.training import crews, encoders, optimizers
 
@@ -108,7 +108,7 @@ class Batches:
 
     store: TokenStore
     vocabulary: Vocabulary
-    settings: Phase
+    settings: PhaseSettings
     stream: str  # names the phase in the random streams
     _orders: dict[int, np.ndarray] = field(default_factory=dict)
 
@@ -269,7 +269,7 @@ def _run_steps(crew, model, flat, batches, state, precision, *, steps_between_sa
     return Curve(np.array(losses), seconds + time.perf_counter() - begin)
 
 
-def _backpropagate(crew, shard: MaskedBatch, settings: Phase, precision: str, *, last: bool) -> torch.Tensor:
+def _backpropagate(crew, shard: MaskedBatch, settings: PhaseSettings, precision: str, *, last: bool) -> torch.Tensor:
     """Backpropagate one shard's summed loss, in passes of few enough sequences; return it, a float64 scalar."""
     device = crew.device
     passes, loss_sum = shard.split(settings.sequences_at_once), 0.0
@@ -312,7 +312,7 @@ def _load_state(path: Path, flat, optimizer) -> tuple[int, list[float], float]:
 
 
 def held_out_loss(
-    model, store: TokenStore, vocabulary: Vocabulary, settings: Phase, *, precision: str, seed: int
+    model, store: TokenStore, vocabulary: Vocabulary, settings: PhaseSettings, *, precision: str, seed: int
 ) -> tuple[float, int]:
     """Return the masked-LM loss on held-out text, in nats a masked token, and how many tokens were masked.
 

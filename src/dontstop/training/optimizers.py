@@ -39,7 +39,7 @@ class FlatParameters:
         """Make a fused AdamW that reads `gradient`, (num_parameters,), and writes `values`.
 
         Args:
-            settings: A `Phase` or `Finetune`, for Adam's constants and the weight decay.
+            settings: A `PhaseSettings` or `Finetune`, for Adam's constants and the weight decay.
         """
         decayed, plain = (nn.Parameter(part) for part in self.values.tensor_split([self.num_decayed]))
         decayed.grad, plain.grad = gradient.tensor_split([self.num_decayed])

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dontstop.machine import files
-from dontstop.profiles import Phase
+from dontstop.profiles import PhaseSettings
 from dontstop.runs import arms, jobs
 from dontstop.runs.arms import Checkpoint
 from dontstop.text import corpora
@@ -87,7 +87,7 @@ def pretraining_flops(shape: Shape, num_tokens: int, length: int, mlm_probabilit
 
 
 def of_checkpoint(
-    shape: Shape, training: pd.Series, settings: Phase, text: dict, part: str = "all"
+    shape: Shape, training: pd.Series, settings: PhaseSettings, text: dict, part: str = "all"
 ) -> dict[str, float]:
     """Put together what one phase costs.
 
