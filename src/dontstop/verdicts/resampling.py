@@ -59,12 +59,16 @@ def resample(
         StudyError: If a run is missing, or its score does not follow from these labels.
     """
     chosen = runs if arms is None else runs[runs["arm"].isin(arms)]
+    chosen = chosen[["task", "arm", "seed", "metric", "labels", "test_score", "test_predictions"]]
     _, tasks, seeds = names_in(chosen)
-    return {task: _resample_task(chosen, task, seeds, np.asarray(truth[task]), num_resamples, seed) for task in tasks}
+    by_task = dict(list(chosen.groupby("task")))
+    return {
+        task: _resample_task(by_task[task], task, seeds, np.asarray(truth[task]), num_resamples, seed) for task in tasks
+    }
 
 
 def _resample_task(runs, task: str, seeds, truth: np.ndarray, num_resamples: int, seed: int) -> Resamples:
-    arms = tuple(runs.loc[runs["task"] == task, "arm"].unique())
+    arms = tuple(runs["arm"].unique())
     ordered = pd.concat([runs_of_arm(runs, arm, [task], seeds) for arm in arms])  # arm by arm
     first = ordered.iloc[0]
     num_labels = len(first["labels"])
