@@ -110,6 +110,19 @@ def read_rows(path: Path, start: int = 0, end: int | None = None) -> Iterator[di
             yield json.loads(line)
 
 
+def files_under(folder: Path) -> list[Path]:
+    """List all files under a folder, through symbolic links too, but for hidden ones; in order."""
+    found = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and not Path(place).resolve().is_relative_to((Path(place) / name).resolve())
+        )
+        found += [Path(place, name) for name in sorted(names) if not name.startswith(".")]
+    return sorted(found)
+
+
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as handle:

@@ -1,7 +1,6 @@
 """Carry out a plan on warm single-threaded processes: with progress, resumption and whole results or none."""
 
 import contextlib
-import fcntl
 import multiprocessing
 import os
 import sys
@@ -14,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from dontstop.errors import StudyError
 from dontstop.machine.processes import CONTEXT, ask_for_large_pages, be_worker, num_cores
 
-PLURALS = {"checkpoint": "checkpoints", "cell": "cells", "loss": "losses", "selection": "selections"}
+PLURALS = {"checkpoint": "checkpoints", "run": "runs", "loss": "losses", "selection": "selections"}
 
 _reports: Any = None  # in a worker: the queue on which running jobs tell how far they are
 
@@ -29,7 +30,7 @@ class Job:
     Attributes:
         key: Unique; the job's fingerprint.
         name: For people.
-        kind: `checkpoint`, `cell`, `loss` or `selection`; the progress line counts them apart.
+        kind: `checkpoint`, `run`, `loss` or `selection`; the progress line counts them apart.
         size: How much work it is, in tokens trained or the like; for the estimate only.
         function: Called in a worker as function(*arguments); with num_processes and progress too if `divisible`.
         needs: Keys of jobs that must have ended first, if they are in the same run.
@@ -148,26 +149,42 @@ def telling(title: str, progress_seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def locked(lock: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock, and give whether it is held; a dead holder's is free.
+
+    Args:
+        wait: Until another holder lets it go; else what it guards is left alone where it is held by another.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    handle = FileLock(lock, timeout=-1 if wait else 0)
+    try:
+        handle.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        handle.release()
+
+
+@contextlib.contextmanager
 def only_run(lock: Path) -> Iterator[None]:
-    """Hold a study's lock, so that one run at a time fills its folders; a dead holder's lock is gone with it.
+    """Hold a study's lock, so that one run at a time fills its folders.
 
     Raises:
         StudyError: If another run holds it.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            handle.seek(0)
+    holder = lock.with_suffix(".process")
+    with locked(lock, wait=False) as held:
+        if not held:
+            process = holder.read_text().strip() if holder.is_file() else "unknown"
             raise StudyError(
-                f"another run of this study under way (process {handle.read().strip() or 'unknown'})",
+                f"another run of this study under way (process {process})",
                 "one run at a time",
                 "wait for it or stop it; then give the same command again",
-            ) from error
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
+            )
+        holder.write_text(str(os.getpid()))
         yield
 
 
@@ -254,7 +271,7 @@ def _raise_if_failed(future: Future, job: Job) -> None:
         raise StudyError(
             f"a worker process was killed while it did {job.name} or a job beside it",
             "workers that live until their jobs are done (memory is the usual reason)",
-            "lower speed.num_workers, or free memory, and give the same command again: finished cells are kept",
+            "lower speed.num_workers, or free memory, and give the same command again: finished runs are kept",
         ) from error
     except torch.OutOfMemoryError as error:
         raise StudyError(
@@ -267,7 +284,7 @@ def _raise_if_failed(future: Future, job: Job) -> None:
         raise StudyError(
             f"{error} while doing {job.name}",
             "room on the disk, and files that can be read and written",
-            "mend that and give the same command again: finished cells are kept",
+            "mend that and give the same command again: finished runs are kept",
         ) from error
 
 
