@@ -44,7 +44,9 @@ def readable(frame: pd.DataFrame, decimals: int | None = None) -> pd.DataFrame:
     frame = frame.reset_index() if frame.index.name or frame.index.nlevels > 1 else frame
     texts, headings, form, value = [], [], (1, False), None
     for place, name in enumerate(frame.columns):
-        group, part = name if isinstance(name, tuple) else (name, {f"{value}_{part}": part for part in _PARTS}.get(name, name))
+        group, part = (
+            name if isinstance(name, tuple) else (name, {f"{value}_{part}": part for part in _PARTS}.get(name, name))
+        )
         part = part or group
         value = group if part not in _PARTS else value
         if part not in _PARTS:

@@ -49,7 +49,9 @@ def task_domain_overlap(overlap: pd.DataFrame, domains: Mapping[str, str]) -> St
         domains: Each task's own domain.
     """
     size = 1.9 + 1.3 * len(overlap.columns), 1.6 + 0.48 * len(overlap)
-    figure = StudyFigure(*size, "Do a task's words come from its own domain?\n(vocabulary overlap, %; own domain framed)")
+    figure = StudyFigure(
+        *size, "Do a task's words come from its own domain?\n(vocabulary overlap, %; own domain framed)"
+    )
     axes = figure.subplots()
     heatmap(axes, overlap, ".0f", cmap="Blues", vmin=0)
     axes.set_yticks(np.arange(len(overlap)) + 0.5, map(labels.spelt, overlap.index))
@@ -127,7 +129,9 @@ def gain_against_distance(points: pd.DataFrame, correlations: pd.DataFrame | Non
 def _along_bars(x: np.ndarray, points: pd.DataFrame, number: int = 25) -> np.ndarray:
     """Return places along the error bars, (num_places, 2)."""
     ends = points[["low", "high"]].dropna().to_numpy(float)
-    return np.array([(at, y) for at, (low, high) in zip(x, ends, strict=False) for y in np.linspace(low, high, number)]).reshape(-1, 2)
+    return np.array(
+        [(at, y) for at, (low, high) in zip(x, ends, strict=False) for y in np.linspace(low, high, number)]
+    ).reshape(-1, 2)
 
 
 def _correlation_text(row: pd.Series) -> str:
@@ -175,7 +179,10 @@ def label_points(axes: Axes, x: np.ndarray, y: np.ndarray, names: list[str], avo
 
 @styled
 def losses(
-    ours: pd.DataFrame, own: Mapping[str, str], paper: pd.DataFrame | None = None, blocks: Mapping[str, str] | None = None
+    ours: pd.DataFrame,
+    own: Mapping[str, str],
+    paper: pd.DataFrame | None = None,
+    blocks: Mapping[str, str] | None = None,
 ) -> StudyFigure:
     """Draw every encoder's masked-LM loss on every text, coloured by its change from the base encoder.
 

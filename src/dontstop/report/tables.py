@@ -9,6 +9,7 @@ import pandas as pd
 from dontstop import paper
 from dontstop.report.labels import NAIVE_BAYES
 from dontstop.verdicts.domain_gap import DISTANCES
+from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes, loss_matrix
 from dontstop.verdicts.scores import MEAN, mean_and_std, means
 
 OURS, PAPER = "ours", "paper"
@@ -102,7 +103,11 @@ def leak_audit(audit: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         Columns task, split, num_texts, num_exact, num_contained, num_near_duplicate (each summed over the corpora),
         max_containment (the largest) and corpus (where that is).
     """
-    table, of_split, counts = pd.DataFrame(audit), ["task", "split"], ["num_exact", "num_contained", "num_near_duplicate"]
+    table, of_split, counts = (
+        pd.DataFrame(audit),
+        ["task", "split"],
+        ["num_exact", "num_contained", "num_near_duplicate"],
+    )
     worst = table.sort_values("max_containment", ascending=False, kind="stable").drop_duplicates(of_split)
     summed = table.groupby(of_split, sort=False)[counts].sum().reset_index()
     both = summed.merge(worst[[*of_split, "num_texts", "max_containment", "corpus"]], on=of_split)
@@ -164,12 +169,6 @@ def gain_against_distance(gains: pd.DataFrame, measured: pd.DataFrame, domains: 
     return both[["task", "domain", "distance", "value", "value_low", "value_high", "gain", "low", "high"]]
 
 
-def loss_matrix(losses: pd.DataFrame) -> pd.DataFrame:
-    """Turn losses (columns encoder, held_out, masked_lm_loss) into encoders by held-out texts, in their order."""
-    matrix = losses.pivot(index="encoder", columns="held_out", values="masked_lm_loss")
-    return matrix.loc[losses["encoder"].unique(), losses["held_out"].unique()].rename_axis(columns=None)
-
-
 def table12(losses: pd.DataFrame, general: str) -> pd.DataFrame:
     """Tabulate the masked-LM loss of every encoder on every held-out text, ours above the paper's.
 
@@ -189,33 +188,10 @@ def table12(losses: pd.DataFrame, general: str) -> pd.DataFrame:
 
 
 def _with_changes(matrix: pd.DataFrame, general: str) -> pd.DataFrame:
-    changes = matrix - matrix.loc["base"]
+    changes = loss_changes(matrix)
     own = {f"dapt_{domain}": domain for domain in matrix.columns}
     in_domain = [changes.loc[name, own[name]] if name in own else np.nan for name in matrix.index]
-    return matrix.assign(in_domain_delta_loss=in_domain, general_delta_loss=changes[general].where(matrix.index != "base"))
-
-
-def forgetting(losses: pd.DataFrame, general: str) -> pd.DataFrame:
-    """Tabulate what DAPT does to the loss on its own domain and on the general text, ours and the paper's.
-
-    Returns:
-        Columns study, domain, own_before, own_after, in_domain_delta_loss, general_before, general_after,
-        general_delta_loss; arguments as of `table12`.
-    """
-    rows = [
-        {"study": name, "domain": domain}
-        | _before_and_after("own", "in_domain_delta_loss", matrix[domain], f"dapt_{domain}")
-        | _before_and_after("general", "general_delta_loss", matrix[text], f"dapt_{domain}")
-        for name, matrix, text in ((OURS, loss_matrix(losses), general), (PAPER, paper.table12(), "PT"))
-        for domain in matrix.columns.drop(text)
-        if f"dapt_{domain}" in matrix.index
-    ]
-    return pd.DataFrame(rows)
-
-
-def _before_and_after(text: str, change: str, losses: pd.Series, encoder: str) -> dict[str, float]:
-    before, after = float(losses["base"]), float(losses[encoder])
-    return {f"{text}_before": before, f"{text}_after": after, change: after - before}
+    return matrix.assign(**{IN_DOMAIN: in_domain, GENERAL: changes[general].where(matrix.index != "base")})
 
 
 def tapt_losses(pretraining: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
@@ -271,7 +247,11 @@ def scores(
     columns["num_seeds", ""] = int(found["num_seeds"].iloc[0])
     columns["num_degenerate", ""] = found.groupby("task")["num_degenerate"].sum()[rows].to_numpy()
     ours = pd.DataFrame(columns)
-    return ours if theirs is None else below(ours, _paper_scores(theirs, effects, rows[:-1], list(dict.fromkeys(runs["arm"]))))
+    return (
+        ours
+        if theirs is None
+        else below(ours, _paper_scores(theirs, effects, rows[:-1], list(dict.fromkeys(runs["arm"]))))
+    )
 
 
 def _paper_scores(theirs: pd.DataFrame, effects: pd.DataFrame, tasks: Sequence[str], arms: list[str]) -> pd.DataFrame:
@@ -280,12 +260,20 @@ def _paper_scores(theirs: pd.DataFrame, effects: pd.DataFrame, tasks: Sequence[s
     same = theirs.index[theirs.index.isin(tasks)]
     if 0 < len(same) < len(theirs):  # some of the paper's tasks lack here: the mean that ours is to be read against
         of_means["mean, our tasks"] = same
-    mean, std = (theirs.reindex(columns=[f"{arm}_{part}" for arm in arms]).set_axis(arms, axis=1) for part in ("mean", "std"))
+    mean, std = (
+        theirs.reindex(columns=[f"{arm}_{part}" for arm in arms]).set_axis(arms, axis=1) for part in ("mean", "std")
+    )
     averaged = pd.DataFrame({name: mean.loc[some].mean(skipna=False) for name, some in of_means.items()}).T
     mean = pd.concat([mean.rename(index=names), averaged])
     std = std.rename(index=names).reindex(mean.index)
-    columns: dict[tuple[str, str], Any] = {("study", ""): PAPER, ("task", ""): mean.index, ("num_seeds", ""): PAPER_SEEDS}
-    columns |= {(arm, part): table[arm].to_numpy(float) for part, table in (("mean", mean), ("std", std)) for arm in arms}
+    columns: dict[tuple[str, str], Any] = {
+        ("study", ""): PAPER,
+        ("task", ""): mean.index,
+        ("num_seeds", ""): PAPER_SEEDS,
+    }
+    columns |= {
+        (arm, part): table[arm].to_numpy(float) for part, table in (("mean", mean), ("std", std)) for arm in arms
+    }
     for contrast, a, b in effects[["contrast", "arm", "other"]].drop_duplicates().itertuples(index=False):
         columns[contrast, "effect"] = (mean[a] - mean[b]).to_numpy(float)
     return pd.DataFrame(columns)
@@ -301,7 +289,10 @@ def tapt_curve(runs: pd.DataFrame, num_epochs: Mapping[str, int]) -> pd.DataFram
     Returns:
         Columns task, num_epochs, split (dev or test), mean, std, num_seeds.
     """
-    columns, of_split = ["task", "num_epochs", "split", "mean", "std", "num_seeds"], {"dev_score": "dev", "test_score": "test"}
+    columns, of_split = (
+        ["task", "num_epochs", "split", "mean", "std", "num_seeds"],
+        {"dev_score": "dev", "test_score": "test"},
+    )
     if runs.empty:
         return pd.DataFrame(columns=columns)
     table = runs.assign(num_epochs=runs["arm"].map(num_epochs)).rename(columns=of_split)
