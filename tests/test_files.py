@@ -4,6 +4,7 @@ import errno
 import os
 import pickle
 
+import numpy as np
 import pytest
 
 from dontstop.errors import StudyError
@@ -69,6 +70,30 @@ def test_other_system_errors_stay_what_they_are(tmp_path, monkeypatch):
 def test_the_digest_is_that_of_the_bytes(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert files.digest(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_arrays_come_back_as_written_in_memory_or_mapped(tmp_path):
+    values = np.arange(6, dtype=np.int32).reshape(2, 3)
+    files.write_array(tmp_path / "new" / "values.npy", values)
+    for mapped in (False, True):
+        found = files.read_array(tmp_path / "new" / "values.npy", mapped=mapped)
+        assert found.dtype == np.int32 and found.tolist() == values.tolist() and isinstance(found, np.memmap) == mapped
+    assert os.listdir(tmp_path / "new") == ["values.npy"]
+
+
+def test_a_folders_digest_changes_with_any_file_that_is_not_hidden_through_links_too(tmp_path):
+    files.write_text(tmp_path / "far" / "vocab.txt", "one")
+    (tmp_path / "model").mkdir()
+    os.symlink(tmp_path / "far", tmp_path / "model" / "0_Transformer")
+    seen = [files.folder_digest(tmp_path / "model")]
+    for name, text in [("far/vocab.txt", "two"), ("model/weights", "w"), ("model/weights", "v")]:
+        files.write_text(tmp_path / name, text)
+        seen.append(files.folder_digest(tmp_path / "model"))
+    os.rename(tmp_path / "model" / "weights", tmp_path / "model" / "weight")
+    seen.append(files.folder_digest(tmp_path / "model"))
+    assert len(set(seen)) == 5
+    files.write_text(tmp_path / "model" / ".cache" / "lock", "here")
+    assert files.folder_digest(tmp_path / "model") == seen[-1]
 
 
 def test_equal_values_have_equal_fingerprints():

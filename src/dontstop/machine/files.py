@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dontstop.errors import StudyError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -88,6 +90,17 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
+def write_array(path: Path, values: np.ndarray) -> None:
+    """Write an array as .npy, atomically."""
+    with writing(path) as part, open(part, "wb") as handle:  # a handle: np.save adds an ending to a path
+        np.save(handle, values, allow_pickle=False)
+
+
+def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
+    """Read an array of the study's own; `mapped` leaves it on disk and reads what is looked at."""
+    return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+
+
 def read_json(path: Path) -> Any:
     """Read one JSON file of the study's own."""
     return json.loads(path.read_text(encoding="utf-8"))
@@ -127,6 +140,16 @@ def digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """Return the SHA-256 of the names and bytes of all files under a folder, linked ones too, hidden ones not."""
+    found = {}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = [Path(place, name) for name in names if not name.startswith(".")]
+        found |= {path.relative_to(folder).as_posix(): digest(path) for path in paths}
+    return fingerprint(found)
 
 
 def fingerprint(value: Any) -> str:

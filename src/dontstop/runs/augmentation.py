@@ -10,7 +10,7 @@ from dontstop.machine.runner import Job
 from dontstop.profiles import Paths, Profile
 from dontstop.runs.arms import CURATED
 from dontstop.runs.jobs import load_result, result_of_prepare, scratch
-from dontstop.selection import candidates, selection
+from dontstop.selection import candidates, rankings
 from dontstop.text.corpora import load_examples, load_unlabelled
 from dontstop.text.tasks import Task
 from dontstop.tokens import tokens
@@ -49,7 +49,7 @@ class Selections:
         evaluated = [[of_task[split]["sha256"] for split in ("dev", "test")] for of_task in splits.values()]
         settings = [self.settings.granularity, self.settings.min_words, self.profile.text.leak_containment]
         corpus = self._text["domains"][domain]["sha256"]
-        version = selection.SELECTION_VERSION
+        version = rankings.SELECTION_VERSION
         return files.fingerprint(["candidates", version, settings, corpus, evaluated, self._tokens["tokenizer"]])
 
     def ranking_key(self, task: Task, selector: str) -> str:
@@ -58,7 +58,7 @@ class Selections:
             "vampire": self.settings.vampire.model_dump(),
             "tfidf": self.settings.num_dimensions,
             "encoder": self.base,
-            "sentence_transformer": selection.digest_of(self.settings.sentence_transformer),
+            "sentence_transformer": rankings.digest_of(self.settings.sentence_transformer),
         }
         settings = [selector, of_selector.get(selector), max(self.settings.num_neighbours), self.settings.seed]
         train = self._text["tasks"][task.name]["splits"]["train"]["sha256"]
@@ -66,9 +66,9 @@ class Selections:
 
     def key(self) -> str:
         """Return the fingerprint of everything that is selected."""
-        rankings = {t.name: [self.ranking_key(t, s) for s in self.settings.selectors] for t in self.tasks}
+        ranked = {t.name: [self.ranking_key(t, s) for s in self.settings.selectors] for t in self.tasks}
         unlabelled = {t.name: self._text["tasks"][t.name].get("unlabelled") for t in self.tasks}
-        return files.fingerprint([self.settings.model_dump(), rankings, unlabelled])
+        return files.fingerprint([self.settings.model_dump(), ranked, unlabelled])
 
     # Jobs -------------------------------------------------------------------------------------------------------
 
@@ -117,11 +117,11 @@ class Selections:
         own = [row["text"] for row in load_examples(self.paths, task.name, "train")]
         allowed = candidates.other_than(pieces, own)
         places = {s: scratch(self.paths, self.ranking_key(task, s)) for s in self.settings.selectors}
-        rankings = {s: np.load(place / "indices.npy", allow_pickle=False) for s, place in places.items()}
-        about = {s: load_result(place / selection.RANKING_FILE) for s, place in places.items()}
+        ranked = {s: files.read_array(place / "indices.npy") for s, place in places.items()}
+        about = {s: load_result(place / rankings.RANKING_FILE) for s, place in places.items()}
         files.write_json(folder / RANKINGS_FILE, about)
         entries = {}
-        for kind, chosen in selection.sets_of(self.settings, rankings, pieces.lengths, allowed).items():
+        for kind, chosen in rankings.sets_of(self.settings, ranked, pieces.lengths, allowed).items():
             texts = [row["text"] for row in pieces.rows(chosen)]
             entries[kind] = self._write_set(folder / kind, own, texts, tokenizer)
             with files.writing(folder / kind / "chosen.npy") as place, open(place, "wb") as handle:
@@ -148,7 +148,7 @@ def is_written(paths: Paths, key: str) -> bool:
 
 
 def _last_file(job: Job) -> str:
-    return CANDIDATES_FILE if job.function is _cut else selection.RANKING_FILE
+    return CANDIDATES_FILE if job.function is _cut else rankings.RANKING_FILE
 
 
 def _cut(profile: Profile, paths: Paths, domain: str, sisters: Sequence[str], folder: Path) -> None:
@@ -168,7 +168,7 @@ def _cut(profile: Profile, paths: Paths, domain: str, sisters: Sequence[str], fo
 
 
 def _rank(profile: Profile, paths: Paths, task: str, selector: str, source: Path, base: Path, folder: Path) -> None:
-    selection.rank(
+    rankings.rank(
         selector,
         profile.selection,
         candidates.load_candidates(source),
