@@ -45,7 +45,7 @@ def readable(frame: pd.DataFrame, decimals: int | None = None) -> pd.DataFrame:
     texts, headings, form, value = [], [], (1, False), None
     for place, name in enumerate(frame.columns):
         group, part = (
-            name if isinstance(name, tuple) else (name, {f"{value}_{part}": part for part in _PARTS}.get(name, name))
+            name if isinstance(name, tuple) else (name, _part(name, value))
         )
         part = part or group
         value = group if part not in _PARTS else value
@@ -60,6 +60,11 @@ def readable(frame: pd.DataFrame, decimals: int | None = None) -> pd.DataFrame:
             others = None if ends is None else [labels.text(end, form[0], signed=form[1]) for end in ends]
             texts[-1] = [_joined(*parts) for parts in zip(texts[-1], shown, others or [None] * len(shown), strict=True)]
     return pd.DataFrame({place: column for place, column in enumerate(texts)}).set_axis(_distinct(headings), axis=1)
+
+
+def _part(name: str, value: str | None) -> str:
+    """Tell whether a column is a part of the value to its left."""
+    return {f"{value}_{part}": part for part in _PARTS}.get(name, name)
 
 
 def _form(group: str, part: str, decimals: int | None) -> tuple[int, bool]:

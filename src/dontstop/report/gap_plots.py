@@ -128,10 +128,10 @@ def gain_against_distance(points: pd.DataFrame, correlations: pd.DataFrame | Non
 
 def _along_bars(x: np.ndarray, points: pd.DataFrame, number: int = 25) -> np.ndarray:
     """Return places along the error bars, (num_places, 2)."""
-    ends = points[["low", "high"]].dropna().to_numpy(float)
-    return np.array(
-        [(at, y) for at, (low, high) in zip(x, ends, strict=False) for y in np.linspace(low, high, number)]
-    ).reshape(-1, 2)
+    ends = points[["low", "high"]].to_numpy(float)
+    along = np.linspace(ends[:, 0], ends[:, 1], number, axis=1)  # (num_tasks, number)
+    places = np.stack([np.broadcast_to(x[:, None], along.shape), along], axis=-1).reshape(-1, 2)
+    return places[~np.isnan(places).any(axis=1)]
 
 
 def _correlation_text(row: pd.Series) -> str:

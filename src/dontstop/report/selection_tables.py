@@ -132,11 +132,8 @@ def score_against_k(intervals: pd.DataFrame, numbers: Iterable[int]) -> pd.DataF
         Columns text (`neighbours`, `random`, or a reference arm), num_neighbours (none for references), mean, low,
         high.
     """
-    named = [
-        (text, k, arm(k).name)
-        for text, arm in (("neighbours", knn_tapt), ("random", rand_tapt))
-        for k in sorted(numbers)
-    ]
+    kinds, numbers = {"neighbours": knn_tapt, "random": rand_tapt}, sorted(numbers)
+    named = [(text, k, arm(k).name) for text, arm in kinds.items() for k in numbers]
     named += [(arm.name, None, arm.name) for arm in (BASE, TAPT, DAPT)]
     rows = [{"text": text, "num_neighbours": k, **intervals.loc[arm].to_dict()} for text, k, arm in named]
     return pd.DataFrame(rows).astype({"num_neighbours": "Int64"})
