@@ -43,7 +43,7 @@ def fingerprints(paths, **changes) -> dict[str, str]:
     settings = {**tiny.SETTINGS, "name": "tiny"}
     for group, values in changes.items():
         settings[group] = {**settings.get(group, {}), **values} if isinstance(values, dict) else values
-    identity = jobs.Identity(Profile.model_validate(settings), paths)
+    identity = Identity(Profile.model_validate(settings), paths)
     found = {"base": identity.checkpoint(BASE), "dapt": identity.checkpoint(DAPT)}
     found |= {f"{t.name} {arm}": identity.cell(Cell(t, arm, 0)) for t in TASKS for arm in ("base", "dapt", "not_dapt")}
     return found | {f"loss {c.name[:4]}": identity.loss(c, "held_out/news") for c in (BASE, DAPT)}
@@ -173,7 +173,7 @@ def test_other_weights_in_the_named_folder_change_everything(manifests, tmp_path
 
 def test_arms_that_share_a_checkpoint_share_the_cell(manifests, monkeypatch):
     monkeypatch.setitem(ARMS, "dapt_again", (("dapt", "domain"),))
-    identity = jobs.Identity(Profile.model_validate({**tiny.SETTINGS, "name": "tiny"}), manifests)
+    identity = Identity(Profile.model_validate({**tiny.SETTINGS, "name": "tiny"}), manifests)
     assert identity.cell(Cell(TASKS[0], "dapt_again", 0)) == identity.cell(Cell(TASKS[0], "dapt", 0))
     assert identity.cell(Cell(TASKS[0], "dapt", 1)) != identity.cell(Cell(TASKS[0], "dapt", 0))
 
@@ -194,7 +194,7 @@ def test_anothers_tapt_is_not_taken_where_a_task_has_few_of_its_examples(root):
 
 def test_a_job_waits_for_its_encoder(manifests):
     profile = Profile.model_validate({**tiny.SETTINGS, "name": "tiny"})
-    identity = jobs.Identity(profile, manifests)
+    identity = Identity(profile, manifests)
     arguments = (profile, manifests, identity)
     base, dapt = jobs.checkpoint_job(*arguments, BASE), jobs.checkpoint_job(*arguments, DAPT)
     assert not base.needs and dapt.needs == {base.key} and base.size == 12 * 4 * 16
@@ -205,7 +205,7 @@ def test_a_job_waits_for_its_encoder(manifests):
 
 def test_text_not_prepared_is_told(root):
     with pytest.raises(StudyError, match="dontstop prepare"):
-        jobs.Identity(Profile(name="tiny"), Paths("tiny", root))
+        Identity(Profile(name="tiny"), Paths("tiny", root))
 
 
 def test_a_damaged_result_is_told(tmp_path):

@@ -54,7 +54,7 @@ def trainings(root) -> dict[str, dict]:
 def test_a_missing_lm_head_is_made_and_said(released, tmp_path, capsys):
     base = trainings(released)["base"]
     assert base["taken_from"] == "roberta" and base["num_steps"] == 0
-    assert {name.split(".")[0] for name in base["begun_at_random"]} == {"lm_head"}
+    assert {name.split(".")[0] for name in base["newly_initialised"]} == {"lm_head"}
     tiny.run(released, "dapt")
     assert "base: taken from roberta, not trained here; it lacked lm_head" in capsys.readouterr().out
     heads = [
@@ -88,7 +88,7 @@ def test_every_table_figure_and_finding_is_made(released):
             study = Study("tiny", notebook)
             assert "tables and figures are in" in study.report()
             assert study.findings().data and study.check().data
-        assert Study("tiny", "01_domain_gap").masked_example("general", num_tokens=8)["given"].size == 8
+        assert Study("tiny", "01_domain_gap").masked_example("general", num_tokens=8)["input"].size == 8
 
 
 def test_a_second_run_finds_everything_and_other_weights_are_taken_anew(released, tmp_path, capsys):

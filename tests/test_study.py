@@ -14,7 +14,7 @@ from dontstop.machine import files, runner
 from dontstop.runs import records
 from dontstop.study import Study
 
-NUM_CELLS = 3 * 2 * 2  # arms, tasks, seeds
+NUM_RUNS = 3 * 2 * 2  # arms, tasks, seeds
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def names_planned(planned, root, experiment="dapt", **changes):
 def test_records_are_complete(finished):
     folder = finished / "results" / "tiny" / "records"
     table = records.read_records(folder / "02_dapt", "base", "dapt", "not_dapt")
-    assert len(table) == NUM_CELLS and not table.duplicated(["task", "arm", "seed"]).any()
+    assert len(table) == NUM_RUNS and not table.duplicated(["task", "arm", "seed"]).any()
     assert table.isna().sum().sum() == 0
     for row in table.to_dict("records"):
         truth = [example["label"] for example in tiny.examples(row["task"], "test")]
@@ -117,7 +117,7 @@ def test_no_checkpoint_is_trained_twice(with_tapt, tmp_path, planned):
     trained = [name for kind, name in planned_names if kind == "checkpoint"]
     assert trained == [f"dapt_{domain}_then_tapt_{task}" for task, domain in sorted(tiny.TASKS.items())]
     with tiny.at(with_tapt):
-        names = Study("tiny", "04_dapt_tapt").trainings()["checkpoint"].tolist()
+        names = Study("tiny", "04_dapt_tapt").pretraining()["checkpoint"].tolist()
     assert len(names) == len(set(names)) == 8
 
 
@@ -170,7 +170,7 @@ def test_tasks_that_the_mirror_may_lack_are_named_and_may_have_settings(tmp_path
     with tiny.at(root):
         study = Study("tiny")
         study.prepare()
-        assert study.lacking_tasks() == ["imdb"] and [task.name for task in study.augmented_tasks()] == named[:1]
+        assert study.missing_tasks() == ["imdb"] and [task.name for task in study.augmented_tasks()] == named[:1]
     told = capsys.readouterr().out
     assert "prepare: imdb not in the mirror" in told
     assert "prepare: citation_intent, train: 24 examples in the mirror, Table 2 has 1,688" in told
@@ -212,13 +212,13 @@ def test_only_what_depends_on_a_changed_setting_is_done_again(finished, tmp_path
     root = tiny.copy(finished, tmp_path / "study")
     changed = {"task_finetune": {"citation_intent": {"num_epochs": 3}}}
     names = names_planned(planned, root, **changed)
-    assert len(names) == NUM_CELLS / 2 and all(n.startswith("citation_intent") for _, n in names)
+    assert len(names) == NUM_RUNS / 2 and all(n.startswith("citation_intent") for _, n in names)
     assert names_planned(planned, root, seeds=[0, 1, 2]) == sorted(
         ("cell", f"{task} {arm} seed 2") for task in tiny.TASKS for arm in ("base", "dapt", "not_dapt")
     )
     kinds = [kind for kind, _ in names_planned(planned, root, dapt={"num_steps": 7})]
     assert (kinds.count("checkpoint"), kinds.count("cell"), kinds.count("loss")) == (2, 8, 6)
-    assert len(names_planned(planned, root, base={"num_steps": 13})) == 3 + NUM_CELLS + 9
+    assert len(names_planned(planned, root, base={"num_steps": 13})) == 3 + NUM_RUNS + 9
 
 
 def test_other_text_under_the_old_name_is_read_again(finished, tmp_path, planned):
@@ -227,14 +227,14 @@ def test_other_text_under_the_old_name_is_read_again(finished, tmp_path, planned
     rows = files.read_jsonl(path)
     tiny.write_lines(path, rows[:-2])
     names = names_planned(planned, root)
-    assert len(names) == NUM_CELLS / 2 and all(n.startswith("citation_intent") for _, n in names)
+    assert len(names) == NUM_RUNS / 2 and all(n.startswith("citation_intent") for _, n in names)
 
 
 def test_checkpoints_without_their_scratch_are_adopted(finished, tmp_path, planned):
     root = tiny.copy(finished, tmp_path / "study")
     (root / "work").rename(tmp_path / "away")
     kinds = [kind for kind, _ in names_planned(planned, root)]
-    assert kinds == ["cell"] * NUM_CELLS + ["loss"] * 9
+    assert kinds == ["cell"] * NUM_RUNS + ["loss"] * 9
     assert tiny.unfinished(root) == []
     # Settings other than they were made with: not adopted.
     assert ("checkpoint", "base") in names_planned(planned, root, base={"num_steps": 13})
@@ -359,6 +359,6 @@ def test_what_a_notebook_reads(finished):
         assert repr(some) == "Study('tiny': 2 domains, 2 tasks)"
         assert some.true_labels("citation_intent").tolist() == [0, 1] * 20
         assert len(some.excerpts("cs")) == 3 and len(some.records("base", "dapt")) == 8
-        assert "<mask>" in " ".join(some.masked_example("cs", 16)["given"])
+        assert "<mask>" in " ".join(some.masked_example("cs", 16)["input"])
         assert some.provenance().startswith("profile tiny; commit ")
         assert "finetune.learning_rate" in some.settings()["setting"].tolist()

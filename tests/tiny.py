@@ -13,8 +13,8 @@ import yaml
 from dontstop import cli
 from dontstop.machine import files
 from dontstop.machine.randomness import generator
-from dontstop.runs.experiments import EXPERIMENTS as ALL_EXPERIMENTS
-from dontstop.runs.experiments import Experiment, notebook_of
+from dontstop.runs.plan import EXPERIMENTS as ALL_EXPERIMENTS
+from dontstop.runs.plan import Experiment, notebook_of
 from dontstop.study import Study
 
 DOMAINS = ("cs", "news")  # each is the other's irrelevant domain

@@ -33,6 +33,21 @@ Mirror = Annotated[
 ]
 
 
+def _accept_other_machines(accepted: bool) -> None:
+    if accepted:
+        os.environ["DONTSTOP_ACCEPT_OTHER_MACHINES"] = "1"
+
+
+AcceptOtherMachines = Annotated[
+    bool,
+    typer.Option(
+        "--accept-other-machines",
+        callback=_accept_other_machines,
+        help="Read results of machines whose arithmetic differs from this one's; also DONTSTOP_ACCEPT_OTHER_MACHINES.",
+    ),
+]
+
+
 @app.command()
 def fetch_tasks(
     mirror: Annotated[Path, typer.Argument(help="The folder to fill: tasks/<task>/<split>.jsonl.")],
@@ -103,8 +118,10 @@ def prepare(profile: ProfileName = None, mirror: Mirror = None) -> None:
 
 
 @app.command()
-def select(profile: ProfileName = None, mirror: Mirror = None) -> None:
-    """Select the text of the domains that tasks are enlarged by: neighbours, random and curated text."""
+def select(
+    profile: ProfileName = None, mirror: Mirror = None, accept_other_machines: AcceptOtherMachines = False
+) -> None:
+    """Select the text of the domains that tasks are augmented by: neighbours, random and curated text."""
     from dontstop.runs import ledger
     from dontstop.study import Study
 
@@ -114,10 +131,15 @@ def select(profile: ProfileName = None, mirror: Mirror = None) -> None:
 
 
 @app.command()
-def run(experiment: Experiment, profile: ProfileName = None, mirror: Mirror = None) -> None:
+def run(
+    experiment: Experiment,
+    profile: ProfileName = None,
+    mirror: Mirror = None,
+    accept_other_machines: AcceptOtherMachines = False,
+) -> None:
     """Train and measure what an experiment still lacks."""
     from dontstop.runs import ledger
-    from dontstop.runs.experiments import notebook_of
+    from dontstop.runs.plan import notebook_of
     from dontstop.study import Study
 
     study = Study(profile, notebook_of(experiment))
@@ -160,13 +182,36 @@ def costs(profile: ProfileName = None) -> None:
 
 
 @app.command()
-def report(profile: ProfileName = None) -> None:
-    """Make all tables and figures again from the records, without training."""
-    from dontstop.runs.experiments import NOTEBOOKS
+def report(profile: ProfileName = None, accept_other_machines: AcceptOtherMachines = False) -> None:
+    """Execute the notebooks again, and so make all tables and figures, without training: all results must be there."""
+    from dontstop.runs.pipeline import READ_ONLY
+    from dontstop.runs.plan import NOTEBOOKS
     from dontstop.study import Study
 
+    os.environ[READ_ONLY] = "1"  # the notebooks' kernels read it
+    study = Study(profile)
     for notebook in NOTEBOOKS:
-        typer.echo(Study(profile, notebook).report())
+        if not (study.paths.results / "records" / notebook).is_dir():
+            typer.echo(f"{notebook}: no records of profile {study.profile.name} yet; `make study` makes them")
+            continue
+        _execute(study.paths, notebook, study.profile.name)
+        typer.echo(f"{notebook}: tables and figures are in {study.paths.results}")
+
+
+def _execute(paths, notebook: str, profile: str) -> None:
+    import papermill
+
+    target = paths.results / "notebooks" / f"{notebook}.ipynb"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source = paths.root / "notebooks" / f"{notebook}.ipynb"
+    how = {"kernel_name": "python3", "progress_bar": False}
+    try:
+        papermill.execute_notebook(source, target, {"profile": profile}, **how)
+    except papermill.PapermillExecutionError as error:
+        if error.ename != "StudyError":
+            raise
+        found, expected, remedy = (part.split(": ", 1)[1] for part in error.evalue.split("\n")[:3])
+        raise StudyError(found, expected, remedy) from None
 
 
 @app.command()

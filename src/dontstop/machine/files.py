@@ -144,12 +144,7 @@ def digest(path: Path) -> str:
 
 def folder_digest(folder: Path) -> str:
     """Return the SHA-256 of the names and bytes of all files under a folder, linked ones too, hidden ones not."""
-    found = {}
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = [Path(place, name) for name in names if not name.startswith(".")]
-        found |= {path.relative_to(folder).as_posix(): digest(path) for path in paths}
-    return fingerprint(found)
+    return fingerprint({path.relative_to(folder).as_posix(): digest(path) for path in files_under(folder)})
 
 
 def fingerprint(value: Any) -> str:

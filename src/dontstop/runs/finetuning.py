@@ -16,9 +16,7 @@ from dontstop.tokens import tokens
 from dontstop.training import encoders, finetune
 
 
-def fine_tune(
-    profile: Profile, paths: Paths, run: Run, encoder: str, labels: list[str], key: str, about: dict
-) -> None:
+def fine_tune(profile: Profile, paths: Paths, run: Run, encoder: str, labels: list[str], key: str, about: dict) -> None:
     """Fine-tune a run's checkpoint on its task with its seed, and write the record.
 
     Args:

@@ -18,7 +18,6 @@ from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.plan import EXPERIMENTS, Design, folder_of, get_experiment, owner_of, records_of
 from dontstop.runs.scratch import TRAINING_FILE, Scratch, load_result
-from dontstop.text import corpora
 from dontstop.text.tasks import Task
 from dontstop.training import crews, encoders
 
@@ -59,8 +58,7 @@ class Pipeline:
     @property
     def design(self) -> Design:
         """Arms, tasks and plans that the profile asks for, given the prepared text."""
-        entries = corpora.load_manifest(self.paths)["tasks"]
-        return Design(self.profile, self.tasks, frozenset(name for name, e in entries.items() if "unlabelled" in e))
+        return Design.of(self.profile, self.paths, self.tasks)
 
     def prepare(self) -> None:
         """Make corpora, splits, tokenizer and token stores, unless they stand there made with these settings."""
@@ -129,9 +127,8 @@ class Pipeline:
             close = difflib.get_close_matches(name, known, n=1)
             remedy = f"did you mean {close[0]!r}?" if close else "name one of them"
             raise StudyError(f"checkpoint {name!r}", f"one of {', '.join(known)}", remedy)
-        with crews.together(encoders.resolve_device(self.profile.device)) as here:
-            with self._only_run() if crews.leads() else contextlib.nullcontext():
-                self._pretrain(known[name], here)
+        with crews.together(encoders.resolve_device(self.profile.device)) as here, self._only_run_of_all():
+            self._pretrain(known[name], here)
 
     def _pretrain(self, checkpoint: Checkpoint, here: str | None) -> None:
         some, parent = self._jobs(), checkpoint.parent
@@ -162,6 +159,9 @@ class Pipeline:
 
     def _only_run(self):
         return runner.only_run(self.paths.lock)
+
+    def _only_run_of_all(self):
+        return self._only_run() if crews.leads() else contextlib.nullcontext()
 
     def _missing(self, some: Jobs, work: Work) -> list[runner.Job]:
         found, identity = some.scratch, some.identity

@@ -39,6 +39,10 @@ class Scratch:
         """Return the key of a finished run or loss, or None."""
         return self._found(fingerprint, lambda key: result_path(self.paths, key))
 
+    def ranked(self, fingerprint: str, last: str) -> str | None:
+        """Return the key of a finished ranking, or None; `last` is the file that is written last."""
+        return self._found(fingerprint, lambda key: folder(self.paths, key) / last)
+
     def _found(self, fingerprint: str, place: Callable[[str], Path]) -> str | None:
         own, others = key_of(fingerprint, self.capability), self.others(fingerprint) if self.accept_others else []
         return next((key for key in (own, *others) if place(key).is_file()), None)
