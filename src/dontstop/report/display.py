@@ -1,17 +1,20 @@
 """How a table or figure is shown and written: readable in a notebook, in full precision and deterministic on disk."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from dontstop.machine.files import write_text, writing
+from dontstop.machine.files import fingerprint, write_text, writing
 from dontstop.report import labels, theme
 
 _NAMED = {"arm": labels.arm, "other": labels.arm, "highest_mean": labels.arm, "contrast": labels.column}
-_WRAP = "overflow-wrap: anywhere; max-width: 34em; text-align: left; vertical-align: top; white-space: pre-line"
+_TEXT = "overflow-wrap: anywhere; max-width: 34em; text-align: left; vertical-align: top; white-space: pre-line"
+_NUMBER = "text-align: right; white-space: nowrap"
 _PARTS = ("std", "low", "high")  # shown within the value that stands to their left
+_PLAIN = labels.Column("")
 
 
 class Table(Styler):
@@ -42,47 +45,48 @@ def readable(frame: pd.DataFrame, decimals: int | None = None) -> pd.DataFrame:
         Texts, under the names that `labels` has; an index is shown where it has a name.
     """
     frame = frame.reset_index() if frame.index.name or frame.index.nlevels > 1 else frame
-    texts, headings, form, value = [], [], (1, False), None
-    for place, name in enumerate(frame.columns):
-        group, part = (
-            name if isinstance(name, tuple) else (name, _part(name, value))
-        )
-        part = part or group
-        value = group if part not in _PARTS else value
-        if part not in _PARTS:
-            form = _form(group, part, decimals)
-        shown = [_cell(part, value, *form) for value in frame.iloc[:, place]]
-        if part not in _PARTS:
-            texts.append(shown)
-            headings.append(labels.column(group) if part != "p" else f"{labels.column(group)}: p")
-        elif part != "high":
-            ends = frame.iloc[:, place + 1] if part == "low" else None
-            others = None if ends is None else [labels.text(end, form[0], signed=form[1]) for end in ends]
-            texts[-1] = [_joined(*parts) for parts in zip(texts[-1], shown, others or [None] * len(shown), strict=True)]
-    return pd.DataFrame({place: column for place, column in enumerate(texts)}).set_axis(_distinct(headings), axis=1)
+    factors = frame["task"].isin(labels.RATIOS) if "task" in frame.columns else [False] * len(frame)
+    texts, headings = [], []
+    for name, part, places in _grouped(frame.columns):
+        known = labels.Column("", signed=True) if part == "effect" != name else labels.COLUMNS.get(part, _PLAIN)
+        keeps = decimals is None or known.decimals == labels.P_DECIMALS
+        how = {"decimals": known.decimals if keeps else decimals, "signed": known.signed}
+        columns = [
+            [
+                _cell(part, cell, factor=factor, **how)
+                for cell, factor in zip(frame.iloc[:, place], factors, strict=True)
+            ]
+            for place in places
+        ]
+        texts.append([_merged(*cells) for cells in zip(*columns, strict=True)])
+        headings.append(labels.column(name) + (": p" if part == "p" != name else ""))
+    return pd.DataFrame(dict(enumerate(texts)), dtype=object).set_axis(_distinct(headings), axis=1)
 
 
-def _part(name: str, value: str | None) -> str:
-    """Tell whether a column is a part of the value to its left."""
-    return {f"{value}_{part}": part for part in _PARTS}.get(name, name)
+def _grouped(columns: pd.Index) -> list[tuple[str, str, list[int]]]:
+    """Return values with their names, their parts (`mean`, `effect`), and the places of all columns that are theirs."""
+    groups: list[tuple[str, str, list[int]]] = []
+    for place, column in enumerate(columns):
+        name, part = column if isinstance(column, tuple) else (column, column)
+        of_last = {f"{groups[-1][0]}_{part}": part for part in _PARTS} if groups else {}
+        if of_last.get(part, part) in _PARTS:
+            groups[-1][2].append(place)
+        else:
+            groups.append((name, part or name, [place]))
+    return groups
 
 
-def _form(group: str, part: str, decimals: int | None) -> tuple[int, bool]:
-    known = labels.Column("", signed=True) if part == "effect" != group else labels.COLUMNS.get(part, labels.Column(""))
-    keeps = decimals is None or known.decimals == labels.P_DECIMALS
-    return known.decimals if keeps else decimals, known.signed
+def _cell(column: str, value: Any, *, factor: bool, decimals: int, signed: bool) -> str:
+    if isinstance(value, str):
+        return _NAMED.get(column, str)(value)
+    return f"×{labels.text(value, decimals)}" if signed and factor else labels.text(value, decimals, signed=signed)
 
 
-def _cell(name: str, value, decimals: int, signed: bool) -> str:
-    if name in _NAMED and isinstance(value, str):
-        return _NAMED[name](value)
-    return labels.text(value, decimals, signed=signed and name != "std")
-
-
-def _joined(value: str, more: str, end: str | None) -> str:
-    if "–" in (more, end):
+def _merged(value: str, *more: str) -> str:
+    """Write a value with its std, or its interval, where they are known."""
+    if not more or not {"–", "×–"}.isdisjoint(more):
         return value
-    return f"{value} ({more})" if end is None else f"{value} [{more}, {end}]"
+    return f"{value} ({more[0].lstrip('+')})" if len(more) == 1 else f"{value} [{', '.join(more)}]"
 
 
 def _distinct(headings: list[str]) -> list[str]:
@@ -97,13 +101,10 @@ def _is_text(column: pd.Series) -> bool:
 def styled(frame: pd.DataFrame, decimals: int | None = None) -> Table:
     """Return what a notebook shows of a table: every row, nothing cut, text inert, numbers to the right."""
     shown = readable(frame, decimals)
-    table = Table(shown, uuid="", cell_ids=False)
+    # Several tables share a page, where each needs a name of its own; equal tables have equal ones.
+    table = Table(shown, uuid=fingerprint(shown.to_dict("list"))[:12], cell_ids=False)
     table.format(escape="html").format_index(escape="html", axis=1).hide(axis="index")
-    words = [name for name in shown if _is_text(shown[name])]
-    numbers = [name for name in shown if name not in words]
-    sides = {name: [("", _WRAP)] for name in words} | {
-        name: [("", "text-align: right; white-space: nowrap")] for name in numbers
-    }
+    sides = {name: [{"selector": "", "props": _TEXT if _is_text(shown[name]) else _NUMBER}] for name in shown}
     return table.set_table_styles(sides)
 
 

@@ -55,8 +55,8 @@ def of_domain_gap(
     sentences = [_order_sentence(measured, name) for name in names]
     sentences += [_farthest_sentence(measured, names), *_agreement_sentences(agreement), _overlap_sentence(measured)]
     own = sum(overlap.loc[task.name].idxmax() == task.domain for task in tasks)
-    sentences.append(f"{own} of {len(tasks)} tasks have a larger vocabulary overlap with their own domain than with any other.")
-    return listed(*sentences, _leak_sentence(leaks))
+    near = f"{own} of {len(tasks)} tasks have a larger vocabulary overlap with their own domain than with any other."
+    return listed(*sentences, near, _leak_sentence(leaks))
 
 
 def _nearest_first(measured: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -203,7 +203,8 @@ def _overlap_sentences(table: pd.DataFrame) -> list[str]:
 def _course_sentence(correlations: pd.DataFrame) -> str:
     found = "; ".join(_correlation_text(name, row) for name, row in correlations.iterrows())
     theirs = paper.dapt_gains()
-    far = {name: domain_gap.as_distance(name, theirs[name].to_numpy(float)) for name in ("vocabulary_overlap", "masked_lm_loss")}
+    names = ("vocabulary_overlap", "masked_lm_loss")
+    far = {name: domain_gap.as_distance(name, theirs[name].to_numpy(float)) for name in names}
     in_paper = ", ".join(
         f"{signed(domain_gap.spearman(values, theirs['gain']), 2)} by {_UNITS[name][0]}" for name, values in far.items()
     )
@@ -268,8 +269,12 @@ def _curve_sentences(curve: pd.DataFrame) -> list[str]:
 
 
 def of_dapt_tapt(
-    overview: pd.DataFrame, best: pd.DataFrame, tests: pd.DataFrame, runs: pd.DataFrame,
-    cheap_effects: pd.DataFrame, parts: pd.DataFrame,
+    overview: pd.DataFrame,
+    best: pd.DataFrame,
+    tests: pd.DataFrame,
+    runs: pd.DataFrame,
+    cheap_effects: pd.DataFrame,
+    parts: pd.DataFrame,
 ) -> Markdown:
     """Judge DAPT then TAPT as the best arm, name the likeliest best, and count what unpaired tests would say.
 
@@ -285,8 +290,9 @@ def of_dapt_tapt(
     paired, welch = ((tests[column] < LEVEL).sum() for column in ("p_paired", "p_welch"))
     return listed(
         *of_claims(overview),
-        f"Over all tasks {named(mean.index[0])} is the likeliest to rank first ({100 * mean.iloc[0]:.0f} % of resamples), "
-        f"then {named(mean.index[1])} ({100 * mean.iloc[1]:.0f} %). Tasks on which each is the likeliest: {counts}.",
+        f"Over all tasks {named(mean.index[0])} is the likeliest to rank first ({100 * mean.iloc[0]:.0f} % of "
+        f"resamples), then {named(mean.index[1])} ({100 * mean.iloc[1]:.0f} %). Tasks on which each is the likeliest: "
+        f"{counts}.",
         f"Of {len(tests)} differences on single tasks, {paired} have p below {LEVEL} in the paired test and {welch} in "
         "Welch's, before any correction.",
         *_cheap_sentences(cheap_effects, parts),
@@ -304,7 +310,9 @@ def _cheap_sentences(effects: pd.DataFrame, parts: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def of_transfer_tapt(overview: pd.DataFrame, losses: pd.DataFrame, tasks: Sequence[Task], runs: pd.DataFrame) -> Markdown:
+def of_transfer_tapt(
+    overview: pd.DataFrame, losses: pd.DataFrame, tasks: Sequence[Task], runs: pd.DataFrame
+) -> Markdown:
     """Judge transfer-TAPT against TAPT, and say whose texts the encoders have learnt.
 
     Args:

@@ -11,6 +11,7 @@ from dontstop.runs import arms
 from dontstop.runs.arms import Arm, Phase
 
 NAIVE_BAYES = "naive_bayes"
+RATIOS = ("seconds", "bytes")  # what the claim on costs compares: factors, not differences
 P_DECIMALS = 3
 _MOST_EPOCHS, _MOST_NEIGHBOURS = 300, 1000
 _WORDS = {"dapt": "DAPT", "tapt": "TAPT", "lora": "LoRA", "biomed": "BioMed", "cs": "CS"}

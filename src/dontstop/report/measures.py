@@ -4,7 +4,7 @@ What takes long is computed once for given inputs and code, and afterwards read.
 """
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -41,15 +41,12 @@ def held_out_texts(study: Results) -> dict[str, list[str]]:
     return {name: [row["text"] for row in corpora.load_documents(study.paths.held_out(name))] for name in study.texts}
 
 
-def examples(study: Results) -> pd.DataFrame:
-    """Return the tasks' texts, a row an example: columns task, split, text, label."""
-    rows = [
-        {"task": task.name, "split": split, "text": row["text"], "label": row["label"]}
+def examples(study: Results) -> dict[str, dict[str, list[dict]]]:
+    """Return the tasks' examples by task and split: rows with text and label."""
+    return {
+        task.name: {split: corpora.load_examples(study.paths, task.name, split) for split in SPLITS}
         for task in study.tasks
-        for split in SPLITS
-        for row in corpora.load_examples(study.paths, task.name, split)
-    ]
-    return pd.DataFrame(rows)
+    }
 
 
 def _digests(study: Results) -> dict:
@@ -77,10 +74,10 @@ def pairs(study: Results) -> pd.DataFrame:
     settings = study.profile.domain_gap
 
     def compute() -> pd.DataFrame:
-        texts = examples(study).query("split == 'train'").groupby("task", sort=False)["text"].agg(list)
+        texts = {task: [row["text"] for row in splits["train"]] for task, splits in examples(study).items()}
         domains = {name: found for name, found in held_out_texts(study).items() if name != GENERAL}
         how = {"most_words": settings.num_words, "num_documents": settings.num_classifier_documents}
-        return domain_gap.pair_distances(texts.to_dict(), domains, **how, seed=settings.seed)
+        return domain_gap.pair_distances(texts, domains, **how, seed=settings.seed)
 
     return _once(study, "pairs", _digests(study), compute).drop(columns="index")
 
@@ -109,3 +106,93 @@ def agreement(distances: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Say how far the distances put things in the same order: the domains, and the pairs of a task and a domain."""
     both = {"domains, from the general text": distances, "pairs of a task's texts and a domain": pairs}
     return pd.concat([domain_gap.agreement(table).assign(over=over) for over, table in both.items()], ignore_index=True)
+
+
+def train_test_overlap(study: Results) -> dict[str, np.ndarray]:
+    """Mark, by task, the test texts that stand in train or dev too, as some were published: (num_test,) bool."""
+    limit = study.profile.text.near_duplicate_jaccard
+
+    def compute() -> pd.DataFrame:
+        found = []
+        for task, splits in examples(study).items():
+            test, *others = ([row["text"] for row in splits[split]] for split in ("test", "train", "dev"))
+            marks = leakage.told_before(test, [*others[0], *others[1]], jaccard_from=limit)
+            found += [(task, int(index)) for index in np.flatnonzero(marks)]
+        return pd.DataFrame(found, columns=["task", "test_index"])
+
+    found = _once(study, "train_test_overlap", _digests(study) | {"limit": limit}, compute)
+    sizes = {task: len(labels) for task, labels in study.truth().items()}
+    return {t: np.isin(np.arange(n), found.loc[found["task"] == t, "test_index"]) for t, n in sizes.items()}
+
+
+def naive_bayes(study: Results, overlap: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Naive Bayes on every task's training texts, as `baselines.naive_bayes_scores` returns it."""
+    entries = study.manifest()["tasks"]
+    labels, metrics = ({task.name: entries[task.name][key] for task in study.tasks} for key in ("labels", "metric"))
+
+    def compute() -> pd.DataFrame:
+        return baselines.naive_bayes_scores(examples(study), labels, metrics, overlap)
+
+    inputs = _digests(study) | {"affected": {task: int(marks.sum()) for task, marks in overlap.items()}}
+    return _once(study, "naive_bayes", inputs, compute).set_index("task")
+
+
+# Selection and costs -------------------------------------------------------------------------------------------
+
+
+def rankings(study: Results) -> dict[str, dict]:
+    """Return what was kept of every ranking of candidates, by task and selector."""
+    return {task.name: study.rankings(task.name) for task in study.design.augmented_tasks()}
+
+
+def candidates(study: Results) -> dict[str, dict[str, int]]:
+    """Count the candidates of every domain with augmented tasks: num_candidates and num_tokens."""
+    found = {}
+    for domain in dict.fromkeys(task.domain for task in study.design.augmented_tasks()):
+        pieces = load_candidates(study.paths.selected / "candidates" / domain)
+        found[domain] = {"num_candidates": len(pieces), "num_tokens": int(pieces.lengths.sum())}
+    return found
+
+
+def arms_on(study: Results, tasks: Sequence[Task]) -> dict[Arm, list[Task]]:
+    """Return the arms whose runs are complete and that are run for all of some tasks, each with these tasks."""
+    known = study.arms()
+    return {arm: list(tasks) for arm in study.available_arms() if set(tasks) <= set(known[arm])}
+
+
+def encoder_shape(study: Results) -> costing.Shape:
+    """Return what of the encoder's shape its compute depends on."""
+    from transformers import AutoConfig
+
+    return costing.shape_of(AutoConfig.from_pretrained(study.checkpoint_folder(Checkpoint())))
+
+
+def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:
+    """Tabulate what arms cost on their tasks, as `costs.costs` returns it."""
+    checkpoints = [arm.checkpoint(task) for arm, tasks in arms.items() for task in tasks]
+    stores = dict.fromkeys(text_of(phase) for checkpoint in checkpoints for phase in checkpoint.lineage[1:])
+    selected = study.selection_counts() if any(arm.is_augmented for arm in arms) else {}
+    of_tasks = {
+        task: sum(len(row["text"].encode()) for row in splits["train"]) for task, splits in examples(study).items()
+    }
+    sizes = costing.text_sizes(stores, study.token_counts(), study.manifest(), selected, of_tasks)
+    ranked = rankings(study) if any(arm.k for arm in arms) else {}
+    return costing.costs(arms, study.pretraining(), sizes, ranked, encoder_shape(study), study.profile)
+
+
+# Verdicts ------------------------------------------------------------------------------------------------------
+
+
+def judged(study: Results) -> pd.DataFrame:
+    """Judge all claims by what has run so far, as `judgements.judge` returns it."""
+    available, truth, evidence = study.available_arms(), study.truth(), {}
+    if {BASE, DAPT} <= set(available):
+        found = aggregates.gain_correlations(study.runs(DAPT, BASE), over(DAPT, BASE), truth, distances(study))
+        evidence["correlation"] = found.loc["vocabulary_overlap"].to_dict()
+        losses = study.losses().query("notebook == '02_dapt'")
+        evidence["forgetting"] = forgetting(losses, GENERAL).query("study == 'ours'")
+    if {DAPT, TAPT} <= set(available):
+        of_both = costs(study, {TAPT: study.tasks, DAPT: study.tasks})
+        evidence["cost_ratios"] = costing.ratios(of_both, TAPT, DAPT)
+    runs = study.runs(*available) if available else study.runs()
+    return judge(runs, truth, num_neighbours=study.profile.selection.num_neighbours, **evidence)
