@@ -97,23 +97,54 @@ def effects(
     resamples = resample(
         runs, truth, {arm for c in contrasts for arm in c.shares()}, num_resamples=num_resamples, seed=seed
     )
-    rows = []
-    for contrast in contrasts:
-        by_task = differences(resamples, contrast)
-        found = by_task | ({MEAN: mean_difference(by_task)} if by_task else {})
-        shared = {"contrast": contrast.name, "family": contrast.family or contrast.name}
-        rows += [shared | {"task": task} | in_points(difference) for task, difference in found.items()]
-    table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
-    table = table.assign(num_seeds=runs["seed"].nunique())
-    asked = pd.Series([c.family or c.name for c in contrasts], dtype=object).value_counts()
-    table.insert(COLUMNS.index("p_holm"), "p_holm", corrected(table, asked))
-    return table
+    found = {contrast: differences(resamples, contrast) for contrast in contrasts}
+    table = _tabulated(
+        {c: by_task | ({MEAN: mean_difference(by_task)} if by_task else {}) for c, by_task in found.items()}
+    )
+    return table.assign(num_seeds=runs["seed"].nunique())
 
 
-def in_points(difference: Difference, scale: float = 100.0) -> dict[str, float]:
-    """Return a difference's numbers by column, in points of F1; of scores from 0 to 1 the scale is 100."""
-    points = {name: scale * getattr(difference, name) for name in ("effect", "low", "high", "standard_error")}
-    return points | {"p_value": difference.p_value, "df": difference.df}
+def welch_effects(moments: pd.DataFrame, contrasts: Sequence[Contrast], num_seeds: int) -> pd.DataFrame:
+    """Compare arms by means and standard deviations alone, as readers of a table would: nothing can be paired.
+
+    Args:
+        moments: Columns arm, task, mean, std (the sample's), in points of F1.
+        num_seeds: Behind every mean.
+
+    Returns:
+        As `effects` does, by Welch's test.
+    """
+    tasks = moments["task"].unique()
+    means, stds = (moments.pivot(index="task", columns="arm", values=part).loc[tasks] for part in ("mean", "std"))
+    found: dict[Contrast, dict[str, Difference]] = {contrast: {} for contrast in contrasts}
+    for contrast in (c for c in contrasts if set(c.shares()) <= set(means)):
+        weights = pd.Series(contrast.shares())
+        effect = (means[weights.index] / 100 @ weights).dropna()
+        parts = (stds.loc[effect.index, weights.index] / 100 * weights).to_numpy() ** 2 / num_seeds  # (tasks, arms)
+        for task, rows in [*((task, [k]) for k, task in enumerate(effect.index)), (MEAN, slice(None))]:
+            of_rows = effect.to_numpy()[rows]
+            variances = parts[rows].ravel() / len(of_rows) ** 2
+            df = _pooled_df(variances, num_seeds - 1)
+            found[contrast][task] = _student(float(of_rows.mean()), float(variances.sum()), df)
+    return _tabulated(found).assign(num_seeds=num_seeds)
+
+
+def moments(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return arms' means and standard deviations over seeds: columns arm, task, mean, std (x 100)."""
+    scores = (100 * runs["test_score"]).groupby([runs["arm"], runs["task"]], sort=False)
+    return scores.agg(["mean", "std"]).reset_index()
+
+
+def _tabulated(found: Mapping[Contrast, Mapping[str, Difference]]) -> pd.DataFrame:
+    rows = [
+        {"contrast": c.name, "family": c.family or c.name, "task": task, "p_value": d.p_value, "df": d.df}
+        | {name: 100 * getattr(d, name) for name in ("effect", "low", "high", "standard_error")}
+        for c, by_task in found.items()
+        for task, d in by_task.items()
+    ]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    asked = pd.Series([c.family or c.name for c in found], dtype=object).value_counts()
+    return table.assign(p_holm=_corrected(table, asked))
 
 
 def differences(resamples: Mapping[str, Resamples], contrast: Contrast) -> dict[str, Difference]:
@@ -188,22 +219,6 @@ def _pooled_df(variances: np.ndarray, freedoms) -> float:
     return float(variances.sum() ** 2) / squares if squares > 0 else math.inf
 
 
-def welch(effects: Sequence[float], stds: np.ndarray, num_seeds: int) -> Difference:
-    """Compare means whose runs cannot be paired, by Welch's test: averaged over tasks, their variances with them.
-
-    Args:
-        effects: (num_tasks,) of weighted means.
-        stds: (num_tasks, num_arms), the sample's, each times its arm's weight.
-    """
-    parts = np.asarray(stds, float).ravel() ** 2 / num_seeds / len(effects) ** 2
-    return _student(float(np.mean(effects)), float(parts.sum()), _pooled_df(parts, num_seeds - 1))
-
-
-def welch_of_seeds(a: np.ndarray, b: np.ndarray) -> Difference:
-    """Compare two arms' (num_seeds,) scores on a task by Welch's test, as readers of means and deviations would."""
-    return welch([np.mean(a) - np.mean(b)], np.array([[np.std(a, ddof=1), np.std(b, ddof=1)]]), len(a))
-
-
 # Correction ----------------------------------------------------------------------------------------------------
 
 
@@ -219,7 +234,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
-def corrected(table: pd.DataFrame, asked: Mapping[str, int]) -> pd.Series:
+def _corrected(table: pd.DataFrame, asked: Mapping[str, int]) -> pd.Series:
     """Correct p-values over each family, its tasks and its means apart.
 
     Args:
