@@ -138,22 +138,18 @@ def tests(runs: pd.DataFrame, found: pd.DataFrame, contrasts: Sequence[Contrast]
         Columns contrast, task, paired and its interval and p_paired (not corrected), welch and its interval and
         p_welch; without_degenerate, the paired difference without them, and num_left_out, pairs of a task and a seed.
     """
+    keys, numbers = ["contrast", "task"], ["effect", "low", "high", "p_value"]
     kept, left_out = scores.without_degenerate(runs)
-    kept_means = 100 * kept.groupby(["task", "arm"])["test_score"].mean()
-    seeds, rows = scores.names_in(runs)[2], []
-    for contrast in contrasts:
-        a, b = contrast.shares()
-        of_contrast = found[(found["contrast"] == contrast.name) & (found["task"] != MEAN)]
-        for ours in of_contrast.itertuples():
-            both = (scores.score_matrix(runs, arm, [ours.task], seeds)[:, 0] for arm in (a, b))
-            welch = effects.in_points(effects.welch_of_seeds(*both))
-            row = {"contrast": contrast.name, "task": ours.task}
-            row |= {"paired": ours.effect, "paired_low": ours.low, "paired_high": ours.high, "p_paired": ours.p_value}
-            row |= {"welch": welch["effect"], "welch_low": welch["low"], "welch_high": welch["high"]}
-            row |= {"p_welch": welch["p_value"]}
-            means = (kept_means.get((ours.task, arm), math.nan) for arm in (a, b))
-            rows.append(row | {"without_degenerate": np.subtract(*means), "num_left_out": left_out})
-    return pd.DataFrame(rows)
+    unpaired, without = (
+        effects.welch_effects(effects.moments(some), contrasts, runs["seed"].nunique()) for some in (runs, kept)
+    )
+    paired, unpaired = (
+        table[keys + numbers].set_axis([*keys, name, f"{name}_low", f"{name}_high", f"p_{name}"], axis=1)
+        for name, table in (("paired", found[found["task"] != MEAN]), ("welch", unpaired))
+    )
+    without = without[[*keys, "effect"]].rename(columns={"effect": "without_degenerate"})
+    table = paired.merge(unpaired, on=keys).merge(without, on=keys, how="left")
+    return table.assign(num_left_out=left_out)
 
 
 # Gains and distances -------------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from dontstop.verdicts.scores import MEAN
 CONFIDENCE = 0.95
 QUANTILES = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 COLUMNS = ("contrast", "family", "task", "effect", "low", "high", "p_value", "p_holm", "standard_error", "df")
-SIDES = ("arm", "other")  # of a contrast of two arms, its arms
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def effects(
     Returns:
         Columns contrast, family, task (last of a contrast's tasks comes `mean`), effect, low, high (points of F1; 95 %
         interval), p_value, p_holm (over the family's tasks, or over its means), standard_error (points of F1), df,
-        num_seeds; arm and other, the two arms of a contrast of two.
+        num_seeds.
 
     Raises:
         StudyError: If a run is missing, or its score does not follow from the labels.
@@ -98,24 +97,53 @@ def effects(
     resamples = resample(
         runs, truth, {arm for c in contrasts for arm in c.shares()}, num_resamples=num_resamples, seed=seed
     )
-    rows = []
-    for contrast in contrasts:
-        by_task = differences(resamples, contrast)
-        found = by_task | ({MEAN: mean_difference(by_task)} if by_task else {})
-        arm, other = contrast.shares() if len(contrast.weights) == 2 else (None, None)
-        shared = {"contrast": contrast.name, "family": contrast.family or contrast.name, "arm": arm, "other": other}
-        rows += [shared | {"task": task} | in_points(difference) for task, difference in found.items()]
-    table = pd.DataFrame(rows, columns=[name for name in (*COLUMNS, *SIDES) if name != "p_holm"])
-    table = table.assign(num_seeds=runs["seed"].nunique())
-    asked = pd.Series([c.family or c.name for c in contrasts], dtype=object).value_counts()
-    table.insert(COLUMNS.index("p_holm"), "p_holm", corrected(table, asked))
-    return table
+    found = {contrast: differences(resamples, contrast) for contrast in contrasts}
+    table = _tabulated(
+        {c: by_task | ({MEAN: mean_difference(by_task)} if by_task else {}) for c, by_task in found.items()}
+    )
+    return table.assign(num_seeds=runs["seed"].nunique())
 
 
-def in_points(difference: Difference, scale: float = 100.0) -> dict[str, float]:
-    """Return a difference's numbers by column, in points of F1; of scores from 0 to 1 the scale is 100."""
-    points = {name: scale * getattr(difference, name) for name in ("effect", "low", "high", "standard_error")}
-    return points | {"p_value": difference.p_value, "df": difference.df}
+def welch_effects(moments: pd.DataFrame, contrasts: Sequence[Contrast], num_seeds: int) -> pd.DataFrame:
+    """Compare arms by means and standard deviations alone, as readers of a table would: nothing can be paired.
+
+    Args:
+        moments: Columns arm, task, mean, std (the sample's), in points of F1.
+        num_seeds: Behind every mean.
+
+    Returns:
+        As `effects` does, by Welch's test.
+    """
+    tasks = moments["task"].unique()
+    means, stds = (moments.pivot(index="task", columns="arm", values=part).loc[tasks] for part in ("mean", "std"))
+    found: dict[Contrast, dict[str, Difference]] = {contrast: {} for contrast in contrasts}
+    for contrast in (c for c in contrasts if set(c.shares()) <= set(means)):
+        weights = pd.Series(contrast.shares())
+        effect = (means[weights.index] / 100 @ weights).dropna()
+        parts = (stds.loc[effect.index, weights.index] / 100 * weights).to_numpy() ** 2 / num_seeds  # (tasks, arms)
+        for task, rows in [*((task, [k]) for k, task in enumerate(effect.index)), (MEAN, slice(None))]:
+            of_rows = effect.to_numpy()[rows]
+            variances = parts[rows].ravel() / len(of_rows) ** 2
+            df = _pooled_df(variances, num_seeds - 1)
+            found[contrast][task] = _student(float(of_rows.mean()), float(variances.sum()), df)
+    return _tabulated(found).assign(num_seeds=num_seeds)
+
+
+def moments(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return arms' means and standard deviations over seeds: columns arm, task, mean, std (x 100)."""
+    scores = (100 * runs["test_score"]).groupby([runs["arm"], runs["task"]], sort=False)
+    return scores.agg(["mean", "std"]).reset_index()
+
+
+def _tabulated(found: Mapping[Contrast, Mapping[str, Difference]]) -> pd.DataFrame:
+    rows = [
+        {"contrast": c.name, "family": c.family or c.name, "task": task, "p_value": d.p_value, "df": d.df}
+        | {name: 100 * getattr(d, name) for name in ("effect", "low", "high", "standard_error")}
+        for c, by_task in found.items()
+        for task, d in by_task.items()
+    ]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return table.assign(p_holm=corrected(table, list(found)))
 
 
 def differences(resamples: Mapping[str, Resamples], contrast: Contrast) -> dict[str, Difference]:
@@ -190,22 +218,6 @@ def _pooled_df(variances: np.ndarray, freedoms) -> float:
     return float(variances.sum() ** 2) / squares if squares > 0 else math.inf
 
 
-def welch(effects: Sequence[float], stds: np.ndarray, num_seeds: int) -> Difference:
-    """Compare means whose runs cannot be paired, by Welch's test: averaged over tasks, their variances with them.
-
-    Args:
-        effects: (num_tasks,) of weighted means.
-        stds: (num_tasks, num_arms), the sample's, each times its arm's weight.
-    """
-    parts = np.asarray(stds, float).ravel() ** 2 / num_seeds / len(effects) ** 2
-    return _student(float(np.mean(effects)), float(parts.sum()), _pooled_df(parts, num_seeds - 1))
-
-
-def welch_of_seeds(a: np.ndarray, b: np.ndarray) -> Difference:
-    """Compare two arms' (num_seeds,) scores on a task by Welch's test, as readers of means and deviations would."""
-    return welch([np.mean(a) - np.mean(b)], np.array([[np.std(a, ddof=1), np.std(b, ddof=1)]]), len(a))
-
-
 # Correction ----------------------------------------------------------------------------------------------------
 
 
@@ -221,13 +233,14 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
-def corrected(table: pd.DataFrame, asked: Mapping[str, int]) -> pd.Series:
+def corrected(table: pd.DataFrame, contrasts: Sequence[Contrast]) -> pd.Series:
     """Correct p-values over each family, its tasks and its means apart.
 
     Args:
         table: Columns contrast, family, task, p_value.
-        asked: By family, how many contrasts it has; those that have not run count with p = 1.
+        contrasts: All that were asked for; those that have not run count with p = 1.
     """
+    asked = pd.Series([c.family or c.name for c in contrasts], dtype=object).value_counts()
     adjusted = pd.Series(np.nan, table.index, float)
     for (family, _), group in table.groupby(["family", table["task"] == MEAN], sort=False):
         num_run = group["contrast"].nunique()

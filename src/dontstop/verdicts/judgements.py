@@ -29,7 +29,7 @@ from dontstop.verdicts.claims import (
     joint_verdict,
     verdict,
 )
-from dontstop.verdicts.effects import CONFIDENCE, Contrast, in_points, name_of, welch
+from dontstop.verdicts.effects import CONFIDENCE, Contrast, name_of, welch_effects
 from dontstop.verdicts.resampling import NUM_RESAMPLES
 from dontstop.verdicts.scores import MEAN
 
@@ -69,25 +69,28 @@ def contrasts_of(claims: Iterable[Claim], num_neighbours: Sequence[int], of_cont
 
 
 def _paper_effects() -> pd.DataFrame:
-    """Compare arms by the paper's means and standard deviations: Welch's test, since nothing can be paired.
+    """Compare arms by the paper's means and standard deviations.
 
-    Tables 7 and 8 have their own; of the others Table 5 is asked before Tables 3 and 6, all of which share arms.
+    Tables 3 and 5 share arms and their numbers; Table 6 has other ones of TAPT.
     """
-    own = {"table7": (paper.table7(),), "table8": (paper.table8(),)}
-    names, rows = paper.task_names(), []
-    for contrast in contrasts_of(CLAIMS, PAPER_NEIGHBOURS, PAPER_NEIGHBOURS[:1]):
-        shares = contrast.shares()
-        wanted = [f"{arm}_{part}" for arm in shares for part in ("mean", "std")]
-        tables = own.get(contrast.family, (paper.table5(), paper.table3(), paper.table6()))
-        table = next(table for table in tables if set(wanted) <= set(table))[wanted].astype(float)
-        weights = np.array(list(shares.values()))
-        means, stds = table[wanted[::2]].to_numpy() @ weights, np.abs(table[wanted[1::2]].to_numpy() * weights)
-        found = {names[task]: welch(means[[k]], stds[[k]], PAPER_SEEDS) for k, task in enumerate(table.index)}
-        found[MEAN] = welch(means, stds, PAPER_SEEDS)
-        shared = {"contrast": contrast.name, "family": contrast.family}
-        rows += [shared | {"task": task} | in_points(one, 1.0) for task, one in found.items()]
-    table = pd.DataFrame(rows)
-    return table.assign(p_holm=effects.corrected(table, table.groupby("family")["contrast"].nunique()))
+    joined = _paper_moments(paper.table5(), paper.table3())
+    own = {
+        f"table{k}": _paper_moments(table()) for k, table in ((6, paper.table6), (7, paper.table7), (8, paper.table8))
+    }
+    contrasts = contrasts_of(CLAIMS, PAPER_NEIGHBOURS, PAPER_NEIGHBOURS[:1])
+    by_family = {family: [c for c in contrasts if c.family == family] for family in {c.family for c in contrasts}}
+    return pd.concat([welch_effects(own.get(f, joined), some, PAPER_SEEDS) for f, some in by_family.items()])
+
+
+def _paper_moments(*tables: pd.DataFrame) -> pd.DataFrame:
+    """Return the paper's tables in long form: columns arm, task (as the paper spells it), mean, std."""
+    parts = [
+        pd.DataFrame({"arm": arm, "task": table.index.map(paper.task_names()), "mean": table[mean], "std": table[std]})
+        for table in tables
+        for arm in dict.fromkeys(column.rpartition("_")[0] for column in table.filter(regex="_(mean|std)$"))
+        for mean, std in [(f"{arm}_mean", f"{arm}_std")]
+    ]
+    return pd.concat(parts, ignore_index=True).astype({"mean": float, "std": float}).drop_duplicates(["arm", "task"])
 
 
 # Correlation, losses and costs ---------------------------------------------------------------------------------
