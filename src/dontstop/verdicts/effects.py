@@ -143,8 +143,7 @@ def _tabulated(found: Mapping[Contrast, Mapping[str, Difference]]) -> pd.DataFra
         for task, d in by_task.items()
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    asked = pd.Series([c.family or c.name for c in found], dtype=object).value_counts()
-    return table.assign(p_holm=_corrected(table, asked))
+    return table.assign(p_holm=corrected(table, list(found)))
 
 
 def differences(resamples: Mapping[str, Resamples], contrast: Contrast) -> dict[str, Difference]:
@@ -234,13 +233,14 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
-def _corrected(table: pd.DataFrame, asked: Mapping[str, int]) -> pd.Series:
+def corrected(table: pd.DataFrame, contrasts: Sequence[Contrast]) -> pd.Series:
     """Correct p-values over each family, its tasks and its means apart.
 
     Args:
         table: Columns contrast, family, task, p_value.
-        asked: By family, how many contrasts it has; those that have not run count with p = 1.
+        contrasts: All that were asked for; those that have not run count with p = 1.
     """
+    asked = pd.Series([c.family or c.name for c in contrasts], dtype=object).value_counts()
     adjusted = pd.Series(np.nan, table.index, float)
     for (family, _), group in table.groupby(["family", table["task"] == MEAN], sort=False):
         num_run = group["contrast"].nunique()
