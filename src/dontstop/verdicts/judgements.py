@@ -71,26 +71,26 @@ def contrasts_of(claims: Iterable[Claim], num_neighbours: Sequence[int], of_cont
 def _paper_effects() -> pd.DataFrame:
     """Compare arms by the paper's means and standard deviations.
 
-    Tables 3 and 5 share arms and their numbers; Table 6 has other ones of TAPT.
+    Tables 7 and 8 have their own; of the others Table 5 is asked before Tables 3 and 6, all of which share arms.
     """
-    joined = _paper_moments(paper.table5(), paper.table3())
-    own = {
-        f"table{k}": _paper_moments(table()) for k, table in ((6, paper.table6), (7, paper.table7), (8, paper.table8))
-    }
+    own = {"table7": [paper.table7()], "table8": [paper.table8()]}
+    tables = {f: [_paper_moments(table) for table in some] for f, some in own.items()}
+    others = [_paper_moments(table) for table in (paper.table5(), paper.table3(), paper.table6())]
     contrasts = contrasts_of(CLAIMS, PAPER_NEIGHBOURS, PAPER_NEIGHBOURS[:1])
-    by_family = {family: [c for c in contrasts if c.family == family] for family in {c.family for c in contrasts}}
-    return pd.concat([welch_effects(own.get(f, joined), some, PAPER_SEEDS) for f, some in by_family.items()])
+    found = []
+    for contrast in contrasts:
+        asked = (t for t in tables.get(contrast.family, others) if set(contrast.shares()) <= set(t["arm"]))
+        found.append(welch_effects(next(asked), [contrast], PAPER_SEEDS))
+    table = pd.concat(found, ignore_index=True)
+    return table.assign(p_holm=effects.corrected(table, contrasts))
 
 
-def _paper_moments(*tables: pd.DataFrame) -> pd.DataFrame:
-    """Return the paper's tables in long form: columns arm, task (as the paper spells it), mean, std."""
-    parts = [
-        pd.DataFrame({"arm": arm, "task": table.index.map(paper.task_names()), "mean": table[mean], "std": table[std]})
-        for table in tables
-        for arm in dict.fromkeys(column.rpartition("_")[0] for column in table.filter(regex="_(mean|std)$"))
-        for mean, std in [(f"{arm}_mean", f"{arm}_std")]
-    ]
-    return pd.concat(parts, ignore_index=True).astype({"mean": float, "std": float}).drop_duplicates(["arm", "task"])
+def _paper_moments(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one of the paper's tables in long form: columns arm, task (as the paper spells it), mean, std."""
+    tasks = table.index.map(paper.task_names())
+    names = [column.removesuffix("_mean") for column in table if column.endswith("_mean")]
+    parts = [{"arm": a, "task": tasks, "mean": table[f"{a}_mean"], "std": table[f"{a}_std"]} for a in names]
+    return pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True).astype({"mean": float, "std": float})
 
 
 # Correlation, losses and costs ---------------------------------------------------------------------------------
