@@ -4,13 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from IPython.display import Markdown
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from dontstop.machine.files import fingerprint, write_text, writing
 from dontstop.report import labels, theme
 
-_NAMED = {"arm": labels.arm, "other": labels.arm, "highest_mean": labels.arm, "contrast": labels.column}
+_NAMED = {
+    "arm": labels.arm,
+    "other": labels.arm,
+    "highest_mean": labels.arm,
+    "contrast": labels.column,
+    "distance": labels.column,
+    "other_distance": labels.column,
+}
 _TEXT = "overflow-wrap: anywhere; max-width: 34em; text-align: left; vertical-align: top; white-space: pre-line"
 _NUMBER = "text-align: right; white-space: nowrap"
 _PARTS = ("std", "low", "high")  # shown within the value that stands to their left
@@ -106,6 +114,11 @@ def styled(frame: pd.DataFrame, decimals: int | None = None) -> Table:
     table.format(escape="html").format_index(escape="html", axis=1).hide(axis="index")
     sides = {name: [{"selector": "", "props": _TEXT if _is_text(shown[name]) else _NUMBER}] for name in shown}
     return table.set_table_styles(sides)
+
+
+def listed(*sentences: str) -> Markdown:
+    """Return sentences as a list for a notebook."""
+    return Markdown("\n".join(f"- {sentence}" for sentence in sentences))
 
 
 def to_markdown(frame: pd.DataFrame, decimals: int | None = None) -> str:

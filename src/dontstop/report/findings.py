@@ -8,6 +8,7 @@ from IPython.display import Markdown
 
 from dontstop import paper
 from dontstop.report import labels
+from dontstop.report.display import listed
 from dontstop.report.labels import arm as named
 from dontstop.report.labels import signed, spelt
 from dontstop.text.tasks import Task
@@ -22,11 +23,6 @@ _UNITS = {
     "proxy_a_distance": ("proxy A-distance", "{:.2f}"),
     "masked_lm_loss": ("the base encoder's masked-LM loss", "{:.2f} nats"),
 }
-
-
-def listed(*sentences: str) -> Markdown:
-    """Return sentences as a list for a notebook."""
-    return Markdown("\n".join(f"- {sentence}" for sentence in sentences))
 
 
 def _interval(low: float, high: float, decimals: int = 1) -> str:
@@ -303,7 +299,7 @@ def of_dapt_tapt(
 def _cheap_sentences(effects: pd.DataFrame, parts: pd.DataFrame) -> list[str]:
     """Say of each arm that trains few parameters how few, and what it brings; nothing where there are none."""
     sentences = []
-    for arm, rows in effects[effects["task"] == MEAN].groupby("arm", sort=False):
+    for arm, rows in labels.with_arms(effects[effects["task"] == MEAN]).groupby("arm", sort=False):
         share = parts.set_index("arm").loc[arm, "percent_trainable"]
         found = "; ".join(f"to {named(row['other'])}: {_points(row)}" for _, row in rows.iterrows())
         sentences.append(f"{named(arm)} trains {share:.1f} % of the encoder's parameters. Difference {found}.")
@@ -367,8 +363,9 @@ def _selector_sentences(matrix: pd.DataFrame, effects: pd.DataFrame) -> list[str
     if effects.empty:
         return []
     between = matrix.drop(index="random", columns="random")
+    of_means = labels.with_arms(effects[effects["task"] == MEAN])
     pairs, random = between.to_numpy()[np.triu_indices(len(between), 1)], matrix.loc[between.index, "random"]
-    found = "; ".join(f"{named(row['arm'])} {_points(row)}" for _, row in effects[effects["task"] == MEAN].iterrows())
+    found = "; ".join(f"{named(row['arm'])} {_points(row)}" for _, row in of_means.iterrows())
     return [
         f"Of what two retrieval methods choose, {pairs.min():.0f} to {pairs.max():.0f} % is chosen by both "
         f"(with random text: {random.min():.0f} to {random.max():.0f} %).",

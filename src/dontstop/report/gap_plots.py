@@ -1,6 +1,6 @@
 """Figures of distances and losses between texts: overlap, distances, DAPT's gain against them, and forgetting."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,10 @@ from matplotlib.patheffects import withStroke
 from dontstop.report import labels, theme
 from dontstop.report.plots import bars, heatmap
 from dontstop.report.theme import StudyFigure, styled
+from dontstop.text.tasks import Task
+from dontstop.verdicts.domain_gap import DISTANCES
+from dontstop.verdicts.losses import loss_changes
 
-DISTANCES = ("vocabulary_overlap", "jensen_shannon", "proxy_a_distance", "masked_lm_loss")
 _SIMILARITIES = {"vocabulary_overlap"}  # the more, the nearer
 
 
@@ -41,12 +43,11 @@ def figure2(ours: pd.DataFrame, paper: pd.DataFrame, num_words: int | None = Non
 
 
 @styled
-def task_domain_overlap(overlap: pd.DataFrame, domains: Mapping[str, str]) -> StudyFigure:
-    """Draw the vocabulary overlap of every task with every domain, its own domain framed.
+def task_domain_overlap(overlap: pd.DataFrame, tasks: Sequence[Task]) -> StudyFigure:
+    """Draw the vocabulary overlap of every task with every domain, in percent, its own domain framed.
 
     Args:
-        overlap: Tasks by domains, in percent.
-        domains: Each task's own domain.
+        overlap: Tasks by domains, as `measures.task_domain_overlap` returns it.
     """
     size = 1.9 + 1.3 * len(overlap.columns), 1.6 + 0.48 * len(overlap)
     figure = StudyFigure(
@@ -55,7 +56,7 @@ def task_domain_overlap(overlap: pd.DataFrame, domains: Mapping[str, str]) -> St
     axes = figure.subplots()
     heatmap(axes, overlap, ".0f", cmap="Blues", vmin=0)
     axes.set_yticks(np.arange(len(overlap)) + 0.5, map(labels.spelt, overlap.index))
-    _frame(axes, overlap, domains, "#D55E00")
+    _frame(axes, overlap, {task.name: task.domain for task in tasks}, "#D55E00")
     return figure
 
 
@@ -178,23 +179,17 @@ def label_points(axes: Axes, x: np.ndarray, y: np.ndarray, names: list[str], avo
 
 
 @styled
-def losses(
-    ours: pd.DataFrame,
-    own: Mapping[str, str],
-    paper: pd.DataFrame | None = None,
-    blocks: Mapping[str, str] | None = None,
-) -> StudyFigure:
+def losses(ours: pd.DataFrame, paper: pd.DataFrame | None = None, tasks: Sequence[Task] = ()) -> StudyFigure:
     """Draw every encoder's masked-LM loss on every text, coloured by its change from the base encoder.
 
     Args:
-        ours: Encoders (rows, `base` among them) by held-out texts.
-        own: Of each encoder, the text of its own kind, which is framed.
+        ours: Encoders (`base`, `dapt_<domain>`, `tapt_<task>`) by held-out texts, as `losses.loss_matrix` returns it.
         paper: The paper's Table 12, to stand beside ours.
-        blocks: Of each text, what it belongs to (a task's domain); lines separate the blocks.
+        tasks: Where the texts are tasks': lines separate those of different domains.
 
     Source: Table 12.
     """
-    both = [("ours", ours)] + ([("paper", paper)] if paper is not None else [])
+    both = {"ours": ours} if paper is None else {"ours": ours, "paper": paper}
     title = (
         "Which text does each encoder learn, and which does it forget?\n"
         "masked-LM loss (nats) of encoder (row) on held-out text (column);\n"
@@ -202,15 +197,15 @@ def losses(
     )
     size = max(7.4, 1.2 + 1.15 * len(ours.columns) + 5.2 * (len(both) - 1)), 1.9 + 0.55 * len(ours)
     figure = StudyFigure(*size, title, fontsize=11)
-    for axes, (name, numbers) in zip(figure.subplots(1, len(both), squeeze=False)[0], both, strict=True):
-        changes = numbers - numbers.loc["base"]
+    domains = {task.name: task.domain for task in tasks}
+    for axes, (name, numbers) in zip(figure.subplots(1, len(both), squeeze=False)[0], both.items(), strict=True):
+        changes = loss_changes(numbers)
         limit = float(np.nanmax(np.abs(changes.to_numpy(float)))) or 1.0
-        scale = {"cmap": theme.changes_palette(), "vmin": -limit, "vmax": limit}
-        heatmap(axes, numbers, ".2f", changes, **scale)
+        heatmap(axes, numbers, ".2f", changes, cmap=theme.changes_palette(), vmin=-limit, vmax=limit)
+        own = {f"{kind}_{text}": text for kind in ("dapt", "tapt") for text in numbers.columns}
         _frame(axes, changes, own, theme.INK)
-        if len(both) > 1:
-            axes.set_title(name)
-        for place in range(1, len(numbers.columns) if blocks else 0):
-            if blocks[numbers.columns[place]] != blocks[numbers.columns[place - 1]]:
-                axes.axvline(place, color=theme.INK, linewidth=1)
+        axes.set_title(name if len(both) > 1 else "")
+        blocks = [domains.get(text) for text in numbers.columns]
+        for place in (k for k in range(1, len(blocks)) if blocks[k] != blocks[k - 1]):
+            axes.axvline(place, color=theme.INK, linewidth=1)
     return figure

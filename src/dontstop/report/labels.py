@@ -13,6 +13,7 @@ from dontstop.runs.arms import Arm, Phase
 NAIVE_BAYES = "naive_bayes"
 RATIOS = ("seconds", "bytes")  # what the claim on costs compares: factors, not differences
 P_DECIMALS = 3
+_MINUS = "_minus_"  # between the two arms of a contrast, as `effects.over` names it
 _MOST_EPOCHS, _MOST_NEIGHBOURS = 300, 1000
 _WORDS = {"dapt": "DAPT", "tapt": "TAPT", "lora": "LoRA", "biomed": "BioMed", "cs": "CS"}
 _NAMES = {
@@ -142,6 +143,12 @@ def _phase(phase: Phase) -> str:
     return f"TAPT ({phase.epochs} epochs)" if phase.epochs else spelt(phase.name)
 
 
+def with_arms(effects: pd.DataFrame) -> pd.DataFrame:
+    """Add to effects of contrasts of two arms the columns arm and other: the arms' names."""
+    sides = effects["contrast"].astype(object).str.partition(_MINUS)
+    return effects.assign(arm=sides.get(0), other=sides.get(2))
+
+
 def spelt(name: Any) -> str:
     """Spell a domain's, task's or encoder's id for a reader: `dapt_deep_learning` as `DAPT deep learning`."""
     return " ".join(_WORDS.get(word, word) for word in str(name).split("_"))
@@ -156,7 +163,7 @@ def column(name: str) -> str:
     """Name a column for a reader: with its unit; an arm's or a contrast's by the names of the arms."""
     if name in COLUMNS:
         return COLUMNS[name].label
-    a, minus, b = str(name).partition("_minus_")  # a contrast of two arms, as `effects.over` names it
+    a, minus, b = str(name).partition(_MINUS)
     if minus:
         return f"{arm(a)} − {arm(b)}"
     return arm(name) if name in _known_arms() or name in _NAMES else spelt(name)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dontstop.machine import files
-from dontstop.runs.arms import BASE, DAPT, TAPT, Arm, Checkpoint
+from dontstop.runs.arms import BASE, DAPT, FULL, TAPT, Arm, Checkpoint
 from dontstop.runs.identity import code_digest
 from dontstop.runs.plan import text_of
 from dontstop.runs.results import Results
@@ -54,6 +54,11 @@ def _digests(study: Results) -> dict:
     held_out = {name: manifest["held_out"][name]["sha256"] for name in study.texts}
     splits = {t.name: {s: manifest["tasks"][t.name]["splits"][s]["sha256"] for s in SPLITS} for t in study.tasks}
     return {"held_out": held_out, "splits": splits, "settings": study.profile.domain_gap.model_dump()}
+
+
+def audit(study: Results) -> pd.DataFrame:
+    """Return what the leak audit found, a row a task, split and corpus, as `audit.audit` has it."""
+    return pd.DataFrame(files.read_json(study.paths.data / "leakage.json")["corpora"])
 
 
 def vocabulary_overlap(study: Results) -> pd.DataFrame:
@@ -138,6 +143,19 @@ def naive_bayes(study: Results, overlap: Mapping[str, np.ndarray]) -> pd.DataFra
 
 
 # Selection and costs -------------------------------------------------------------------------------------------
+
+
+def cheap_arms(study: Results) -> dict[Arm, list[Task]]:
+    """Return the arms that train few parameters, each after its full counterpart, with their tasks; none: empty."""
+    cheap = {arm: tasks for arm, tasks in study.arms().items() if arm.part != "all"}
+    return {one: cheap[arm] for arm in sorted(cheap, key=lambda arm: FULL[arm].name) for one in (FULL[arm], arm)}
+
+
+def trained_parts(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:
+    """Tabulate what arms of one phase train and keep, as `costs.trained_parts` returns it; of no arms, nothing."""
+    if not arms:
+        return pd.DataFrame(columns=["arm"])
+    return costing.trained_parts(arms, study.pretraining(), costs(study, arms), encoder_shape(study))
 
 
 def rankings(study: Results) -> dict[str, dict]:

@@ -25,7 +25,7 @@ def scores(runs: pd.DataFrame, effects: pd.DataFrame, question: str = "What do t
 
     Args:
         runs: Columns task, arm, seed, test_score (0 to 1); tasks and arms are drawn in their order.
-        effects: As `effects` returns it: columns arm, other, task (or `mean`), effect, low, high.
+        effects: As `effects` returns it, of contrasts of two arms: columns contrast, task, effect, low, high.
         question: That the figure answers.
     """
     if runs.empty or effects.empty:
@@ -75,7 +75,7 @@ def _draw_scores(axes: Axes, runs: pd.DataFrame, rows: list[str], arms: list[str
 
 
 def _draw_effects(axes: Axes, effects: pd.DataFrame, rows: list[str]) -> None:
-    pairs = effects.drop_duplicates("contrast")
+    pairs = labels.with_arms(effects.drop_duplicates("contrast"))
     others = set(pairs["other"])
     alone = len(others) == 1 and len(pairs) > 3  # many arms with one and the same: it is named once, below
     colours, seen = theme.colours([*pairs["arm"], *pairs["other"]]), dict.fromkeys(pairs["arm"], 0)

@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 
 from dontstop import paper
+from dontstop.report import labels
 from dontstop.report.labels import NAIVE_BAYES
+from dontstop.runs.arms import BASE, TAPT, Arm
+from dontstop.text.tasks import Task
 from dontstop.verdicts.domain_gap import DISTANCES
 from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes, loss_matrix
-from dontstop.verdicts.scores import MEAN, mean_and_std, means
+from dontstop.verdicts.scores import MEAN, means
 
 OURS, PAPER = "ours", "paper"
 PAPER_SEEDS = 5  # section 3.2 and Appendix B
@@ -28,14 +31,13 @@ def below(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
 # Text ----------------------------------------------------------------------------------------------------------
 
 
-def table1(
-    domains: Mapping[str, Mapping[str, Any]], num_tokens: Mapping[str, int], losses: pd.DataFrame | None = None
-) -> pd.DataFrame:
+def table1(texts: Sequence[str], manifest: Mapping, token_counts: Mapping, losses: pd.DataFrame | None = None):
     """Tabulate the corpora and the masked-LM loss on each domain's held-out text, before and after its DAPT.
 
     Args:
-        domains: By domain, num_documents, num_words and num_bytes, as in the data's manifest.
-        num_tokens: By domain, tokens of its corpus.
+        texts: Names of the corpora.
+        manifest: The data's, with num_documents, num_words and num_bytes of every corpus.
+        token_counts: Of every token store.
         losses: As `study.losses` returns them; before DAPT has run, None.
 
     Returns:
@@ -44,17 +46,15 @@ def table1(
     Source: Table 1.
     """
     matrix = pd.DataFrame() if losses is None else loss_matrix(losses)
-    rows = {
-        "study": OURS,
-        "domain": list(domains),
-        **{name: [counts[name] for counts in domains.values()] for name in ("num_documents", "num_words")},
-        "num_tokens": [num_tokens[name] for name in domains],
-        "megabytes": [counts["num_bytes"] / 1e6 for counts in domains.values()],
-        "loss_before": [_entry(matrix, "base", name) for name in domains],
-        "loss_after": [_entry(matrix, f"dapt_{name}", name) for name in domains],
-    }
+    ours = pd.DataFrame([manifest["domains"][name] for name in texts])[["num_documents", "num_words", "num_bytes"]]
+    ours.insert(0, "study", OURS)
+    ours.insert(1, "domain", list(texts))
+    ours.insert(4, "num_tokens", [token_counts[f"corpora/{name}"]["num_tokens"] for name in texts])
+    ours = ours.assign(megabytes=ours["num_bytes"] / 1e6).drop(columns="num_bytes")
+    ours["loss_before"] = [_entry(matrix, "base", name) for name in texts]
+    ours["loss_after"] = [_entry(matrix, f"dapt_{name}", name) for name in texts]
     theirs = paper.table1()
-    return below(pd.DataFrame(rows), theirs.assign(study=PAPER, megabytes=1000 * theirs["gigabytes"]))
+    return below(ours, theirs.assign(study=PAPER, megabytes=1000 * theirs["gigabytes"]))
 
 
 def _entry(matrix: pd.DataFrame, row: str, column: str) -> float:
@@ -93,23 +93,19 @@ def label_counts(tasks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["task", "label", *_SPLITS])
 
 
-def leak_audit(audit: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def leak_audit(audit: pd.DataFrame) -> pd.DataFrame:
     """Tabulate how many texts of each task's splits still stand, in part or whole, in the audited corpora.
 
     Args:
-        audit: As `audit.audit` returns it, a row for each task, split and corpus (`corpora` of leakage.json).
+        audit: As `measures.audit` returns it, a row for each task, split and corpus.
 
     Returns:
         Columns task, split, num_texts, num_exact, num_contained, num_near_duplicate (each summed over the corpora),
         max_containment (the largest) and corpus (where that is).
     """
-    table, of_split, counts = (
-        pd.DataFrame(audit),
-        ["task", "split"],
-        ["num_exact", "num_contained", "num_near_duplicate"],
-    )
-    worst = table.sort_values("max_containment", ascending=False, kind="stable").drop_duplicates(of_split)
-    summed = table.groupby(of_split, sort=False)[counts].sum().reset_index()
+    of_split, counts = ["task", "split"], ["num_exact", "num_contained", "num_near_duplicate"]
+    worst = audit.sort_values("max_containment", ascending=False, kind="stable").drop_duplicates(of_split)
+    summed = audit.groupby(of_split, sort=False)[counts].sum().reset_index()
     both = summed.merge(worst[[*of_split, "num_texts", "max_containment", "corpus"]], on=of_split)
     return both[[*of_split, "num_texts", *counts, "max_containment", "corpus"]]
 
@@ -150,22 +146,21 @@ def long_distances(measured: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).dropna(subset="value")
 
 
-def gain_against_distance(gains: pd.DataFrame, measured: pd.DataFrame, domains: Mapping[str, str]) -> pd.DataFrame:
+def gain_against_distance(gains: pd.DataFrame, measured: pd.DataFrame, tasks: Sequence[Task]) -> pd.DataFrame:
     """Join each task's gain of DAPT with the distances of its domain from the base encoder's text.
 
     Args:
         gains: Effects of one contrast: columns task, effect, low, high (points of F1).
         measured: As `domain_gap.distance_table` returns it.
-        domains: Each task's domain.
 
     Returns:
         Columns task, domain, distance, value, value_low, value_high, gain, low, high; a row for each task and each
         distance that was measured.
     """
     ours = gains.loc[gains["task"] != MEAN, ["task", "effect", "low", "high"]].rename(columns={"effect": "gain"})
-    ours = ours.assign(domain=ours["task"].map(domains))
+    ours = ours.assign(domain=ours["task"].map({task.name: task.domain for task in tasks}))
     far = long_distances(measured).rename(columns={"low": "value_low", "high": "value_high"})
-    both = ours.merge(far, on="domain", how="left")
+    both = ours.merge(far, on="domain")
     return both[["task", "domain", "distance", "value", "value_low", "value_high", "gain", "low", "high"]]
 
 
@@ -212,6 +207,12 @@ def tapt_losses(pretraining: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 # Scores --------------------------------------------------------------------------------------------------------
 
 
+def on_common_tasks(runs: pd.DataFrame) -> pd.DataFrame:
+    """Keep the runs on the tasks for which all of their arms have run."""
+    num_arms = runs.groupby("task")["arm"].transform("nunique")
+    return runs[num_arms == runs["arm"].nunique()].reset_index(drop=True)
+
+
 def scores(
     runs: pd.DataFrame,
     effects: pd.DataFrame,
@@ -234,6 +235,8 @@ def scores(
 
     Source: Tables 3, 5, 6, 7 and 8.
     """
+    if effects.empty:
+        return pd.DataFrame(columns=["study", "task"])
     found, rows = means(runs), [*dict.fromkeys(runs["task"]), MEAN]
     columns: dict[tuple[str, str], Any] = {("study", ""): OURS, ("task", ""): rows}
     if naive_bayes is not None:
@@ -274,36 +277,32 @@ def _paper_scores(theirs: pd.DataFrame, effects: pd.DataFrame, tasks: Sequence[s
     columns |= {
         (arm, part): table[arm].to_numpy(float) for part, table in (("mean", mean), ("std", std)) for arm in arms
     }
-    for contrast, a, b in effects[["contrast", "arm", "other"]].drop_duplicates().itertuples(index=False):
+    pairs = labels.with_arms(effects[["contrast"]].drop_duplicates())
+    for contrast, a, b in pairs.itertuples(index=False):
         columns[contrast, "effect"] = (mean[a] - mean[b]).to_numpy(float)
     return pd.DataFrame(columns)
 
 
-def tapt_curve(runs: pd.DataFrame, num_epochs: Mapping[str, int]) -> pd.DataFrame:
+def tapt_curve(runs: pd.DataFrame, short: Sequence[Arm], num_epochs: int) -> pd.DataFrame:
     """Tabulate scores against the epochs of TAPT: mean and std over seeds, x 100.
 
     Args:
-        runs: Of the arms that `num_epochs` names: columns task, arm, seed, dev_score, test_score.
-        num_epochs: By arm, how many; none for the base encoder.
+        runs: Of the base encoder, TAPT, and TAPT with fewer epochs: columns task, arm, seed, dev_score, test_score.
+        short: The arms with fewer epochs; the tasks that they are run for are shown.
+        num_epochs: Of TAPT.
 
     Returns:
         Columns task, num_epochs, split (dev or test), mean, std, num_seeds.
     """
-    columns, of_split = (
-        ["task", "num_epochs", "split", "mean", "std", "num_seeds"],
-        {"dev_score": "dev", "test_score": "test"},
-    )
-    if runs.empty:
-        return pd.DataFrame(columns=columns)
-    table = runs.assign(num_epochs=runs["arm"].map(num_epochs)).rename(columns=of_split)
-    table = table.melt(["task", "num_epochs", "seed"], ["dev", "test"], "split", "score")
-    rows = [
-        (*of, *map(float, mean_and_std(100 * part["score"].to_numpy(float))), len(part))
-        for of, part in table.groupby(["task", "num_epochs", "split"], sort=False)
-    ]
-    order = {task: place for place, task in enumerate(dict.fromkeys(runs["task"]))}
-    rows.sort(key=lambda row: (order[row[0]], row[1], row[2]))
-    return pd.DataFrame(rows, columns=columns)
+    epochs = {BASE.name: 0, TAPT.name: num_epochs} | {arm.name: arm.phases[-1].epochs for arm in short}
+    shown = runs[runs["task"].isin(runs.loc[runs["arm"].isin([arm.name for arm in short]), "task"])]
+    table = shown.assign(num_epochs=shown["arm"].map(epochs)).rename(columns={"dev_score": "dev", "test_score": "test"})
+    table = table.melt(["task", "num_epochs"], ["dev", "test"], "split", "score")
+    order = ["task", "num_epochs", "split"]
+    table["task"] = pd.Categorical(table["task"], list(dict.fromkeys(shown["task"])))  # keeps the tasks' order
+    scores = (100 * table["score"].astype(float)).groupby([table[name] for name in order], observed=True)
+    found = scores.agg(["mean", "std", "size"]).rename(columns={"size": "num_seeds"}).reset_index()
+    return found.astype({"task": object})
 
 
 def best_arms(best: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
