@@ -218,11 +218,17 @@ def _execute(paths, notebook: str, profile: str) -> None:
 def calibrate(
     num_studies: Annotated[int, typer.Option(help="Simulated studies without any true difference.")] = 10_000,
 ) -> None:
-    """Simulate studies to measure the error rates of this study's own tests (the page docs/calibration.md)."""
+    """Simulate studies to measure type I error and power of this study's own tests (the page docs/calibration.md)."""
+    from dontstop.machine.files import write_text
     from dontstop.profiles import find_root
+    from dontstop.report import figures
     from dontstop.verdicts import calibration
 
-    calibration.main(find_root() / "docs", num_studies)
+    page, curve = calibration.calibrate(num_studies)
+    folder = find_root() / "docs"
+    write_text(folder / "calibration.md", page)
+    write_text(folder / "calibration.csv", curve.to_csv(index=False))
+    figures.write_figure(figures.power_curve(curve), folder / "calibration")
 
 
 @app.command()
