@@ -8,8 +8,8 @@ import transformers
 
 from benchmarks import measuring, pretraining
 from dontstop.machine.runner import say
-from dontstop.profiles import Phase
-from dontstop.training import encoders
+from dontstop.profiles import PhaseSettings
+from dontstop.training import devices
 
 AIM_TOKENS, AIM_RATIO = 700_000, 3.0  # on an H200, and over the first contender
 SCRIPT, TUNED, OURS, COMPILED = "run_mlm.py --bf16", "Trainer, bf16, our batch", "ours", "ours, compiled"
@@ -44,11 +44,13 @@ def benchmark(
     Raises:
         StudyError: If there is no GPU, or the two sides do not train the same model.
     """
-    encoders.resolve_device(device)
+    devices.resolve_device(device)
     transformers.logging.set_verbosity_error()
     config = roberta_base(**changes)
     length = min(LENGTH, config.max_position_embeddings - 2)
-    settings = Phase(num_steps=num_steps, batch_size=BATCH, num_shards=1, sequence_length=length, learning_rate=5e-4)
+    settings = PhaseSettings(
+        num_steps=num_steps, batch_size=BATCH, num_shards=1, sequence_length=length, learning_rate=5e-4
+    )
     gate = _check(scratch, config, settings, device)
     say(f"equivalence gate passed: {gate}")
 
@@ -78,7 +80,7 @@ def _save(folder: Path, config) -> Path:
     return folder
 
 
-def _check(scratch: Path, config, settings: Phase, device: str) -> str:
+def _check(scratch: Path, config, settings: PhaseSettings, device: str) -> str:
     """Train both sides for a few steps in fp32, without dropout, whose draws differ, and compare."""
     still = type(config)(**(config.to_dict() | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}))
     few = settings.model_copy(update={"num_steps": 10, "batch_size": 8})
@@ -107,7 +109,7 @@ def _measure(name: str, start: Path, scratch: Path, batches, arrow, batch_size: 
     }
 
 
-def _notes(summary, settings: Phase, gate: str, device: str) -> list[str]:
+def _notes(summary, settings: PhaseSettings, gate: str, device: str) -> list[str]:
     found = summary.set_index("contender")["tokens_per_second"]
     best = COMPILED if found[COMPILED] > found[OURS] else OURS
     over = measuring.ratio(summary, "tokens_per_second", best, SCRIPT, less_is_better=False)

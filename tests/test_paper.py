@@ -50,10 +50,10 @@ def test_tables_1_and_12_agree_on_the_diagonal_and_the_base():
 
 
 def test_settings_are_the_defaults_of_the_schema():
-    from dontstop.profiles import Finetune, Phase
+    from dontstop.profiles import Finetune, PhaseSettings
 
     dapt, tuning = paper.table13()["dapt"], paper.table14()["low_resource"]
-    phase = Phase(num_steps=int(dapt["num_steps"]))
+    phase = PhaseSettings(num_steps=int(dapt["num_steps"]))
     for setting in paper.table13().index.drop("num_epochs"):
         assert getattr(phase, setting) == dapt[setting], setting
     for setting in ("num_epochs", "patience", "batch_size", "learning_rate", "dropout"):

@@ -1,37 +1,175 @@
-"""Arms as pretraining phases, and the plan: which checkpoints and cells a request needs."""
+"""Arms as phases of pretraining, the checkpoints that they make, and the runs that fine-tune those."""
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from dontstop.errors import StudyError
-from dontstop.text.tasks import Task, get_domain
+from dontstop.profiles import PhaseSettings, Profile
+from dontstop.text.tasks import GENERAL, Task, get_domain
 
-# An arm is what happens between the base encoder and fine-tuning: phases in order, each a kind and the text it is
-# trained on, named from the task's point of view.
-ARMS: dict[str, tuple[tuple[str, str], ...]] = {
-    "base": (),
-    "dapt": (("dapt", "domain"),),
-    "not_dapt": (("dapt", "irrelevant_domain"),),
-    "tapt": (("tapt", "task"),),
-    "dapt_tapt": (("dapt", "domain"), ("tapt", "task")),
-    "transfer_tapt": (("tapt", "sister_task"),),
-    "curated_tapt": (("curated_tapt", "task"),),
-    "dapt_curated_tapt": (("dapt", "domain"), ("curated_tapt", "task")),
+_AUGMENTED = ("knn_tapt", "rand_tapt", "curated_tapt")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of masked-LM pretraining.
+
+    Attributes:
+        kind: `dapt`, `tapt`, `curated_tapt`, `knn_tapt` or `rand_tapt`; `base`, of the base encoder itself.
+        text: In an arm, whose text it reads as seen from the task: `domain`, `irrelevant_domain`, `task` or
+            `other_task`; in a checkpoint, a domain's or a task's name.
+        epochs: Of TAPT with fewer epochs than the profile's.
+        k: Neighbours of each training text; of random text, as much of it as of so many neighbours.
+        selector: Who retrieves the neighbours, where it is not the profile's main selector.
+        draw: Which draw of random text; None in an arm.
+        part: The parameters that are trained: `all`, `lora` (an adapter's) or `embeddings`.
+    """
+
+    kind: str
+    text: str
+    epochs: int | None = None
+    k: int | None = None
+    selector: str | None = None
+    draw: int | None = None
+    part: str = "all"
+
+    @property
+    def name(self) -> str:
+        """What it does, without its text: `tapt`, `tapt_10_epochs`, `knn_tapt_5_tfidf`, `rand_tapt_5_draw_0`."""
+        prefix = {"lora": "lora_", "embeddings": "embedding_"}.get(self.part, "")
+        more = [f"_{self.epochs}_epochs"] if self.epochs is not None else []
+        more += [f"_{self.k}"] if self.k is not None else []
+        more += [f"_{self.selector}"] if self.selector is not None else []
+        more += [f"_draw_{self.draw}"] if self.draw is not None else []
+        return "".join((prefix, self.kind, *more))
+
+    @property
+    def is_augmented(self) -> bool:
+        """Whether it trains on a task's augmented text: with neighbours, random or curated text."""
+        return self.kind in _AUGMENTED
+
+    @property
+    def is_tapt(self) -> bool:
+        """Whether it trains on a task's own text and no other: with all its epochs or fewer, all parameters or some."""
+        return self.kind == "tapt"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What happens between the base encoder and fine-tuning, as seen from a task.
+
+    Attributes:
+        name: `base`, `dapt`, `knn_tapt_5`, ...: in records, columns and file names.
+        phases: In order; their texts are roles.
+    """
+
+    name: str
+    phases: tuple[Phase, ...] = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_augmented(self) -> bool:
+        """Whether it trains on a task's augmented text."""
+        return any(phase.is_augmented for phase in self.phases)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is TAPT with fewer epochs than the profile's, for the course of TAPT's gain."""
+        return any(phase.epochs is not None for phase in self.phases)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it trains on random text, of which there are several draws."""
+        return any(phase.kind == "rand_tapt" for phase in self.phases)
+
+    @property
+    def part(self) -> str:
+        """The parameters that its last phase trains: `all`, `lora` or `embeddings`."""
+        return self.phases[-1].part if self.phases else "all"
+
+    @property
+    def k(self) -> int | None:
+        """Neighbours of each training text, where it has any."""
+        return self.phases[-1].k if self.phases else None
+
+    @property
+    def selector(self) -> str | None:
+        """Who retrieves its neighbours, where that is not the profile's main selector."""
+        return self.phases[-1].selector if self.phases else None
+
+    def checkpoint(self, task: Task, draw: int = 0) -> "Checkpoint":
+        """Return the checkpoint that the arm gives a task.
+
+        Args:
+            draw: Which draw of its text, where the arm trains on random text.
+
+        Source: sections 3.3 (DAPT and not-DAPT), 4 (TAPT), 4.2 (DAPT then TAPT), 4.3 (transfer-TAPT) and 5 (neighbours,
+        random and curated text); the irrelevant domains and the domains' other tasks are those of `tasks`.
+        """
+        texts = {"domain": task.domain, "irrelevant_domain": get_domain(task.domain).irrelevant_domain}
+        texts |= {"task": task.name, "other_task": task.other_task}
+        drawn = (replace(phase, draw=draw) if phase.kind == "rand_tapt" else phase for phase in self.phases)
+        return Checkpoint(tuple(replace(phase, text=texts[phase.text]) for phase in drawn))
+
+
+def _single(kind: str, text: str, **more) -> Arm:
+    """Make an arm of one phase, which bears the phase's name."""
+    phase = Phase(kind, text, **more)
+    return Arm(phase.name, (phase,))
+
+
+BASE = Arm("base")
+DAPT = _single("dapt", "domain")
+NOT_DAPT = Arm("not_dapt", (Phase("dapt", "irrelevant_domain"),))
+TAPT = _single("tapt", "task")
+DAPT_TAPT = Arm("dapt_tapt", DAPT.phases + TAPT.phases)
+TRANSFER_TAPT = Arm("transfer_tapt", (Phase("tapt", "other_task"),))
+CURATED_TAPT = _single("curated_tapt", "task")
+DAPT_CURATED_TAPT = Arm("dapt_curated_tapt", DAPT.phases + CURATED_TAPT.phases)
+LORA_DAPT = _single("dapt", "domain", part="lora")
+LORA_TAPT = _single("tapt", "task", part="lora")
+EMBEDDING_TAPT = _single("tapt", "task", part="embeddings")
+# The arms whose phases no number of a profile decides, by name.
+ARMS: dict[str, Arm] = {
+    arm.name: arm
+    for arm in (
+        *(BASE, DAPT, NOT_DAPT, TAPT, DAPT_TAPT, TRANSFER_TAPT, CURATED_TAPT, DAPT_CURATED_TAPT),
+        *(LORA_DAPT, LORA_TAPT, EMBEDDING_TAPT),
+    )
 }
-# Arms that train few of an encoder's numbers, and which.
-CHEAP_ARMS: dict[str, tuple[tuple[str, str], ...]] = {
-    "lora_dapt": (("lora_dapt", "domain"),),
-    "lora_tapt": (("lora_tapt", "task"),),
-    "embedding_tapt": (("embedding_tapt", "task"),),
-}
-CURATED = "curated_tapt"
-# TAPT cut short, for the course of its gain: a schedule of its own, with this many epochs.
-_SHORT_TAPT = re.compile(r"tapt_\d+_epochs")
-# TAPT on text enlarged by neighbours or by random text; of the latter there are several draws.
-_KNN_TAPT = re.compile(r"knn_tapt_\d+(_[a-z][a-z0-9_]*)?")
-_RAND_TAPT = re.compile(r"rand_tapt_\d+")
-_RAND_DRAW = re.compile(r"rand_tapt_\d+_draw_\d+")
+
+
+# Of the arms that train few parameters, the arms that train all in the same phase.
+FULL: dict[Arm, Arm] = {LORA_DAPT: DAPT, LORA_TAPT: TAPT, EMBEDDING_TAPT: TAPT}
+
+
+def short_tapt(epochs: int) -> Arm:
+    """Return the arm of TAPT with fewer epochs than the profile's: `tapt_10_epochs`."""
+    return _single("tapt", "task", epochs=epochs)
+
+
+def knn_tapt(k: int, selector: str | None = None) -> Arm:
+    """Return the arm of TAPT with k neighbours of each text; `selector` where it is not the profile's main one."""
+    return _single("knn_tapt", "task", k=k, selector=selector)
+
+
+def rand_tapt(k: int) -> Arm:
+    """Return the arm of TAPT with random text, as much of it as of k neighbours: `rand_tapt_5`."""
+    return _single("rand_tapt", "task", k=k)
+
+
+def get_arm(name: str, known: Iterable[Arm] = ()) -> Arm:
+    """Return an arm by its name: one of `ARMS`, or of `known`.
+
+    Raises:
+        StudyError: If there is no such arm.
+    """
+    arms = ARMS | {arm.name: arm for arm in known}
+    if name not in arms:
+        raise StudyError(f"arm {name!r}", f"one of {', '.join(arms)}", "name one of them")
+    return arms[name]
 
 
 @dataclass(frozen=True)
@@ -39,154 +177,107 @@ class Checkpoint:
     """An encoder after a sequence of phases; whoever starts with the same phases shares it.
 
     Attributes:
-        phases: Pairs of phase kind (`dapt`, `tapt`, `tapt_10_epochs`) and text (a domain, or a task), in order; none
-            for the base encoder.
+        phases: In order, their texts the names of domains and tasks; none for the base encoder.
     """
 
-    phases: tuple[tuple[str, str], ...] = ()
+    phases: tuple[Phase, ...] = ()
 
     @property
     def name(self) -> str:
         """The checkpoint's name: `base`, `dapt_symbolic_math`, `dapt_numerical_then_tapt_numerical_role`."""
-        return "_then_".join(f"{kind}_{text}" for kind, text in self.phases) or "base"
+        return "_then_".join(f"{phase.name}_{phase.text}" for phase in self.phases) or "base"
 
     @property
     def kinds(self) -> str:
-        """The kinds of its phases, which name the folder and the notebook that keep it: `dapt`, `dapt_tapt`."""
-        return "_".join(kind for kind, _ in self.phases) or "base"
+        """The names of its phases, which name the folder that keeps it: `dapt`, `dapt_tapt`."""
+        return "_".join(phase.name for phase in self.phases) or "base"
+
+    @property
+    def last(self) -> Phase:
+        """The phase that makes it of its parent; `base` for the base encoder."""
+        return self.phases[-1] if self.phases else Phase("base", GENERAL)
 
     @property
     def parent(self) -> "Checkpoint | None":
         """The checkpoint that the last phase starts from."""
         return Checkpoint(self.phases[:-1]) if self.phases else None
 
+    @property
+    def lineage(self) -> tuple["Checkpoint", ...]:
+        """The checkpoints on the way to it, the base encoder first, itself last."""
+        return tuple(Checkpoint(self.phases[:num]) for num in range(len(self.phases) + 1))
+
 
 @dataclass(frozen=True)
-class Cell:
-    """One fine-tuning run: a task, an arm, a seed; for a random control, of one of its draws."""
+class Run:
+    """One fine-tuning run: a task, an arm, a seed; for random text, of one of its draws."""
 
     task: Task
-    arm: str
+    arm: Arm
     seed: int
     draw: int = 0
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The encoder that the cell fine-tunes."""
-        return checkpoint_of(self.arm, self.task, self.draw)
+        """The encoder that the run fine-tunes."""
+        return self.arm.checkpoint(self.task, self.draw)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done: checkpoints, parents first, and the cells that need them."""
+    """What is to be done: checkpoints, parents first, and the runs that need them."""
 
-    checkpoints: tuple[Checkpoint, ...]
-    cells: tuple[Cell, ...]
+    checkpoints: tuple[Checkpoint, ...] = ()
+    runs: tuple[Run, ...] = ()
 
     def __add__(self, other: "Plan") -> "Plan":
         """Return both plans as one, each checkpoint once."""
-        return Plan(tuple(dict.fromkeys(self.checkpoints + other.checkpoints)), self.cells + other.cells)
+        return Plan(tuple(dict.fromkeys(self.checkpoints + other.checkpoints)), self.runs + other.runs)
 
 
-def checkpoint_of(arm: str, task: Task, draw: int = 0) -> Checkpoint:
-    """Return the checkpoint that an arm gives a task.
+def plan(arms: Sequence[Arm], tasks: Sequence[Task], seeds: Sequence[int], num_draws: int = 1) -> Plan:
+    """Plan the runs of every task, arm and seed, and the checkpoints they rest on, each once.
 
-    Args:
-        draw: Which draw of its text, where the arm is a random control.
-
-    Source: sections 3.3 (DAPT and not-DAPT), 4 (TAPT), 4.2 (DAPT then TAPT), 4.3 (transfer-TAPT) and 5 (neighbours,
-    random and curated text); the irrelevant domains and the sister tasks are those of `tasks`.
-    """
-    texts = {"domain": task.domain, "irrelevant_domain": get_domain(task.domain).irrelevant_domain}
-    texts |= {"task": task.name, "sister_task": task.sister}
-    return Checkpoint(tuple((kind, texts[role]) for kind, role in phases_of(arm, draw)))
-
-
-def phases_of(arm: str, draw: int = 0) -> tuple[tuple[str, str], ...]:
-    """Return an arm's phases: each a kind and the role of the text it is trained on.
-
-    Raises:
-        StudyError: If there is no such arm.
-    """
-    if _SHORT_TAPT.fullmatch(arm) or _KNN_TAPT.fullmatch(arm):
-        return ((arm, "task"),)
-    if _RAND_TAPT.fullmatch(arm):
-        return ((f"{arm}_draw_{draw}", "task"),)
-    known = ARMS | CHEAP_ARMS
-    if arm not in known:
-        raise StudyError(f"arm {arm!r}", f"one of {', '.join(known)}", "name one of them")
-    return known[arm]
-
-
-def short_tapt(num_epochs: int) -> str:
-    """Name the arm, and its one phase's kind, of TAPT for fewer epochs than the profile's."""
-    return f"tapt_{num_epochs}_epochs"
-
-
-def knn_tapt(num_neighbours: int, selector: str | None = None) -> str:
-    """Name the arm, and its one phase's kind, of TAPT with neighbours; `selector` where it is not the main one."""
-    return f"knn_tapt_{num_neighbours}" + (f"_{selector}" if selector else "")
-
-
-def rand_tapt(num_neighbours: int) -> str:
-    """Name the arm of TAPT with random text, as much of it as of `num_neighbours` neighbours."""
-    return f"rand_tapt_{num_neighbours}"
-
-
-def is_augmented(kind: str) -> bool:
-    """Whether a phase of this kind trains on a task's text enlarged: by neighbours, random or curated text."""
-    return kind == CURATED or bool(_KNN_TAPT.fullmatch(kind) or _RAND_DRAW.fullmatch(kind))
-
-
-def is_enlarged(arm: str) -> bool:
-    """Whether an arm trains on a task's text enlarged."""
-    return any(is_augmented(kind) for kind, _ in phases_of(arm))
-
-
-def is_tapt(kind: str) -> bool:
-    """Whether a phase of this kind trains on a task's own text, and no other: in whole, cut short, or cheaply."""
-    return kind in ("tapt", "lora_tapt", "embedding_tapt") or bool(_SHORT_TAPT.fullmatch(kind))
-
-
-def trained_part(kind: str) -> str:
-    """Say which of an encoder's numbers a phase of this kind trains: `all`, `lora` (an adapter) or `embeddings`."""
-    return {"lora_dapt": "lora", "lora_tapt": "lora", "embedding_tapt": "embeddings"}.get(kind, "all")
-
-
-def plan(arms: Sequence[str], tasks: Sequence[Task], seeds: Sequence[int], num_draws: int = 1) -> Plan:
-    """Plan the cells of every task, arm and seed, and the checkpoints they rest on, each once.
-
-    Cells come in the order seed, task, arm, so that an unfinished study has whole comparisons to show.
+    Runs come in the order seed, task, arm, so that an unfinished study has whole comparisons to show.
 
     Args:
-        num_draws: Of random controls; the seeds take turns with them.
+        num_draws: Of random text; the seeds take turns with them.
 
     Raises:
         StudyError: If an arm takes the text of a task that the study does not have.
     """
     names = {task.name for task in tasks}
-    for task in tasks:
-        for arm in arms:
-            wanted = {text for kind, text in checkpoint_of(arm, task).phases if is_tapt(kind)} - names
-            if wanted:
-                raise StudyError(
-                    f"no task {wanted.pop()}, on whose text {arm} of {task.name} is trained",
-                    "both tasks of every domain",
-                    "add the missing task, or leave that notebook out",
-                )
-    cells = tuple(
-        Cell(task, arm, seed, number % num_draws if _RAND_TAPT.fullmatch(arm) else 0)
+    for task, arm in ((task, arm) for task in tasks for arm in arms):
+        if missing := {phase.text for phase in arm.checkpoint(task).phases if phase.is_tapt} - names:
+            raise StudyError(
+                f"no task {missing.pop()}, on whose text {arm} of {task.name} is trained",
+                "both tasks of every domain",
+                "add the missing task, or leave that notebook out",
+            )
+    runs = tuple(
+        Run(task, arm, seed, number % num_draws if arm.is_random else 0)
         for number, seed in enumerate(seeds)
         for task in tasks
         for arm in arms
     )
-    checkpoints: dict[Checkpoint, None] = {}
-    for cell in cells:
-        _add(cell.checkpoint, checkpoints)
-    return Plan(tuple(checkpoints), cells)
+    checkpoints = dict.fromkeys(checkpoint for run in runs for checkpoint in run.checkpoint.lineage)
+    return Plan(tuple(checkpoints), runs)
 
 
-def _add(checkpoint: Checkpoint, known: dict[Checkpoint, None]) -> None:
-    if checkpoint.parent is not None:
-        _add(checkpoint.parent, known)
-    known.setdefault(checkpoint)
+def phase_settings(profile: Profile, phase: Phase) -> PhaseSettings | None:
+    """Return the settings that a profile trains a checkpoint's phase with; None for no base phase.
+
+    TAPT's may be overridden for one task; an adapter's learning rate is a multiple of the whole encoder's.
+    """
+    if phase.is_augmented:
+        return profile.augmented_tapt
+    if not phase.is_tapt:
+        settings = getattr(profile, phase.kind)
+    else:
+        settings = profile.tapt_for(phase.text)
+        if phase.epochs is not None:
+            return settings.model_copy(update={"num_epochs": phase.epochs, "num_steps": None})
+    if phase.part == "lora":
+        rate = settings.learning_rate * profile.cheap_adaptation.lora_rate_factor
+        return settings.model_copy(update={"learning_rate": rate})
+    return settings

@@ -10,6 +10,9 @@ import pandas as pd
 from dontstop.errors import StudyError
 from dontstop.machine import files
 
+NOT_RECORDED = "not recorded"  # the capability of a record that was written before it was kept
+RANKINGS_FILE = "rankings.json"  # what is kept of a task's rankings, beside its selected text
+
 
 def encode_predictions(predictions: np.ndarray) -> str:
     """Pack label ids, (num_test,), below 256 into a short text.

@@ -1,0 +1,313 @@
+"""What a study found, as pandas frames: runs, losses, pretraining, curves; its text and settings."""
+
+import subprocess
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+import dontstop
+from dontstop import tokens
+from dontstop.machine import files, processes
+from dontstop.profiles import Paths, Profile
+from dontstop.runs import arms, identity, records
+from dontstop.runs.arms import Arm, Checkpoint, Phase, phase_settings
+from dontstop.runs.plan import EXPERIMENTS, NOTEBOOKS, Design, folder_of, records_of, text_of
+from dontstop.runs.preparation import missing_tasks
+from dontstop.text import corpora, tasks
+from dontstop.text.tasks import Domain, Task
+from dontstop.training import devices, mlm
+
+RUN_COLUMNS = [
+    *("task", "domain", "arm", "seed", "metric", "test_score", "test_micro_f1", "test_macro_f1", "dev_score"),
+    *("dev_scores", "best_epoch", "num_epochs", "num_steps", "num_train", "num_dev", "num_test", "degenerate"),
+    *("labels", "test_predictions", "checkpoint", "wall_seconds", "fingerprint", "capability"),
+]
+LOSS_COLUMNS = ["encoder", "held_out", "masked_lm_loss", "num_masked", "measured_on", "notebook"]
+PRETRAINING_COLUMNS = [
+    *("checkpoint", "phases", "num_steps", "num_tokens", "wall_seconds", "tokens_per_second", "num_processes"),
+    *("loss_before", "loss_after", "precision", "fingerprint", "capability"),
+]
+# Fields of records that have been renamed since some of those that are kept were written.
+RENAMED = {"num_trained": "trainable_parameters", "begun_at_random": "newly_initialised"}
+
+
+class Results:
+    """What stands in a profile's results, read only.
+
+    Args:
+        tasks: The study's.
+        notebook: The notebook that asks; of pretraining it sees what the notebooks before it and it have trained.
+    """
+
+    def __init__(self, profile: Profile, paths: Paths, tasks: Sequence[Task], notebook: str = "base"):
+        self.profile, self.paths, self.tasks, self.notebook = profile, paths, tuple(tasks), notebook
+
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """The domains that the tasks need."""
+        return tasks.domains_of(self.tasks, self.profile)
+
+    @property
+    def texts(self) -> list[str]:
+        """Names of all corpora: `general` and the domains."""
+        return [tasks.GENERAL, *(domain.name for domain in self.domains)]
+
+    @property
+    def design(self) -> Design:
+        """Arms, tasks and plans that the profile asks for, given the prepared text."""
+        return Design.of(self.profile, self.paths, self.tasks)
+
+    def missing_tasks(self) -> list[str]:
+        """Name the tasks that the profile asks for and its text lacks, which `text.may_lack` allows."""
+        return missing_tasks(self.profile, self.tasks)
+
+    # Arms and checkpoints -------------------------------------------------------------------------------------------
+
+    def arms(self) -> dict[Arm, list[Task]]:
+        """Return all arms that the profile asks for, each with the tasks that it is run for, by notebook."""
+        return self.design.arms()
+
+    def available_arms(self) -> list[Arm]:
+        """Return the arms whose records are complete: all their tasks, all seeds; not TAPT with fewer epochs."""
+        recorded = self.runs()[["arm", "task", "seed"]]
+        found = set(recorded.itertuples(index=False, name=None))
+        return [
+            arm
+            for arm, some in self.arms().items()
+            if not arm.is_short
+            and {row for row in found if row[0] == arm.name}
+            == {(arm.name, task.name, seed) for task in some for seed in self.profile.seeds}
+        ]
+
+    def arm(self, name: str | Arm) -> Arm:
+        """Return one of the study's arms by its name; an arm as it is.
+
+        Raises:
+            StudyError: If there is no such arm.
+        """
+        return name if isinstance(name, Arm) else arms.get_arm(name, self.arms())
+
+    def checkpoints(self) -> dict[str, Checkpoint]:
+        """Return all checkpoints that the profile's experiments rest on, by name: with the settings of their phases."""
+        found = [c for name in EXPERIMENTS for c in self.design.plan(name).checkpoints]
+        measured = [c for name in EXPERIMENTS for c, _ in self.design.measured(name)]
+        return {checkpoint.name: checkpoint for checkpoint in (Checkpoint(), *found, *measured)}
+
+    def checkpoint_folder(self, checkpoint: Checkpoint):
+        """Return where a finished checkpoint stands: an ordinary Transformers folder."""
+        return self.paths.checkpoints / folder_of(checkpoint)
+
+    # Frames ---------------------------------------------------------------------------------------------------------
+
+    def runs(self, *wanted: Arm | str) -> pd.DataFrame:
+        """Return the fine-tuning runs of some arms, or of all on record, a row a run.
+
+        Returns:
+            Columns
+            task, domain, arm, seed: what was run; names, and the seed of the classifier's head and batches
+            metric: the task's own, `micro_f1` or `macro_f1`
+            test_score: by that metric, 0 to 1
+            test_micro_f1, test_macro_f1: by either metric, 0 to 1
+            dev_score, dev_scores: the best epoch's by the task's metric; a list of every epoch's
+            best_epoch, num_epochs, num_steps: the epoch kept (from 0), epochs trained, optimizer steps
+            num_train, num_dev, num_test: examples
+            degenerate: whether all test predictions are one label
+            labels, test_predictions: names in the order of ids; packed ids (see `records.decode_predictions`)
+            checkpoint: name of the encoder that was fine-tuned
+            wall_seconds: of the run, on one process
+            fingerprint, capability: what the result is identified by, and the kind of machine that made it
+
+        Raises:
+            StudyError: If an arm is unknown, or has no records.
+        """
+        known = [self.arm(arm) for arm in wanted] or list(self.arms())
+        found = [frame for arm in known if (frame := self._of_arm(arm, required=bool(wanted))) is not None]
+        return _with_columns(pd.concat(found, ignore_index=True) if found else pd.DataFrame(), RUN_COLUMNS)
+
+    def _of_arm(self, arm: Arm, required: bool) -> pd.DataFrame | None:
+        notebook, name = records_of(arm)
+        folder = self.paths.results / "records" / notebook
+        if not required and not (folder / f"{name}.jsonl").is_file():
+            return None
+        rows = records.read_records(folder, name)
+        places = {task.name: place for place, task in enumerate(self.tasks)}
+        return rows[rows["arm"] == arm.name].sort_values("task", key=lambda names: names.map(places), kind="stable")
+
+    def losses(self) -> pd.DataFrame:
+        """Return the masked-LM losses of encoders on held-out text, a row a measurement.
+
+        Returns:
+            Columns
+            encoder: name of the checkpoint
+            held_out: the domain (or `general`), or the task, on whose text it was measured
+            masked_lm_loss: mean cross-entropy in nats per masked token
+            num_masked: masked tokens
+            measured_on: `domain` (held-out samples) or `task` (dev texts)
+            notebook: that measured it; notebook 02 measures what 01 does, and more
+        """
+        found = []
+        for experiment in EXPERIMENTS.values():
+            folder = self.paths.results / "records" / experiment.notebook
+            if experiment.measured and (folder / f"{experiment.losses}.jsonl").is_file():
+                more = {"measured_on": experiment.on, "notebook": experiment.notebook}
+                found.append(records.read_records(folder, experiment.losses).assign(**more))
+        return _with_columns(pd.concat(found, ignore_index=True) if found else pd.DataFrame(), LOSS_COLUMNS)
+
+    def pretraining(self) -> pd.DataFrame:
+        """Return how checkpoints were pretrained: the base, those of the notebooks before this one, and of this.
+
+        Returns:
+            Columns
+            checkpoint: its name
+            phases: pairs of a phase's name and its text
+            num_steps, num_tokens: optimizer steps; tokens that passed through the encoder, repeats counted
+            wall_seconds, tokens_per_second, num_processes: over all tries; processes that shared the last phase
+            loss_before, loss_after: of the last phase, on its held-out text, nats per masked token
+            precision: `fp32` or `bf16`
+            fingerprint, capability: what the result is identified by, and the kind of machine that made it
+            trainable_parameters: where not all were trained (if any checkpoint is such)
+            taken_from, newly_initialised: where others trained it (if any checkpoint is such)
+        """
+        seen = self._notebooks()
+        folders = [self.paths.results / "records" / name for name in seen]
+        found = [records.read_records(f, "pretraining") for f in folders if (f / "pretraining.jsonl").is_file()]
+        return _with_columns(pd.concat(found, ignore_index=True) if found else pd.DataFrame(), PRETRAINING_COLUMNS)
+
+    def curves(self) -> pd.DataFrame:
+        """Return the loss curves of pretraining, of the checkpoints that `pretraining` tells of.
+
+        Returns:
+            Columns checkpoint; step (from 1); num_tokens so far; learning_rate; masked_lm_loss, the mean in nats per
+            masked token over the steps since the last point.
+        """
+        paths = [path for name in self._notebooks() for path in (self.paths.results / "curves" / name).glob("*.csv")]
+        found = [pd.read_csv(path).assign(checkpoint=path.stem) for path in sorted(paths)]
+        columns = ["checkpoint", "step", "num_tokens", "learning_rate", "masked_lm_loss"]
+        return _with_columns(pd.concat(found, ignore_index=True) if found else pd.DataFrame(), columns)
+
+    def _notebooks(self) -> list[str]:
+        return ["base", *(name for name in NOTEBOOKS if self.notebook == "base" or name <= self.notebook)]
+
+    # Text -----------------------------------------------------------------------------------------------------------
+
+    def truth(self) -> dict[str, np.ndarray]:
+        """Return the (num_test,) label ids of every task's test split, by task."""
+        return {task.name: self._true_labels(task.name) for task in self.tasks}
+
+    def _true_labels(self, task: str) -> np.ndarray:
+        ids = {label: index for index, label in enumerate(self.manifest()["tasks"][task]["labels"])}
+        return np.array([ids[row["label"]] for row in corpora.load_examples(self.paths, task, "test")])
+
+    def manifest(self) -> dict:
+        """Return what `prepare` wrote about the text: counts, digests, versions."""
+        return corpora.load_manifest(self.paths)
+
+    def token_counts(self) -> dict:
+        """Return documents, tokens and digest of every token store, by name (`corpora/general`, ...)."""
+        return files.read_json(self.paths.data / "tokens" / "manifest.json")["stores"]
+
+    def rankings(self, task: str) -> dict:
+        """Return, by selector, what is kept of a task's ranking: seconds, neighbours to be read, VAMPIRE's topics."""
+        return files.read_json(self.paths.selected / task / records.RANKINGS_FILE)
+
+    def chosen(self, task: str, phase: str | Phase) -> np.ndarray:
+        """Return the candidates that a task's text was augmented by, (num_selected,) ascending.
+
+        Args:
+            phase: A checkpoint's phase, or its name: `rand_tapt_5_draw_0`.
+        """
+        name = phase.name if isinstance(phase, Phase) else phase
+        return np.load(self.paths.selected / task / name / "chosen.npy", allow_pickle=False)
+
+    def selection_counts(self) -> dict:
+        """Return what the selection wrote of itself: candidates by domain, and every store's counts."""
+        return files.read_json(self.paths.selected / "manifest.json")
+
+    def excerpts(self, text: str, num: int = 3, num_characters: int = 300) -> pd.DataFrame:
+        """Return the beginnings of a few documents of a corpus, evenly spread over it: columns id, text."""
+        rows = corpora.load_documents(self.paths.corpus(text))
+        chosen = [rows[len(rows) * k // num] for k in range(num)]
+        shown = [row["text"][:num_characters] + ("…" if len(row["text"]) > num_characters else "") for row in chosen]
+        return pd.DataFrame({"id": [row["id"] for row in chosen], "text": shown})
+
+    def masked_example(self, text: str, num_tokens: int = 40) -> pd.DataFrame:
+        """Return the first tokens of a training sequence as the encoder meets them: columns input, target.
+
+        Args:
+            text: A domain, `general`, or a task.
+        """
+        tokenizer = tokens.load_tokenizer(self.paths.tokenizer())
+        kind = "dapt" if text in self.texts else "tapt"
+        checkpoint = Checkpoint() if text == tasks.GENERAL else Checkpoint((Phase(kind, text),))
+        store = tokens.load_token_store(self.paths.store(text_of(checkpoint)))
+        # Of a base encoder that others pretrained: DAPT's.
+        settings = phase_settings(self.profile, checkpoint.last) or self.profile.dapt
+        batch = mlm.Batches(store, mlm.Vocabulary.of(tokenizer), settings, checkpoint.name).micro_batch(0, 0)
+        wanted = dict(zip(batch.positions.tolist(), batch.labels.tolist(), strict=True))
+        rows = [
+            {"input": tokenizer.decode([token]), "target": tokenizer.decode([wanted[k]]) if k in wanted else ""}
+            for k, token in enumerate(batch.input_ids[0, :num_tokens].tolist())
+        ]
+        return pd.DataFrame(rows)
+
+    # Settings and provenance ----------------------------------------------------------------------------------------
+
+    def settings(self) -> pd.DataFrame:
+        """Return the settings that differ from the paper's: columns setting, here, paper."""
+        groups = ["base", "dapt", "tapt", "finetune", "domain_gap"]
+        if self.notebook == EXPERIMENTS["knn_tapt"].notebook:
+            groups += ["augmented_tapt", "selection"]
+        ours, theirs = (
+            {name: value for group in groups for name, value in _flattened(group, profile.model_dump()[group])}
+            for profile in (self.profile, Profile(name=self.profile.name))
+        )
+        rows = [
+            {"setting": name, "here": str(ours[name]), "paper": str(value)}
+            for name, value in theirs.items()
+            if name in ours and ours[name] != value
+        ]
+        return pd.DataFrame(rows, columns=["setting", "here", "paper"])
+
+    def provenance(self) -> str:
+        """Return one line: profile, commit, digest of the text, versions, this machine, others with results here."""
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=self.paths.root, capture_output=True, text=True, check=False
+        ).stdout.strip()
+        data = files.digest(self.paths.data / "manifest.json")[:12]
+        own, others = self._capability(), self.capabilities()
+        elsewhere = f"; results of other machines: {', '.join(sorted(others - {own}))}" if others - {own} else ""
+        return (
+            f"profile {self.profile.name}; commit {commit or 'unknown'}; text {data}; dontstop {dontstop.__version__}, "
+            f"torch {torch.__version__}; {processes.num_cores()} CPU cores, {own}{elsewhere}"
+        )
+
+    def capabilities(self) -> set[str]:
+        """Return the kinds of machines that made the records of the notebooks before this one, and of this."""
+        folders = (self.paths.results / "records" / name for name in self._notebooks())
+        rows = (row for folder in folders for path in folder.glob("*.jsonl") for row in files.read_jsonl(path))
+        return {row.get("capability", records.NOT_RECORDED) for row in rows}
+
+    def _capability(self) -> str:
+        device = devices.resolve_device(self.profile.device)
+        name = f"{torch.cuda.get_device_name()}, " if device == "cuda" else ""
+        return name + identity.capability(device, devices.resolve_precision(self.profile.precision, device))
+
+
+def _with_columns(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Put a frame's columns into order, those that its records lack included; others follow."""
+    frame = frame.rename(columns=RENAMED)
+    if "capability" in columns:
+        recorded = frame["capability"] if "capability" in frame else pd.Series(None, frame.index, object)
+        frame = frame.assign(capability=recorded.fillna(records.NOT_RECORDED))
+    return frame.reindex(columns=[*columns, *(column for column in frame.columns if column not in columns)])
+
+
+def _flattened(name: str, value) -> Iterator[tuple[str, object]]:
+    """Yield settings by their whole name: `selection.vampire.num_topics`."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flattened(f"{name}.{key}", inner)
+    elif value is not None or "." in name:
+        yield name, value
