@@ -12,14 +12,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks import measuring
+from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.machine.processes import CONTEXT, be_worker
 from dontstop.machine.randomness import generator
 from dontstop.machine.runner import say
 from dontstop.profiles import Selection
-from dontstop.selection import candidates, neighbours, selection
-from dontstop.selection.embedders import TfidfSvd
-from dontstop.tokens import tokens
+from dontstop.selection import candidates, neighbours, rankings
+from dontstop.selection.selectors import TfidfSvd
 
 NUM_VECTORS, NUM_DIMENSIONS, NUM_QUERIES, NUM_NEIGHBOURS = 1_000_000, 128, 5_000, 500
 NUM_CHECKED = 25  # queries whose neighbours are held to a float64 reference
@@ -159,16 +159,16 @@ def _select_from(scratch: Path, number: int) -> list[dict[str, Any]]:
     note(f"{len(pieces):,} candidates cut", begin)
     begin = time.perf_counter()
     allowed = candidates.other_than(pieces, texts)
-    sample = selection.sample_to_fit(pieces, allowed, 200_000, seed=0)
+    sample = rankings.sample_to_fit(pieces, allowed, 200_000, seed=0)
     embedder = TfidfSvd(Selection().num_dimensions, seed=0).fit([*sample, *texts])
     del sample
     note("tf-idf fitted on 200,000", begin)
     begin = time.perf_counter()
-    vectors = selection.write_vectors(embedder, pieces.chunks(allowed), scratch / "embedded")
+    vectors = rankings.write_vectors(embedder, pieces.chunks(allowed), scratch / "embedded")
     note("all embedded", begin)
     begin = time.perf_counter()
     indices, _ = neighbours.search(neighbours.unit(embedder.embed(texts)), vectors, 500)
-    note(f"{len(selection.union(indices, 500)):,} neighbours found", begin)
+    note(f"{len(rankings.union(indices, 500)):,} neighbours found", begin)
     for row in rows:
         row["corpus_megabytes"] = corpus.stat().st_size / 1e6
     return rows

@@ -1,22 +1,30 @@
 """Fingerprints: a setting changes exactly what depends on it, and what only changes speed changes none."""
 
+import multiprocessing
+import re
+import shutil
+import time
+
 import numpy as np
 import pytest
 
 import tiny
 from dontstop.errors import StudyError
-from dontstop.machine import files
-from dontstop.profiles import Encoder, Finetune, Paths, Phase, Profile, Speed
-from dontstop.runs import jobs
-from dontstop.runs.arms import ARMS, Cell, Checkpoint
-from dontstop.text.tasks import get_task
+from dontstop.machine import files, runner
+from dontstop.profiles import Encoder, Finetune, Paths, PhaseSettings, Profile, Speed, with_whole_paths
+from dontstop.runs import arms, identity, jobs, pretraining, scratch
+from dontstop.runs.arms import Arm, Checkpoint, Phase, Run
+from dontstop.runs.identity import Identity
+from dontstop.runs.jobs import Jobs
+from dontstop.runs.scratch import Scratch
+from dontstop.text.tasks import SPLITS, get_task
 
 TASKS = [get_task(name) for name in tiny.TASKS]
-BASE, DAPT = Checkpoint(), Checkpoint((("dapt", "cs"),))
+BASE, DAPT = Checkpoint(), Checkpoint((Phase("dapt", "cs"),))
 CHECKPOINTS = {"base", "dapt"}
-CELLS = {f"{task.name} {arm}" for task in TASKS for arm in ("base", "dapt", "not_dapt")}
+RUNS = {f"{task.name} {arm}" for task in TASKS for arm in ("base", "dapt", "not_dapt")}
 LOSSES = {"loss base", "loss dapt"}
-DAPT_CELLS = {name for name in CELLS if not name.endswith(" base")}
+DAPT_RUNS = {name for name in RUNS if not name.endswith(" base")}
 # Another value of each setting, where adding one or halving makes none.
 OTHER = {"name": None, "num_steps": 13, "num_epochs": 3, "pooling": "first", "schedule": "linear"}
 OTHER |= {"sequences_at_once": 2}
@@ -28,9 +36,9 @@ def manifests(root):
     """Write the manifests of prepared text, whose digests are their names."""
     entry = {"num_documents": 3, "num_tokens": 500}
     names = [f"{kind}/{name}" for kind in ("corpora", "held_out") for name in ("general", *tiny.DOMAINS)]
-    names += [f"tasks/{task.name}/{split}" for task in TASKS for split in jobs.SPLITS]
+    names += [f"tasks/{task.name}/{split}" for task in TASKS for split in SPLITS]
     stores = {name: {**entry, "sha256": name} for name in names}
-    splits = {t.name: {s: {"num_examples": 9, "sha256": f"{t.name} {s}"} for s in jobs.SPLITS} for t in TASKS}
+    splits = {t.name: {s: {"num_examples": 9, "sha256": f"{t.name} {s}"} for s in SPLITS} for t in TASKS}
     tasks = {name: {"labels": ["a", "b"], "splits": by_split} for name, by_split in splits.items()}
     paths = Paths("tiny", root)
     files.write_json(paths.data / "tokens" / "manifest.json", {"tokenizer": "digest", "stores": stores})
@@ -43,10 +51,11 @@ def fingerprints(paths, **changes) -> dict[str, str]:
     settings = {**tiny.SETTINGS, "name": "tiny"}
     for group, values in changes.items():
         settings[group] = {**settings.get(group, {}), **values} if isinstance(values, dict) else values
-    identity = jobs.Identity(Profile.model_validate(settings), paths)
-    found = {"base": identity.checkpoint(BASE), "dapt": identity.checkpoint(DAPT)}
-    found |= {f"{t.name} {arm}": identity.cell(Cell(t, arm, 0)) for t in TASKS for arm in ("base", "dapt", "not_dapt")}
-    return found | {f"loss {c.name[:4]}": identity.loss(c, "held_out/news") for c in (BASE, DAPT)}
+    found = Identity(with_whole_paths(Profile.model_validate(settings), paths.root), paths)
+    prints = {"base": found.checkpoint(BASE), "dapt": found.checkpoint(DAPT)}
+    some = [Run(task, arm, 0) for task in TASKS for arm in (arms.BASE, arms.DAPT, arms.NOT_DAPT)]
+    prints |= {f"{run.task.name} {run.arm}": found.run(run) for run in some}
+    return prints | {f"loss {c.name[:4]}": found.loss(c, "held_out/news") for c in (BASE, DAPT)}
 
 
 def changed(paths, **changes) -> set[str]:
@@ -59,7 +68,7 @@ def other(group: str, field: str):
     """Return a value of a setting that is not the tiny profile's."""
     if field in OTHER:
         return OTHER[field]
-    kind = {"base": Phase, "dapt": Phase, "finetune": Finetune, "encoder": Encoder}[group]
+    kind = {"base": PhaseSettings, "dapt": PhaseSettings, "finetune": Finetune, "encoder": Encoder}[group]
     value = tiny.SETTINGS[group].get(field, kind.model_fields[field].default)
     return value + 1 if isinstance(value, int) else value / 2
 
@@ -69,20 +78,20 @@ def test_equal_settings_have_equal_fingerprints_and_all_differ(manifests):
     assert found == fingerprints(manifests) and len(set(found.values())) == len(found)
 
 
-@pytest.mark.parametrize("field", [name for name in Phase.model_fields if name != "num_epochs"])
+@pytest.mark.parametrize("field", [name for name in PhaseSettings.model_fields if name != "num_epochs"])
 def test_settings_of_the_base_change_everything(manifests, field):
-    assert changed(manifests, base={field: other("base", field)}) == CHECKPOINTS | CELLS | LOSSES
+    assert changed(manifests, base={field: other("base", field)}) == CHECKPOINTS | RUNS | LOSSES
 
 
 @pytest.mark.parametrize("field", [name for name in Encoder.model_fields if name != "name"])
 def test_settings_of_the_encoder_change_everything(manifests, field):
-    assert changed(manifests, encoder={field: other("encoder", field)}) == CHECKPOINTS | CELLS | LOSSES
+    assert changed(manifests, encoder={field: other("encoder", field)}) == CHECKPOINTS | RUNS | LOSSES
 
 
-@pytest.mark.parametrize("field", [name for name in Phase.model_fields if name != "num_epochs"])
+@pytest.mark.parametrize("field", [name for name in PhaseSettings.model_fields if name != "num_epochs"])
 def test_settings_of_dapt_change_what_comes_of_it_and_how_losses_are_measured(manifests, field):
     measured = {"loss base"} if field in ("sequence_length", "mlm_probability", "seed") else set()
-    assert changed(manifests, dapt={field: other("dapt", field)}) == {"dapt", *DAPT_CELLS, "loss dapt", *measured}
+    assert changed(manifests, dapt={field: other("dapt", field)}) == {"dapt", *DAPT_RUNS, "loss dapt", *measured}
 
 
 def test_steps_or_epochs_make_another_phase(manifests):
@@ -90,15 +99,15 @@ def test_steps_or_epochs_make_another_phase(manifests):
 
 
 @pytest.mark.parametrize("field", list(Finetune.model_fields))
-def test_settings_of_fine_tuning_change_the_cells(manifests, field):
-    assert changed(manifests, finetune={field: other("finetune", field)}) == CELLS
+def test_settings_of_fine_tuning_change_the_runs(manifests, field):
+    assert changed(manifests, finetune={field: other("finetune", field)}) == RUNS
 
 
 @pytest.mark.parametrize("field", list(Finetune.model_fields))
-def test_settings_of_one_task_change_its_cells_only(manifests, field):
+def test_settings_of_one_task_change_its_runs_only(manifests, field):
     name = TASKS[0].name
     assert changed(manifests, task_finetune={name: {field: other("finetune", field)}}) == {
-        cell for cell in CELLS if cell.startswith(name)
+        run for run in RUNS if run.startswith(name)
     }
 
 
@@ -112,7 +121,7 @@ def test_settings_of_speed_change_nothing(manifests, field):
     [("cpu", None, 16, None), ("cpu", 3, 16, 3), ("cuda", None, 16, 4), ("cuda", None, 2, 2), ("cuda", 9, 16, 9)],
 )
 def test_few_processes_share_a_gpu(monkeypatch, device, asked, num_cores, found):
-    monkeypatch.setattr(jobs.encoders, "resolve_device", lambda _: device)
+    monkeypatch.setattr(jobs.devices, "resolve_device", lambda _: device)
     monkeypatch.setattr(jobs, "num_cores", lambda: num_cores)
     profile = Profile.model_validate({**tiny.SETTINGS, "name": "tiny", "speed": {"num_workers": asked}})
     assert jobs.num_processes(profile) == found
@@ -123,14 +132,14 @@ def test_settings_of_measures_and_seeds_change_nothing_that_is_there(manifests):
 
 
 def test_precision_changes_everything(manifests):
-    assert changed(manifests, precision="bf16") == CHECKPOINTS | CELLS | LOSSES
+    assert changed(manifests, precision="bf16") == CHECKPOINTS | RUNS | LOSSES
 
 
 @pytest.mark.parametrize(
     ("place", "dependent"),
     [
-        (("tokenizer",), CHECKPOINTS | CELLS | LOSSES),
-        (("stores", "corpora/general", "sha256"), CHECKPOINTS | CELLS | LOSSES),
+        (("tokenizer",), CHECKPOINTS | RUNS | LOSSES),
+        (("stores", "corpora/general", "sha256"), CHECKPOINTS | RUNS | LOSSES),
         (
             ("stores", "corpora/cs", "sha256"),
             {"dapt", "citation_intent dapt", "hyperpartisan_news not_dapt", "loss dapt"},
@@ -150,15 +159,15 @@ def test_another_text_changes_what_was_made_of_it(manifests, place, dependent):
     assert {name for name in before if before[name] != after[name]} == dependent
 
 
-@pytest.mark.parametrize("split", jobs.SPLITS)
-def test_another_split_changes_its_tasks_cells(manifests, split):
+@pytest.mark.parametrize("split", SPLITS)
+def test_another_split_changes_its_tasks_runs(manifests, split):
     before = fingerprints(manifests)
     path = manifests.data / "manifest.json"
     manifest = files.read_json(path)
     manifest["tasks"]["citation_intent"]["splits"][split]["sha256"] = "another digest"
     files.write_json(path, manifest)
     after = fingerprints(manifests)
-    assert {n for n in before if before[n] != after[n]} == {n for n in CELLS if n.startswith("citation_intent")}
+    assert {n for n in before if before[n] != after[n]} == {n for n in RUNS if n.startswith("citation_intent")}
 
 
 def test_other_weights_in_the_named_folder_change_everything(manifests, tmp_path):
@@ -171,53 +180,246 @@ def test_other_weights_in_the_named_folder_change_everything(manifests, tmp_path
     assert not set(before.values()) & set(after.values())
 
 
-def test_arms_that_share_a_checkpoint_share_the_cell(manifests, monkeypatch):
-    monkeypatch.setitem(ARMS, "dapt_again", (("dapt", "domain"),))
-    identity = jobs.Identity(Profile.model_validate({**tiny.SETTINGS, "name": "tiny"}), manifests)
-    assert identity.cell(Cell(TASKS[0], "dapt_again", 0)) == identity.cell(Cell(TASKS[0], "dapt", 0))
-    assert identity.cell(Cell(TASKS[0], "dapt", 1)) != identity.cell(Cell(TASKS[0], "dapt", 0))
+def test_arms_that_share_a_checkpoint_share_the_run(manifests):
+    again = Arm("dapt_again", arms.DAPT.phases)
+    found = Identity(Profile.model_validate({**tiny.SETTINGS, "name": "tiny"}), manifests)
+    assert found.run(Run(TASKS[0], again, 0)) == found.run(Run(TASKS[0], arms.DAPT, 0))
+    assert found.run(Run(TASKS[0], arms.DAPT, 1)) != found.run(Run(TASKS[0], arms.DAPT, 0))
 
 
 def test_anothers_tapt_is_not_taken_where_a_task_has_few_of_its_examples(root):
     whole, few = (
-        Profile.model_validate({**tiny.SETTINGS, "name": "tiny", "released": "theirs", "text": text})
+        with_whole_paths(
+            Profile.model_validate({**tiny.SETTINGS, "name": "tiny", "released": "theirs", "text": text}), root
+        )
         for text in (tiny.SETTINGS["text"], {**tiny.SETTINGS["text"], "low_resource": {"citation_intent": 9}})
     )
-    paths = Paths("tiny", root)
-    tapt, both = Checkpoint((("tapt", "citation_intent"),)), Checkpoint((("dapt", "cs"), ("tapt", "citation_intent")))
+    tapt = Checkpoint((Phase("tapt", "citation_intent"),))
+    both = Checkpoint((*DAPT.phases, *tapt.phases))
     for checkpoint in (DAPT, tapt, both):
         (root / "theirs" / checkpoint.name).mkdir(parents=True)
-        assert jobs.released_folder(whole, paths, checkpoint).name == checkpoint.name
-    assert jobs.released_folder(few, paths, DAPT) is not None
-    assert jobs.released_folder(few, paths, tapt) is None and jobs.released_folder(few, paths, both) is None
+        assert identity.released_folder(whole, checkpoint).name == checkpoint.name
+    assert identity.released_folder(few, DAPT) is not None
+    assert identity.released_folder(few, tapt) is None and identity.released_folder(few, both) is None
+
+
+def made(paths, accept_others: bool = False, **changes) -> Jobs:
+    profile = Profile.model_validate({**tiny.SETTINGS, "name": "tiny", **changes})
+    found = Identity(profile, paths)
+    return Jobs(profile, paths, found, Scratch(paths, found.capability, accept_others))
 
 
 def test_a_job_waits_for_its_encoder(manifests):
-    profile = Profile.model_validate({**tiny.SETTINGS, "name": "tiny"})
-    identity = jobs.Identity(profile, manifests)
-    arguments = (profile, manifests, identity)
-    base, dapt = jobs.checkpoint_job(*arguments, BASE), jobs.checkpoint_job(*arguments, DAPT)
+    some = made(manifests)
+    base, dapt = some.checkpoint(BASE), some.checkpoint(DAPT)
     assert not base.needs and dapt.needs == {base.key} and base.size == 12 * 4 * 16
-    cell = jobs.cell_job(*arguments, Cell(TASKS[0], "dapt", 0))
-    assert cell.needs == {dapt.key} and cell.size > 0
-    assert jobs.loss_job(*arguments, BASE, "held_out/cs").needs == {base.key}
+    run = some.run(Run(TASKS[0], arms.DAPT, 0))
+    assert run.needs == {dapt.key} and run.size > 0
+    assert some.loss(BASE, "held_out/cs").needs == {base.key}
 
 
 def test_text_not_prepared_is_told(root):
     with pytest.raises(StudyError, match="dontstop prepare"):
-        jobs.Identity(Profile(name="tiny"), Paths("tiny", root))
+        Identity(Profile(name="tiny"), Paths("tiny", root))
 
 
 def test_a_damaged_result_is_told(tmp_path):
     (tmp_path / "result.json").write_text('{"task": ')
     with pytest.raises(StudyError, match="delete .*result.json"):
-        jobs.load_result(tmp_path / "result.json")
+        scratch.load_result(tmp_path / "result.json")
 
 
 @pytest.mark.parametrize(("num_steps", "num_points"), [(6, 6), (250, 100)])
 def test_a_curve_is_thinned_out_to_means(num_steps, num_points):
     losses = np.arange(float(num_steps))
-    rows = jobs.curve_rows(losses, Phase(num_steps=num_steps, batch_size=2, sequence_length=8, learning_rate=1.0))
+    settings = PhaseSettings(num_steps=num_steps, batch_size=2, sequence_length=8, learning_rate=1.0)
+    rows = pretraining.curve_rows(losses, settings)
     assert len(rows) == num_points and rows[-1]["step"] == num_steps
     assert rows[-1]["num_tokens"] == num_steps * 16
     assert rows[0]["masked_lm_loss"] == losses[: rows[0]["step"]].mean()
+
+
+# What a result is identified by -----------------------------------------------------------------------------------
+
+
+def test_a_profile_without_a_named_encoder_is_not_told_by_what_lies_in_the_working_directory(
+    manifests, tmp_path, monkeypatch
+):
+    before = fingerprints(manifests)
+    (tmp_path / "model.safetensors").write_bytes(b"not ours")
+    monkeypatch.chdir(tmp_path)
+    assert fingerprints(manifests) == before
+
+
+@pytest.mark.parametrize("name", ["model-00002-of-00002.safetensors", "config.json", "tokenizer.json", "vocab.txt"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_every_file_of_a_named_encoder_counts(manifests, tmp_path, name, linked):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    for file in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "config.json", name):
+        (theirs / file).write_text("as it was")
+    mine = tmp_path / "mine"
+    mine.symlink_to(theirs) if linked else theirs.rename(mine)
+    before = fingerprints(manifests, encoder={"name": str(mine)})
+    (mine / name).write_text("replaced")
+    after = fingerprints(manifests, encoder={"name": str(mine)})
+    assert not set(before.values()) & set(after.values())
+    (mine / name).write_text("as it was")
+    (mine / "README.md").write_text("no part of the arithmetic")
+    assert fingerprints(manifests, encoder={"name": str(mine)}) == before
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_every_file_of_a_released_encoder_counts(manifests, name):
+    folder = manifests.root / "theirs" / "dapt_cs"
+    folder.mkdir(parents=True)
+    (folder / name).write_text("as it was")
+    before = fingerprints(manifests, released="theirs")
+    (folder / name).write_text("replaced")
+    after = fingerprints(manifests, released="theirs")
+    found = {name for name in before if before[name] != after[name]}
+    assert found == {"dapt", "citation_intent dapt", "hyperpartisan_news not_dapt", "loss dapt"}
+
+
+def test_a_copied_encoder_under_another_path_is_the_same(manifests, tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"weights")
+    found = [fingerprints(manifests, encoder={"name": str(tmp_path / name)}) for name in ("one", "other")]
+    assert found[0] == found[1] and found[0] != fingerprints(manifests)
+
+
+@pytest.mark.parametrize("library", identity.LIBRARIES)
+def test_another_version_of_a_library_changes_everything(manifests, monkeypatch, library):
+    before, version = fingerprints(manifests), identity.importlib.metadata.version
+
+    def changed_version(name):
+        return "0.0" if name == library else version(name)
+
+    monkeypatch.setattr(identity.importlib.metadata, "version", changed_version)
+    assert not set(before.values()) & set(fingerprints(manifests).values())
+
+
+@pytest.fixture
+def package(project, tmp_path):
+    """Copy the package, to change its code."""
+    shutil.copytree(project / "src" / "dontstop", tmp_path / "dontstop", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path / "dontstop"
+
+
+ENTRIES = ("runs/pretraining.py", "runs/finetuning.py", "runs/augmentation.py")
+
+
+def code(package) -> list[str]:
+    identity.code_digest.cache_clear()
+    return [identity.code_digest(entry, package=package) for entry in ENTRIES]
+
+
+@pytest.mark.parametrize(
+    ("place", "counts"),
+    [
+        ("training/mlm.py", [True, False, False]),
+        ("training/finetune.py", [False, True, False]),
+        ("training/encoders.py", [True, True, True]),
+        ("machine/randomness.py", [True, True, True]),
+        ("selection/vampire.py", [False, False, True]),
+        ("runs/pretraining.py", [True, False, False]),
+        ("report/tables.py", [False, False, False]),
+        ("verdicts/claims.py", [False, False, False]),
+        ("study.py", [False, False, False]),
+        ("cli.py", [False, False, False]),
+        ("machine/runner.py", [False, False, False]),
+        ("runs/pipeline.py", [False, False, False]),
+    ],
+)
+def test_a_result_is_told_by_the_code_that_makes_it_and_no_other(package, place, counts):
+    before = code(package)
+    with open(package / place, "a") as handle:
+        handle.write("\n\nANOTHER = 1\n")
+    assert [a != b for a, b in zip(before, code(package), strict=True)] == counts
+
+
+def test_comments_docstrings_and_layout_are_no_code(package):
+    before, path = code(package), package / "training" / "optimizers.py"
+    text = path.read_text()
+    other = re.sub(r'^( *""")(?=\w)', r"\1Another word. ", text, flags=re.MULTILINE)
+    path.write_text("# A comment.\n" + other.replace("\n\n\n", "\n\n"))
+    assert path.read_text() != text and code(package) == before
+
+
+def test_the_machine_is_named_as_its_arithmetic_sees_it(monkeypatch):
+    monkeypatch.setattr(identity.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(identity.torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    known = {"cpu_name": "AMD EPYC", "amx_bf16": False}
+    monkeypatch.setattr(identity.torch.cpu, "get_capabilities", lambda: known)
+    assert identity.capability("cpu", "fp32") == "x86_64 AMD AVX512 float32"
+    assert identity.capability("cpu", "bf16") == "x86_64 AMD AVX512 bfloat16"
+    known |= {"cpu_name": "Intel Xeon", "amx_bf16": True}
+    assert identity.capability("cpu", "bf16") == "x86_64 Intel AVX512 AMX bfloat16"
+    assert identity.capability("cpu", "fp32") == "x86_64 Intel AVX512 float32"
+
+
+def finished(paths, some: Jobs, capability: str) -> str:
+    """Write down that a machine has trained the base encoder, and return its key."""
+    key = scratch.key_of(some.identity.checkpoint(BASE), capability)
+    files.write_json(scratch.folder(paths, key) / scratch.TRAINING_FILE, {"capability": capability})
+    return key
+
+
+def test_results_of_another_machine_are_found_where_they_are_accepted_only(manifests):
+    some, accepting = made(manifests), made(manifests, accept_others=True)
+    fingerprint, own = some.identity.checkpoint(BASE), some.identity.capability
+    other = finished(manifests, some, "arm64 float32")
+    assert some.scratch.trained(fingerprint) is None and accepting.scratch.trained(fingerprint) == other
+    assert some.scratch.others(fingerprint) == [other]
+    assert some.checkpoint(BASE).key == scratch.key_of(fingerprint, own) != other
+    mine = finished(manifests, some, own)
+    assert some.scratch.trained(fingerprint) == accepting.scratch.trained(fingerprint) == mine
+
+
+def test_what_this_machine_makes_of_anothers_checkpoint_says_so(manifests):
+    accepting = made(manifests, accept_others=True)
+    own, other = accepting.identity.capability, "arm64 float32"
+    key = finished(manifests, accepting, other)
+    dapt = accepting.checkpoint(DAPT)
+    assert dapt.needs == {key} and dapt.arguments[-1]["capability"] == f"{own} after {other}"
+    run = accepting.run(Run(TASKS[0], arms.DAPT, 0))
+    assert run.needs == {dapt.key} and run.arguments[-1]["capability"] == f"{own} after {other}"
+    assert made(manifests).checkpoint(DAPT).arguments[-1]["capability"] == own
+
+
+def wait_and_write(last, seconds, log):
+    """Take a while over a result that must be written once."""
+    with open(log, "a") as handle:
+        handle.write("begun\n")
+    time.sleep(seconds)
+    last.write_text("done")
+
+
+def test_two_processes_make_a_shared_result_once(root, tmp_path):
+    paths, log = Paths("tiny", root), tmp_path / "log"
+    key = scratch.key_of("0123456789", "x86_64 float32")
+    last = scratch.folder(paths, key) / "last"
+    last.parent.mkdir(parents=True)
+    (last.parent / ".left.0a1b.part").touch()
+    context = multiprocessing.get_context("spawn")
+    arguments = (paths, key, last, wait_and_write, last, 0.5, log)
+    processes = [context.Process(target=scratch.once, args=arguments) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert log.read_text() == "begun\n" and last.read_text() == "done"
+    assert list(last.parent.glob(".*.part")) == []
+
+
+def test_what_another_process_is_writing_is_not_swept_up(root):
+    paths, key = Paths("tiny", root), scratch.key_of("0123456789", "x86_64 float32")
+    part = scratch.folder(paths, key) / ".encoder.0a1b.part"
+    part.mkdir(parents=True)
+    with runner.locked(paths.work / "locks" / f"{key}.lock"):
+        scratch.sweep(paths, [key])
+        assert part.is_dir()
+    scratch.sweep(paths, [key])
+    assert not part.exists()

@@ -73,9 +73,9 @@ def test_nearest_texts_are_of_the_same_topic(trained, embedding):
     model.settings = SETTINGS.model_copy(update={"embedding": embedding})
     vectors = model.embed(texts)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    likeness = unit @ unit.T
-    np.fill_diagonal(likeness, -2)
-    nearest = np.argsort(-likeness, axis=1)[:, :10]
+    similarity = unit @ unit.T
+    np.fill_diagonal(similarity, -2)
+    nearest = np.argsort(-similarity, axis=1)[:, :10]
     assert (topics[nearest] == topics[:, None]).mean() > 0.9  # a quarter by chance
 
 
@@ -112,15 +112,15 @@ def test_coherence_by_hand():
     assert vampire.coherences(np.array([[0, 2]]), present)[0] == pytest.approx(0)
 
 
-def test_the_surprise_and_its_slopes_are_those_of_cross_entropy():
+def test_the_loss_and_its_gradient_are_those_of_cross_entropy():
     import torch
 
     bags = scipy.sparse.csr_matrix(np.array([[1, 0, 2.5], [0, 0.5, 0]], np.float32))
     logits = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    vampire._Surprise.apply(logits, bags).backward()
+    vampire._BagCrossEntropy.apply(logits, bags).backward()
     slopes, logits.grad = logits.grad, None
     expected = -(torch.log_softmax(logits, 1) * torch.from_numpy(bags.toarray())).sum()
-    assert vampire._Surprise.apply(logits, bags).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert vampire._BagCrossEntropy.apply(logits, bags).item() == pytest.approx(expected.item(), rel=1e-5)
     expected.backward()
     torch.testing.assert_close(slopes, logits.grad)
 

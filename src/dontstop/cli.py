@@ -33,6 +33,21 @@ Mirror = Annotated[
 ]
 
 
+def _accept_other_machines(accepted: bool) -> None:
+    if accepted:
+        os.environ["DONTSTOP_ACCEPT_OTHER_MACHINES"] = "1"
+
+
+AcceptOtherMachines = Annotated[
+    bool,
+    typer.Option(
+        "--accept-other-machines",
+        callback=_accept_other_machines,
+        help="Read results of machines whose arithmetic differs from this one's; also DONTSTOP_ACCEPT_OTHER_MACHINES.",
+    ),
+]
+
+
 @app.command()
 def fetch_tasks(
     mirror: Annotated[Path, typer.Argument(help="The folder to fill: tasks/<task>/<split>.jsonl.")],
@@ -41,13 +56,13 @@ def fetch_tasks(
     address: Annotated[str | None, typer.Option(help="Another bucket's address, or a folder of data sets.")] = None,
 ) -> None:
     """Fetch the paper's tasks into a mirror, and hold their sizes against Table 2."""
-    from dontstop.fetch import mirrors, sources
-    from dontstop.machine import runner
+    from dontstop.fetch import sources, task_files
+    from dontstop.machine import progress
 
     if source not in ("bucket", "hub"):
         raise StudyError(f"source {source!r}", "bucket or hub", "name one of them")
     place = address if address is not None else sources.BUCKET if source == "bucket" else ""
-    mirrors.fetch_tasks(mirror, task or list(sources.HUB_TASKS), source, place, runner.say)
+    task_files.fetch_tasks(mirror, task or list(sources.HUB_TASKS), source, place, progress.say)
 
 
 @app.command()
@@ -58,12 +73,12 @@ def fetch_corpus(
     words: Annotated[int | None, typer.Option(help="How many words to take.", min=1)] = None,
 ) -> None:
     """Stream a substitute for one of the paper's corpora into a mirror, up to a budget; go on where it was."""
-    from dontstop.fetch import mirrors, sources
-    from dontstop.machine import runner
+    from dontstop.fetch import corpus_files, sources
+    from dontstop.machine import progress
 
     source = sources.corpus_source(domain)
-    path = mirrors.fetch_corpus(mirror, domain, source, runner.say, num_documents=documents, num_words=words)
-    runner.say(f"{path}: {source.licence}; {source.remark}")
+    path = corpus_files.fetch_corpus(mirror, domain, source, progress.say, num_documents=documents, num_words=words)
+    progress.say(f"{path}: {source.licence}; {source.remark}")
 
 
 @app.command()
@@ -74,9 +89,9 @@ def fetch_encoders(
 ) -> None:
     """Fetch the encoders that the paper's authors released, and turn their pickled weights into safetensors."""
     from dontstop.fetch import conversion, sources
-    from dontstop.machine import runner
+    from dontstop.machine import progress
 
-    conversion.fetch_encoders(folder, checkpoint or list(sources.RELEASED), address, runner.say)
+    conversion.fetch_encoders(folder, checkpoint or list(sources.RELEASED), address, progress.say)
 
 
 @app.command()
@@ -86,9 +101,9 @@ def convert_weights(
 ) -> None:
     """Turn an encoder's pickled weights into safetensors; the study itself loads nothing else."""
     from dontstop.fetch import conversion
-    from dontstop.machine import runner
+    from dontstop.machine import progress
 
-    conversion.convert_weights(source, target, runner.say)
+    conversion.convert_weights(source, target, progress.say)
 
 
 @app.command()
@@ -103,8 +118,10 @@ def prepare(profile: ProfileName = None, mirror: Mirror = None) -> None:
 
 
 @app.command()
-def select(profile: ProfileName = None, mirror: Mirror = None) -> None:
-    """Select the text of the domains that tasks are enlarged by: neighbours, random and curated text."""
+def select(
+    profile: ProfileName = None, mirror: Mirror = None, accept_other_machines: AcceptOtherMachines = False
+) -> None:
+    """Select the text of the domains that tasks are augmented by: neighbours, random and curated text."""
     from dontstop.runs import ledger
     from dontstop.study import Study
 
@@ -114,10 +131,15 @@ def select(profile: ProfileName = None, mirror: Mirror = None) -> None:
 
 
 @app.command()
-def run(experiment: Experiment, profile: ProfileName = None, mirror: Mirror = None) -> None:
+def run(
+    experiment: Experiment,
+    profile: ProfileName = None,
+    mirror: Mirror = None,
+    accept_other_machines: AcceptOtherMachines = False,
+) -> None:
     """Train and measure what an experiment still lacks."""
     from dontstop.runs import ledger
-    from dontstop.runs.experiments import notebook_of
+    from dontstop.runs.plan import notebook_of
     from dontstop.study import Study
 
     study = Study(profile, notebook_of(experiment))
@@ -160,13 +182,36 @@ def costs(profile: ProfileName = None) -> None:
 
 
 @app.command()
-def report(profile: ProfileName = None) -> None:
-    """Make all tables and figures again from the records, without training."""
-    from dontstop.runs.experiments import NOTEBOOKS
+def report(profile: ProfileName = None, accept_other_machines: AcceptOtherMachines = False) -> None:
+    """Execute the notebooks again, and so make all tables and figures, without training: all results must be there."""
+    from dontstop.runs.pipeline import READ_ONLY
+    from dontstop.runs.plan import NOTEBOOKS
     from dontstop.study import Study
 
+    os.environ[READ_ONLY] = "1"  # the notebooks' kernels read it
+    study = Study(profile)
     for notebook in NOTEBOOKS:
-        typer.echo(Study(profile, notebook).report())
+        if not (study.paths.results / "records" / notebook).is_dir():
+            typer.echo(f"{notebook}: no records of profile {study.profile.name} yet; `make study` makes them")
+            continue
+        _execute(study.paths, notebook, study.profile.name)
+        typer.echo(f"{notebook}: tables and figures are in {study.paths.results}")
+
+
+def _execute(paths, notebook: str, profile: str) -> None:
+    import papermill
+
+    target = paths.results / "notebooks" / f"{notebook}.ipynb"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source = paths.root / "notebooks" / f"{notebook}.ipynb"
+    how = {"kernel_name": "python3", "progress_bar": False}
+    try:
+        papermill.execute_notebook(source, target, {"profile": profile}, **how)
+    except papermill.PapermillExecutionError as error:
+        if error.ename != "StudyError":
+            raise
+        found, expected, remedy = (part.split(": ", 1)[1] for part in error.evalue.split("\n")[:3])
+        raise StudyError(found, expected, remedy) from None
 
 
 @app.command()

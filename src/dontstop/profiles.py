@@ -3,6 +3,7 @@
 import difflib
 import math
 import os
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -84,10 +85,10 @@ class PhaseSettings(Settings):
     num_steps: Count | None = None
     num_epochs: Count | None = None
     batch_size: Count = 2048  # sequences a step
-    # Parts of a step's batch whose gradients are summed in order; idle processes share them. Part of the identity,
+    # Micro-batches of a step, whose gradients are summed in order; idle processes share them. Part of the identity,
     # since it orders floating-point sums.
     num_shards: Count = 2
-    # Sequences of a shard that pass through the encoder at once; None takes all. Fewer fit into a GPU's memory, and
+    # Sequences of a micro-batch that pass through the encoder at once; None takes all. Fewer fit into a GPU's memory;
     # their gradients are summed (gradient accumulation).
     sequences_at_once: Count | None = None
     sequence_length: Count = 512  # tokens
@@ -148,7 +149,7 @@ class Selection(Settings):
     Source: section 5.2 (neighbours of 50, 150 and 500 a text, VAMPIRE, sentences) and 5.1 (curated text).
     """
 
-    tasks: list[str] | None = None  # the tasks whose text is enlarged; None takes all
+    tasks: list[str] | None = None  # the tasks whose text is augmented; None takes all
     granularity: Literal["sentence", "passage", "document"] = "sentence"
     min_words: Count = 5  # of a candidate
     num_neighbours: Annotated[list[Count], Field(min_length=1)] = [50, 150, 500]  # of each training text
@@ -185,7 +186,7 @@ CheapArm = Literal["lora_dapt", "lora_tapt", "embedding_tapt"]
 
 
 class CheapAdaptation(Settings):
-    """DAPT and TAPT that train few of an encoder's numbers: a low-rank adapter (LoRA), or the embeddings alone.
+    """DAPT and TAPT that train few of an encoder's parameters: a low-rank adapter (LoRA), or the embeddings alone.
 
     Departure: the paper trains all of them. Whether less does, above all for domains far from the base's text, decides
     what adaptation costs those who cannot afford it. All else is as in the phase that trains everything.
@@ -235,7 +236,7 @@ class Cluster(Settings):
 
     kind: Literal["slurm", "local"] = "slurm"  # local: submitit's own executor, to try a study out
     parallel: Count = 64  # jobs at a time
-    cpus: Count = 2  # of a job; a checkpoint is trained by as many processes, a cell by one
+    cpus: Count = 2  # of a job; a checkpoint is trained by as many processes, a run by one
     gpus: Annotated[int, Field(ge=0)] | None = None
     memory_gb: Count = 8
     # After which, as when preempted, a job is queued again and goes on. Of less than a quarter of an hour submitit
@@ -273,7 +274,7 @@ class Profile(Settings):
     dapt: PhaseSettings = PhaseSettings(num_steps=12_500)
     tapt: PhaseSettings = PhaseSettings(num_epochs=100, batch_size=256, learning_rate=1.0e-4)
     tapt_curve: TaptCurve = TaptCurve()
-    # TAPT on text enlarged by neighbours, random or curated text: 100 epochs at the larger batch, by Table 9's steps.
+    # TAPT on text augmented by neighbours, random or curated text: 100 epochs at the larger batch, by Table 9's steps.
     augmented_tapt: PhaseSettings = PhaseSettings(num_epochs=100)
     selection: Selection = Selection()
     cheap_adaptation: CheapAdaptation = CheapAdaptation()
@@ -322,9 +323,25 @@ class Profile(Settings):
 
 
 def find_root() -> Path:
-    """Return the project's root: DONTSTOP_ROOT if set, else the checkout this package was installed from."""
-    named = os.environ.get("DONTSTOP_ROOT")
-    return Path(named).resolve() if named else Path(__file__).resolve().parents[2]
+    """Return the root of the study that one works in.
+
+    DONTSTOP_ROOT if set; else the nearest checkout of this project around the working directory (a git worktree, a
+    copy that DVC has made); else the checkout that this package stands in.
+    """
+    if named := os.environ.get("DONTSTOP_ROOT"):
+        return Path(named).resolve()
+    around = (folder for folder in (Path.cwd(), *Path.cwd().parents) if _is_root(folder))
+    return next(around, Path(__file__).resolve().parents[2]).resolve()
+
+
+def _is_root(folder: Path) -> bool:
+    about = folder / "pyproject.toml"
+    if not about.is_file() or not (folder / "configs").is_dir():
+        return False
+    try:
+        return tomllib.loads(about.read_text(encoding="utf-8")).get("project", {}).get("name") == "dontstop"
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return False
 
 
 class Paths:
@@ -337,6 +354,7 @@ class Paths:
         self.selected = self.root / "selected" / profile
         self.results = self.root / "results" / profile
         self.work = self.root / "work"
+        self.lock = self.work / f"{profile}.lock"
 
     def corpus(self, domain: str) -> Path:
         """Pretraining text of a domain, or of `general`."""
@@ -393,7 +411,7 @@ def load_profile(name: str, root: Path | None = None) -> Profile:
         raise StudyError(f"{path} holds a {type(content).__name__}", "a mapping of settings", "mend the file")
     if content.get("name", name) != name:
         raise StudyError(f"name = {content['name']!r} in {path}", f"the file's own name, {name!r}", "leave `name` out")
-    return _with_mirror(parse_profile({**content, "name": name}, str(path)))
+    return with_whole_paths(_with_mirror(parse_profile({**content, "name": name}, str(path))), root or find_root())
 
 
 def _with_mirror(profile: Profile) -> Profile:
@@ -402,6 +420,28 @@ def _with_mirror(profile: Profile) -> Profile:
     if not mirror or profile.text.source != "files":
         return profile
     return profile.model_copy(update={"text": profile.text.model_copy(update={"folder": mirror})})
+
+
+def with_whole_paths(profile: Profile, root: Path) -> Profile:
+    """Resolve all paths of a profile alike: `~` is the user's home, relative ones begin at the root.
+
+    A name on the hub, which is no folder there, stays as it is.
+    """
+
+    def whole(name: str | None, or_on_the_hub: bool = True) -> str | None:
+        if name is None:
+            return None
+        path = root / Path(name).expanduser()
+        return str(path) if path.exists() or not or_on_the_hub or name.startswith((".", "~")) else name
+
+    changed = {
+        "encoder": {"name": whole(profile.encoder.name)},
+        "tokens": {"tokenizer": whole(profile.tokens.tokenizer)},
+        "selection": {"sentence_transformer": whole(profile.selection.sentence_transformer)},
+        "text": {"folder": whole(profile.text.folder, or_on_the_hub=False)},
+    }
+    groups = {group: getattr(profile, group).model_copy(update=values) for group, values in changed.items()}
+    return profile.model_copy(update=groups | {"released": whole(profile.released, or_on_the_hub=False)})
 
 
 def parse_profile(content: dict, where: str) -> Profile:

@@ -5,15 +5,20 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dontstop.errors import StudyError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# As writers in Rust put the system's error number into the text of their own errors.
+_NO_SPACE_IN_RUST = re.compile(rf"\b(os error|code:) ({'|'.join(map(str, sorted(_NO_SPACE)))})\b")
 
 
 @contextlib.contextmanager
@@ -35,14 +40,44 @@ def writing(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
     except OSError as error:
         if error.errno in _NO_SPACE:
-            raise StudyError(
-                f"no space left while writing {path}",
-                "room for the file on that disk or quota",
-                "free some space and give the same command again: what is finished is kept",
-            ) from error
+            raise _no_space(path) from error
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def saving_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `folder`, and put it in `folder`'s place once the block has ended well.
+
+    For what Transformers saves by itself: its writers in Rust raise errors of their own when the disk is full.
+
+    Raises:
+        StudyError: If the disk is full; nothing half-written stays.
+    """
+    part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        for path in part.iterdir():
+            sync_folder(path)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(part, folder)
+        sync_folder(folder.parent)
+    except Exception as error:
+        if getattr(error, "errno", None) in _NO_SPACE or _NO_SPACE_IN_RUST.search(str(error)):
+            raise _no_space(folder) from error
+        raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _no_space(path: Path) -> StudyError:
+    return StudyError(
+        f"no space left while writing {path}",
+        "room for it on that disk or quota",
+        "free some space and give the same command again: what is finished is kept",
+    )
 
 
 def sync_folder(folder: Path) -> None:
@@ -88,6 +123,17 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
+def write_array(path: Path, values: np.ndarray) -> None:
+    """Write an array as .npy, atomically."""
+    with writing(path) as part, open(part, "wb") as handle:  # a handle: np.save adds an ending to a path
+        np.save(handle, values, allow_pickle=False)
+
+
+def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
+    """Read an array of the study's own; `mapped` leaves it on disk and reads what is looked at."""
+    return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+
+
 def read_json(path: Path) -> Any:
     """Read one JSON file of the study's own."""
     return json.loads(path.read_text(encoding="utf-8"))
@@ -110,10 +156,28 @@ def read_rows(path: Path, start: int = 0, end: int | None = None) -> Iterator[di
             yield json.loads(line)
 
 
+def files_under(folder: Path) -> list[Path]:
+    """List all files under a folder, through symbolic links too, but for hidden ones; in order."""
+    found = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and not Path(place).resolve().is_relative_to((Path(place) / name).resolve())
+        )
+        found += [Path(place, name) for name in sorted(names) if not name.startswith(".")]
+    return sorted(found)
+
+
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """Return the SHA-256 of the names and bytes of all files under a folder, linked ones too, hidden ones not."""
+    return fingerprint({path.relative_to(folder).as_posix(): digest(path) for path in files_under(folder)})
 
 
 def fingerprint(value: Any) -> str:

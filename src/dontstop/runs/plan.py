@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dontstop.errors import StudyError
-from dontstop.profiles import Profile
+from dontstop.profiles import Paths, Profile
 from dontstop.runs import arms
 from dontstop.runs.arms import Arm, Checkpoint, Phase, Plan
+from dontstop.text import corpora
 from dontstop.text.tasks import GENERAL, Domain, Task, domains_of
 
 
@@ -71,13 +72,19 @@ class Design:
     tasks: tuple[Task, ...]
     unlabelled: frozenset[str] = frozenset()
 
+    @classmethod
+    def of(cls, profile: Profile, paths: Paths, tasks: Sequence[Task]) -> "Design":
+        """Return what a profile asks for, given its prepared text."""
+        entries = corpora.load_manifest(paths)["tasks"].items()
+        return cls(profile, tuple(tasks), frozenset(name for name, entry in entries if "unlabelled" in entry))
+
     @property
     def domains(self) -> tuple[Domain, ...]:
         """The domains that the tasks need."""
         return domains_of(self.tasks, self.profile)
 
     def arms(self) -> dict[Arm, list[Task]]:
-        """Return all arms that the profile asks for, each with the tasks that it is run for, in the notebooks' order."""
+        """Return all arms that the profile asks for, each with the tasks that it is run for, by notebook."""
         found: dict[Arm, list[Task]] = {}
         for name in EXPERIMENTS:
             for some_arms, some_tasks in self.groups(name):

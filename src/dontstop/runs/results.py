@@ -8,15 +8,16 @@ import pandas as pd
 import torch
 
 import dontstop
+from dontstop import tokens
 from dontstop.machine import files, processes
 from dontstop.profiles import Paths, Profile
-from dontstop.runs import arms, records
+from dontstop.runs import arms, identity, records
 from dontstop.runs.arms import Arm, Checkpoint, Phase, phase_settings
 from dontstop.runs.plan import EXPERIMENTS, NOTEBOOKS, Design, folder_of, records_of, text_of
+from dontstop.runs.preparation import missing_tasks
 from dontstop.text import corpora, tasks
 from dontstop.text.tasks import Domain, Task
-from dontstop.tokens import tokens
-from dontstop.training import encoders, mlm
+from dontstop.training import devices, mlm
 
 RUN_COLUMNS = [
     *("task", "domain", "arm", "seed", "metric", "test_score", "test_micro_f1", "test_macro_f1", "dev_score"),
@@ -56,18 +57,16 @@ class Results:
     @property
     def design(self) -> Design:
         """Arms, tasks and plans that the profile asks for, given the prepared text."""
-        unlabelled = [name for name, entry in self.manifest()["tasks"].items() if "unlabelled" in entry]
-        return Design(self.profile, self.tasks, frozenset(unlabelled))
+        return Design.of(self.profile, self.paths, self.tasks)
 
     def missing_tasks(self) -> list[str]:
         """Name the tasks that the profile asks for and its text lacks, which `text.may_lack` allows."""
-        names = {task.name for task in self.tasks}
-        return [task.name for task in tasks.wanted_tasks(self.profile) if task.name not in names]
+        return missing_tasks(self.profile, self.tasks)
 
     # Arms and checkpoints -------------------------------------------------------------------------------------------
 
     def arms(self) -> dict[Arm, list[Task]]:
-        """Return all arms that the profile asks for, each with the tasks that it is run for, in the notebooks' order."""
+        """Return all arms that the profile asks for, each with the tasks that it is run for, by notebook."""
         return self.design.arms()
 
     def available_arms(self) -> list[Arm]:
@@ -133,7 +132,8 @@ class Results:
         if not required and not (folder / f"{name}.jsonl").is_file():
             return None
         rows = records.read_records(folder, name)
-        return rows[rows["arm"] == arm.name]
+        places = {task.name: place for place, task in enumerate(self.tasks)}
+        return rows[rows["arm"] == arm.name].sort_values("task", key=lambda names: names.map(places), kind="stable")
 
     def losses(self) -> pd.DataFrame:
         """Return the masked-LM losses of encoders on held-out text, a row a measurement.
@@ -244,8 +244,8 @@ class Results:
         store = tokens.load_token_store(self.paths.store(text_of(checkpoint)))
         # Of a base encoder that others pretrained: DAPT's.
         settings = phase_settings(self.profile, checkpoint.last) or self.profile.dapt
-        batch = mlm.Batches(store, mlm.Vocabulary.of(tokenizer), settings, checkpoint.name).shard(0, 0)
-        wanted = dict(zip(batch.rows.tolist(), batch.labels.tolist(), strict=True))
+        batch = mlm.Batches(store, mlm.Vocabulary.of(tokenizer), settings, checkpoint.name).micro_batch(0, 0)
+        wanted = dict(zip(batch.positions.tolist(), batch.labels.tolist(), strict=True))
         rows = [
             {"input": tokenizer.decode([token]), "target": tokenizer.decode([wanted[k]]) if k in wanted else ""}
             for k, token in enumerate(batch.input_ids[0, :num_tokens].tolist())
@@ -255,7 +255,7 @@ class Results:
     # Settings and provenance ----------------------------------------------------------------------------------------
 
     def settings(self) -> pd.DataFrame:
-        """Return the settings that differ from the paper's, with the paper's beside them: columns setting, here, paper."""
+        """Return the settings that differ from the paper's: columns setting, here, paper."""
         groups = ["base", "dapt", "tapt", "finetune", "domain_gap"]
         if self.notebook == EXPERIMENTS["knn_tapt"].notebook:
             groups += ["augmented_tapt", "selection"]
@@ -271,21 +271,28 @@ class Results:
         return pd.DataFrame(rows, columns=["setting", "here", "paper"])
 
     def provenance(self) -> str:
-        """Return one line: profile, commit, digest of the text, versions, device and precision, other machines' part."""
+        """Return one line: profile, commit, digest of the text, versions, this machine, others with results here."""
         commit = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"], cwd=self.paths.root, capture_output=True, text=True, check=False
         ).stdout.strip()
         data = files.digest(self.paths.data / "manifest.json")[:12]
+        own, others = self._capability(), self.capabilities()
+        elsewhere = f"; results of other machines: {', '.join(sorted(others - {own}))}" if others - {own} else ""
         return (
-            f"profile {self.profile.name}; commit {commit or 'unknown'}; text {data}; "
-            f"dontstop {dontstop.__version__}, torch {torch.__version__}; {processes.num_cores()} CPU cores, "
-            f"{self._where()}"
+            f"profile {self.profile.name}; commit {commit or 'unknown'}; text {data}; dontstop {dontstop.__version__}, "
+            f"torch {torch.__version__}; {processes.num_cores()} CPU cores, {own}{elsewhere}"
         )
 
-    def _where(self) -> str:
-        device = encoders.resolve_device(self.profile.device)
+    def capabilities(self) -> set[str]:
+        """Return the kinds of machines that made the records of the notebooks before this one, and of this."""
+        folders = (self.paths.results / "records" / name for name in self._notebooks())
+        rows = (row for folder in folders for path in folder.glob("*.jsonl") for row in files.read_jsonl(path))
+        return {row.get("capability", records.NOT_RECORDED) for row in rows}
+
+    def _capability(self) -> str:
+        device = devices.resolve_device(self.profile.device)
         name = f"{torch.cuda.get_device_name()}, " if device == "cuda" else ""
-        return name + encoders.resolve_precision(self.profile.precision, device)
+        return name + identity.capability(device, devices.resolve_precision(self.profile.precision, device))
 
 
 def _with_columns(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

@@ -46,24 +46,6 @@ class VectorFile:
         return np.frombuffer(read, np.float32).reshape(-1, self.num_dimensions)
 
 
-@dataclass(frozen=True)
-class Vectors:
-    """Unit vectors in memory, read as those on disk are."""
-
-    values: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def block(self, start: int, stop: int) -> np.ndarray:
-        """Return the vectors from `start` to before `stop`."""
-        return self.values[start:stop]
-
-    def rows(self, indices: np.ndarray) -> np.ndarray:
-        """Return some vectors, in the order given."""
-        return self.values[indices]
-
-
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Scale vectors to length one, (num, num_dimensions) float32; a vector of zeros stays, and is like no other."""
     vectors = np.asarray(vectors, np.float32)
@@ -71,7 +53,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
-def search(queries: np.ndarray, vectors: Vectors | VectorFile, k: int) -> tuple[np.ndarray, np.ndarray]:
+def search(queries: np.ndarray, vectors: VectorFile, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return each query's k nearest vectors by cosine, nearest first, ties by index.
 
     Exact: float32 finds the neighbours, and whatever float32 cannot tell apart is scored again in float64.
@@ -95,39 +77,44 @@ def search(queries: np.ndarray, vectors: Vectors | VectorFile, k: int) -> tuple[
         part = slice(start, start + QUERIES)
         _settle_ties(queries[part], vectors, indices[part], scores[part])
     if wanted > k:
-        undecided = np.flatnonzero(scores[:, k - 1] - scores[:, -1] < UNCERTAINTY)
-        for query in undecided:  # more ties at the border than were fetched
+        for query in np.flatnonzero(scores[:, k - 1] - scores[:, -1] < UNCERTAINTY):  # more ties than were fetched
             indices[query, :k], scores[query, :k] = _search_in_full(queries[query], vectors, k)
     return indices[:, :k], scores[:, :k]
 
 
-def _blocks(vectors: Vectors | VectorFile, num_dimensions: int) -> Iterator[tuple[int, np.ndarray]]:
+def best(scores: np.ndarray, k: int) -> np.ndarray:
+    """Return the indices of the k largest of (num,) scores, the largest first, ties by index."""
+    indices = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
+    return indices[np.argsort(-scores[indices], kind="stable")[:k]]
+
+
+def _blocks(vectors: VectorFile, num_dimensions: int) -> Iterator[tuple[int, np.ndarray]]:
     size = max(1, BLOCK_BYTES // (4 * num_dimensions))
     for start in range(0, len(vectors), size):
         yield start, vectors.block(start, min(start + size, len(vectors)))
 
 
-def _search_blocks(queries: np.ndarray, vectors: Vectors | VectorFile, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+def _search_blocks(queries: np.ndarray, vectors: VectorFile, wanted: int) -> tuple[np.ndarray, np.ndarray]:
     """Search block by block with faiss, and keep the best of all blocks: (num_queries, wanted), best first."""
     import faiss  # here, since it brings an OpenMP of its own, which only a selection should pay for
 
     scores = np.full((len(queries), wanted), -np.inf, np.float32)
     indices = np.full((len(queries), wanted), -1, np.int64)
     for first, block in _blocks(vectors, queries.shape[1]):
-        found, places = faiss.knn(queries, block, min(wanted, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+        found, found_at = faiss.knn(queries, block, min(wanted, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
         if first == 0 and len(block) >= wanted:
-            scores, indices = found, places
+            scores, indices = found, found_at
             continue
         for start in range(0, len(queries), QUERIES):
             part = slice(start, start + QUERIES)
             both = np.concatenate([scores[part], found[part]], axis=1)
-            ids = np.concatenate([indices[part], places[part] + first], axis=1)
+            ids = np.concatenate([indices[part], found_at[part] + first], axis=1)
             order = np.argsort(-both, axis=1, kind="stable")[:, :wanted]
             scores[part], indices[part] = np.take_along_axis(both, order, 1), np.take_along_axis(ids, order, 1)
     return indices, scores
 
 
-def _settle_ties(queries, vectors, indices: np.ndarray, scores: np.ndarray) -> None:
+def _settle_ties(queries: np.ndarray, vectors: VectorFile, indices: np.ndarray, scores: np.ndarray) -> None:
     """Score again in float64 what float32 cannot tell apart, and order by score, then by index; in place."""
     exact = scores.astype(np.float64)
     close = np.diff(-exact, axis=1) < UNCERTAINTY
@@ -137,11 +124,11 @@ def _settle_ties(queries, vectors, indices: np.ndarray, scores: np.ndarray) -> N
     rows, columns = np.nonzero(doubtful)
     if not len(rows):
         return
-    chosen, places = np.unique(indices[rows, columns], return_inverse=True)
+    chosen, inverse = np.unique(indices[rows, columns], return_inverse=True)
     values = vectors.rows(chosen)
     for start in range(0, len(rows), 100_000):
         part = slice(start, start + 100_000)
-        pairs = queries[rows[part]].astype(np.float64), values[places[part]].astype(np.float64)
+        pairs = queries[rows[part]].astype(np.float64), values[inverse[part]].astype(np.float64)
         exact[rows[part], columns[part]] = np.einsum("ij,ij->i", *pairs).round(12)
     touched = np.unique(rows)
     order = np.lexsort((indices[touched], -exact[touched]), axis=1)
@@ -149,7 +136,7 @@ def _settle_ties(queries, vectors, indices: np.ndarray, scores: np.ndarray) -> N
     scores[touched] = np.take_along_axis(exact[touched], order, 1)
 
 
-def _search_in_full(query: np.ndarray, vectors: Vectors | VectorFile, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _search_in_full(query: np.ndarray, vectors: VectorFile, k: int) -> tuple[np.ndarray, np.ndarray]:
     query = query.astype(np.float64)
     parts = [
         block[start : start + ROWS_IN_FLOAT64].astype(np.float64) @ query
@@ -157,5 +144,5 @@ def _search_in_full(query: np.ndarray, vectors: Vectors | VectorFile, k: int) ->
         for start in range(0, len(block), ROWS_IN_FLOAT64)
     ]
     scores = np.concatenate(parts).round(12)
-    order = np.argsort(-scores, kind="stable")[:k]
+    order = best(scores, k)
     return order, scores[order]

@@ -79,14 +79,14 @@ class Autoencoder(nn.Module):
         nn.init.xavier_uniform_(self.first.weight)
         nn.init.xavier_uniform_(self.decoder.weight)
 
-    def layers(self, bags: scipy.sparse.csr_matrix) -> list[torch.Tensor]:
+    def layers(self, bags: scipy.sparse.csr_matrix, activation=functional.softplus) -> list[torch.Tensor]:
         """Return the hidden layers, two of (num_texts, num_topics)."""
         words, starts, weights = (torch.from_numpy(part) for part in (bags.indices, bags.indptr[:-1], bags.data))
-        first = functional.softplus(self.first(words, starts, per_sample_weights=weights) + self.first_bias)
-        return [first, functional.softplus(self.second(first))]
+        first = activation(self.first(words, starts, per_sample_weights=weights) + self.first_bias)
+        return [first, activation(self.second(first))]
 
     def forward(self, bags: scipy.sparse.csr_matrix, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return two means over texts: of the words' surprise, and of the divergence from the prior, in nats.
+        """Return two means over texts, in nats: the words' cross-entropy, and the divergence from the prior.
 
         Args:
             bags: (num_texts, num_words).
@@ -95,9 +95,10 @@ class Autoencoder(nn.Module):
         hidden = self.layers(bags)[-1]
         mean, log_variance = self.mean(hidden), self.log_variance(hidden)
         latent = self.dropout(mean + noise * torch.exp(0.5 * log_variance))
-        surprise = _Surprise.apply(self._logits(torch.softmax(latent, dim=1)), bags) / max(bags.shape[0], 1)
+        logits = self._logits(torch.softmax(latent, dim=1))
+        cross_entropy = _BagCrossEntropy.apply(logits, bags) / max(bags.shape[0], 1)
         divergence = -0.5 * (1 + log_variance - mean**2 - log_variance.exp()).sum(1).clamp(max=2 * LARGEST_DIVERGENCE)
-        return surprise, divergence.mean()
+        return cross_entropy, divergence.mean()
 
     def _logits(self, theta: torch.Tensor) -> torch.Tensor:
         """Decode and normalise over the batch, (num_texts, num_words): each word's mean is 0, its variance 1."""
@@ -106,31 +107,31 @@ class Autoencoder(nn.Module):
         return functional.linear(centred, weight * torch.rsqrt(variance + BATCH_NORM_EPSILON).unsqueeze(1))
 
 
-class _Surprise(torch.autograd.Function):
-    """Summed cross-entropy of bags of words, whose gradient takes the probabilities' place."""
+class _BagCrossEntropy(torch.autograd.Function):
+    """Summed cross-entropy of bags of words, whose gradient reuses the probabilities' memory."""
 
     @staticmethod
     def forward(ctx, logits: torch.Tensor, bags: scipy.sparse.csr_matrix) -> torch.Tensor:
         """Return the sum over words of weight times -log softmax(logits); both (num_texts, num_words)."""
         rows = np.repeat(np.arange(bags.shape[0]), np.diff(bags.indptr))
-        places = torch.from_numpy(rows * bags.shape[1] + bags.indices)
+        indices = torch.from_numpy(rows * bags.shape[1] + bags.indices)
         weights, totals = torch.from_numpy(bags.data), torch.from_numpy(np.asarray(bags.sum(1), np.float32))
         probabilities = torch.softmax(logits, dim=1)
-        picked = probabilities.view(-1).index_select(0, places).clamp_min(torch.finfo(torch.float32).tiny)
-        ctx.save_for_backward(probabilities, totals, places, weights)
+        picked = probabilities.view(-1).index_select(0, indices).clamp_min(torch.finfo(torch.float32).tiny)
+        ctx.save_for_backward(probabilities, totals, indices, weights)
         return -(picked.log() * weights).sum()
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor):
         """Return (total weight * softmax - bag) times the incoming scalar."""
-        slopes, totals, places, weights = ctx.saved_tensors
-        slopes.mul_(totals * gradient).view(-1).index_add_(0, places, -weights * gradient)
-        return slopes, None
+        grad_logits, totals, indices, weights = ctx.saved_tensors
+        grad_logits.mul_(totals * gradient).view(-1).index_add_(0, indices, -weights * gradient)
+        return grad_logits, None
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic as readers see it: its first words, their coherence, and the share of the texts' weight that it has."""
+    """A topic as readers see it: its top words, their coherence, and the share of the texts' weight that it has."""
 
     words: tuple[str, ...]
     npmi: float
@@ -181,8 +182,8 @@ class Vampire:
             if start and len(chosen) < 2:  # batch norm needs two
                 continue
             noise = torch.from_numpy(rng.standard_normal((len(chosen), self.settings.num_topics), dtype=np.float32))
-            surprise, divergence = self._model(bags[chosen], noise)
-            loss = surprise + weight * divergence
+            cross_entropy, divergence = self._model(bags[chosen], noise)
+            loss = cross_entropy + weight * divergence
             if not torch.isfinite(loss):
                 raise StudyError(
                     f"VAMPIRE's loss {loss.item()} in epoch {epoch + 1}",
@@ -200,7 +201,8 @@ class Vampire:
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Return (num_texts, num_topics) float32."""
-        return np.concatenate([self._embed_some(texts[k : k + EMBEDDING_BATCH]) for k in _starts(texts)])
+        starts = range(0, max(len(texts), 1), EMBEDDING_BATCH)
+        return np.concatenate([self._embed_some(texts[start : start + EMBEDDING_BATCH]) for start in starts])
 
     @torch.no_grad()
     def _embed_some(self, texts: Sequence[str]) -> np.ndarray:
@@ -214,9 +216,8 @@ class Vampire:
         first, second = self._model.layers(bags)
         theta = torch.softmax(self._model.mean(second), dim=1)
         if self.settings.embedding == "shipped":
-            words, starts, weights = (torch.from_numpy(part) for part in (bags.indices, bags.indptr[:-1], bags.data))
-            plain = self._model.first(words, starts, per_sample_weights=weights) + self._model.first_bias
-            return (plain - 20 * self._model.second(plain) + theta).numpy()
+            first, second = self._model.layers(bags, nn.Identity())
+            return (first - 20 * second + theta).numpy()
         return ((first + second + theta) / 3).numpy()
 
     @torch.no_grad()
@@ -228,12 +229,8 @@ class Vampire:
         return [Topic(tuple(words[top[k]]), float(self._coherence[k]), float(theta[k])) for k in order]
 
 
-def _starts(texts: Sequence[str]) -> range:
-    return range(0, max(len(texts), 1), EMBEDDING_BATCH)
-
-
 def coherences(top_words: np.ndarray, present: scipy.sparse.csc_matrix) -> np.ndarray:
-    """Return each topic's coherence, (num_topics,): the mean NPMI of its pairs of first words, -1 to 1.
+    """Return each topic's coherence, (num_topics,): the mean NPMI of its pairs of top words, -1 to 1.
 
     Args:
         top_words: (num_topics, num_top_words) word ids.
@@ -241,8 +238,8 @@ def coherences(top_words: np.ndarray, present: scipy.sparse.csc_matrix) -> np.nd
 
     Source: normalised pointwise mutual information, as Lau et al. (2014) use it for topics.
     """
-    words, places = np.unique(top_words, return_inverse=True)
-    places = places.reshape(top_words.shape)
+    words, inverse = np.unique(top_words, return_inverse=True)
+    columns = inverse.reshape(top_words.shape)
     chosen = present[:, words]
     together = (chosen.T @ chosen).toarray() / present.shape[0]  # shares of texts
     alone = together.diagonal()
@@ -250,4 +247,4 @@ def coherences(top_words: np.ndarray, present: scipy.sparse.csc_matrix) -> np.nd
         npmi = np.log(together / alone[:, None] / alone[None, :]) / -np.log(together)
     npmi = np.where(together > 0, np.where(together < 1, npmi, 1.0), -1.0)  # never together: -1
     first, second = np.triu_indices(top_words.shape[1], 1)
-    return npmi[places[:, first], places[:, second]].mean(1)
+    return npmi[columns[:, first], columns[:, second]].mean(1)

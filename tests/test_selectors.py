@@ -1,15 +1,16 @@
-"""Embedders behind one interface: texts that share words or form come out near; each is the same again."""
+"""Embedders: texts that share words come out near. BM25 by hand; importance weights prefer the task's words."""
 
 import builtins
+import math
 
 import numpy as np
 import pytest
 import torch
 
+from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.profiles import Encoder, Selection
-from dontstop.selection import embedders, neighbours
-from dontstop.tokens import tokens
+from dontstop.selection import neighbours, selectors
 from dontstop.training import encoders
 
 TEXTS = [
@@ -33,17 +34,17 @@ def base(tmp_path_factory):
 
 
 def test_tfidf_brings_texts_of_the_same_words_together():
-    embedder = embedders.TfidfSvd(3, seed=0).fit(TEXTS)
+    embedder = selectors.TfidfSvd(3, seed=0).fit(TEXTS)
     vectors = neighbours.unit(embedder.embed(TEXTS[:4]))
-    likeness = vectors @ vectors.T
-    assert likeness[0, 1] > 0.5 > abs(likeness[0, 2]) and likeness.dtype == np.float32
+    similarity = vectors @ vectors.T
+    assert similarity[0, 1] > 0.5 > abs(similarity[0, 2]) and similarity.dtype == np.float32
     assert embedder.embed(["unknown words"]).tolist() == [[0, 0, 0]]
     with pytest.raises(StudyError, match="no words in 2 texts"):
-        embedders.TfidfSvd(3, seed=0).fit(["the", "of"])
+        selectors.TfidfSvd(3, seed=0).fit(["the", "of"])
 
 
 def test_the_encoders_mean_is_that_of_its_states_without_padding(base):
-    embedder = embedders.EncoderMean(base, max_length=32).fit(TEXTS)
+    embedder = selectors.EncoderMean(base, max_length=32).fit(TEXTS)
     vectors = embedder.embed(TEXTS[:4])
     model = encoders.load_encoder(base)
     for text, vector in zip(TEXTS[:4], vectors, strict=True):
@@ -62,8 +63,8 @@ def test_a_sentence_transformers_folder_is_loaded(base, tmp_path):
     pooling = Pooling(word_states.get_embedding_dimension(), pooling_mode="mean")
     package.SentenceTransformer(modules=[word_states, pooling], device="cpu").save(str(tmp_path / "model"))
     settings = Selection(selector="sentence_transformer", sentence_transformer=str(tmp_path / "model"))
-    embedder = embedders.make_embedder("sentence_transformer", settings, base, 32).fit(TEXTS)
-    ours = embedders.EncoderMean(base, max_length=32).embed(TEXTS[:4])
+    embedder = selectors.make_embedder("sentence_transformer", settings, base, 32).fit(TEXTS)
+    ours = selectors.EncoderMean(base, max_length=32).embed(TEXTS[:4])
     np.testing.assert_allclose(embedder.embed(TEXTS[:4]), ours, atol=1e-4)
 
 
@@ -71,7 +72,7 @@ def test_a_folder_without_a_model_is_told(tmp_path):
     pytest.importorskip("sentence_transformers")
     (tmp_path / "empty").mkdir()
     with pytest.raises(StudyError, match="no loadable sentence transformer at"):
-        embedders.SentenceTransformers(str(tmp_path / "empty"))
+        selectors.SentenceTransformers(str(tmp_path / "empty"))
 
 
 def test_the_package_missing_is_told(monkeypatch):
@@ -84,9 +85,49 @@ def test_the_package_missing_is_told(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(StudyError, match=r"pip install -c constraints.txt -e .\[sentence\]"):
-        embedders.SentenceTransformers("anything")
+        selectors.SentenceTransformers("anything")
 
 
 def test_a_sentence_transformer_without_a_name_is_told():
     with pytest.raises(ValueError, match="needs a folder or hub name"):
         Selection(selector="sentence_transformer")
+
+
+CHUNKS = [["red apple", "green apple tree here"], ["blue car", "red red red"]]
+
+
+def test_bm25_by_hand():
+    indices, scores = selectors.bm25(["red", "apple unseen"], CHUNKS, 4)
+    # `red` stands in texts 0 and 3 of 4; lengths 2, 4, 2, 3, on average 2.75.
+    rarity = math.log(1 + (4 - 2 + 0.5) / (2 + 0.5))
+
+    def score(count, length):
+        return rarity * count * 2.2 / (count + 1.2 * (0.25 + 0.75 * length / 2.75))
+
+    assert indices[0, :2].tolist() == [3, 0] and scores[0, :2].tolist() == pytest.approx([score(3, 3), score(1, 2)])
+    assert indices[1, :2].tolist() == [0, 1] and scores[1, 1] == pytest.approx(score(1, 4))
+    assert indices[0, 2:].tolist() == [1, 2]  # nothing in common: by index
+
+
+def test_bm25_does_not_depend_on_the_chunks():
+    whole = [[text for some in CHUNKS for text in some]]
+    for found, expected in zip(
+        selectors.bm25(["red tree"], CHUNKS, 3), selectors.bm25(["red tree"], whole, 3), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_importance_is_greater_for_what_sounds_like_the_task():
+    task = ["solve the matrix equation"] * 5
+    domain = [["solve the matrix equation now", "paint the old red house", "the cat sat on the mat"] * 20]
+    weights = selectors.importance_weights(task, domain)
+    assert weights[0] > weights[1] and weights[0] > weights[2] and len(weights) == 60
+
+
+def test_resampling_is_drawn_in_proportion_to_the_weights():
+    log_weights = np.log(np.array([1.0, 2.0, 4.0]))
+    first = [selectors.resampling_order(log_weights, seed=seed)[0] for seed in range(3000)]
+    shares = np.bincount(first, minlength=3) / 3000
+    assert shares == pytest.approx([1 / 7, 2 / 7, 4 / 7], abs=0.03)
+    again = selectors.resampling_order(log_weights, seed=5)
+    np.testing.assert_array_equal(again, selectors.resampling_order(log_weights, seed=5))

@@ -1,0 +1,76 @@
+"""The job of a fine-tuning run: a classifier from a checkpoint, its scores and predictions as a record."""
+
+import time
+
+import numpy as np
+
+from dontstop import tokens
+from dontstop.errors import StudyError
+from dontstop.machine import files
+from dontstop.machine.randomness import seed_of
+from dontstop.profiles import Paths, Profile
+from dontstop.runs import scratch
+from dontstop.runs.arms import Run
+from dontstop.runs.records import encode_predictions
+from dontstop.text.tasks import SPLITS
+from dontstop.training import devices, finetune
+
+
+def fine_tune(profile: Profile, paths: Paths, run: Run, encoder: str, labels: list[str], key: str, about: dict) -> None:
+    """Fine-tune a run's checkpoint on its task with its seed, and write the record.
+
+    Args:
+        encoder: The checkpoint's scratch key.
+        labels: In the order of their ids.
+        key: The run's scratch key.
+        about: What the record says of its identity: fingerprint, capability, precision.
+    """
+    begin = time.perf_counter()
+    task, settings = run.task, profile.finetune_for(run.task.name)
+    splits = {split: load_examples(paths, task.name, labels, split, settings.max_length) for split in SPLITS}
+    classifier = finetune.load_classifier(
+        scratch.folder(paths, encoder) / "encoder", len(labels), settings, seed=seed_of("head", run.seed, task.name)
+    ).to(devices.resolve_device(profile.device))
+    data = finetune.TaskData(task.name, **splits, num_labels=len(labels), metric=task.metric)
+    outcome = finetune.finetune(classifier, data, settings, seed=run.seed, precision=about["precision"])
+    record = {
+        "task": task.name,
+        "arm": run.arm.name,
+        "seed": run.seed,
+        "domain": task.domain,
+        "metric": task.metric,
+        "test_score": outcome.test_scores[task.metric],
+        "dev_score": max(outcome.dev_scores),
+        **{f"test_{metric}": value for metric, value in outcome.test_scores.items()},
+        "num_epochs": len(outcome.dev_scores),
+        "best_epoch": outcome.best_epoch,
+        "num_steps": outcome.num_steps,
+        **{f"num_{split}": len(examples) for split, examples in splits.items()},
+        "dev_scores": outcome.dev_scores,
+        "degenerate": outcome.degenerate,
+        "labels": labels,
+        "test_predictions": encode_predictions(outcome.predictions),
+        "checkpoint": run.checkpoint.name,
+        "fingerprint": about["fingerprint"],
+        "capability": about["capability"],
+        "wall_seconds": time.perf_counter() - begin,
+    }
+    files.write_json(scratch.result_path(paths, key), record)
+
+
+def load_examples(paths: Paths, task: str, labels: list[str], split: str, max_length: int) -> finetune.Examples:
+    """Load the tokenised examples of a task's split, cut to a length in tokens, with the ids of their labels.
+
+    Raises:
+        StudyError: If texts and tokens are not of one run of prepare.
+    """
+    store = tokens.load_token_store(paths.tokens(f"tasks/{task}", split))
+    ids = {label: index for index, label in enumerate(labels)}
+    rows = files.read_jsonl(paths.split(task, split))
+    if len(rows) != len(store):
+        raise StudyError(
+            f"{len(rows)} texts and {len(store)} tokenised ones in {task}'s {split} split",
+            "files made by one run of prepare",
+            f"delete {paths.data} and give the same command again",
+        )
+    return finetune.Examples(tokens.cut(store, max_length), np.array([ids[row["label"]] for row in rows]))

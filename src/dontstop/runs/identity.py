@@ -1,0 +1,205 @@
+"""What a result is identified by: a fingerprint of what it comes from, and the kind of machine that made it."""
+
+import ast
+import functools
+import importlib.metadata
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from dontstop.machine import files
+from dontstop.profiles import Paths, PhaseSettings, Profile
+from dontstop.runs import scratch
+from dontstop.runs.arms import Checkpoint, Run, phase_settings
+from dontstop.runs.plan import held_out_of, text_of
+from dontstop.text.tasks import SPLITS
+from dontstop.training import devices, encoders
+
+PACKAGE = Path(__file__).parents[1]
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
+# Where the code stands that decides what training and selection produce; text counts by its digests.
+DECIDING = ("machine/randomness.py", "tokens/", "training/", "selection/")
+LOSS_SETTINGS = {"sequence_length", "mlm_probability", "seed"}  # what a phase's held-out loss depends on
+READ_BY_TRANSFORMERS = (".safetensors", ".json", ".txt", ".model")  # weights, settings, tokenizer files
+
+
+class Identity:
+    """Fingerprints of a profile's checkpoints, runs and losses: settings, digests of inputs, parents, code, libraries.
+
+    What only changes speed is no part of them, nor is the machine, whose `capability` stands beside them. Both equal
+    mean equal results, so finished work is found again whichever command asks for it, and a changed setting never
+    meets work done under the old one.
+    """
+
+    def __init__(self, profile: Profile, paths: Paths):
+        self.profile, self.paths = profile, paths
+        manifest = scratch.result_of_prepare(paths.data / "tokens" / "manifest.json")
+        self._stores = dict(manifest["stores"])
+        if (selected := paths.selected / "manifest.json").is_file():
+            self._stores |= scratch.load_result(selected)["stores"]
+        self._splits = scratch.result_of_prepare(paths.data / "manifest.json")["tasks"]
+        self.device = devices.resolve_device(profile.device)
+        self.precision = devices.resolve_precision(profile.precision, self.device)
+        self.capability = capability(self.device, self.precision)
+        asked = {"precision": profile.precision, "compiled": profile.compiled, "tokenizer": manifest["tokenizer"]}
+        self._common = asked | library_versions()
+        self._encoder = profile.encoder.model_dump() | given_encoder(profile.encoder.name)
+
+    def store(self, name: str) -> dict:
+        """Return a token store's entry in the manifests of prepared and selected text: digest and counts."""
+        return self._stores[name]
+
+    def settings(self, checkpoint: Checkpoint) -> PhaseSettings | None:
+        """Return the settings of a checkpoint's last phase."""
+        return phase_settings(self.profile, checkpoint.last)
+
+    def labels(self, task: str) -> list[str]:
+        """Return a task's labels, in the order of their ids."""
+        return self._splits[task]["labels"]
+
+    @functools.cache  # noqa: B019 (an Identity lives as long as its study)
+    def checkpoint(self, checkpoint: Checkpoint) -> str:
+        """Return a checkpoint's fingerprint."""
+        common = {**self._common, "code": code_digest("runs/pretraining.py")}
+        held_out = self.store(held_out_of(checkpoint))["sha256"]
+        if (folder := released_folder(self.profile, checkpoint)) is not None:
+            given = {"released": checkpoint.name, "files": folder_digests(folder), "held_out": held_out}
+            return files.fingerprint(common | given)
+        settings, parent = self.settings(checkpoint), checkpoint.parent
+        return files.fingerprint(
+            {
+                **common,
+                **encoders.adaptation_settings(checkpoint.last.part, self.profile.cheap_adaptation),
+                "encoder": self._encoder,
+                "phase": None if settings is None else settings.model_dump(),
+                "stream": checkpoint.name,
+                "text": self.store(text_of(checkpoint))["sha256"],
+                "held_out": held_out,
+                "parent": None if parent is None else self.checkpoint(parent),
+            }
+        )
+
+    def run(self, run: Run) -> str:
+        """Return a run's fingerprint; arms that share a checkpoint share the run."""
+        task = run.task.name
+        return files.fingerprint(
+            {
+                **self._common,
+                "code": code_digest("runs/finetuning.py"),
+                "task": task,
+                "metric": run.task.metric,
+                "splits": {split: self._splits[task]["splits"][split]["sha256"] for split in SPLITS},
+                "finetune": self.profile.finetune_for(task).model_dump(),
+                "seed": run.seed,
+                "checkpoint": self.checkpoint(run.checkpoint),
+            }
+        )
+
+    def loss(self, checkpoint: Checkpoint, store: str) -> str:
+        """Return the fingerprint of an encoder's masked-LM loss on a token store (`held_out/general`)."""
+        return files.fingerprint(
+            {
+                **self._common,
+                "code": code_digest("runs/pretraining.py"),
+                "checkpoint": self.checkpoint(checkpoint),
+                "text": self.store(store)["sha256"],
+                "settings": self.profile.dapt.model_dump(include=LOSS_SETTINGS),
+            }
+        )
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that do the arithmetic; builds for other devices count as one version."""
+    return {name: importlib.metadata.version(name).split("+")[0] for name in LIBRARIES}
+
+
+def capability(device: str, precision: str) -> str:
+    """Name the kind of machine, as far as its arithmetic differs: `x86_64 Intel AVX512 AMX bfloat16`.
+
+    Instruction sets order sums differently, and so do libraries for the processors of one maker or another; a GPU is
+    named by its generation.
+    """
+    if device.startswith("cuda"):
+        parts = ["cuda", ".".join(map(str, torch.cuda.get_device_capability()))]
+    else:
+        found = torch.cpu.get_capabilities()
+        parts = [platform.machine(), *found.get("cpu_name", "").split()[:1]]
+        parts.append(torch.backends.cpu.get_cpu_capability().replace("DEFAULT", "no vectors"))
+        parts += ["AMX"] if found.get("amx_bf16") and precision == "bf16" else []
+    return " ".join([*parts, {"fp32": "float32", "bf16": "bfloat16"}[precision]])
+
+
+# Code ------------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def code_digest(*entries: str, package: Path = PACKAGE) -> str:
+    """Return a digest of the code that a job runs through: its modules, and those that decide and that they import.
+
+    Comments, docstrings and layout do not count.
+
+    Args:
+        entries: Modules where the job begins, such as `runs/finetuning.py`.
+    """
+    found: dict[str, str] = {}
+    waiting = list(entries)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            tree = ast.parse((package / name).read_text(encoding="utf-8"))
+            found[name] = files.fingerprint(_plain(tree))
+            waiting += [module for module in _imports(tree, package) if module.startswith(DECIDING)]
+    return files.fingerprint(found)
+
+
+def _imports(tree: ast.AST, package: Path) -> Iterable[str]:
+    """Yield the modules of the package that a module imports, anywhere in it, as paths."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == package.name:
+            place = "/".join(node.module.split(".")[1:])
+            for path in (place, *(f"{place}/{alias.name}".lstrip("/") for alias in node.names)):
+                yield from (file for file in (f"{path}.py", f"{path}/__init__.py") if (package / file).is_file())
+
+
+def _plain(node) -> object:
+    """Return a syntax tree as plain values, alike in all versions of Python: no docstrings, nothing that is empty."""
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = dict(ast.iter_fields(node))
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+        fields["body"] = node.body[1:]
+    kept = {name: _plain(value) for name, value in fields.items() if value not in (None, []) or name == "value"}
+    return [type(node).__name__, kept]
+
+
+# Encoders that others have trained -------------------------------------------------------------------------------
+
+
+def given_encoder(name: str | None) -> dict:
+    """Return what identifies the encoder that a profile names: all files of its folder, or its name on the hub."""
+    if name is None or not Path(name).is_dir():
+        return {}
+    return {"name": None, "files": folder_digests(Path(name))}
+
+
+def folder_digests(folder: Path, endings: tuple[str, ...] = READ_BY_TRANSFORMERS) -> dict[str, str]:
+    """Return the digests of an encoder's or tokenizer's files, by name: every shard, its settings, its tokenizer."""
+    found = (path for path in files.files_under(folder) if path.name.endswith(endings))
+    return {str(path.relative_to(folder)): files.digest(path) for path in found}
+
+
+def released_folder(profile: Profile, checkpoint: Checkpoint) -> Path | None:
+    """Return the folder of a checkpoint that others have trained, where the profile names such and it is among them.
+
+    Not for TAPT on a task that the profile takes a few examples of: the others' has read all of its texts.
+    """
+    if profile.released is None or not checkpoint.phases:
+        return None
+    if any(phase.is_tapt and phase.text in profile.text.low_resource for phase in checkpoint.phases):
+        return None
+    folder = Path(profile.released) / checkpoint.name
+    return folder if folder.is_dir() else None

@@ -1,0 +1,300 @@
+"""Do what a profile asks for: select, train what is missing, and publish it where DVC and readers look for it."""
+
+import contextlib
+import difflib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from dontstop.errors import StudyError
+from dontstop.machine import clusters, files, progress, runner
+from dontstop.profiles import Paths, Profile
+from dontstop.runs import augmentation, jobs, preparation, records, scratch
+from dontstop.runs.arms import Checkpoint, Plan, Run
+from dontstop.runs.identity import Identity
+from dontstop.runs.jobs import Jobs
+from dontstop.runs.plan import EXPERIMENTS, Design, folder_of, get_experiment, owner_of, records_of
+from dontstop.runs.scratch import TRAINING_FILE, Scratch, load_result
+from dontstop.text.tasks import Task
+from dontstop.training import devices, process_group
+
+READ_ONLY = "DONTSTOP_READ_ONLY"
+NUM_NAMED = 3  # missing results that an error names
+
+
+def is_read_only() -> bool:
+    """Whether the environment forbids to make anything: what is missing is said instead."""
+    return os.environ.get(READ_ONLY, "").lower() in ("1", "true", "yes")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an experiment needs: checkpoints, runs, and losses of checkpoints on token stores."""
+
+    plan: Plan
+    losses: list[tuple[Checkpoint, str]]
+
+    @property
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """All checkpoints, parents first."""
+        measured = (checkpoint for checkpoint, _ in self.losses)
+        return tuple(dict.fromkeys([Checkpoint(), *self.plan.checkpoints, *measured]))
+
+
+class Pipeline:
+    """Prepares, selects, trains and publishes for one profile.
+
+    Args:
+        tasks: The study's.
+        notebook: The notebook that asks; runs and losses are published under its name.
+    """
+
+    def __init__(self, profile: Profile, paths: Paths, tasks: Sequence[Task], notebook: str = "base"):
+        self.profile, self.paths, self.tasks, self.notebook = profile, paths, tuple(tasks), notebook
+
+    @property
+    def design(self) -> Design:
+        """Arms, tasks and plans that the profile asks for, given the prepared text."""
+        return Design.of(self.profile, self.paths, self.tasks)
+
+    def prepare(self) -> None:
+        """Make corpora, splits, tokenizer and token stores, unless they stand there made with these settings."""
+        preparation.prepare(self.profile, self.paths, self.tasks, read_only=is_read_only())
+
+    def run(self, experiment: str) -> None:
+        """Train and measure whatever the experiment still lacks; what is finished is found, not done again.
+
+        Raises:
+            StudyError: If the experiment is unknown, its text or settings are wrong, another run is under way, or
+                something is missing and nothing may be trained.
+        """
+        get_experiment(experiment)
+        self.prepare()
+        if experiment == "knn_tapt":
+            self.select()
+        self.design.check(experiment)
+        work = Work(self.design.plan(experiment), self.design.measured(experiment))
+        with self._only_run():
+            some = self._jobs()
+            self._adopt(some, work)
+            todo = self._missing(some, work)
+            if todo and is_read_only():
+                raise self._not_made(some, todo)
+            self._carry_out(f"{experiment} ({self.profile.name})", todo)
+            self._publish(some, work, EXPERIMENTS[experiment].losses)
+        self._say_given(some, work)
+
+    def select(self) -> None:
+        """Select the text that tasks are augmented by, unless it stands there selected with these settings."""
+        self.prepare()
+        some, base = self._jobs(), Checkpoint()
+        wanted = augmentation.Selections(some, self.design.augmented_tasks(), self.tasks)
+        if wanted.is_written():
+            return
+        if is_read_only():
+            remedy = f"run `dontstop select --profile {self.profile.name}` first"
+            raise StudyError("no selected text with these settings", "text that has been selected", remedy)
+        with self._only_run():
+            scratch.remove_parts(self.paths.selected.parent.glob(f".{self.profile.name}.*.part"))
+            self._adopt(some, Work(Plan((base,)), []))
+            todo = wanted.jobs()
+            scratch.sweep(self.paths, [job.key for job in todo])
+            needs_base = "encoder" in self.profile.selection.selectors
+            if needs_base and some.scratch.trained(some.identity.checkpoint(base)) is None:
+                todo.insert(0, some.checkpoint(base))
+            self._carry_out(f"selection ({self.profile.name})", todo)
+            wanted.write(progress.say)
+
+    def pretrain(self, name: str) -> None:
+        """Train one checkpoint from its parent, unless it stands there trained: alone, or with torchrun's processes.
+
+        Later runs find it, as they find everything that is finished.
+
+        Args:
+            name: Of a checkpoint without selected text: `base`, `dapt_biomed`, `dapt_cs_then_tapt_sciie`.
+
+        Raises:
+            StudyError: If there is no such checkpoint, or what it starts from is not there.
+        """
+        if not process_group.is_under_torchrun():
+            self.prepare()
+        plans = [self.design.plan(experiment) for experiment in EXPERIMENTS if experiment != "knn_tapt"]
+        known = {c.name: c for c in (Checkpoint(), *(c for plan in plans for c in plan.checkpoints))}
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            remedy = f"did you mean {close[0]!r}?" if close else "name one of them"
+            raise StudyError(f"checkpoint {name!r}", f"one of {', '.join(known)}", remedy)
+        with process_group.initialized(devices.resolve_device(self.profile.device)) as here, self._only_run_of_all():
+            self._pretrain(known[name], here)
+
+    def _pretrain(self, checkpoint: Checkpoint, here: str | None) -> None:
+        some, parent = self._jobs(), checkpoint.parent
+        if process_group.is_main_process():
+            self._adopt(some, Work(Plan(checkpoint.lineage), []))
+        process_group.barrier()
+        trained = {c: some.scratch.trained(some.identity.checkpoint(c)) for c in (parent, checkpoint) if c is not None}
+        if trained[checkpoint] is not None:
+            return
+        if parent is not None and trained[parent] is None:
+            raise StudyError(
+                f"no encoder {parent.name}, which {checkpoint.name} starts from",
+                "that one trained before",
+                f"give `dontstop pretrain {parent.name}` first",
+            )
+        job, title = some.checkpoint(checkpoint), f"pretrain ({self.profile.name})"
+        if here is not None and job.divisible:
+            runner.work_together(title, job, self.profile.speed.progress_seconds, distributed=here)
+        elif process_group.is_main_process():
+            self._carry_out(title, [job])
+
+    # Doing --------------------------------------------------------------------------------------------------------
+
+    def _jobs(self) -> Jobs:
+        identity = Identity(self.profile, self.paths)
+        place = Scratch(self.paths, identity.capability, scratch.accepts_others())
+        return Jobs(self.profile, self.paths, identity, place)
+
+    def _only_run(self):
+        return runner.only_run(self.paths.lock)
+
+    def _only_run_of_all(self):
+        return self._only_run() if process_group.is_main_process() else contextlib.nullcontext()
+
+    def _missing(self, some: Jobs, work: Work) -> list[progress.Job]:
+        found, identity = some.scratch, some.identity
+        todo = [some.checkpoint(c) for c in work.checkpoints if found.trained(identity.checkpoint(c)) is None]
+        todo += [some.run(run) for run in work.plan.runs if found.measured(identity.run(run)) is None]
+        todo += [some.loss(*loss) for loss in work.losses if found.measured(identity.loss(*loss)) is None]
+        return list({job.key: job for job in todo}.values())
+
+    def _not_made(self, some: Jobs, todo: list[progress.Job]) -> StudyError:
+        others = {key.partition(".")[2] for job in todo for key in some.scratch.others(job.key.partition(".")[0])}
+        named = ", ".join(job.name for job in todo[:NUM_NAMED]) + (", ..." if len(todo) > NUM_NAMED else "")
+        accept = "give --accept-other-machines, to read theirs" if others else ""
+        beside = f"; other machines' stand there ({', '.join(sorted(others))})" if others else ""
+        return StudyError(
+            f"{len(todo)} results missing of this machine ({some.identity.capability}): {named}{beside}",
+            "all results there, since nothing is to be trained now",
+            accept or f"run `make study PROFILE={self.profile.name}`, or fetch what another has trained (`dvc pull`)",
+        )
+
+    def _carry_out(self, title: str, todo: list[progress.Job]) -> None:
+        """Do jobs on this machine's processes, or on the cluster that the profile names."""
+        speed = self.profile.speed
+        every = {"progress_seconds": speed.progress_seconds}
+        if speed.cluster is None:
+            runner.carry_out(title, todo, num_workers=jobs.num_processes(self.profile), **every)
+        else:
+            clusters.carry_out(title, todo, speed.cluster, self.paths.work / "cluster" / self.profile.name, **every)
+
+    def _say_given(self, some: Jobs, work: Work) -> None:
+        """Say which checkpoints others have trained, and what they lacked; and which results are other machines'."""
+        others = set()
+        for checkpoint in work.checkpoints:
+            training = self._training(some, checkpoint)
+            others.add(training["capability"])
+            if "taken_from" in training:
+                missing = ", ".join(training["newly_initialised"])
+                more = f"; it lacked {missing}, newly initialised" if missing else ""
+                progress.say(f"{checkpoint.name}: taken from {training['taken_from']}, not trained here{more}")
+        others |= {row["capability"] for row in self._results(some, work)}
+        if others := others - {some.identity.capability}:
+            progress.say(f"results of other machines are among these, as accepted: {', '.join(sorted(others))}")
+
+    # Taking over --------------------------------------------------------------------------------------------------
+
+    def _adopt(self, some: Jobs, work: Work) -> None:
+        """Take what is published (pulled by DVC, say) into scratch, and remove what killed runs left half-written."""
+        wanted = {some.identity.run(run) for run in work.plan.runs}
+        wanted |= {some.identity.loss(*loss) for loss in work.losses}
+        wanted |= {some.identity.checkpoint(checkpoint) for checkpoint in work.checkpoints}
+        for folder in (self.paths.checkpoints, self.paths.results):
+            scratch.remove_parts([*folder.rglob(".*.part")])
+        scratch.sweep(self.paths, [scratch.key_of(fingerprint, some.identity.capability) for fingerprint in wanted])
+        for checkpoint in work.checkpoints:
+            self._adopt_checkpoint(some.identity.checkpoint(checkpoint), self.paths.checkpoints / folder_of(checkpoint))
+        for row in self._recorded():
+            if row.get("fingerprint") in wanted and "capability" in row:
+                path = scratch.result_path(self.paths, scratch.key_of(row["fingerprint"], row["capability"]))
+                if not path.is_file():
+                    files.write_json(path, row)
+
+    def _adopt_checkpoint(self, fingerprint: str, source: Path) -> None:
+        if not (source / TRAINING_FILE).is_file():
+            return
+        training = load_result(source / TRAINING_FILE)
+        key = scratch.key_of(fingerprint, training.get("capability", records.NOT_RECORDED))
+        last = scratch.folder(self.paths, key) / TRAINING_FILE
+        if training["fingerprint"] == fingerprint:
+            scratch.once(self.paths, key, last, _take_over, source, last.parent, training)
+
+    def _recorded(self) -> Iterable[dict]:
+        """Yield the published records of runs and losses."""
+        for path in sorted((self.paths.results / "records").glob("*/*.jsonl")):
+            if path.stem != "pretraining":
+                yield from files.read_jsonl(path)
+
+    # Publishing ---------------------------------------------------------------------------------------------------
+
+    def _publish(self, some: Jobs, work: Work, losses: str) -> None:
+        """Put finished checkpoints, records and curves where DVC and the reader look for them.
+
+        Records and curves of another notebook's checkpoints are that notebook's to write.
+        """
+        for checkpoint in work.checkpoints:
+            self._publish_checkpoint(some, checkpoint)
+        for owner in {"base", self.notebook}:
+            self._publish_trainings(some, owner, [c for c in work.checkpoints if owner_of(c) == owner])
+        by_name: dict[str, list[Run]] = {}
+        for run in work.plan.runs:
+            by_name.setdefault(records_of(run.arm)[1], []).append(run)
+        for name, chosen in by_name.items():
+            rows = [self._result(some, some.identity.run(run)) | {"arm": run.arm.name} for run in chosen]
+            self._write(name, sorted(rows, key=lambda row: (row["task"], row["seed"])))
+        if work.losses:
+            self._write(losses, [self._result(some, some.identity.loss(*loss)) for loss in work.losses])
+
+    def _results(self, some: Jobs, work: Work) -> Iterable[dict]:
+        yield from (self._result(some, some.identity.run(run)) for run in work.plan.runs)
+        yield from (self._result(some, some.identity.loss(*loss)) for loss in work.losses)
+
+    def _result(self, some: Jobs, fingerprint: str) -> dict:
+        key = some.scratch.measured(fingerprint)
+        return load_result(scratch.result_path(self.paths, key))
+
+    def _training(self, some: Jobs, checkpoint: Checkpoint) -> dict:
+        key = some.scratch.trained(some.identity.checkpoint(checkpoint))
+        training = load_result(scratch.folder(self.paths, key) / TRAINING_FILE)
+        seconds = training["wall_seconds"]
+        return training | {"tokens_per_second": training["num_tokens"] / seconds if seconds else None}
+
+    def _publish_checkpoint(self, some: Jobs, checkpoint: Checkpoint) -> None:
+        key = some.scratch.trained(some.identity.checkpoint(checkpoint))
+        source, target = scratch.folder(self.paths, key), self.paths.checkpoints / folder_of(checkpoint)
+        training, published = load_result(source / TRAINING_FILE), target / TRAINING_FILE
+        if published.is_file() and load_result(published) == training:
+            return
+        published.unlink(missing_ok=True)  # before other weights stand beside it
+        files.link_files(source / "encoder", target)
+        files.write_json(published, training)
+
+    def _publish_trainings(self, some: Jobs, owner: str, checkpoints: list[Checkpoint]) -> None:
+        if not checkpoints:
+            return
+        trainings = [self._training(some, checkpoint) for checkpoint in checkpoints]
+        for checkpoint, training in zip(checkpoints, trainings, strict=True):
+            if curve := training.pop("curve"):
+                path = self.paths.results / "curves" / owner / f"{checkpoint.name}.csv"
+                files.write_text(path, pd.DataFrame(curve).to_csv(index=False))
+        records.write_records(self.paths.results / "records" / owner, "pretraining", trainings)
+
+    def _write(self, name: str, rows: list[dict]) -> None:
+        records.write_records(self.paths.results / "records" / self.notebook, name, rows)
+
+
+def _take_over(source: Path, target: Path, training: dict) -> None:
+    files.link_files(source, target / "encoder", leave_out=TRAINING_FILE)
+    files.write_json(target / TRAINING_FILE, training)

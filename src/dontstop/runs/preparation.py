@@ -1,0 +1,113 @@
+"""Make a profile's text ready: corpora, splits, tokenizer and token stores, unless they stand there made alike."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dontstop import tokens
+from dontstop.errors import StudyError
+from dontstop.machine import files, progress, runner
+from dontstop.profiles import Paths, Profile
+from dontstop.runs import scratch
+from dontstop.runs.identity import folder_digests
+from dontstop.text import corpora, docstrings, tasks
+from dontstop.text.tasks import Task
+
+VERSION = 3  # raised when the same settings and texts come to give other prepared text
+TOKENIZER_FILES = (".json", ".txt", ".model")
+
+
+def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: bool = False) -> None:
+    """Prepare a profile's text.
+
+    Args:
+        some: The study's tasks.
+        read_only: Whether to make nothing.
+
+    Raises:
+        StudyError: If text must be prepared and its source is not named, or nothing may be made.
+    """
+    names = [task.name for task in some]
+    mark, path = _mark(profile, paths, names), paths.data / "prepared.json"
+    if path.is_file() and mark.items() <= scratch.load_result(path).items():
+        return
+    if read_only:
+        expected, remedy = "text as its settings say", f"run `dontstop prepare --profile {profile.name}` first"
+        raise StudyError(f"no prepared text of profile {profile.name!r}, or other text", expected, remedy)
+    if not _may_read_again(profile):
+        raise StudyError(
+            f"no mirror named, and text prepared with other settings than profile {profile.name!r} has",
+            "the mirror that the text came from, to prepare it again",
+            f"name it: make study PROFILE={profile.name} MIRROR=<folder>",
+        )
+    tokens.check_given(profile)
+    with runner.only_run(paths.lock):
+        path.unlink(missing_ok=True)
+        scratch.remove_parts([*paths.data.rglob(".*.part"), *paths.data.parent.glob(f".{profile.name}.*.part")])
+        _say_differences(profile, paths, some)
+        seconds = profile.speed.progress_seconds
+        with progress.telling(f"prepare ({profile.name}): reading, cleaning, splitting", seconds):
+            corpora.prepare(profile, paths)
+        with progress.telling(f"prepare ({profile.name}): tokenising", seconds):
+            domains = [tasks.GENERAL, *(domain.name for domain in tasks.domains_of(some, profile))]
+            tokens.prepare_tokens(profile, paths, domains, names)
+        files.write_json(path, mark)
+
+
+def missing_tasks(profile: Profile, some: Sequence[Task]) -> list[str]:
+    """Name the tasks that a profile asks for and its text lacks, which `text.may_lack` allows."""
+    names = {task.name for task in some}
+    return [task.name for task in tasks.wanted_tasks(profile) if task.name not in names]
+
+
+def _mark(profile: Profile, paths: Paths, names: list[str]) -> dict[str, str]:
+    """Return what prepared text is found again by: settings, and the texts where it is known where they are."""
+    settings = {
+        "text": profile.text.model_dump(exclude={"folder"}),
+        "version": VERSION,
+        "tokens": profile.tokens.model_dump() | _given_tokenizer(profile.tokens.tokenizer),
+        "tasks": names,
+        "longest": tokens.longest_example(profile, names),
+    }
+    mark = {"settings": files.fingerprint(settings)}
+    if _may_read_again(profile):
+        mark["given"] = files.fingerprint(_given_text(profile, paths))
+    return mark
+
+
+def _given_tokenizer(name: str | None) -> dict:
+    if name is None or not Path(name).is_dir():
+        return {}
+    return {"tokenizer": folder_digests(Path(name), TOKENIZER_FILES)}
+
+
+def _may_read_again(profile: Profile) -> bool:
+    """Whether it is known where the text comes from; a mirror is named when text is prepared, and may be gone."""
+    return profile.text.source == "docstrings" or profile.text.folder is not None
+
+
+def _given_text(profile: Profile, paths: Paths) -> dict:
+    """Return what the text is made of, so that text changed under its old name is read again.
+
+    The versions of the installed packages, which are said where they are not the pinned ones; or the digests of the
+    user's own files.
+    """
+    if profile.text.source == "docstrings":
+        names = docstrings.pinned_names(paths.root / "constraints.txt")
+        return {"packages": docstrings.installed_versions(names)}
+    folder = Path(profile.text.folder)
+    given = [path for kind in ("corpora", "tasks") for path in files.files_under(folder / kind)]
+    return {"files": {str(path.relative_to(folder)): files.digest(path) for path in given}}
+
+
+def _say_differences(profile: Profile, paths: Paths, some: Sequence[Task]) -> None:
+    """Say in what the text differs from that of the committed results, or from the paper's Table 2."""
+    if profile.text.source == "docstrings":
+        for difference in docstrings.differing_versions(paths.root / "constraints.txt"):
+            progress.say(f"prepare: {difference}; so the text is not that of the committed results")
+    else:
+        from dontstop.fetch import task_files
+
+        for difference in task_files.differences_from_table_2(Path(profile.text.folder), [task.name for task in some]):
+            progress.say(f"prepare: {difference}")
+    if missing := missing_tasks(profile, some):
+        progress.say(f"prepare: {', '.join(missing)} not in the mirror; the study goes on without, as allowed")
