@@ -15,13 +15,13 @@ from transformers import AutoModelForSequenceClassification, Trainer, default_da
 
 from benchmarks import measuring
 from benchmarks.pretraining import NUM_SPECIAL, save_start
+from dontstop import tokens
 from dontstop.machine import files
 from dontstop.machine.randomness import generator
 from dontstop.machine.runner import Job, carry_out, say
 from dontstop.profiles import Finetune, load_profile
-from dontstop.tokens import tokens
-from dontstop.tokens.tokens import TokenStore
-from dontstop.training import encoders, finetune
+from dontstop.tokens import TokenStore
+from dontstop.training import devices, finetune
 
 AS_SCRIPT, TUNED, OURS = "run_glue.py defaults", "Trainer, tuned", "ours, 2 processes"
 AIMS = {AS_SCRIPT: 6.0, TUNED: 2.5}
@@ -206,18 +206,9 @@ def run_our_cell(grid: Grid, cell: tuple[int, int, int], precision: str, result:
     begin = time.monotonic()  # the one clock that all processes share
     task, checkpoint, seed = cell
     splits = [load_examples(grid.task(task) / split) for split in grid.sizes]
+    data = finetune.TaskData(f"benchmark_{task}", *splits, NUM_LABELS, METRIC)
     classifier = finetune.load_classifier(grid.checkpoint(checkpoint), NUM_LABELS, grid.settings, seed=seed)
-    outcome = finetune.finetune(
-        classifier,
-        *splits,
-        NUM_LABELS,
-        grid.settings,
-        metric=METRIC,
-        pad_id=0,
-        seed=seed,
-        stream=f"benchmark_{task}",
-        precision=precision,
-    )
+    outcome = finetune.finetune(classifier, data, grid.settings, seed=seed, precision=precision)
     score = {METRIC: outcome.test_scores[METRIC], "num_epochs": len(outcome.dev_scores)}
     files.write_json(result, {**score, "begin": begin, "end": time.monotonic()})
 
@@ -226,7 +217,7 @@ def run_ours(grid: Grid, scratch: Path, precision: str) -> dict[str, float]:
     """Fine-tune the whole grid on our runner; return seconds with and without the start of its processes."""
     results = {cell: scratch / "cells" / f"{'_'.join(map(str, cell))}.json" for cell in grid.cells}
     jobs = [
-        Job(path.stem, path.stem, "cell", 1.0, run_our_cell, (grid, cell, precision, path))
+        Job(path.stem, path.stem, "run", 1.0, run_our_cell, (grid, cell, precision, path))
         for cell, path in results.items()
     ]
     begin = time.perf_counter()
@@ -251,7 +242,7 @@ def benchmark(scratch: Path, results: Path | None, *, num_repeats: int, quick: b
     """Measure every contender on the grid, print and write the table."""
     transformers.logging.set_verbosity_error()
     profile = load_profile("laptop")
-    precision = encoders.resolve_precision(profile.precision)
+    precision = devices.resolve_precision(profile.precision)
     # Three epochs whatever dev says, so that all do the same work.
     settings = profile.finetune.model_copy(update={"num_epochs": 3, "patience": 3})
     grid = make_grid(scratch / "grid", settings, quick=quick)

@@ -9,7 +9,7 @@ import transformers
 from benchmarks import measuring, pretraining
 from dontstop.machine.runner import say
 from dontstop.profiles import PhaseSettings
-from dontstop.training import encoders
+from dontstop.training import devices
 
 AIM_TOKENS, AIM_RATIO = 700_000, 3.0  # on an H200, and over the first contender
 SCRIPT, TUNED, OURS, COMPILED = "run_mlm.py --bf16", "Trainer, bf16, our batch", "ours", "ours, compiled"
@@ -44,11 +44,13 @@ def benchmark(
     Raises:
         StudyError: If there is no GPU, or the two sides do not train the same model.
     """
-    encoders.resolve_device(device)
+    devices.resolve_device(device)
     transformers.logging.set_verbosity_error()
     config = roberta_base(**changes)
     length = min(LENGTH, config.max_position_embeddings - 2)
-    settings = PhaseSettings(num_steps=num_steps, batch_size=BATCH, num_shards=1, sequence_length=length, learning_rate=5e-4)
+    settings = PhaseSettings(
+        num_steps=num_steps, batch_size=BATCH, num_shards=1, sequence_length=length, learning_rate=5e-4
+    )
     gate = _check(scratch, config, settings, device)
     say(f"equivalence gate passed: {gate}")
 

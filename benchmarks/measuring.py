@@ -17,7 +17,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from dontstop.machine import files
 from dontstop.machine.processes import num_cores
 from dontstop.machine.runner import say
-from dontstop.training import encoders
+from dontstop.training import devices
 
 NUM_CORES = 2  # the aims are stated for two: two threads for the Trainer, two processes for ours
 SETTLING_SHARE = 0.15  # of a run's steps, at its begin, not counted in steady state
@@ -200,8 +200,8 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "bf16_instructions": bool(torch.cpu._is_avx512_bf16_supported()),
-        "auto_precision": encoders.resolve_precision("auto"),
+        "bf16_instructions": devices.has_bf16_instructions(),
+        "auto_precision": devices.resolve_precision("auto"),
     }
 
 

@@ -17,10 +17,10 @@ from dontstop.errors import StudyError
 from dontstop.machine.randomness import generator
 from dontstop.machine.runner import say
 from dontstop.profiles import Encoder, PhaseSettings, load_profile
-from dontstop.tokens.tokens import TokenStore
-from dontstop.training import encoders, mlm
+from dontstop.tokens import TokenStore
+from dontstop.training import devices, encoders, mlm
 
-NUM_SPECIAL, MASK_ID = 5, 3  # as in dontstop.tokens.SPECIAL_TOKENS
+NUM_SPECIAL, MASK_ID = 5, 3  # as in dontstop.tokens.tokenizer.SPECIAL_TOKENS
 GATE_STEPS, GATE_LOSS, GATE_PARAMETERS = 50, 1e-5, 1e-4
 SCRIPT_BATCH = 8  # run_mlm.py's default batch on a device
 AS_SCRIPT, TUNED, SPARSE = "run_mlm.py defaults", "Trainer, tuned", "Trainer, tuned, sparse head"
@@ -61,13 +61,13 @@ class MaskedSequences(Dataset):
     """Our masked batches as the Trainer's dataset: sequence after sequence, labels -100 where nothing is masked."""
 
     def __init__(self, batches: mlm.Batches):
-        shards = [
-            batches.shard(step, shard)
+        micro_batches = [
+            batches.micro_batch(step, index)
             for step in range(batches.num_steps)
-            for shard in range(batches.settings.num_shards)
+            for index in range(batches.settings.num_shards)
         ]
-        self.input_ids = torch.cat([shard.input_ids for shard in shards])
-        self.labels = torch.cat([_spread(shard) for shard in shards])
+        self.input_ids = torch.cat([batch.input_ids for batch in micro_batches])
+        self.labels = torch.cat([_label_all(batch) for batch in micro_batches])
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -83,9 +83,10 @@ class MaskedSequences(Dataset):
         return datasets.Dataset.from_dict({name: values.numpy() for name, values in columns.items()})
 
 
-def _spread(batch: mlm.MaskedBatch) -> torch.Tensor:
+def _label_all(batch: mlm.MaskedBatch) -> torch.Tensor:
+    """Return (batch, length) labels, -100 where nothing is masked."""
     labels = torch.full((batch.input_ids.numel(),), -100)
-    labels[batch.rows] = batch.labels
+    labels[batch.positions] = batch.labels
     return labels.view_as(batch.input_ids)
 
 
@@ -236,7 +237,7 @@ def benchmark(scratch: Path, results: Path | None, *, num_repeats: int, num_step
     say(f"equivalence gate passed: {gate}")
 
     batches = make_batches(settings, vocabulary_size)
-    contenders = _contenders(settings, encoders.resolve_precision(profile.precision))
+    contenders = _contenders(settings, devices.resolve_precision(profile.precision))
     inputs = {"memory": MaskedSequences(batches)}
     inputs["arrow"] = inputs["memory"].to_arrow()
     runs = []

@@ -12,6 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks import measuring
+from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.machine.processes import CONTEXT, be_worker
 from dontstop.machine.randomness import generator
@@ -19,7 +20,6 @@ from dontstop.machine.runner import say
 from dontstop.profiles import Selection
 from dontstop.selection import candidates, neighbours, rankings
 from dontstop.selection.selectors import TfidfSvd
-from dontstop.tokens import tokens
 
 NUM_VECTORS, NUM_DIMENSIONS, NUM_QUERIES, NUM_NEIGHBOURS = 1_000_000, 128, 5_000, 500
 NUM_CHECKED = 25  # queries whose neighbours are held to a float64 reference

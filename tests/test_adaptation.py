@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dontstop.profiles import CheapAdaptation
-from dontstop.training import adaptation, encoders, mlm
+from dontstop.training import encoders, mlm, modernbert
 from test_encoders import MODELS, batch
 from test_mlm import batches, fresh_model, interrupt, trained, weights
 
@@ -14,7 +14,7 @@ SETTINGS = CheapAdaptation(lora_rank=2, lora_alpha=4)
 
 
 def partly(name: str, part: str):
-    return adaptation.load_partly_trained(functools.partial(fresh_model, name), part, SETTINGS, seed=7)
+    return encoders.load_partly_trained(functools.partial(fresh_model, name), part, SETTINGS, seed=7)
 
 
 def trained_partly(state, name: str, part: str, **more):
@@ -34,8 +34,8 @@ def stirred(name: str):
 
 def masked_loss(model):
     ids, masked = batch()
-    rows = masked.flatten().nonzero()[:, 0]
-    return encoders.masked_lm_loss(model, ids, rows, ids.flatten()[rows])
+    positions = masked.flatten().nonzero()[:, 0]
+    return encoders.masked_lm_loss(model, ids, positions, ids.flatten()[positions])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -45,16 +45,16 @@ def test_an_adapter_begins_without_effect_and_merges_into_an_ordinary_encoder(na
     model = stirred(name)
     expected = masked_loss(model).item()
     assert expected != pytest.approx(masked_loss(fresh).item(), rel=1e-5)
-    merged = adaptation.merge(model)
+    merged = encoders.merge_adapter(model)
     assert masked_loss(merged).item() == pytest.approx(expected, rel=1e-6)
     assert merged.state_dict().keys() == fresh.state_dict().keys()
     assert all(parameter.requires_grad for parameter in merged.parameters())
 
 
-def test_the_short_way_knows_of_an_adapter():
-    """Against the model's own forward pass, loss and slopes."""
+def test_the_unpadded_forward_pass_knows_of_an_adapter():
+    """Against the model's own forward pass, loss and gradients."""
     model = stirred("modernbert")
-    assert encoders.is_lean(model)
+    assert modernbert.supports(model.config)
     ids, masked = batch()
     labels = torch.where(masked, ids, -100)
     parts = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -67,7 +67,7 @@ def test_the_short_way_knows_of_an_adapter():
 @pytest.mark.parametrize("name", ["modernbert", "roberta"])
 def test_only_the_part_is_trained(name, tmp_path):
     fresh = fresh_model(name)
-    adapted = adaptation.merge(trained_partly(tmp_path / "lora", name, "lora")).state_dict()
+    adapted = encoders.merge_adapter(trained_partly(tmp_path / "lora", name, "lora")).state_dict()
     moved = {key for key, value in fresh.state_dict().items() if not torch.equal(value, adapted[key])}
     body = {f"{fresh.base_model_prefix}.{key}.weight" for key, m in fresh.base_model.named_modules() if is_linear(m)}
     assert moved == body
@@ -88,4 +88,4 @@ def test_a_part_is_trained_alike_by_any_number_of_processes_and_after_interrupti
     interrupt(trained_partly, tmp_path / "state", "modernbert", part)
     resumed = trained_partly(tmp_path / "state", "modernbert", part)
     assert torch.equal(weights(whole), weights(shared)) and torch.equal(weights(whole), weights(resumed))
-    assert not torch.equal(weights(adaptation.merge(whole)), weights(trained(tmp_path / "all")[0]))
+    assert not torch.equal(weights(encoders.merge_adapter(whole)), weights(trained(tmp_path / "all")[0]))

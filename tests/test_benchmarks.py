@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from benchmarks import finetuning, gpu, measuring, preparing, pretraining
+from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.machine.randomness import generator
 from dontstop.profiles import Encoder, Finetune, Paths, PhaseSettings, load_profile
 from dontstop.text import corpora, documents
-from dontstop.tokens import tokens
 from dontstop.training import finetune
 
 ENCODER = Encoder(hidden_size=16, num_layers=2, num_heads=2, intermediate_size=24)
@@ -38,14 +38,14 @@ def test_the_trainer_and_our_loop_train_the_same_model(start, tmp_path):
 
 def test_the_gate_closes_when_the_two_sides_differ(start, tmp_path, monkeypatch):
     batches = pretraining.make_batches(PHASE, VOCABULARY_SIZE)
-    spread = pretraining._spread
+    label_all = pretraining._label_all
 
     def one_label_changed(batch):
-        labels = spread(batch)
+        labels = label_all(batch)
         labels[labels != -100] = 7
         return labels
 
-    monkeypatch.setattr(pretraining, "_spread", one_label_changed)
+    monkeypatch.setattr(pretraining, "_label_all", one_label_changed)
     with pytest.raises(StudyError, match="the same training on both sides"):
         pretraining.check_equivalence(start, tmp_path, batches, num_processes=1)
 
@@ -54,12 +54,12 @@ def test_the_trainer_sees_our_masked_batches_in_our_order():
     batches = pretraining.make_batches(PHASE, VOCABULARY_SIZE)
     sequences = pretraining.MaskedSequences(batches)
     assert len(sequences) == PHASE.num_steps * PHASE.batch_size
-    second = batches.shard(1, 0)  # the second step's first shard: sequences 4 and 5
+    second = batches.micro_batch(1, 0)  # the second step's first micro-batch: sequences 4 and 5
     ids = torch.stack([sequences[i]["input_ids"] for i in (4, 5)])
     labels = torch.stack([sequences[i]["labels"] for i in (4, 5)])
     assert torch.equal(ids, second.input_ids)
-    assert torch.equal((labels.flatten() != -100).nonzero()[:, 0], second.rows)
-    assert torch.equal(labels.flatten()[second.rows], second.labels)
+    assert torch.equal((labels.flatten() != -100).nonzero()[:, 0], second.positions)
+    assert torch.equal(labels.flatten()[second.positions], second.labels)
     assert sequences.to_arrow()[4]["labels"] == labels[0].tolist()
 
 

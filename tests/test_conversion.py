@@ -11,9 +11,9 @@ from transformers import BertConfig, BertForMaskedLM, BertModel
 
 import loopback
 import tiny
+from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.fetch import conversion, sources
-from dontstop.tokens import tokens
 from dontstop.training import encoders
 
 CONFIG = {

@@ -12,7 +12,7 @@ from dontstop.profiles import CheapAdaptation, load_profile
 from dontstop.runs import arms
 from dontstop.runs.plan import text_of
 from dontstop.text.tasks import get_task
-from dontstop.training import adaptation, encoders
+from dontstop.training import encoders
 from dontstop.verdicts import costs
 from dontstop.verdicts.costs import Shape
 from test_encoders import BATCH, LENGTH, MODELS, batch
@@ -59,7 +59,7 @@ def test_a_last_layer_that_is_cut_down_is_counted_at_the_masked_tokens_only():
 def test_what_is_not_trained_saves_its_share_of_the_backward_pass(name, part):
     torch.manual_seed(0)
     load, settings = MODELS[name], CheapAdaptation(lora_rank=1)
-    model = load() if part == "all" else adaptation.load_partly_trained(load, part, settings, seed=0)
+    model = load() if part == "all" else encoders.load_partly_trained(load, part, settings, seed=0)
     found, share = count_flops(model, backward=True)
     counted = costs.pretraining_flops(costs.shape_of(model.config), BATCH * LENGTH, LENGTH, share, part)
     # The adapter's own products are left out, and at a width of 16 are not small.

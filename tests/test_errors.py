@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 import tiny
+from dontstop import tokens
 from dontstop.machine import files, runner
-from dontstop.tokens import tokens
 
 PREPARE = ("prepare", "-p", "tiny")
 
@@ -144,7 +144,7 @@ def test_a_full_disk_while_the_tokenizer_is_saved(study, capsys, monkeypatch):
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tokens, "train_tokenizer", small_disk)
+        patch.setattr("dontstop.tokens.tokenizer.train_tokenizer", small_disk)
         assert "no space left while writing" in mistake(capsys, *PREPARE)
     assert tiny.unfinished(study) == [] and not list(study.rglob("tokenizer*"))
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -111,3 +112,42 @@ def test_a_study_error_survives_the_way_between_processes():
     error = pickle.loads(pickle.dumps(StudyError("a crab", "a fish", "throw it back")))
     assert (error.found, error.expected, error.remedy) == ("a crab", "a fish", "throw it back")
     assert str(error) == "found: a crab\nexpected: a fish\ndo this: throw it back"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "No space left on device (os error 28)",
+        "Error while serializing: I/O error: File too large (os error 27)",
+        'IoError(Os { code: 28, kind: StorageFull, message: "No space left on device" })',
+    ],
+)
+def test_a_full_disk_leaves_the_old_folder(tmp_path, message):
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "old").touch()
+    with pytest.raises(StudyError, match="no space left"), files.saving_folder(tmp_path / "tokenizer") as part:
+        (part / "half").touch()
+        raise Exception(message)
+    assert [path.name for path in tmp_path.rglob("*")] == ["tokenizer", "old"]
+
+
+def test_a_saved_folder_takes_the_place_of_the_old_one(tmp_path):
+    for name in ("old", "new"):
+        with files.saving_folder(tmp_path / "folder") as part:
+            (part / name).touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "new"]
+
+
+@pytest.mark.parametrize("message", ["the sequence is too large", "header too large (code 281)", "no quota of words"])
+def test_no_other_error_reads_as_a_full_disk(tmp_path, message):
+    with pytest.raises(RuntimeError, match=re.escape(message)), files.saving_folder(tmp_path / "folder"):
+        raise RuntimeError(message)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_array_comes_back_and_may_stay_on_disk(tmp_path):
+    files.write_array(tmp_path / "array.npy", np.arange(6, dtype=np.uint16))
+    for mapped in (False, True):
+        found = files.read_array(tmp_path / "array.npy", mapped=mapped)
+        assert found.tolist() == list(range(6)) and found.dtype == np.uint16
+        assert isinstance(found, np.memmap) == mapped

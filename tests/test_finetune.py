@@ -1,17 +1,19 @@
 """Fine-tuning: it learns what can be learnt and nothing else, the same under the same seed, stopping as it should."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 import torch
+from transformers import get_constant_schedule_with_warmup, get_linear_schedule_with_warmup
 
 from dontstop.errors import StudyError
 from dontstop.machine.randomness import generator
 from dontstop.profiles import Finetune
-from dontstop.tokens.tokens import TokenStore
-from dontstop.training import encoders, finetune
-from dontstop.training.finetune import Classifier, Examples
+from dontstop.tokens import TokenStore
+from dontstop.training import finetune, modernbert
+from dontstop.training.finetune import Classifier, Examples, TaskData
 from test_encoders import MODELS
 
 SETTINGS = Finetune(num_epochs=4, learning_rate=1e-2, pooling="mean", max_length=20)
@@ -31,18 +33,16 @@ def examples(name: str, num: int) -> Examples:
 
 
 TRAIN, DEV, TEST = examples("train", 96), examples("dev", 48), examples("test", 150)
+DATA = TaskData("task", TRAIN, DEV, TEST, NUM_LABELS, "macro_f1")
 
 
-def classifier(settings=SETTINGS, *, name="modernbert", lean=None, seed=0) -> Classifier:
+def classifier(settings=SETTINGS, *, name="modernbert", seed=0) -> Classifier:
     torch.manual_seed(seed)
-    model = MODELS[name]()
-    lean = encoders.is_lean(model) if lean is None else lean
-    return Classifier(model.base_model, NUM_LABELS, settings, lean)
+    return Classifier(MODELS[name]().base_model, NUM_LABELS, settings)
 
 
-def outcome(train=TRAIN, *, settings=SETTINGS, seed=0, metric="macro_f1"):
-    more = {"metric": metric, "pad_id": 0, "seed": seed, "stream": "task", "precision": "fp32"}
-    return finetune.finetune(classifier(settings), train, DEV, TEST, NUM_LABELS, settings, **more)
+def outcome(data=DATA, *, settings=SETTINGS, seed=0):
+    return finetune.finetune(classifier(settings), data, settings, seed=seed, precision="fp32")
 
 
 def test_learns_a_task_that_can_be_learnt():
@@ -54,7 +54,8 @@ def test_learns_a_task_that_can_be_learnt():
 def test_shuffled_labels_give_chance():
     """If this scores, something other than the texts tells the labels."""
     shuffled = dataclasses.replace(TRAIN, labels=generator("shuffle").permutation(TRAIN.labels))
-    assert outcome(shuffled).test_scores["micro_f1"] == pytest.approx(1 / 3, abs=0.15)  # sd of chance: 0.04
+    found = outcome(dataclasses.replace(DATA, train=shuffled))
+    assert found.test_scores["micro_f1"] == pytest.approx(1 / 3, abs=0.15)  # sd of chance: 0.04
 
 
 def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before():
@@ -71,9 +72,7 @@ def test_torchs_own_random_state_is_left_alone():
     torch.manual_seed(5)
     made = classifier()
     torch.manual_seed(5)
-    more = {"metric": "macro_f1", "pad_id": 0, "seed": 0, "stream": "task", "precision": "fp32"}
-    settings = SETTINGS.model_copy(update={"num_epochs": 1})
-    finetune.finetune(made, TRAIN, DEV, TEST, NUM_LABELS, settings, **more)
+    finetune.finetune(made, DATA, SETTINGS.model_copy(update={"num_epochs": 1}), seed=0, precision="fp32")
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -138,12 +137,13 @@ def test_a_batch_is_padded_to_its_longest_text():
 
 
 @pytest.mark.parametrize("pooling", ["first", "mean"])
-def test_the_short_way_gives_the_same_logits(pooling):
-    settings = SETTINGS.model_copy(update={"pooling": pooling})
+def test_the_unpadded_forward_pass_gives_the_same_logits(pooling, monkeypatch):
     ids, mask, _ = DEV.batch(np.arange(12), pad_id=0)
-    short, long = (classifier(settings, lean=lean).eval() for lean in (True, False))
+    model = classifier(SETTINGS.model_copy(update={"pooling": pooling})).eval()
     with torch.no_grad():
-        torch.testing.assert_close(short(ids, mask), long(ids, mask), rtol=1e-5, atol=1e-6)
+        unpadded = model(ids, mask)
+        monkeypatch.setattr(modernbert, "supports", lambda config: False)
+        torch.testing.assert_close(unpadded, model(ids, mask), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["roberta", "bert", "distilbert"])
@@ -159,7 +159,7 @@ def test_predictions_do_not_depend_on_padding(name):
 
 def test_predictions_come_in_the_examples_order():
     model = classifier()
-    whole = finetune.predict(model, TEST, 0, "fp32")
+    whole = finetune.predict(model, TEST, "fp32")
     singly = []
     with torch.no_grad():
         for index in range(len(TEST)):
@@ -171,6 +171,38 @@ def test_predictions_come_in_the_examples_order():
 def test_a_loss_that_is_no_number_is_told():
     model = classifier()
     model.out.bias.data[:] = float("nan")
-    more = {"metric": "macro_f1", "pad_id": 0, "seed": 0, "stream": "task", "precision": "fp32"}
     with pytest.raises(StudyError, match="learning_rate"):
-        finetune.finetune(model, TRAIN, DEV, TEST, NUM_LABELS, SETTINGS, **more)
+        finetune.finetune(model, DATA, SETTINGS, seed=0, precision="fp32")
+
+
+@pytest.mark.parametrize("schedule", ["linear", "constant"])
+def test_equals_a_plain_loop_with_the_models_own_forward_pass(schedule, monkeypatch):
+    """The independent way: the body as it is, PyTorch's AdamW parameter by parameter, a step a batch."""
+    settings = SETTINGS.model_copy(update={"num_epochs": 2, "dropout": 0.0, "schedule": schedule, "patience": 2})
+    ours = classifier(settings)
+    found = finetune.finetune(ours, DATA, settings, seed=0, precision="fp32")
+
+    plain = classifier(settings).train()
+    parameters = list(plain.parameters())
+    groups = [{"params": [p for p in parameters if (p.ndim > 1) == decayed]} for decayed in (True, False)]
+    groups[0]["weight_decay"], groups[1]["weight_decay"] = settings.weight_decay, 0.0
+    betas = (settings.adam_beta1, settings.adam_beta2)
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, eps=settings.adam_epsilon)
+    make = {"linear": get_linear_schedule_with_warmup, "constant": get_constant_schedule_with_warmup}[schedule]
+    num_steps = 2 * 6  # 96 examples in batches of 16
+    warmup = math.ceil(num_steps * settings.warmup_fraction)
+    rates = make(optimizer, warmup, *([num_steps] if schedule == "linear" else []))
+    scores, states = [], []
+    for epoch in range(2):
+        for indices in finetune.epoch_batches(TRAIN.lengths(), 16, seed=0, stream="task", epoch=epoch):
+            documents = [torch.from_numpy(TRAIN.store.document(i).astype(np.int64)) for i in indices]
+            bodies = [plain.body(input_ids=d[None]).last_hidden_state.mean(1)[0] for d in documents]  # no padding
+            logits = plain.out(torch.tanh(plain.dense(torch.stack(bodies))))
+            torch.nn.functional.cross_entropy(logits, torch.from_numpy(TRAIN.labels[indices])).backward()
+            torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+            optimizer.step(), rates.step(), optimizer.zero_grad()
+        scores.append(finetune.score(DEV.labels, finetune.predict(plain, DEV, "fp32"), "macro_f1", NUM_LABELS))
+        states.append(torch.cat([p.detach().flatten().clone() for p in parameters]))
+    assert found.dev_scores == pytest.approx(scores) and found.num_steps == num_steps
+    best = states[int(np.argmax(scores))]
+    torch.testing.assert_close(torch.cat([p.detach().flatten() for p in ours.parameters()]), best, rtol=1e-3, atol=1e-4)

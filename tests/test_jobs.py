@@ -121,7 +121,7 @@ def test_settings_of_speed_change_nothing(manifests, field):
     [("cpu", None, 16, None), ("cpu", 3, 16, 3), ("cuda", None, 16, 4), ("cuda", None, 2, 2), ("cuda", 9, 16, 9)],
 )
 def test_few_processes_share_a_gpu(monkeypatch, device, asked, num_cores, found):
-    monkeypatch.setattr(jobs.encoders, "resolve_device", lambda _: device)
+    monkeypatch.setattr(jobs.devices, "resolve_device", lambda _: device)
     monkeypatch.setattr(jobs, "num_cores", lambda: num_cores)
     profile = Profile.model_validate({**tiny.SETTINGS, "name": "tiny", "speed": {"num_workers": asked}})
     assert jobs.num_processes(profile) == found

@@ -12,12 +12,12 @@ import pytest
 import torch
 from transformers import get_linear_schedule_with_warmup
 
+from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.machine.randomness import generator
 from dontstop.profiles import PhaseSettings
-from dontstop.tokens import tokens
-from dontstop.tokens.tokens import TokenStore
+from dontstop.tokens import TokenStore
 from dontstop.training import encoders, mlm, optimizers
 from test_encoders import MODELS
 
@@ -68,20 +68,20 @@ def weights(model):
 def test_masking_is_15_percent_and_80_10_10():
     ids = np.full((1000, 100), 50, dtype=np.int64)
     batch = mlm.mask_batch(ids, VOCABULARY, 0.15, rng=generator("masks"))
-    inputs = batch.input_ids.flatten()[batch.rows].numpy()
-    assert len(batch.rows) / ids.size == pytest.approx(0.15, abs=0.005)
+    inputs = batch.input_ids.flatten()[batch.positions].numpy()
+    assert len(batch.positions) / ids.size == pytest.approx(0.15, abs=0.005)
     assert np.mean(inputs == 3) == pytest.approx(0.8, abs=0.01)
     # a random token is the same one again in 1 of 92 cases
     assert np.mean(inputs == 50) == pytest.approx(0.1 + 0.1 / 92, abs=0.01)
     assert set(np.unique(inputs)) == {3, *range(5, 97)}
-    untouched = np.delete(batch.input_ids.flatten().numpy(), batch.rows.numpy())
+    untouched = np.delete(batch.input_ids.flatten().numpy(), batch.positions.numpy())
     assert (untouched == 50).all() and (batch.labels == 50).all()
 
 
 def test_special_tokens_are_never_masked():
     ids = np.tile(np.arange(8), (200, 1))
-    rows = mlm.mask_batch(ids, VOCABULARY, 1.0, rng=generator("masks")).rows.numpy()
-    assert set(rows % 8) == {5, 6, 7}
+    positions = mlm.mask_batch(ids, VOCABULARY, 1.0, rng=generator("masks")).positions.numpy()
+    assert set(positions % 8) == {5, 6, 7}
 
 
 def test_every_epoch_visits_every_sequence_once_in_a_new_order():
@@ -93,10 +93,10 @@ def test_every_epoch_visits_every_sequence_once_in_a_new_order():
 
 def test_a_batch_depends_on_its_step_only():
     some, others = batches(), batches()
-    others.shard(5, 1), others.shard(0, 0)
-    for name in ("input_ids", "rows", "labels"):
-        assert torch.equal(getattr(some.shard(3, 1), name), getattr(others.shard(3, 1), name))
-    assert not torch.equal(some.shard(3, 1).input_ids, some.shard(4, 1).input_ids)
+    others.micro_batch(5, 1), others.micro_batch(0, 0)
+    for name in ("input_ids", "positions", "labels"):
+        assert torch.equal(getattr(some.micro_batch(3, 1), name), getattr(others.micro_batch(3, 1), name))
+    assert not torch.equal(some.micro_batch(3, 1).input_ids, some.micro_batch(4, 1).input_ids)
 
 
 @pytest.mark.parametrize("name", ["modernbert", "roberta", "bert", "distilbert"])
@@ -113,10 +113,11 @@ def test_equals_a_plain_loop_with_the_models_own_loss(name, tmp_path):
     schedule = get_linear_schedule_with_warmup(optimizer, math.ceil(6 * 0.06), 6)
     expected = []
     for step in range(6):
-        shards = [some.shard(step, shard) for shard in range(2)]
-        ids = torch.cat([shard.input_ids for shard in shards])
-        rows = torch.cat([shards[0].rows, shards[1].rows + shards[0].input_ids.numel()])
-        labels = torch.full((ids.numel(),), -100).index_copy(0, rows, torch.cat([s.labels for s in shards]))
+        first, second = (some.micro_batch(step, index) for index in range(2))
+        ids = torch.cat([first.input_ids, second.input_ids])
+        positions = torch.cat([first.positions, second.positions + first.input_ids.numel()])
+        found = torch.cat([first.labels, second.labels])
+        labels = torch.full((ids.numel(),), -100).index_copy(0, positions, found)
         loss = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels.view_as(ids)).loss
         expected.append(loss.item())
         loss.backward()
@@ -155,13 +156,13 @@ def test_two_processes_equal_one_to_the_bit(name, tmp_path):
     assert torch.equal(weights(alone), weights(shared)) and np.array_equal(curve.losses, again.losses)
 
 
-def test_a_lost_process_of_the_gang_is_told_at_once(tmp_path):
+def test_a_lost_process_is_told_at_once(tmp_path):
     def kill_the_other(done, _total):
         if done == 2:
             for process in multiprocessing.active_children():
                 process.kill()
 
-    with pytest.raises(StudyError, match="process of the gang was lost"):
+    with pytest.raises(StudyError, match="process of the process group was lost"):
         trained(tmp_path / "state", num_processes=2, progress=kill_the_other)
 
 
@@ -181,6 +182,14 @@ def test_training_lowers_held_out_loss(tmp_path):
 def test_too_little_text_is_told():
     with pytest.raises(StudyError, match="at least one sequence of 16 tokens"):
         batches(num_tokens=15)
+
+
+def test_more_parts_than_a_batch_has_sequences_are_told():
+    settings = PHASE.model_copy(update={"batch_size": 3, "num_shards": 4})
+    with pytest.raises(StudyError, match="(?s)num_shards = 4.*at most batch_size = 3"):
+        batches(settings)
+    every = batches(settings.model_copy(update={"num_shards": 3}))
+    assert [len(every.micro_batch(0, index).input_ids) for index in range(3)] == [1, 1, 1]
 
 
 def test_a_loss_that_is_no_number_is_told(tmp_path):
@@ -215,8 +224,8 @@ FRESH = """
 import json, sys, torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 model, tokenizer = AutoModelForMaskedLM.from_pretrained(sys.argv[1]), AutoTokenizer.from_pretrained(sys.argv[1])
-ids, rows, labels = (torch.tensor(part) for part in json.load(sys.stdin))
-wanted = torch.full((ids.numel(),), -100).index_copy(0, rows, labels).view_as(ids)
+ids, positions, labels = (torch.tensor(part) for part in json.load(sys.stdin))
+wanted = torch.full((ids.numel(),), -100).index_copy(0, positions, labels).view_as(ids)
 with torch.no_grad():
     print(model(input_ids=ids, labels=wanted).loss.item(), tokenizer.mask_token)
 """
@@ -226,10 +235,10 @@ def test_a_fresh_process_with_transformers_alone_finds_the_same_loss(tmp_path):
     tokens.train_tokenizer(["a line of words for a small vocabulary"] * 3, 263, tmp_path / "tokenizer")
     model, _ = trained(tmp_path / "state")
     encoders.save_encoder(model.eval(), tokens.load_tokenizer(tmp_path / "tokenizer"), tmp_path / "encoder")
-    batch = batches().shard(0, 0)
+    batch = batches().micro_batch(0, 0)
     with torch.no_grad():
-        ours = encoders.masked_lm_loss(model, batch.input_ids, batch.rows, batch.labels) / len(batch.rows)
-    given = json.dumps([part.tolist() for part in (batch.input_ids, batch.rows, batch.labels)])
+        ours = encoders.masked_lm_loss(model, batch.input_ids, batch.positions, batch.labels) / len(batch.positions)
+    given = json.dumps([part.tolist() for part in (batch.input_ids, batch.positions, batch.labels)])
     command = [sys.executable, "-c", FRESH, str(tmp_path / "encoder")]
     found = subprocess.run(command, input=given, capture_output=True, text=True, check=True).stdout.split()
     assert float(found[0]) == pytest.approx(ours.item(), rel=1e-6) and found[1] == "<mask>"

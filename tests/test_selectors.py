@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.profiles import Encoder, Selection
 from dontstop.selection import neighbours, selectors
-from dontstop.tokens import tokens
 from dontstop.training import encoders
 
 TEXTS = [

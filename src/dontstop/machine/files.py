@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,8 @@ import numpy as np
 from dontstop.errors import StudyError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# As writers in Rust put the system's error number into the text of their own errors.
+_NO_SPACE_IN_RUST = re.compile(rf"\b(os error|code:) ({'|'.join(map(str, sorted(_NO_SPACE)))})\b")
 
 
 @contextlib.contextmanager
@@ -37,14 +40,44 @@ def writing(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
     except OSError as error:
         if error.errno in _NO_SPACE:
-            raise StudyError(
-                f"no space left while writing {path}",
-                "room for the file on that disk or quota",
-                "free some space and give the same command again: what is finished is kept",
-            ) from error
+            raise _no_space(path) from error
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def saving_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `folder`, and put it in `folder`'s place once the block has ended well.
+
+    For what Transformers saves by itself: its writers in Rust raise errors of their own when the disk is full.
+
+    Raises:
+        StudyError: If the disk is full; nothing half-written stays.
+    """
+    part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        for path in part.iterdir():
+            sync_folder(path)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(part, folder)
+        sync_folder(folder.parent)
+    except Exception as error:
+        if getattr(error, "errno", None) in _NO_SPACE or _NO_SPACE_IN_RUST.search(str(error)):
+            raise _no_space(folder) from error
+        raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _no_space(path: Path) -> StudyError:
+    return StudyError(
+        f"no space left while writing {path}",
+        "room for it on that disk or quota",
+        "free some space and give the same command again: what is finished is kept",
+    )
 
 
 def sync_folder(folder: Path) -> None:

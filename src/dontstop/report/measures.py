@@ -121,7 +121,7 @@ def train_test_overlap(study: Results) -> dict[str, np.ndarray]:
         found = []
         for task, splits in examples(study).items():
             test, *others = ([row["text"] for row in splits[split]] for split in ("test", "train", "dev"))
-            marks = leakage.told_before(test, [*others[0], *others[1]], jaccard_from=limit)
+            marks = leakage.train_test_overlap(test, [*others[0], *others[1]], jaccard_from=limit)
             found += [(task, int(index)) for index in np.flatnonzero(marks)]
         return pd.DataFrame(found, columns=["task", "test_index"])
 

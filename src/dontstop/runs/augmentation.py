@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dontstop import tokens
 from dontstop.machine import files
-from dontstop.machine.runner import Job
+from dontstop.machine.progress import Job
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import scratch
 from dontstop.runs.arms import CURATED_TAPT, Checkpoint
@@ -15,7 +16,6 @@ from dontstop.runs.scratch import key_of, load_result, result_of_prepare
 from dontstop.selection import candidates, rankings
 from dontstop.text.corpora import load_examples, load_unlabelled
 from dontstop.text.tasks import Task
-from dontstop.tokens import tokens
 
 CANDIDATES_FILE = "counts.json"  # written last, so a folder that holds it is whole
 
@@ -122,7 +122,7 @@ class Selections:
         tokenizer = tokens.load_tokenizer(self.paths.tokenizer())
         manifest: dict = {"selection": self.fingerprint(), "capability": self.capability}
         manifest |= {"candidates": {}, "stores": {}}
-        with tokens.saving_folder(self.paths.selected) as part:
+        with files.saving_folder(self.paths.selected) as part:
             for domain in self.domains:
                 source = scratch.folder(self.paths, self.candidates_key(domain))
                 files.link_files(source, part / "candidates" / domain)

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.machine.randomness import seed_of
@@ -12,8 +13,7 @@ from dontstop.runs import scratch
 from dontstop.runs.arms import Run
 from dontstop.runs.records import encode_predictions
 from dontstop.text.tasks import SPLITS
-from dontstop.tokens import tokens
-from dontstop.training import encoders, finetune
+from dontstop.training import devices, finetune
 
 
 def fine_tune(profile: Profile, paths: Paths, run: Run, encoder: str, labels: list[str], key: str, about: dict) -> None:
@@ -30,18 +30,9 @@ def fine_tune(profile: Profile, paths: Paths, run: Run, encoder: str, labels: li
     splits = {split: load_examples(paths, task.name, labels, split, settings.max_length) for split in SPLITS}
     classifier = finetune.load_classifier(
         scratch.folder(paths, encoder) / "encoder", len(labels), settings, seed=seed_of("head", run.seed, task.name)
-    ).to(encoders.resolve_device(profile.device))
-    outcome = finetune.finetune(
-        classifier,
-        *splits.values(),
-        len(labels),
-        settings,
-        metric=task.metric,
-        pad_id=classifier.body.config.pad_token_id,
-        seed=run.seed,
-        stream=task.name,
-        precision=about["precision"],
-    )
+    ).to(devices.resolve_device(profile.device))
+    data = finetune.TaskData(task.name, **splits, num_labels=len(labels), metric=task.metric)
+    outcome = finetune.finetune(classifier, data, settings, seed=run.seed, precision=about["precision"])
     record = {
         "task": task.name,
         "arm": run.arm.name,

@@ -15,7 +15,7 @@ from dontstop.runs import scratch
 from dontstop.runs.arms import Checkpoint, Run, phase_settings
 from dontstop.runs.plan import held_out_of, text_of
 from dontstop.text.tasks import SPLITS
-from dontstop.training import adaptation, encoders
+from dontstop.training import devices, encoders
 
 PACKAGE = Path(__file__).parents[1]
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
@@ -40,8 +40,8 @@ class Identity:
         if (selected := paths.selected / "manifest.json").is_file():
             self._stores |= scratch.load_result(selected)["stores"]
         self._splits = scratch.result_of_prepare(paths.data / "manifest.json")["tasks"]
-        self.device = encoders.resolve_device(profile.device)
-        self.precision = encoders.resolve_precision(profile.precision, self.device)
+        self.device = devices.resolve_device(profile.device)
+        self.precision = devices.resolve_precision(profile.precision, self.device)
         self.capability = capability(self.device, self.precision)
         asked = {"precision": profile.precision, "compiled": profile.compiled, "tokenizer": manifest["tokenizer"]}
         self._common = asked | library_versions()
@@ -71,7 +71,7 @@ class Identity:
         return files.fingerprint(
             {
                 **common,
-                **adaptation.identifying(checkpoint.last.part, self.profile.cheap_adaptation),
+                **encoders.adaptation_settings(checkpoint.last.part, self.profile.cheap_adaptation),
                 "encoder": self._encoder,
                 "phase": None if settings is None else settings.model_dump(),
                 "stream": checkpoint.name,
@@ -160,8 +160,7 @@ def _imports(tree: ast.AST, package: Path) -> Iterable[str]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == package.name:
             place = "/".join(node.module.split(".")[1:])
             for path in (place, *(f"{place}/{alias.name}".lstrip("/") for alias in node.names)):
-                if (package / f"{path}.py").is_file():
-                    yield f"{path}.py"
+                yield from (file for file in (f"{path}.py", f"{path}/__init__.py") if (package / file).is_file())
 
 
 def _plain(node) -> object:

@@ -4,21 +4,21 @@ from dataclasses import dataclass
 
 from dontstop.errors import StudyError
 from dontstop.machine.processes import num_cores
-from dontstop.machine.runner import Job
+from dontstop.machine.progress import Job
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import finetuning, pretraining, scratch
 from dontstop.runs.arms import Checkpoint, Run
 from dontstop.runs.identity import Identity, released_folder
 from dontstop.runs.plan import held_out_of, text_of
 from dontstop.runs.scratch import Scratch, key_of, load_result
-from dontstop.training import encoders
+from dontstop.training import devices
 
 PROCESSES_ON_A_GPU = 4  # runs that keep one busy; of RoBERTa-base at length 512 they need some 30 GB together
 
 
 def num_processes(profile: Profile) -> int | None:
     """Return how many jobs may run at once, or None: one a core."""
-    on_gpu = encoders.resolve_device(profile.device) != "cpu"
+    on_gpu = devices.resolve_device(profile.device) != "cpu"
     return profile.speed.num_workers or (min(PROCESSES_ON_A_GPU, num_cores()) if on_gpu else None)
 
 

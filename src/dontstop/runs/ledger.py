@@ -9,7 +9,7 @@ import pandas as pd
 
 from dontstop.machine import files
 from dontstop.profiles import Paths
-from dontstop.runs.experiments import NOTEBOOKS
+from dontstop.runs.plan import NOTEBOOKS
 
 
 def _file(paths: Paths) -> Path:

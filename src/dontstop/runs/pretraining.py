@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.machine.randomness import seed_of
@@ -12,8 +13,7 @@ from dontstop.profiles import Paths, PhaseSettings, Profile
 from dontstop.runs import scratch
 from dontstop.runs.arms import Checkpoint, phase_settings
 from dontstop.runs.plan import held_out_of, text_of
-from dontstop.tokens import tokens
-from dontstop.training import adaptation, crews, encoders, mlm, optimizers
+from dontstop.training import devices, encoders, mlm, optimizers, process_group
 
 CURVE_POINTS = 100
 
@@ -38,7 +38,7 @@ def take(profile: Profile, paths: Paths, checkpoint: Checkpoint, given: str, key
             "set tokens.tokenizer to the encoder's own, or name another encoder",
         )
     settings = phase_settings(profile, checkpoint.last) or profile.dapt
-    model.to(encoders.resolve_device(profile.device))
+    model.to(devices.resolve_device(profile.device))
     training = {
         "checkpoint": checkpoint.name,
         "phases": _phases(checkpoint),
@@ -78,7 +78,7 @@ def pretrain(
     """
     settings, part = phase_settings(profile, checkpoint.last), checkpoint.last.part
     tokenizer = tokens.load_tokenizer(paths.tokenizer())
-    device = distributed or encoders.resolve_device(profile.device)
+    device = distributed or devices.resolve_device(profile.device)
     num_processes = num_processes if device == "cpu" and not profile.compiled else 1
     load = functools.partial(load_start, profile, paths, parent)
     measure = functools.partial(
@@ -87,7 +87,7 @@ def pretrain(
     before = measure(load().to(device))
     if part != "all":
         seed = seed_of("adapter", settings.seed, checkpoint.name)
-        load = functools.partial(adaptation.load_partly_trained, load, part, profile.cheap_adaptation, seed=seed)
+        load = functools.partial(encoders.load_partly_trained, load, part, profile.cheap_adaptation, seed=seed)
     state = scratch.folder(paths, key) / "state.safetensors"
     model, curve = mlm.train(
         load,
@@ -106,12 +106,12 @@ def pretrain(
         steps_between_saves=profile.speed.steps_between_saves,
         progress=progress,
     )
-    if distributed is not None and not crews.leads():
+    if distributed is not None and not process_group.is_main_process():
         return
     trainable = {}
     if part != "all":
         trainable = {"trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad)}
-        model = adaptation.merge(model)
+        model = encoders.merge_adapter(model)
     training = {
         "checkpoint": checkpoint.name,
         "phases": _phases(checkpoint),
@@ -152,7 +152,7 @@ def measure(profile: Profile, paths: Paths, encoder: tuple[str, str], store: str
     """
     name, folder = encoder[0], scratch.folder(paths, encoder[1]) / "encoder"
     loss, num_masked = mlm.held_out_loss(
-        encoders.load_encoder(folder).to(encoders.resolve_device(profile.device)),
+        encoders.load_encoder(folder).to(devices.resolve_device(profile.device)),
         tokens.load_token_store(paths.store(store)),
         mlm.Vocabulary.of(tokens.load_tokenizer(paths.tokenizer())),
         profile.dapt,
@@ -196,6 +196,6 @@ def _held_out_loss(paths, checkpoint, model, tokenizer, settings: PhaseSettings,
 
 def _finish(paths: Paths, key: str, model, tokenizer, training: dict) -> None:
     folder = scratch.folder(paths, key)
-    with tokens.saving_folder(folder / "encoder") as part:
+    with files.saving_folder(folder / "encoder") as part:
         encoders.save_encoder(model, tokenizer, part)
     files.write_json(folder / scratch.TRAINING_FILE, training)

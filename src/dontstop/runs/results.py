@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 import dontstop
+from dontstop import tokens
 from dontstop.machine import files, processes
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import arms, identity, records
@@ -16,8 +17,7 @@ from dontstop.runs.plan import EXPERIMENTS, NOTEBOOKS, Design, folder_of, record
 from dontstop.runs.preparation import missing_tasks
 from dontstop.text import corpora, tasks
 from dontstop.text.tasks import Domain, Task
-from dontstop.tokens import tokens
-from dontstop.training import encoders, mlm
+from dontstop.training import devices, mlm
 
 RUN_COLUMNS = [
     *("task", "domain", "arm", "seed", "metric", "test_score", "test_micro_f1", "test_macro_f1", "dev_score"),
@@ -244,8 +244,8 @@ class Results:
         store = tokens.load_token_store(self.paths.store(text_of(checkpoint)))
         # Of a base encoder that others pretrained: DAPT's.
         settings = phase_settings(self.profile, checkpoint.last) or self.profile.dapt
-        batch = mlm.Batches(store, mlm.Vocabulary.of(tokenizer), settings, checkpoint.name).shard(0, 0)
-        wanted = dict(zip(batch.rows.tolist(), batch.labels.tolist(), strict=True))
+        batch = mlm.Batches(store, mlm.Vocabulary.of(tokenizer), settings, checkpoint.name).micro_batch(0, 0)
+        wanted = dict(zip(batch.positions.tolist(), batch.labels.tolist(), strict=True))
         rows = [
             {"input": tokenizer.decode([token]), "target": tokenizer.decode([wanted[k]]) if k in wanted else ""}
             for k, token in enumerate(batch.input_ids[0, :num_tokens].tolist())
@@ -290,9 +290,9 @@ class Results:
         return {row.get("capability", records.NOT_RECORDED) for row in rows}
 
     def _capability(self) -> str:
-        device = encoders.resolve_device(self.profile.device)
+        device = devices.resolve_device(self.profile.device)
         name = f"{torch.cuda.get_device_name()}, " if device == "cuda" else ""
-        return name + identity.capability(device, encoders.resolve_precision(self.profile.precision, device))
+        return name + identity.capability(device, devices.resolve_precision(self.profile.precision, device))
 
 
 def _with_columns(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

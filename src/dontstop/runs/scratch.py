@@ -12,7 +12,7 @@ from pathlib import Path
 from dontstop.errors import StudyError
 from dontstop.machine import files, runner
 from dontstop.profiles import Paths
-from dontstop.training import crews
+from dontstop.training import process_group
 
 TRAINING_FILE = "training.json"  # written last, so a folder that holds it is whole
 ACCEPT_OTHERS = "DONTSTOP_ACCEPT_OTHER_MACHINES"
@@ -107,10 +107,10 @@ def once(paths: Paths, key: str, last: Path, function: Callable, *arguments, **h
         last: The file that is written last, so that where it stands the result is whole.
         function: Called as function(*arguments, **how).
     """
-    with runner.locked(_lock(paths, key)) if crews.leads() else contextlib.nullcontext():
-        crews.wait()
+    with runner.locked(_lock(paths, key)) if process_group.is_main_process() else contextlib.nullcontext():
+        process_group.barrier()
         if not last.is_file():
-            if crews.leads():
+            if process_group.is_main_process():
                 remove_parts(_parts(paths, key))
             function(*arguments, **how)
 

@@ -70,7 +70,7 @@ class EncoderMean(Embedder):
 
         self._model = encoders.load_encoder(folder)
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self._max_length, self._lean = max_length, encoders.is_lean(self._model)
+        self._max_length = max_length
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> np.ndarray:
@@ -83,7 +83,7 @@ class EncoderMean(Embedder):
             chosen = order[start : start + ENCODER_BATCH]
             padded = self._tokenizer.pad({"input_ids": [ids[k] for k in chosen]}, return_tensors="pt")
             mask = padded["attention_mask"].bool()
-            states = encoders.final_states(self._model.base_model, padded["input_ids"], mask, lean=self._lean)
+            states = encoders.final_states(self._model.base_model, padded["input_ids"], mask)
             found[chosen] = ((states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)).numpy()
         return found
 

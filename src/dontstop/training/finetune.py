@@ -1,8 +1,8 @@
-"""Train and evaluate one cell: a classifier on an encoder, for one task, arm and seed."""
+"""Fine-tune and evaluate a classifier on an encoder, for one task and seed."""
 
 import copy
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from torch import nn
 from dontstop.errors import StudyError
 from dontstop.machine.randomness import generator, seed_of
 from dontstop.profiles import Finetune
-from dontstop.tokens.tokens import TokenStore
-from dontstop.training import encoders, optimizers
+from dontstop.tokens.stores import TokenStore
+from dontstop.training import encoders
+from dontstop.training.optimizers import FlatParameters, ScheduledAdamW
 
 EVALUATION_BATCH = 32  # texts, few enough for a batch to stay in the processor's cache; speed only
 SORTED_BATCHES = 8  # batches' worth of texts sorted by length together, so that a batch holds little padding
@@ -51,6 +52,23 @@ class Examples:
         return np.diff(self.store.offsets)
 
 
+@dataclass(frozen=True)
+class TaskData:
+    """What a classifier is fine-tuned and scored on.
+
+    Attributes:
+        name: The task's; it names the random streams, which the task's arms share, so that they pair by seed.
+        metric: `macro_f1` or `micro_f1`, which chooses the epoch.
+    """
+
+    name: str
+    train: Examples
+    dev: Examples
+    test: Examples
+    num_labels: int
+    metric: str
+
+
 class Classifier(nn.Module):
     """An encoder's body with the paper's classification head: dropout, one tanh layer, dropout, one linear layer.
 
@@ -59,16 +77,16 @@ class Classifier(nn.Module):
     text for minutes has had no reason to gather a text's meaning in its first token.
     """
 
-    def __init__(self, body: nn.Module, num_labels: int, settings: Finetune, lean: bool):
+    def __init__(self, body: nn.Module, num_labels: int, settings: Finetune):
         super().__init__()
         size = body.config.hidden_size
-        self.body, self.lean, self.pooling = body, lean, settings.pooling
+        self.body, self.pooling, self.pad_id = body, settings.pooling, body.config.pad_token_id
         self.dropout = nn.Dropout(settings.dropout)
         self.dense, self.out = nn.Linear(size, size), nn.Linear(size, num_labels)
 
     def forward(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return logits, (batch, num_labels), of token ids and mask, both (batch, length)."""
-        states = encoders.final_states(self.body, input_ids, mask, lean=self.lean)
+        states = encoders.final_states(self.body, input_ids, mask)
         if self.pooling == "mean":
             weights = mask[..., None].to(states.dtype)
             pooled = (states * weights).sum(1) / weights.sum(1)
@@ -79,7 +97,7 @@ class Classifier(nn.Module):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one cell found.
+    """What one fine-tuning run found.
 
     Attributes:
         dev_scores: The metric on dev after every epoch.
@@ -111,79 +129,69 @@ def load_classifier(folder: Path, num_labels: int, settings: Finetune, *, seed: 
     model = _encoder(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Classifier(copy.deepcopy(model.base_model), num_labels, settings, encoders.is_lean(model))
+        return Classifier(copy.deepcopy(model.base_model), num_labels, settings)
 
 
 @functools.lru_cache(maxsize=2)
 def _encoder(folder: Path):
-    return encoders.load_encoder(folder)  # a worker's cells often share it
+    return encoders.load_encoder(folder)  # a worker's runs often share it
 
 
-def finetune(
-    classifier: Classifier,
-    train: Examples,
-    dev: Examples,
-    test: Examples,
-    num_labels: int,
-    settings: Finetune,
-    *,
-    metric: str,
-    pad_id: int,
-    seed: int,
-    stream: str,
-    precision: str,
-    stopped: Callable[[], bool] = lambda: False,
-) -> Outcome:
+def finetune(classifier: Classifier, data: TaskData, settings: Finetune, *, seed: int, precision: str) -> Outcome:
     """Fine-tune, keep the epoch that is best on dev, and predict the test texts once with it.
 
     Source: Table 14 (epochs 3 or 10, patience 3, batch 16, learning rate 2e-5) and Appendix B.
 
     Args:
-        seed: The cell's seed; order, dropout and head are drawn from it, each from a stream of its own.
-        stream: Names the task in the random streams; the arms of a task share orders, so that they pair by seed.
+        seed: The run's seed; order, dropout and head are drawn from it, each from a stream of its own.
     """
-    flat = optimizers.FlatParameters(classifier)
-    gradient = torch.zeros_like(flat.values)
-    optimizer = flat.optimizer(gradient, settings)
-    steps_an_epoch = -(-len(train) // settings.batch_size)
-    num_steps, step = settings.num_epochs * steps_an_epoch, 0
+    flat = FlatParameters(classifier)
+    num_steps = settings.num_epochs * -(-len(data.train) // settings.batch_size)
+    optimizer = ScheduledAdamW(flat, settings, num_steps, decay=settings.schedule == "linear")
     dev_scores, best = [], flat.values.clone()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of("dropout", seed, stream))
+        torch.manual_seed(seed_of("dropout", seed, data.name))
         for epoch in range(settings.num_epochs):
-            classifier.train()
-            for indices in epoch_batches(train.lengths(), settings.batch_size, seed=seed, stream=stream, epoch=epoch):
-                _backpropagate(classifier, train.batch(indices, pad_id), flat, gradient, precision, stream)
-                rate = optimizers.learning_rate(
-                    step,
-                    num_steps,
-                    settings.learning_rate,
-                    settings.warmup_fraction,
-                    decay=settings.schedule == "linear",
-                )
-                optimizers.step_optimizer(optimizer, gradient, rate, settings.max_grad_norm)
-                step += 1
-            dev_scores.append(score(dev.labels, predict(classifier, dev, pad_id, precision), metric, num_labels))
+            order = {"seed": seed, "stream": data.name, "epoch": epoch}
+            batches = epoch_batches(data.train.lengths(), settings.batch_size, **order)
+            train_epoch(classifier, data, batches, flat, optimizer, precision)
+            dev_scores.append(evaluate(classifier, data, precision))
             if dev_scores[-1] > max(dev_scores[:-1], default=-1.0):
                 best.copy_(flat.values)
             elif epoch - int(np.argmax(dev_scores)) >= settings.patience:
                 break
     flat.values.copy_(best)
-    predictions = predict(classifier, test, pad_id, precision)
-    test_scores = {m: score(test.labels, predictions, m, num_labels) for m in ("macro_f1", "micro_f1")}
-    return Outcome(dev_scores, int(np.argmax(dev_scores)) + 1, predictions, test_scores, step)
+    predictions = predict(classifier, data.test, precision)
+    test_scores = {m: score(data.test.labels, predictions, m, data.num_labels) for m in ("macro_f1", "micro_f1")}
+    return Outcome(dev_scores, int(np.argmax(dev_scores)) + 1, predictions, test_scores, optimizer.num_done)
 
 
-def _backpropagate(classifier, batch, flat, gradient, precision, stream) -> None:
-    ids, mask, labels = (part.to(flat.values.device) for part in batch)
-    flat.gradients_into(gradient)
-    with torch.autocast(ids.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        loss = nn.functional.cross_entropy(classifier(ids, mask).float(), labels)
-    if not torch.isfinite(loss):
-        raise StudyError(
-            f"classification loss {loss.item()} for {stream}", "a finite loss", "lower finetune.learning_rate"
-        )
-    loss.backward()
+def train_epoch(
+    classifier: Classifier,
+    data: TaskData,
+    batches: Sequence[np.ndarray],
+    flat: FlatParameters,
+    optimizer: ScheduledAdamW,
+    precision: str,
+) -> None:
+    """Take a step on each batch of a task's training examples, given by their indices.
+
+    Raises:
+        StudyError: If the loss is no longer a number.
+    """
+    classifier.train()
+    device = flat.values.device
+    for indices in batches:
+        ids, mask, labels = (part.to(device) for part in data.train.batch(indices, classifier.pad_id))
+        flat.gradients_into(optimizer.gradient)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss = nn.functional.cross_entropy(classifier(ids, mask).float(), labels)
+        if not torch.isfinite(loss):
+            raise StudyError(
+                f"classification loss {loss.item()} for {data.name}", "a finite loss", "lower finetune.learning_rate"
+            )
+        loss.backward()
+        optimizer.step()
 
 
 def epoch_batches(lengths: np.ndarray, batch_size: int, *, seed: int, stream: str, epoch: int) -> Sequence[np.ndarray]:
@@ -203,7 +211,12 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, *, seed: int, stream: st
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def predict(classifier: Classifier, examples: Examples, pad_id: int, precision: str) -> np.ndarray:
+def evaluate(classifier: Classifier, data: TaskData, precision: str) -> float:
+    """Return the task's metric on its dev examples, 0 to 1."""
+    return score(data.dev.labels, predict(classifier, data.dev, precision), data.metric, data.num_labels)
+
+
+def predict(classifier: Classifier, examples: Examples, precision: str) -> np.ndarray:
     """Return the predicted label ids, (num_examples,), in the examples' order."""
     classifier.eval()
     device = classifier.out.weight.device
@@ -212,6 +225,6 @@ def predict(classifier: Classifier, examples: Examples, pad_id: int, precision: 
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         for start in range(0, len(order), EVALUATION_BATCH):
             indices = order[start : start + EVALUATION_BATCH]
-            ids, mask, _ = examples.batch(indices, pad_id)
+            ids, mask, _ = examples.batch(indices, classifier.pad_id)
             predictions[indices] = classifier(ids.to(device), mask.to(device)).argmax(1).cpu().numpy()
     return predictions

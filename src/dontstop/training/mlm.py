@@ -3,9 +3,8 @@
 import contextlib
 import functools
 import math
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,11 +15,13 @@ from safetensors.torch import save as tensors_to_bytes
 
 from dontstop.errors import StudyError
 from dontstop.machine import files
-from dontstop.machine.processes import CONTEXT, be_worker, one_thread
+from dontstop.machine.processes import be_worker, one_thread
 from dontstop.machine.randomness import generator, seed_of
 from dontstop.profiles import PhaseSettings
-from dontstop.tokens.tokens import TokenStore
-from dontstop.training import crews, encoders, optimizers
+from dontstop.tokens.stores import TokenStore
+from dontstop.training import encoders
+from dontstop.training.optimizers import FlatParameters, ScheduledAdamW
+from dontstop.training.process_group import SharedMemoryGroup, TorchrunGroup
 
 MASKED_AS_MASK, MASKED_AS_RANDOM = 0.8, 0.1  # the rest of the masked positions keep their token (Devlin et al., 2019)
 EVALUATION_BATCH = 64  # sequences; held-out masks are drawn batch by batch, so it is a constant
@@ -57,17 +58,17 @@ class MaskedBatch:
 
     Attributes:
         input_ids: (batch, length) int64, masked.
-        rows: (num_masked,) int64, places of the masked tokens in flattened order, ascending.
+        positions: (num_masked,) int64, indices of the masked tokens in flattened order, ascending.
         labels: (num_masked,) int64, what stood there.
     """
 
     input_ids: torch.Tensor
-    rows: torch.Tensor
+    positions: torch.Tensor
     labels: torch.Tensor
 
     def to(self, device: torch.device) -> "MaskedBatch":
         """Return the batch on a device."""
-        return MaskedBatch(self.input_ids.to(device), self.rows.to(device), self.labels.to(device))
+        return MaskedBatch(self.input_ids.to(device), self.positions.to(device), self.labels.to(device))
 
     def split(self, num_sequences: int | None) -> "list[MaskedBatch]":
         """Cut the batch into parts of at most `num_sequences` sequences, in order; None leaves it whole."""
@@ -76,8 +77,8 @@ class MaskedBatch:
         parts, length = [], self.input_ids.shape[1]
         for ids in self.input_ids.split(num_sequences):
             first = sum(part.input_ids.numel() for part in parts)
-            inside = (self.rows >= first) & (self.rows < first + len(ids) * length)
-            parts.append(MaskedBatch(ids, self.rows[inside] - first, self.labels[inside]))
+            inside = (self.positions >= first) & (self.positions < first + len(ids) * length)
+            parts.append(MaskedBatch(ids, self.positions[inside] - first, self.labels[inside]))
         return parts
 
 
@@ -95,8 +96,9 @@ def mask_batch(ids: np.ndarray, vocabulary: Vocabulary, probability: float, *, r
     inputs = np.where(masked & (fate < MASKED_AS_MASK), vocabulary.mask_id, ids)
     as_random = masked & (fate >= MASKED_AS_MASK) & (fate < MASKED_AS_MASK + MASKED_AS_RANDOM)
     inputs = np.where(as_random, random_ids, inputs)
-    rows = np.flatnonzero(masked)
-    return MaskedBatch(torch.from_numpy(inputs), torch.from_numpy(rows), torch.from_numpy(ids.reshape(-1)[rows]))
+    positions = np.flatnonzero(masked)
+    labels = ids.reshape(-1)[positions]
+    return MaskedBatch(torch.from_numpy(inputs), torch.from_numpy(positions), torch.from_numpy(labels))
 
 
 @dataclass
@@ -120,6 +122,12 @@ class Batches:
                 f"at least one sequence of {self.settings.sequence_length} tokens",
                 "give the corpus more text, or lower sequence_length",
             )
+        if self.settings.num_shards > self.settings.batch_size:
+            raise StudyError(
+                f"num_shards = {self.settings.num_shards} for {self.stream}",
+                f"at most batch_size = {self.settings.batch_size}: a sequence or more in each part of a batch",
+                "lower the phase's num_shards, or raise its batch_size",
+            )
 
     @property
     def num_steps(self) -> int:
@@ -128,22 +136,22 @@ class Batches:
             return self.settings.num_steps
         return math.ceil(self.settings.num_epochs * self.num_sequences / self.settings.batch_size)
 
-    def shard(self, step: int, shard: int) -> MaskedBatch:
-        """Return the part of a step's batch that belongs to one of the `num_shards` shards."""
+    def micro_batch(self, step: int, index: int) -> MaskedBatch:
+        """Return one of the `num_shards` parts of a step's batch."""
         size = self.settings.batch_size
-        indices = np.array([self._sequence(step * size + row) for row in range(size)])
-        rng = generator("masks", self.settings.seed, self.stream, shard, step=step)
-        part = np.array_split(indices, self.settings.num_shards)[shard]
+        indices = np.array([self._sequence(visit) for visit in range(step * size, (step + 1) * size)])
+        rng = generator("masks", self.settings.seed, self.stream, index, step=step)
+        part = np.array_split(indices, self.settings.num_shards)[index]
         ids = self.store.sequences(part, self.settings.sequence_length)
         return mask_batch(ids, self.vocabulary, self.settings.mlm_probability, rng=rng)
 
     def _sequence(self, visit: int) -> int:
-        epoch, place = divmod(visit, self.num_sequences)
+        epoch, index = divmod(visit, self.num_sequences)
         if epoch not in self._orders:
             rng = generator("order", self.settings.seed, self.stream, step=epoch)
             self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
             self._orders[epoch] = rng.permutation(self.num_sequences)
-        return self._orders[epoch][place]
+        return self._orders[epoch][index]
 
 
 @dataclass(frozen=True)
@@ -169,146 +177,124 @@ def train(
 ) -> tuple[torch.nn.Module, Curve]:
     """Continue a model's masked-LM pretraining, from `state` where an earlier try left off, and return it trained.
 
-    A step's batch is cut into `num_shards` shards whose gradients are summed in their order. Any number of processes
-    can share the shards: the result is the same to the bit.
+    A step's batch is cut into `num_shards` micro-batches whose gradients are summed in their order. Any number of
+    processes can share them: the result is the same to the bit.
 
     Args:
         load_model: Loads the model to start from; called once in every process, so it must be picklable.
         state: A file for the state of an unfinished training; deleted by the caller when the result is safe.
         precision: `fp32` or `bf16` (autocast).
         device: `cpu`, `cuda` or `cuda:<k>`.
-        compiled: Whether torch.compile makes kernels for the encoder's layers; not for a gang of several processes.
-        num_processes: Processes that share the shards of each step; speed only. On a GPU there is one.
+        compiled: Whether torch.compile makes kernels for the encoder's layers; not for several processes.
+        num_processes: Processes that share the micro-batches of each step; speed only. On a GPU there is one.
         distributed: Whether torchrun's processes share them instead, this being one; same but for rounding.
         progress: Called after every step with steps done and steps in all.
 
     Raises:
-        StudyError: If the loss is no longer a number, or a process of the gang is lost.
+        StudyError: If the loss is no longer a number, or another process is lost.
     """
     model = load_model().to(device)
-    flat = optimizers.FlatParameters(model)
+    flat, num_micro_batches = FlatParameters(model), batches.settings.num_shards
     if compiled:
         encoders.compile_layers(model)
-    num_shards = batches.settings.num_shards
-    arguments = (batches, state, precision)
-    how = {"steps_between_saves": steps_between_saves, "progress": progress}
-    with one_thread(), torch.random.fork_rng(devices=[]):
+    with one_thread(), torch.random.fork_rng(devices=[]), contextlib.ExitStack() as stack:
         if distributed:
-            return model, _run_steps(crews.Ranks(device, num_shards), model, flat, *arguments, **how)
-        gang = crews.Gang(min(num_processes, num_shards) if device == "cpu" else 1, num_shards, flat.values)
-        with _others(gang, (load_model, *arguments)):
-            return model, _run_steps(gang, model, flat, *arguments, **how)
+            group = TorchrunGroup(num_micro_batches)
+        else:
+            num_processes = min(num_processes, num_micro_batches) if device == "cpu" else 1
+            group = SharedMemoryGroup(num_processes, num_micro_batches, flat.values)
+            stack.enter_context(group.other_processes(_train_beside, (load_model, batches, state, precision)))
+        training = _Training(group, model, flat, batches, state, precision)
+        return model, training.run(steps_between_saves, progress)
 
 
-@contextlib.contextmanager
-def _others(gang: crews.Gang, arguments: tuple) -> Iterator[None]:
-    """Keep the other processes of a gang at work beside this one."""
-    ranks = range(1, gang.num_processes)
-    others = [CONTEXT.Process(target=_join, args=(gang, rank, *arguments), daemon=True) for rank in ranks]
-    for process in others:
-        process.start()
-    threading.Thread(target=_abort_with, args=(others, gang), daemon=True).start()
-    try:
-        yield
-    finally:
-        for process in others:
-            process.join(5)
-            process.kill()
-
-
-def _abort_with(others: list, gang: crews.Gang) -> None:
-    """Let nobody wait for a process of the gang that was killed."""
-    for process in others:
-        process.join()
-        if process.exitcode:
-            gang.abort()
-
-
-def _join(gang: crews.Gang, rank: int, load_model, batches: Batches, state: Path, precision: str) -> None:
+def _train_beside(group: SharedMemoryGroup, rank: int, load_model, batches: Batches, state: Path, precision: str):
+    """Do another process's part of a training."""
     be_worker()
-    gang.rank = rank
+    group.rank = rank
     model = load_model()
-    flat = optimizers.FlatParameters(model)
-    _run_steps(gang, model, flat, batches, state, precision, steps_between_saves=1, progress=lambda done, total: None)
+    _Training(group, model, FlatParameters(model), batches, state, precision).run(1, lambda done, total: None)
 
 
-def _run_steps(crew, model, flat, batches, state, precision, *, steps_between_saves, progress) -> Curve:
-    settings, num_steps = batches.settings, batches.num_steps
-    gradient = torch.zeros_like(flat.values)
-    optimizer = flat.optimizer(gradient, settings)
-    crew.join(model, flat)
-    start, losses, seconds = _load_state(state, flat, optimizer)
-    crew.agree(start)
-    model.train()
-    begin = time.perf_counter()
-    parts = (batches.shard(step, shard) for step in range(start, num_steps) for shard in crew.shards)
-    part = next(parts, None)
-    for step in range(start, num_steps):
-        for shard in crew.shards:
-            crew.begin_shard(step, shard)
-            torch.manual_seed(seed_of("dropout", settings.seed, batches.stream, shard, step))
-            last, num_masked = shard == crew.shards[-1], len(part.rows)
-            loss_sum = _backpropagate(crew, part, settings, precision, last=last)
-            part = next(parts, None)  # drawn while a GPU is still at work: its loss is not asked for before
-            crew.end_shard(step, shard, loss_sum.item(), num_masked)
-        loss_sum, num_masked = crew.gather(step, gradient)
+class _Training:
+    """One process's part of a training, from the last saved step on."""
+
+    def __init__(self, group, model, flat: FlatParameters, batches: Batches, state: Path, precision: str):
+        self._group, self._flat, self._batches, self._state, self._precision = group, flat, batches, state, precision
+        self._optimizer = ScheduledAdamW(flat, batches.settings, batches.num_steps)
+        group.attach(model, flat)
+        self._losses, self._seconds = self._load_state()
+        self._steps = range(len(self._losses), batches.num_steps)
+        group.barrier(self._steps.start)
+        model.train()
+
+    def run(self, steps_between_saves: int, progress: Progress) -> Curve:
+        """Take the steps that are left."""
+        begin, before = time.perf_counter(), self._seconds
+        indices = ((step, index) for step in self._steps for index in self._group.micro_batches)
+        micro_batches = (self._batches.micro_batch(*index) for index in indices)
+        self._next, self._rest = next(micro_batches, None), micro_batches
+        for step in self._steps:
+            self._losses.append(self._step(step))
+            self._seconds = before + time.perf_counter() - begin
+            if self._group.rank == 0:
+                progress(step + 1, self._steps.stop)
+                if (step + 1) % steps_between_saves == 0 and step + 1 < self._steps.stop:
+                    self._save_state()
+        return Curve(np.array(self._losses), before + time.perf_counter() - begin)
+
+    def _step(self, step: int) -> float:
+        """Take one step and return its loss, nats a masked token."""
+        settings, stream = self._batches.settings, self._batches.stream
+        for index in self._group.micro_batches:
+            self._group.begin_micro_batch(step, index)
+            torch.manual_seed(seed_of("dropout", settings.seed, stream, index, step))
+            num_masked = len(self._next.positions)
+            loss_sum = self._backpropagate(self._next, last=index == self._group.micro_batches[-1])
+            self._next = next(self._rest, None)  # drawn while a GPU is still at work: its loss is not asked for before
+            self._group.end_micro_batch(step, index, loss_sum.item(), num_masked)
+        loss_sum, num_masked = self._group.all_reduce(step, self._optimizer.gradient)
         if not math.isfinite(loss_sum):
             raise StudyError(
-                f"masked-LM loss {loss_sum} at step {step} of {batches.stream}",
+                f"masked-LM loss {loss_sum} at step {step} of {stream}",
                 "a finite loss",
                 "lower the phase's learning_rate, or set precision to fp32",
             )
-        gradient.div_(max(num_masked, 1.0))
-        rate = optimizers.learning_rate(step, num_steps, settings.learning_rate, settings.warmup_fraction)
-        optimizers.step_optimizer(optimizer, gradient, rate, settings.max_grad_norm)
-        losses.append(loss_sum / max(num_masked, 1.0))
-        if crew.rank == 0:
-            progress(step + 1, num_steps)
-            if (step + 1) % steps_between_saves == 0 and step + 1 < num_steps:
-                _save_state(state, flat, optimizer, losses, seconds + time.perf_counter() - begin)
-    return Curve(np.array(losses), seconds + time.perf_counter() - begin)
+        self._optimizer.gradient.div_(max(num_masked, 1.0))
+        self._optimizer.step()
+        return loss_sum / max(num_masked, 1.0)
 
+    def _backpropagate(self, micro_batch: MaskedBatch, *, last: bool) -> torch.Tensor:
+        """Backpropagate a micro-batch's summed loss, in passes of few enough sequences; return it, a float64 scalar."""
+        device, loss_sum = self._group.device, 0.0
+        passes = micro_batch.split(self._batches.settings.sequences_at_once)
+        for number, batch in enumerate(passes, 1):
+            on_device = batch.to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=self._precision == "bf16"):
+                loss = self._group.loss(on_device, last=last and number == len(passes))
+            loss.backward()
+            loss_sum = loss_sum + loss.detach().double()
+        return loss_sum
 
-def _backpropagate(crew, shard: MaskedBatch, settings: PhaseSettings, precision: str, *, last: bool) -> torch.Tensor:
-    """Backpropagate one shard's summed loss, in passes of few enough sequences; return it, a float64 scalar."""
-    device = crew.device
-    passes, loss_sum = shard.split(settings.sequences_at_once), 0.0
-    for number, batch in enumerate(passes, 1):
-        on_device = batch.to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            loss = crew.loss(on_device, last=last and number == len(passes))
-        loss.backward()
-        loss_sum = loss_sum + loss.detach().double()
-    return loss_sum
+    def _save_state(self) -> None:
+        tensors = {"values": self._flat.values, "losses": torch.tensor(self._losses, dtype=torch.float64)}
+        tensors["seconds"] = torch.tensor([self._seconds], dtype=torch.float64)
+        files.write_bytes(self._state, tensors_to_bytes(tensors | self._optimizer.moments()))
 
-
-def _save_state(path: Path, flat, optimizer, losses: list[float], seconds: float) -> None:
-    tensors = {"values": flat.values, "losses": torch.tensor(losses, dtype=torch.float64)}
-    tensors["seconds"] = torch.tensor([seconds], dtype=torch.float64)
-    for index, moments in enumerate(optimizer.state.values()):
-        tensors |= {f"{name}.{index}": moments[name] for name in ("exp_avg", "exp_avg_sq")}
-    files.write_bytes(path, tensors_to_bytes(tensors))
-
-
-def _load_state(path: Path, flat, optimizer) -> tuple[int, list[float], float]:
-    """Restore values and moments if a state was saved; return the step to go on from, the losses and the seconds."""
-    if not path.is_file():
-        return 0, [], 0.0
-    try:
-        with safe_open(path, "pt") as saved:
-            tensors = {name: saved.get_tensor(name) for name in saved.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise StudyError(f"a damaged training state {path}", "a whole file", f"delete {path.parent}") from error
-    flat.values.copy_(tensors["values"])
-    losses = tensors["losses"].tolist()
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for index, parameter in enumerate(parameters):
-        optimizer.state[parameter] = {
-            "step": torch.tensor(float(len(losses)), device=parameter.device),
-            "exp_avg": tensors[f"exp_avg.{index}"].to(parameter.device),
-            "exp_avg_sq": tensors[f"exp_avg_sq.{index}"].to(parameter.device),
-        }
-    return len(losses), losses, tensors["seconds"].item()
+    def _load_state(self) -> tuple[list[float], float]:
+        """Restore values and moments if a state was saved; return the losses and the seconds up to then."""
+        if not self._state.is_file():
+            return [], 0.0
+        try:
+            with safe_open(self._state, "pt") as saved:
+                tensors = {name: saved.get_tensor(name) for name in saved.keys()}  # noqa: SIM118 (not a dict)
+        except SafetensorError as error:
+            folder = self._state.parent
+            raise StudyError(f"a damaged training state {self._state}", "a whole file", f"delete {folder}") from error
+        self._flat.values.copy_(tensors["values"])
+        losses = tensors["losses"].tolist()
+        self._optimizer.restore(tensors, len(losses))
+        return losses, tensors["seconds"].item()
 
 
 def held_out_loss(
@@ -335,7 +321,7 @@ def held_out_loss(
             rng = generator("held_out_masks", seed, step=start)
             ids = store.sequences(indices, length)
             batch = mask_batch(ids, vocabulary, settings.mlm_probability, rng=rng).to(model.device)
-            if len(batch.rows):
-                loss_sum += encoders.masked_lm_loss(model, batch.input_ids, batch.rows, batch.labels).item()
-                num_masked += len(batch.rows)
+            if len(batch.positions):
+                loss_sum += encoders.masked_lm_loss(model, batch.input_ids, batch.positions, batch.labels).item()
+                num_masked += len(batch.positions)
     return loss_sum / max(num_masked, 1), num_masked

@@ -7,9 +7,9 @@ from torch import nn
 
 
 class FlatParameters:
-    """A model's parameters as views of one buffer, matrices first, and as many gradient buffers as wanted.
+    """A model's trainable parameters as views of one buffer, matrices first, and as many gradient buffers as wanted.
 
-    One fused optimizer call and one norm serve the whole model, and shards of a batch can be summed in a fixed order.
+    One fused optimizer call and one norm serve the whole model, and micro-batches can be summed in a fixed order.
 
     Attributes:
         values: (num_parameters,) fp32; the model's parameters are views of it.
@@ -35,25 +35,60 @@ class FlatParameters:
         for parameter, view in zip(self._parameters, self._views(buffer), strict=True):
             parameter.grad = view
 
-    def optimizer(self, gradient: torch.Tensor, settings) -> torch.optim.AdamW:
-        """Make a fused AdamW that reads `gradient`, (num_parameters,), and writes `values`.
 
-        Args:
-            settings: A `PhaseSettings` or `Finetune`, for Adam's constants and the weight decay.
-        """
-        decayed, plain = (nn.Parameter(part) for part in self.values.tensor_split([self.num_decayed]))
-        decayed.grad, plain.grad = gradient.tensor_split([self.num_decayed])
-        groups = [
-            {"params": [decayed], "weight_decay": settings.weight_decay},
-            {"params": [plain], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(
-            groups,
+class ScheduledAdamW:
+    """Fused AdamW over flat parameters, with its learning-rate schedule and clipping.
+
+    Args:
+        settings: A phase's or fine-tuning's, for rates, Adam's constants, weight decay and the largest norm.
+        decay: Whether the rate falls to zero after the warm-up, or stays.
+
+    Attributes:
+        gradient: (num_parameters,), to be filled before each step.
+        num_done: Steps taken so far.
+    """
+
+    def __init__(self, flat: FlatParameters, settings, num_steps: int, *, decay: bool = True):
+        self.gradient, self.num_done = torch.zeros_like(flat.values), 0
+        self._settings, self._num_steps, self._decay = settings, num_steps, decay
+        self._parameters = [nn.Parameter(part) for part in flat.values.tensor_split([flat.num_decayed])]
+        gradients = self.gradient.tensor_split([flat.num_decayed])
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+        decayed, plain = self._parameters
+        self._adamw = torch.optim.AdamW(
+            [{"params": [decayed], "weight_decay": settings.weight_decay}, {"params": [plain], "weight_decay": 0.0}],
             lr=settings.learning_rate,
             betas=(settings.adam_beta1, settings.adam_beta2),
             eps=settings.adam_epsilon,
             fused=True,
         )
+
+    def step(self) -> None:
+        """Clip the gradient to its largest norm and take one step at the schedule's learning rate."""
+        settings = self._settings
+        norm = torch.linalg.vector_norm(self.gradient)
+        if norm > settings.max_grad_norm:
+            self.gradient.mul_(settings.max_grad_norm / (norm + 1e-6))
+        rate = learning_rate(
+            self.num_done, self._num_steps, settings.learning_rate, settings.warmup_fraction, self._decay
+        )
+        for group in self._adamw.param_groups:
+            group["lr"] = rate
+        self._adamw.step()
+        self.num_done += 1
+
+    def moments(self) -> dict[str, torch.Tensor]:
+        """Return Adam's moments by name, to be saved."""
+        states = enumerate(self._adamw.state.values())
+        return {f"{name}.{k}": state[name] for k, state in states for name in ("exp_avg", "exp_avg_sq")}
+
+    def restore(self, moments: dict[str, torch.Tensor], num_done: int) -> None:
+        """Go on from saved moments after `num_done` steps."""
+        self.num_done = num_done
+        for k, parameter in enumerate(self._parameters):
+            saved = {name: moments[f"{name}.{k}"].to(parameter.device) for name in ("exp_avg", "exp_avg_sq")}
+            self._adamw.state[parameter] = {"step": torch.tensor(float(num_done), device=parameter.device), **saved}
 
 
 def learning_rate(step: int, num_steps: int, peak: float, warmup_fraction: float, decay: bool = True) -> float:
@@ -65,13 +100,3 @@ def learning_rate(step: int, num_steps: int, peak: float, warmup_fraction: float
     if step < warmup:
         return peak * step / warmup
     return peak * max(0.0, (num_steps - step) / max(1, num_steps - warmup)) if decay else peak
-
-
-def step_optimizer(optimizer: torch.optim.AdamW, gradient: torch.Tensor, rate: float, max_grad_norm: float) -> None:
-    """Clip the flat gradient to a norm and take one AdamW step at the given learning rate."""
-    norm = torch.linalg.vector_norm(gradient)
-    if norm > max_grad_norm:
-        gradient.mul_(max_grad_norm / (norm + 1e-6))
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()

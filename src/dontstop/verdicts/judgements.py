@@ -1,5 +1,6 @@
 """The claims judged: by our runs as far as they are there, and by the paper's own numbers."""
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -126,13 +127,14 @@ def _geometric(name: str, ratios: np.ndarray) -> dict[str, object]:
     return row | {"low": low, "high": high}
 
 
-def _paper_measured() -> pd.DataFrame:
+@functools.cache
+def _paper_evidence() -> pd.DataFrame:
     table, costs = paper.dapt_gains(), paper.table9().set_index("arm")
     found = rank_correlation(-table["vocabulary_overlap"].to_numpy(float), table["gain"].to_numpy(float))
     correlation = {CORRELATION: found[0], "low": math.nan, "high": math.nan, "p_value": found[1]}
     ratios = costs.loc["tapt"] / costs.loc["dapt"]
     ratios = pd.DataFrame({SECONDS: [ratios["num_steps"]], BYTES: [ratios["num_bytes"]]})
-    return _measured(correlation, losses.paper_forgetting(), ratios)
+    return pd.concat([_paper_effects(), _measured(correlation, losses.paper_forgetting(), ratios)])
 
 
 # Judging -------------------------------------------------------------------------------------------------------
@@ -175,8 +177,8 @@ def judge(
         runs[runs["arm"].isin(wanted)], contrasts_of(families, numbers, numbers), truth, num_resamples=num_resamples
     )
     ours = pd.concat([of_arms, _measured(correlation, forgetting, cost_ratios)])
-    theirs = pd.concat([_paper_effects(), _paper_measured()])
-    rows = [row for study, found in ((OURS, ours), (PAPER, theirs)) for row in judge_effects(found, chosen, study)]
+    evidence = ((OURS, ours), (PAPER, _paper_evidence()))
+    rows = [row for study, found in evidence for row in judge_effects(found, chosen, study)]
     return pd.DataFrame(rows, columns=["claim", "statement", "place", "study", "task", *NUMBERS])
 
 

@@ -1,7 +1,9 @@
-"""torchrun's processes train as one process does, up to rounding; a batch in several passes as one in one."""
+"""torchrun's processes train as one does, up to rounding; a batch in passes as in one; a lost process is told."""
 
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,9 +13,10 @@ from safetensors.torch import load_file
 import tiny
 from dontstop.errors import StudyError
 from dontstop.machine import files
+from dontstop.machine.processes import CONTEXT
 from dontstop.profiles import PhaseSettings
 from dontstop.study import Study
-from dontstop.training import crews, mlm
+from dontstop.training import mlm, process_group
 from test_mlm import PHASE, batches, trained, weights
 
 
@@ -28,8 +31,9 @@ def torchrun(root, num_processes: int, *arguments: str) -> subprocess.CompletedP
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A study whose base encoder is trained, with DAPT in two shards of three sequences."""
-    root = tiny.make(tmp_path_factory.mktemp("crews"), dapt={"num_shards": 2, "batch_size": 6, "sequences_at_once": 2})
+    """A study whose base encoder is trained, with DAPT in two micro-batches of three sequences."""
+    dapt = {"num_shards": 2, "batch_size": 6, "sequences_at_once": 2}
+    root = tiny.make(tmp_path_factory.mktemp("process_group"), dapt=dapt)
     tiny.run(root, "base")
     return root
 
@@ -61,7 +65,7 @@ def test_two_ranks_have_the_loss_curve_of_one_process_with_twice_the_batch(prepa
     assert dapt_of(together)[0] == two
 
 
-def test_more_ranks_than_shards_are_told(prepared, tmp_path):
+def test_more_ranks_than_micro_batches_are_told(prepared, tmp_path):
     root = tiny.copy(prepared, tmp_path / "root")
     ended = torchrun(root, 3, "pretrain", "dapt_cs", "-p", "tiny")
     assert ended.returncode != 0 and "set the phase's num_shards to a multiple of 3" in ended.stderr
@@ -77,8 +81,8 @@ def test_a_checkpoint_without_its_parent_is_told(tmp_path):
 
 @pytest.mark.parametrize("name", ["modernbert", "roberta_without_dropout"])
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_a_shard_in_passes_is_the_shard_in_one(name, at_once, tmp_path):
-    """Three sequences a shard, up to rounding; dropout, which each pass draws anew, is off."""
+def test_a_micro_batch_in_passes_is_the_micro_batch_in_one(name, at_once, tmp_path):
+    """Three sequences a micro-batch, up to rounding; dropout, which each pass draws anew, is off."""
     whole, curve = trained(tmp_path / "whole", name=name)
     settings = PHASE.model_copy(update={"sequences_at_once": at_once})
     parts, again = trained(tmp_path / "parts", name=name, settings=settings)
@@ -87,17 +91,33 @@ def test_a_shard_in_passes_is_the_shard_in_one(name, at_once, tmp_path):
 
 
 def test_a_batch_is_cut_between_sequences():
-    whole = batches(PhaseSettings(num_steps=1, batch_size=5, sequence_length=16, num_shards=1)).shard(0, 0)
+    whole = batches(PhaseSettings(num_steps=1, batch_size=5, sequence_length=16, num_shards=1)).micro_batch(0, 0)
     parts = whole.split(2)
     assert [len(part.input_ids) for part in parts] == [2, 2, 1]
     assert torch.equal(torch.cat([part.input_ids for part in parts]), whole.input_ids)
     assert torch.equal(torch.cat([part.labels for part in parts]), whole.labels)
-    shifted = [part.rows + 32 * number for number, part in enumerate(parts)]
-    assert torch.equal(torch.cat(shifted), whole.rows) and all(part.rows.max() < 32 for part in parts)
+    shifted = [part.positions + 32 * number for number, part in enumerate(parts)]
+    assert torch.equal(torch.cat(shifted), whole.positions) and all(part.positions.max() < 32 for part in parts)
     assert isinstance(whole.split(None)[0], mlm.MaskedBatch) and len(whole.split(5)) == 1
 
 
 def test_without_torchrun_a_process_is_alone():
-    assert crews.leads() and not crews.is_under_torchrun()
-    with crews.together("cpu") as here:
+    assert process_group.is_main_process() and not process_group.is_under_torchrun()
+    with process_group.initialized("cpu") as here:
         assert here is None
+
+
+def test_whichever_process_is_lost_ends_the_wait_of_all():
+    """The second of two ends early; the first, which lives on and waits, must not hide it."""
+    group = process_group.SharedMemoryGroup(3, 3, torch.zeros(1))
+    others = [CONTEXT.Process(target=time.sleep, args=(120,)), CONTEXT.Process(target=sys.exit, args=(3,))]
+    for process in others:
+        process.start()
+    threading.Thread(target=group._abort_with, args=(others,), daemon=True).start()
+    begin = time.monotonic()
+    try:
+        with pytest.raises(StudyError, match="process of the process group was lost at step 7"):
+            group.barrier(7)
+        assert time.monotonic() - begin < 60 and others[0].is_alive()
+    finally:
+        others[0].kill()

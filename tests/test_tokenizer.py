@@ -1,0 +1,49 @@
+"""The tokenizer: round trips, special tokens, and vocabularies that cannot be."""
+
+import pytest
+
+from dontstop import tokens
+from dontstop.errors import StudyError
+from dontstop.machine import files
+from dontstop.tokens.tokenizer import SPECIAL_TOKENS
+
+TEXTS = ["the cat sat on the mat", "Zwei Wörter, 50 %", "the mat sat on the cat"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    """Give a byte-level BPE of the smallest vocabulary and five merges."""
+    folder = tmp_path_factory.mktemp("tokens") / "tokenizer"
+    tokens.train_tokenizer(TEXTS, 266, folder)
+    return tokens.load_tokenizer(folder)
+
+
+def test_text_comes_back_from_its_tokens(tokenizer):
+    for text in [*TEXTS, "nothing of this was seen: \u03c0 \U0001f40b"]:
+        ids = tokenizer(text)["input_ids"]
+        assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id
+        assert tokenizer.decode(ids, skip_special_tokens=True).strip() == text
+        assert tokenizer.unk_token_id not in ids
+
+
+def test_special_tokens_have_the_first_ids(tokenizer):
+    assert len(tokenizer) == 266
+    assert [tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS.values()] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("size", "message"), [(5000, "yields only"), (260, "261 or more")])
+def test_a_vocabulary_that_cannot_be_is_told_and_nothing_is_written(tmp_path, size, message):
+    with pytest.raises(StudyError, match=message):
+        tokens.train_tokenizer(TEXTS, size, tmp_path / "tokenizer")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_tokenizer_is_told(tmp_path):
+    with pytest.raises(StudyError, match="no tokenizer"):
+        tokens.load_tokenizer(tmp_path / "none")
+
+
+def test_a_tokenizer_trained_from_an_iterator_is_the_same(tmp_path):
+    tokens.train_tokenizer(TEXTS, 280, tmp_path / "list")
+    tokens.train_tokenizer(iter(TEXTS), 280, tmp_path / "iterator")
+    assert len({files.digest(tmp_path / name / "tokenizer.json") for name in ("list", "iterator")}) == 1
