@@ -17,7 +17,7 @@ from dontstop.runs.results import Results
 from dontstop.selection.candidates import load_candidates
 from dontstop.text import corpora, leakage
 from dontstop.text.tasks import GENERAL, SPLITS, Task
-from dontstop.verdicts import aggregates, baselines, domain_gap
+from dontstop.verdicts import aggregates, baselines, domain_gap, vocabulary
 from dontstop.verdicts import costs as costing
 from dontstop.verdicts.effects import over
 from dontstop.verdicts.judgements import judge
@@ -66,10 +66,7 @@ def vocabulary_overlap(study: Results) -> pd.DataFrame:
     settings = study.profile.domain_gap
 
     def compute() -> pd.DataFrame:
-        samples = domain_gap.equal_samples(held_out_texts(study), seed=settings.seed)
-        num_words = domain_gap.supported_num_words(samples, settings.num_words)
-        matrix = domain_gap.overlap_matrix(samples, num_words=num_words)
-        return matrix.rename_axis("text").assign(num_words=num_words)
+        return vocabulary.figure2(held_out_texts(study), most_words=settings.num_words, seed=settings.seed)
 
     return _once(study, "vocabulary_overlap", _digests(study), compute).set_index("text")
 
