@@ -124,7 +124,9 @@ def test_a_notebook_asks_and_src_answers(name):
         for node in ast.walk(ast.parse(source)):
             assert not isinstance(node, ast.For | ast.While | ast.If | ast.Lambda), f"control flow in: {source}"
             assert not (isinstance(node, ast.comprehension) and "seed" in ast.unparse(node)), f"seeds in: {source}"
-            assert not (isinstance(node, ast.Attribute) and node.attr in STATISTICS), f"{node.attr} by hand in: {source}"
+            assert not (isinstance(node, ast.Attribute) and node.attr in STATISTICS), (
+                f"{node.attr} by hand in: {source}"
+            )
 
 
 @every_notebook

@@ -6,10 +6,15 @@ import pandas as pd
 import pytest
 
 from dontstop import paper
-from dontstop.report import figures, tables
+from dontstop.report import display, gap_plots, plots, selection_plots, tables, theme
+from dontstop.runs.arms import BASE, DAPT, NOT_DAPT, knn_tapt, rand_tapt
+from dontstop.text.tasks import Task
+from dontstop.verdicts.effects import over
 
 DOMAINS = ["symbolic_math", "numerical"]
-TASKS = {f"{domain}_{kind}": domain for domain in DOMAINS for kind in ("topic", "role")}
+TASKS = [Task(f"{domain}_{kind}", domain, "macro_f1", kind, "") for domain in DOMAINS for kind in ("topic", "role")]
+NAMES = [task.name for task in TASKS]
+ARMS = ("base", "dapt", "not_dapt")
 
 
 def square(names):
@@ -24,69 +29,90 @@ def measured():
 
 
 def points():
-    gains = pd.DataFrame({"difference": [1.0, 2.0, -1.0, 0.5]}, index=list(TASKS))
-    gains = gains.assign(difference_low=gains["difference"] - 1, difference_high=gains["difference"] + 1)
+    gains = pd.DataFrame({"task": NAMES, "effect": [1.0, 2.0, -1.0, 0.5]})
+    gains = gains.assign(low=gains["effect"] - 1, high=gains["effect"] + 1)
     return tables.gain_against_distance(gains, measured(), TASKS)
 
 
-ARMS = ("base", "dapt", "not_dapt")
-PAIRS = {"dapt_gain": ("dapt", "base"), "dapt_over_not_dapt": ("dapt", "not_dapt")}
-
-
-def records():
-    rows = [(t, a, s) for t in TASKS for a in ("base", "dapt", "not_dapt") for s in (0, 1)]
+def runs(arms=ARMS):
+    rows = [(t, a, s) for t in NAMES for a in arms for s in (0, 1)]
     table = pd.DataFrame(rows, columns=["task", "arm", "seed"])
     return table.assign(test_score=np.linspace(0.5, 0.7, len(rows)), degenerate=False)
 
 
-def table3():
-    gains = pd.DataFrame({"difference": 1.0, "difference_low": 0.0, "difference_high": 2.0}, index=[*TASKS, "mean"])
-    gains = gains.assign(p_value=0.01, p_holm=0.02)
-    both = dict.fromkeys(PAIRS, gains)
-    return tables.score_table(records(), ARMS, list(TASKS), [0, 1], both, paper.table3(), PAIRS)
+def effects(*contrasts):
+    rows = [{"contrast": c.name, "task": task} for c in contrasts for task in (*NAMES, "mean")]
+    return pd.DataFrame(rows).assign(effect=1.0, low=0.0, high=2.0, p_value=0.01, p_holm=0.02)
+
+
+DAPT_EFFECTS = effects(over(DAPT, BASE), over(DAPT, NOT_DAPT))
 
 
 def best():
-    return pd.DataFrame(0.25, index=[*TASKS, "mean"], columns=["base", "dapt", "tapt", "dapt_tapt"])
+    return pd.DataFrame(0.25, index=[*NAMES, "mean"], columns=["base", "dapt", "tapt", "dapt_tapt"])
 
 
 def tapt_curve():
-    rows = {"num_epochs": [0, 5, 10], "dev_mean": [50.0, 52, 51], "test_mean": [49.0, 51, 51]}
-    return pd.DataFrame(rows).assign(task=next(iter(TASKS)), dev_std=1.0, test_std=np.nan)
+    rows = pd.DataFrame({"num_epochs": [0, 5, 10], "mean": [50.0, 52, 51], "task": NAMES[0]})
+    return pd.concat([rows.assign(split="dev", std=1.0), rows.assign(split="test", std=np.nan)])
 
 
 def cross_task():
-    losses = pd.DataFrame(4.0, index=["base", *(f"tapt_{task}" for task in TASKS)], columns=list(TASKS))
-    return figures.cross_task_loss(losses, losses - 4.1, TASKS)
+    losses = pd.DataFrame(4.0, index=["base", *(f"tapt_{name}" for name in NAMES)], columns=NAMES)
+    losses.loc[f"tapt_{NAMES[0]}"] = 3.5
+    return gap_plots.losses(losses, tasks=TASKS)
 
 
-def curve():
-    return pd.DataFrame({"num_tokens": [1e6, 2e6, 3e6], "masked_lm_loss": [6.0, 5.0, 4.5]})
+def curves():
+    curve = pd.DataFrame({"num_tokens": [1e6, 2e6, 3e6], "masked_lm_loss": [6.0, 5.0, 4.5]})
+    return pd.concat([curve.assign(checkpoint=name) for name in ("dapt_numerical", "base")])
 
 
 def forgetting():
     losses = square(["general", *DOMAINS]).set_axis(["base", *(f"dapt_{d}" for d in DOMAINS)])
-    return figures.forgetting(
-        losses, tables.loss_changes(losses), paper.table12(), tables.loss_changes(paper.table12())
-    )
+    return gap_plots.losses(losses, paper.table12())
+
+
+def costs():
+    arms = ["base", "tapt", "dapt", "knn_tapt_5", "rand_tapt_5", "knn_tapt_5_bm25"]
+    rows = {
+        "study": "ours",
+        "arm": arms,
+        "tflops": [0, 4, 9, 1, 1.01, 1.02],
+        "score": [48, 48.9, 49.8, 49.1, 48.7, 49.0],
+    }
+    return pd.DataFrame(rows).assign(pareto_optimal=[True, False, True, True, False, False])
+
+
+def by_k():
+    rows = {
+        "text": ["neighbours"] * 2 + ["random"] * 2 + ["base", "tapt", "dapt"],
+        "num_neighbours": [1, 2, 1, 2] + [None] * 3,
+    }
+    return pd.DataFrame(rows).astype({"num_neighbours": "Int64"}).assign(mean=50.0, low=49.0, high=51.0)
 
 
 DRAWN = {
-    "figure2_overlap": lambda: figures.figure2_overlap(square(["general", *DOMAINS]), paper.figure2(), 500),
-    "task_domain_overlap": lambda: figures.task_domain_overlap(
-        pd.DataFrame(30.0, index=list(TASKS), columns=["general", *DOMAINS]), TASKS
+    "figure2": lambda: gap_plots.figure2(square(["general", *DOMAINS]), paper.figure2(), 500),
+    "task_domain_overlap": lambda: gap_plots.task_domain_overlap(
+        pd.DataFrame(30.0, index=NAMES, columns=["general", *DOMAINS]), TASKS
     ),
-    "distances": lambda: figures.distances(measured()),
-    "loss_curves": lambda: figures.loss_curves({"base": curve(), "dapt_numerical": curve()}),
-    "arm_scores": lambda: figures.arm_scores(records(), table3(), ARMS, PAIRS, "What does it bring?"),
-    "probability_best": lambda: figures.probability_best(best()),
-    "tapt_curve": lambda: figures.tapt_curve(tapt_curve()),
-    "cross_task_loss": cross_task,
-    "power_curve": lambda: figures.power_curve(
+    "distances": lambda: gap_plots.distances(tables.long_distances(measured())),
+    "curves": lambda: plots.curves(curves()),
+    "scores": lambda: plots.scores(runs(), DAPT_EFFECTS, "What does it bring?"),
+    "forest": lambda: plots.forest(DAPT_EFFECTS),
+    "nothing": lambda: plots.scores(runs(), DAPT_EFFECTS[:0], "What does it bring?"),
+    "probability_best": lambda: plots.probability_best(best()),
+    "tapt_curve": lambda: plots.tapt_curve(tapt_curve()),
+    "cross_task": cross_task,
+    "power_curve": lambda: plots.power_curve(
         pd.DataFrame({"points": [0.0, 1, 2], "task": [5, 30, 80], "task_holm": [0, 10, 60], "mean": [5, 90, 100]})
     ),
-    "gain_against_distance": lambda: figures.gain_against_distance(points()),
+    "gain_against_distance": lambda: gap_plots.gain_against_distance(points()),
     "forgetting": forgetting,
+    "score_against_k": lambda: selection_plots.score_against_k(by_k()),
+    "score_against_compute": lambda: selection_plots.score_against_compute(costs()),
+    "selector_agreement": lambda: selection_plots.selector_agreement(square(["vampire", "bm25", "random"])),
 }
 
 
@@ -104,10 +130,10 @@ def test_every_figure_asks_a_question_and_leaves_pyplot_alone(name):
     assert dict(matplotlib.rcParams) == before
 
 
-@pytest.mark.parametrize("name", ["figure2_overlap", "gain_against_distance"])
+@pytest.mark.parametrize("name", ["figure2", "gain_against_distance", "scores"])
 def test_same_data_same_bytes(name, tmp_path):
     for folder in ("one", "two"):
-        figures.write_figure(DRAWN[name](), tmp_path / folder / f"{name}.v1")
+        display.write_figure(DRAWN[name](), tmp_path / folder / f"{name}.v1")
     for kind in ("svg", "png"):
         one, two = ((tmp_path / folder / f"{name}.v1.{kind}").read_bytes() for folder in ("one", "two"))
         assert one == two
@@ -115,14 +141,15 @@ def test_same_data_same_bytes(name, tmp_path):
     assert len(list((tmp_path / "one").iterdir())) == 2
 
 
-def test_notebooks_show_a_figure_without_pyplot():
-    assert DRAWN["distances"]()._repr_png_().startswith(b"\x89PNG")
+def test_notebooks_show_a_figure_without_pyplot(tmp_path):
+    shown = display.show(DRAWN["distances"](), tmp_path / "distances")
+    assert shown._repr_png_() == (tmp_path / "distances.png").read_bytes()
 
 
 def test_overlap_shows_every_pair_and_hides_the_diagonal():
-    shown = texts(DRAWN["figure2_overlap"]())
+    shown = texts(DRAWN["figure2"]())
     assert "54.1" in shown and "11.0" in shown and "100.0" not in shown
-    assert "ours (the 500 most frequent)" in shown
+    assert "ours (the 500 most frequent words)" in shown
 
 
 def test_distances_leave_out_what_was_not_measured_and_put_farther_to_the_right():
@@ -131,37 +158,59 @@ def test_distances_leave_out_what_was_not_measured_and_put_farther_to_the_right(
     assert right.get_xlabel().startswith("Jensen-Shannon")
 
 
-def test_gains_stand_at_the_tasks_height():
-    left, right = DRAWN["arm_scores"]().axes
+def test_scores_and_effects_stand_at_the_tasks_height():
+    left, right = DRAWN["scores"]().axes
     assert [label.get_text() for label in left.get_yticklabels()][-1] == "mean"
     assert len(left.get_yticks()) == 5 and right.get_xlabel().startswith("difference")
+    dots = np.concatenate([offset for dots in left.collections if len(offset := dots.get_offsets()) == 2])
+    rows = [[100 * score for score in runs()[lambda r, t=t: r["task"] == t]["test_score"]] for t in NAMES]
+    for number, scores in enumerate(rows):
+        at_row = dots[np.abs(dots[:, 1] - number) < 0.5]
+        assert sorted(at_row[:, 0]) == pytest.approx(sorted(scores))
+
+
+def test_many_arms_with_one_reference_name_it_once():
+    arms = [knn_tapt(5, selector) for selector in (None, "tfidf", "bm25", "dsir")]
+    control = rand_tapt(5)
+    some = runs([control.name, *(arm.name for arm in arms)])
+    _, right = plots.scores(some, effects(*(over(arm, control) for arm in arms)), "Which?").axes
+    assert right.get_xlabel().startswith("difference to RAND-TAPT (5)")
+    assert [text.get_text() for text in right.get_legend().get_texts()][2] == "5NN-TAPT (BM25)"
 
 
 def test_correlations_are_shown_as_given():
     given = pd.DataFrame(
-        {"spearman": [0.25, np.nan], "low": [-0.5, np.nan], "high": [0.75, np.nan]},
-        index=["vocabulary_overlap", "jensen_shannon"],
-    )
-    titles = [axes.get_title(loc="left") for axes in figures.gain_against_distance(points(), given).axes]
+        {"spearman": [0.25, np.nan], "low": [-0.5, np.nan], "high": [0.75, np.nan], "p_value": [np.nan, np.nan]}
+    ).assign(distance=["vocabulary_overlap", "jensen_shannon"])
+    titles = [axes.get_title(loc="left") for axes in gap_plots.gain_against_distance(points(), given).axes]
     assert titles == ["rank correlation ρ = 0.25 [−0.50, 0.75]", "the order of the tasks is not defined"]
 
 
-def test_labels_of_points_do_not_touch_each_other():
-    figure = DRAWN["gain_against_distance"]()
+@pytest.mark.parametrize(("name", "number"), [("gain_against_distance", len(TASKS)), ("score_against_compute", 6)])
+def test_labels_of_points_do_not_touch_each_other(name, number):
+    figure = DRAWN[name]()
     figure.canvas.draw()
     for axes in figure.axes:
-        boxes = [text.get_window_extent() for text in axes.texts]
-        assert len(boxes) == len(TASKS)
+        boxes = [text.get_window_extent() for text in axes.texts if text.get_text()]
+        assert len(boxes) == number
         assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+        assert all(figure.bbox.contains(x, y) for box in boxes for x, y in box.corners())
 
 
 def test_points_without_intervals_are_drawn_without_bars():
-    bare = points().assign(gain_low=np.nan, gain_high=np.nan)
-    assert figures.gain_against_distance(bare).axes[0].get_ylabel() == "gain of DAPT, points"
+    bare = points().assign(low=np.nan, high=np.nan)
+    assert gap_plots.gain_against_distance(bare).axes[0].get_ylabel() == "gain of DAPT, points"
+
+
+def test_the_base_encoders_curve_comes_first_and_keeps_its_own_axis():
+    base, dapt = plots.curves(curves()).axes
+    assert (base.get_title(loc="left"), dapt.get_title(loc="left")) == ("base", "DAPT numerical")
+    assert "None of these encoders was trained here." in texts(plots.curves(curves()[:0]))[0]
 
 
 def test_every_arm_has_a_colour_of_its_own():
-    arms = [*figures.ARM_COLOURS, *(f"{kind}_tapt_{k}" for kind in ("knn", "rand") for k in (5, 15, 50))]
-    arms += [f"knn_tapt_15_{selector}" for selector in ("tfidf", "encoder", "bm25", "dsir")]
-    colours = figures.colours_of(arms)
+    arms = [*theme.ARM_COLOURS, *(kind(k).name for kind in (knn_tapt, rand_tapt) for k in (5, 15, 50))]
+    arms += [knn_tapt(15, selector).name for selector in ("tfidf", "encoder", "bm25", "dsir")]
+    colours = theme.colours(arms)
     assert list(colours) and len({colour.lower() for colour in colours.values()}) == len(arms)
+    assert theme.colours(["knn_tapt_50", "knn_tapt_5"])["knn_tapt_50"] == colours["knn_tapt_50"]  # the more the darker

@@ -46,7 +46,7 @@ def _counts(**texts: str) -> dict[str, Column]:
 
 
 COLUMNS: dict[str, Column] = {
-    **_counts(num_documents="documents", num_words="words in list", num_tokens="tokens", num_bytes="bytes of text"),
+    **_counts(num_documents="documents", num_words="words", num_tokens="tokens", num_bytes="bytes of text"),
     **_counts(num_train="train", num_dev="dev", num_test="test", num_classes="classes", num_texts="texts"),
     **_counts(num_exact="exact", num_contained="contained", num_near_duplicate="near-duplicates", num_steps="steps"),
     **_counts(num_sample_words="words of sample", num_processes="processes", num_epochs="epochs of TAPT"),

@@ -11,7 +11,7 @@ from dontstop.runs.arms import BASE, DAPT, TAPT, Arm, Phase, knn_tapt, rand_tapt
 from dontstop.runs.plan import text_of
 from dontstop.text.tasks import Task
 from dontstop.verdicts import costs
-from dontstop.verdicts.scores import means
+from dontstop.verdicts.scores import MEAN, means
 
 NUM_TOPICS = 8  # of each task, those that its texts use most
 LONGEST = 150  # characters of a text in a table
@@ -153,7 +153,7 @@ def table9(by_task: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     Source: Table 9.
     """
     table = by_task.groupby("arm", sort=False)[list(costs.COLUMNS)].mean().reset_index()
-    scores = means(runs).query("task == @MEAN").set_index("arm")["mean"]
+    scores = means(runs).set_index(["task", "arm"]).loc[MEAN, "mean"]
     table = table.assign(score=table["arm"].map(scores))
     table["pareto_optimal"] = pd.Series(costs.pareto_optimal(table["tflops"], table["score"]), dtype=object)
     counts = [name for name in table if name.startswith("num_") or name == "tokens_processed"]
