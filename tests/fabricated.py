@@ -11,7 +11,7 @@ LABELS = ["a", "b", "c"]
 
 
 def make_record(task, arm, seed, truth, predictions, metric="macro_f1", **more):
-    """Make one cell's record; the score follows from the predictions."""
+    """Make one run's record; the score follows from the predictions."""
     average = metric.removesuffix("_f1")
     value = f1_score(truth, predictions, labels=range(len(LABELS)), average=average, zero_division=0.0)
     packed = base64.b64encode(zlib.compress(np.asarray(predictions, np.uint8).tobytes())).decode()

@@ -1,13 +1,17 @@
 """Naive Bayes on words: what every encoder is held against."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.metrics import f1_score
 from sklearn.naive_bayes import MultinomialNB
 
+from dontstop.runs.records import decode_predictions
 from dontstop.text.documents import find_documents, read_documents
 from dontstop.text.tasks import SPLITS
 from dontstop.verdicts import baselines
+from fabricated import make_record, make_records
 
 
 def accuracy(labels):
@@ -50,3 +54,40 @@ def test_published_tasks_are_learnt_by_counting(mirror):
     texts = {split: [row["text"] for row in found] for split, found in rows.items()}
     found = baselines.naive_bayes(texts["train"], labels["train"], texts["dev"], texts["test"], accuracy(labels["dev"]))
     assert accuracy(labels["test"])(found) == pytest.approx(0.7, abs=0.05)  # 0.683 in the mirror's description
+
+
+def test_a_table_of_naive_bayes_scores_every_task_with_and_without_texts_seen_before():
+    train = [{"text": word, "label": label} for word, label in (("dog", "animal"), ("rose", "plant"))] * 5
+    test = [{"text": text, "label": label} for text, label in (("dog", "animal"), ("rose", "plant"), ("dog", "plant"))]
+    found = baselines.naive_bayes_scores(
+        {"task": {"train": train, "dev": train, "test": test}},
+        {"task": ["animal", "plant"]},
+        {"task": "micro_f1"},
+        {"task": np.array([False, False, True])},
+    )
+    row = found.loc["task"].to_dict()
+    assert row == pytest.approx({"score": 200 / 3, "score_without": 100.0, "num_test": 3, "num_affected": 1})
+
+
+def test_scores_without_the_texts_that_stand_in_train_too():
+    """Texts that every arm gets right by heart: without them every score is lower, and by how much is countable."""
+    truth = np.random.default_rng(5).integers(0, 3, 1000)
+    marks = {"x": np.arange(1000) < 200, "y": np.zeros(1000, bool)}
+    runs = pd.concat([make_records({"base": 0.6, "tapt": 0.66}, truth, seed=k, task=t) for k, t in enumerate(marks)])
+    known = [np.where(marks[row.task], truth, decode_predictions(row.test_predictions)) for row in runs.itertuples()]
+    runs = pd.DataFrame(
+        [make_record(r.task, r.arm, r.seed, truth, p) for r, p in zip(runs.itertuples(), known, strict=True)]
+    )
+    counted = pd.DataFrame(
+        {"score": 60.0, "score_without": 55.0, "num_test": 1000, "num_affected": [200, 0]}, ["x", "y"]
+    )
+    table = baselines.train_test_overlap(runs, dict.fromkeys(marks, truth), counted, marks)
+    assert table["arm"].tolist() == ["naive_bayes", "base", "tapt"] and set(table["task"]) == {"x"}
+    assert table[["num_test", "num_affected"]].drop_duplicates().to_numpy().tolist() == [[1000, 200]]
+    base, rows = table.set_index("arm").loc["base"], runs[(runs["task"] == "x") & (runs["arm"] == "base")]
+    assert base["score"] == pytest.approx(100 * rows["test_score"].mean())
+    expected = [f1_score(truth[200:], decode_predictions(t)[200:], average="macro") for t in rows["test_predictions"]]
+    assert base["score_without"] == pytest.approx(100 * np.mean(expected), abs=1e-4)
+    assert (table["change"] < 0).all() and base["change"] == pytest.approx(base["score_without"] - base["score"])
+    none = baselines.train_test_overlap(runs, dict.fromkeys(marks, truth), counted, dict.fromkeys(marks, marks["y"]))
+    assert none.empty and list(none) == list(table)

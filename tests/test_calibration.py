@@ -1,4 +1,4 @@
-"""The tests' own error rates: rare false calls without a difference, coverage as promised, power that grows."""
+"""The tests' own error rates: rare false detections without a difference, coverage as promised, power that grows."""
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,8 @@ def test_error_rates_are_as_promised():
 
     With test sets as large as ours: on a few hundred texts the interval on a task is too long (97.6 % cover).
     """
-    studies = calibration.simulate(World(num_resamples=100, metric="micro_f1"), 400, seed=0)
+    with calibration.workers() as executor:
+        studies = calibration.simulate(executor, World(num_resamples=100, metric="micro_f1"), 400, seed=0)
     assert studies["family"].mean() <= 0.05 + 0.033
     assert studies["family_of_means"].mean() <= 0.05 + 0.033
     assert abs(studies["covered"].mean() - 0.95) <= 0.015 + 0.012
@@ -32,8 +33,8 @@ def test_simulated_classifiers_are_like_ours(monkeypatch):
         scored.append((predictions == truth).astype(float))
         return weighted_scores(weights, predictions, truth, num_labels, metric)
 
-    weighted_scores = calibration.comparisons.weighted_scores
-    monkeypatch.setattr(calibration.comparisons, "weighted_scores", keep)
+    weighted_scores = calibration.resampling.weighted_scores
+    monkeypatch.setattr(calibration.resampling, "weighted_scores", keep)
     world, rng = World(num_resamples=2, metric="micro_f1"), np.random.default_rng(0)
     for _ in range(10):
         calibration.draw_study(world, calibration.draw_weights(world, rng), rng)
@@ -48,25 +49,25 @@ def test_simulated_classifiers_are_like_ours(monkeypatch):
     assert spread == pytest.approx(0.0162, abs=0.0015)
 
 
-def test_a_difference_is_called_the_more_often_the_larger_it_is():
+def test_a_difference_is_detected_the_more_often_the_larger_it_is():
     weights = calibration.draw_weights(SMALL, np.random.default_rng(0))
 
-    def called(gain: float) -> float:
+    def detected(gain: float) -> float:
         studies = [calibration.draw_study(SMALL, weights, np.random.default_rng(k), gain) for k in range(4)]
-        return float(np.mean([calibration.read_study(study)["called"] for study in studies]))
+        return float(np.mean([calibration.read_study(study)["detected"] for study in studies]))
 
-    found = [called(gain) for gain in (0.0, 0.3, 1.0)]
+    found = [detected(gain) for gain in (0.0, 0.3, 1.0)]
     assert found[0] < 0.3 < found[2] and found[0] < found[1] < found[2]
 
 
-def test_the_page_says_what_the_numbers_say(tmp_path):
-    calibration.main(tmp_path, 4)
-    page = (tmp_path / "calibration.md").read_text()
+def test_the_page_says_what_the_numbers_say():
+    page, curve = calibration.calibrate(4)
     assert "4 studies scored by accuracy" in page and page.count("| ") > 10
-    assert {path.name for path in tmp_path.iterdir()} == {f"calibration.{kind}" for kind in ("md", "csv", "svg", "png")}
+    assert all(f"| {row.points:.2f} | {row.task:.0f} |" in page for row in curve.itertuples())
+    assert "{" not in page
 
 
-def test_points_seen_are_read_off_the_curve():
+def test_points_detected_are_read_off_the_curve():
     curve = pd.DataFrame({"points": [0.0, 1.0, 2.0], "mean": [5.0, 60.0, 100.0]})
-    assert calibration.seen_points(curve, "mean") == pytest.approx(1.5)
-    assert np.isnan(calibration.seen_points(curve.iloc[:2], "mean"))
+    assert calibration.detected_points(curve, "mean") == pytest.approx(1.5)
+    assert np.isnan(calibration.detected_points(curve.iloc[:2], "mean"))

@@ -1,5 +1,6 @@
 """A plan on a cluster: the same results as on this machine, needs first, errors whole, interrupted jobs gone on."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import tiny
 from conftest import PROJECT
 from dontstop.errors import StudyError
 from dontstop.machine import clusters, files
-from dontstop.machine.runner import Job
+from dontstop.machine.progress import Job
 from dontstop.profiles import Cluster
 
 LOCAL = Cluster(kind="local", cpus=1, parallel=2, minutes=60)
@@ -32,12 +33,12 @@ KINDS = ["local", pytest.param("slurm", marks=[pytest.mark.slurm, NO_SLURM])]
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(PROJECT / "tests"))
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT / "tests"), prepend=os.pathsep)
     monkeypatch.setattr(clusters, "POLL_SECONDS", 0.05)
 
 
 def job(name, function, *arguments, needs=(), divisible=False):
-    return Job(name, name, "cell", 1.0, function, arguments, frozenset(needs), divisible)
+    return Job(name, name, "run", 1.0, function, arguments, frozenset(needs), divisible)
 
 
 def settings(kind, **changes):
@@ -55,7 +56,7 @@ def test_jobs_are_done_needs_first(kind, tmp_path, capsys):
     clusters.carry_out("a plan", some, settings(kind), tmp_path / "logs")
     assert [paths[name].read_text() for name in "abc"] == ["first 1", "shared by 1", "first 1"]
     said = capsys.readouterr().out
-    assert f"3 jobs for {kind}" in said and "3/3 cells done, 0 left" in said
+    assert f"3 jobs for {kind}" in said and "3/3 runs done, 0 left" in said
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -102,12 +103,12 @@ def test_what_is_under_way_is_cancelled_when_one_fails(tmp_path, monkeypatch):
 KILLED = """
 import sys
 import cluster_jobs
-from dontstop import clusters
+from dontstop.machine import clusters
+from dontstop.machine.progress import Job
 from dontstop.profiles import Cluster
-from dontstop.runner import Job
 from pathlib import Path
 folder = Path(sys.argv[1])
-job = Job("a", "a", "cell", 1.0, cluster_jobs.begin_then_wait, (folder,))
+job = Job("a", "a", "run", 1.0, cluster_jobs.begin_then_wait, (folder,))
 clusters.carry_out("a plan", [job], Cluster(cpus=1, memory_gb=1, minutes=60), folder / "logs")
 """
 
@@ -126,6 +127,45 @@ def test_jobs_that_a_killed_run_left_are_cancelled_by_the_next(tmp_path, capsys)
     assert "cancelling 1 jobs" in capsys.readouterr().out and (tmp_path / "b").read_text() == "done 1"
     found = subprocess.run(["squeue", "-h", "-j", ",".join(left)], capture_output=True, text=True, check=False)
     assert not found.stdout.strip() and not (tmp_path / "logs" / clusters.QUEUED).exists()
+
+
+def fake(folder, name, *answers):
+    """Put a command on the path that gives one answer a call, the last one for ever: (exit status, stdout, stderr)."""
+    lines = ["#!/bin/sh", f'echo "$@" >>{folder}/{name}.calls', f"case $(wc -l <{folder}/{name}.calls) in"]
+    for number, (status, out, err) in enumerate(answers, 1):
+        pattern = number if number < len(answers) else "*"
+        lines.append(f"{pattern}) printf '%s' '{out}'; printf '%s' '{err}' >&2; exit {status};;")
+    (folder / name).write_text("\n".join([*lines, "esac", ""]))
+    (folder / name).chmod(0o755)
+
+
+GONE = (1, "", "slurm_load_jobs error: Invalid job id specified")
+SILENT = (1, "", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
+
+
+@pytest.fixture
+def left(tmp_path, monkeypatch):
+    """Give the note of two jobs that an earlier run left, where the path has but the test's own commands."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    fake(tmp_path, "scancel", (0, "", ""))
+    files.write_json(tmp_path / "queued.json", ["7_0", "7_1"])
+    return tmp_path / "queued.json"
+
+
+@pytest.mark.parametrize("end", [(0, "", ""), GONE])
+def test_a_squeue_without_an_answer_is_asked_again_until_the_jobs_have_ended(left, end):
+    fake(left.parent, "squeue", SILENT, (0, "7_1 R", ""), SILENT, end)
+    clusters._cancel_left(left)
+    assert len((left.parent / "squeue.calls").read_text().splitlines()) == 4 and not left.exists()
+    assert (left.parent / "scancel.calls").read_text() == "7_0 7_1\n"
+
+
+def test_a_squeue_that_never_answers_stops_the_run_and_the_note_stays(left, monkeypatch):
+    monkeypatch.setattr(clusters, "CANCEL_SECONDS", 0.2)
+    fake(left.parent, "squeue", SILENT)
+    with pytest.raises(StudyError, match=r"squeue without an answer .*Unable to contact slurm controller"):
+        clusters._cancel_left(left)
+    assert files.read_json(left) == ["7_0", "7_1"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -45,7 +45,7 @@ def test_a_cut_connection_goes_on_where_it_was(server, tmp_path):
 
 def test_a_later_command_goes_on_where_an_earlier_gave_up(server, tmp_path):
     server.faults["/file"] = ["cut", *[503] * (downloads.NUM_TRIES - 1)]
-    with pytest.raises(StudyError, match=r"not had in 5 tries, the last time: the server answered 503[\s\S]*is kept"):
+    with pytest.raises(StudyError, match=r"not downloaded in 5 tries, the last time: the server answered 503[\s\S]*is kept"):
         fetch(server, tmp_path)
     assert not (tmp_path / "file").exists()
     fetch(server, tmp_path)
@@ -85,7 +85,7 @@ def test_a_refusal_is_told_at_once(server, tmp_path, status, advice):
 def test_nobody_at_the_address(tmp_path):
     with loopback.serving() as server:
         address = server.address
-    with pytest.raises(StudyError, match="not had in 5 tries"):
+    with pytest.raises(StudyError, match="not downloaded in 5 tries"):
         downloads.download(f"{address}/file", tmp_path / "file", pause=0.0)
-    with pytest.raises(StudyError, match="not had|address"):
+    with pytest.raises(StudyError, match="not downloaded|address"):
         downloads.download("nowhere", tmp_path / "file", pause=0.0)

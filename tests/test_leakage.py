@@ -3,14 +3,18 @@
 import numpy as np
 import pytest
 
-from dontstop.text import leakage
+from dontstop.text import grams, leakage
 
 TEXT = "The quick brown fox jumps over the lazy dog and runs into the dark wood before dawn."
 OTHER = "Every window of the house was open, and the curtains moved a little in the summer wind."
 
 
+def containment(texts, documents):
+    return leakage.max_containment(leakage.word_grams(texts), leakage.word_grams(documents))
+
+
 def one(text, document):
-    return leakage.containment([text], [document])[0]
+    return containment([text], [document])[0]
 
 
 @pytest.mark.parametrize(
@@ -56,24 +60,58 @@ def test_containment_takes_the_largest_over_documents_and_leaves_out_a_texts_own
 def test_grams_do_not_depend_on_what_else_is_hashed(monkeypatch):
     texts = [f"{TEXT} {k} {OTHER}" for k in range(40)]
     together = leakage.word_grams(texts)
-    monkeypatch.setattr(leakage, "_CHARACTERS", 300)
+    monkeypatch.setattr(grams, "_CHARACTERS", 300)
     apart = leakage.word_grams(texts)
     assert np.array_equal(together.hashes, apart.hashes) and np.array_equal(together.owners, apart.owners)
     chosen = np.array([3, 7])
     assert np.array_equal(together.select(chosen).hashes, leakage.word_grams([texts[3], texts[7]]).hashes)
 
 
-def test_vectorised_grams_agree_with_a_plain_count(monkeypatch):
-    monkeypatch.setattr(leakage, "_CHUNK", 3)
+@pytest.mark.parametrize("pairs", [1, 100, 10**6])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_overlaps_agree_with_a_plain_count(monkeypatch, pairs, swapped):
+    """Whichever side is indexed, and however many pairs are counted at once."""
+    monkeypatch.setattr(leakage, "_PAIRS", pairs)
     generator = np.random.default_rng(0)
     texts = [" ".join(generator.choice(list("abc"), generator.integers(5, 30))) for _ in range(25)]
+    texts, documents = (texts[:10], texts[10:] * 3) if swapped else (texts, texts[10:])
 
-    def grams(text):
+    def distinct(text):
         words = text.split()
         return {tuple(words[k : k + 5]) for k in range(len(words) - 4)}
 
-    expected = [max(len(grams(t) & grams(d)) / len(grams(t)) for d in texts[10:]) for t in texts]
-    assert leakage.containment(texts, texts[10:]) == pytest.approx(expected)
+    shared = [[len(distinct(text) & distinct(document)) for document in documents] for text in texts]
+    found = np.zeros((len(texts), len(documents)), int)
+    sizes = leakage.word_grams(texts).sizes
+    for some in leakage.overlaps(leakage.word_grams(texts), leakage.word_grams(documents)):
+        assert not found[some.texts, some.documents].any(), "a pair came twice"
+        found[some.texts, some.documents] = some.shared
+    assert found.tolist() == shared and sizes.tolist() == [len(distinct(text)) for text in texts]
+    expected = [max(row) / len(distinct(text)) for row, text in zip(shared, texts, strict=True)]
+    assert containment(texts, documents).tolist() == expected
+
+
+def test_nothing_overlaps_with_nothing():
+    assert containment([], [TEXT]).tolist() == []
+    assert containment([TEXT], []).tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "limit", "expected"),
+    [
+        ([], 5, []),
+        ([1, 1, 1, 1, 1, 1], 3, [(0, 2), (2, 5), (5, 6)]),
+        ([9, 9], 3, [(0, 1), (1, 2)]),
+        ([0, 0, 0], 3, [(0, 3)]),
+        ([1, 2, 1], 100, [(0, 3)]),
+    ],
+)
+def test_a_row_is_cut_into_slices_about_as_long_as_the_limit(lengths, limit, expected):
+    assert [(piece.start, piece.stop) for piece in grams.cut(lengths, limit)] == expected
+
+
+def test_ranges_are_joined():
+    assert grams.ranges(np.array([5, 0, 9]), np.array([2, 0, 3])).tolist() == [5, 6, 9, 10, 11]
 
 
 def test_leaking_documents():
@@ -95,10 +133,10 @@ def test_a_text_and_its_normalised_form_have_the_same_grams():
         assert np.array_equal(one.hashes, other.hashes)
 
 
-def test_texts_told_before_are_copies_whatever_their_case_and_near_duplicates():
+def test_train_test_overlap_is_of_copies_whatever_their_case_and_of_near_duplicates():
     long = [f"{name} " + " ".join(f"{name}{k}" for k in range(40)) for name in "abc"]
     texts = ["A short one!", long[0], long[1].replace("b39", "other"), long[2].replace("c20", "other"), "a new text"]
     others = ["a short one", long[0], long[1], long[2]]
-    found = leakage.told_before(texts, others, jaccard_from=0.8)
+    found = leakage.train_test_overlap(texts, others, jaccard_from=0.8)
     assert found.tolist() == [True, True, True, False, False]  # of c, 31 of 41 grams: the change stands in the middle
-    assert leakage.told_before(texts, others, jaccard_from=0.7)[3]
+    assert leakage.train_test_overlap(texts, others, jaccard_from=0.7)[3]

@@ -9,11 +9,11 @@ import sys
 
 import nbformat
 import pytest
+from dontstop.runs.experiments import NOTEBOOKS
 
 from conftest import PROJECT
 from dontstop.profiles import profile_names
 from dontstop.report import checks, findings, reports
-from dontstop.runs.experiments import NOTEBOOKS
 
 NAMES = sorted(path.stem for path in (PROJECT / "notebooks").glob("*.ipynb"))
 # The paper's section and tables that each notebook's first cell must name.
@@ -132,8 +132,8 @@ def test_papermill_with_a_misspelt_parameter_stops_and_says_what_to_write(tmp_pa
 
 @pytest.mark.slow
 def test_an_executed_notebook_keeps_the_last_line_of_progress_and_papermill_shows_them_all(tmp_path):
-    code = "import time\nfrom dontstop.runner import Job, carry_out\n"
-    code += "jobs = [Job(str(n), f'nap {n}', 'cell', 1.0, time.sleep, (0.4,)) for n in range(6)]\n"
+    code = "import time\nfrom dontstop.machine.runner import Job, carry_out\n"
+    code += "jobs = [Job(str(n), f'nap {n}', 'run', 1.0, time.sleep, (0.4,)) for n in range(6)]\n"
     code += "carry_out('naps', jobs, num_workers=1, progress_seconds=0.3)"
     notebook, executed = tmp_path / "naps.ipynb", tmp_path / "executed.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), notebook)
@@ -141,11 +141,11 @@ def test_an_executed_notebook_keeps_the_last_line_of_progress_and_papermill_show
     # Where this variable is set, ipykernel leaves the process's own stdout and stderr alone.
     outside = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     run = subprocess.run([*command, notebook, executed], capture_output=True, text=True, check=True, env=outside)
-    said = set(re.findall(r"naps: \d/6 cells done", run.stdout + run.stderr))
-    assert len(said) > 3 and "naps: 6/6 cells done" in said
+    said = set(re.findall(r"naps: \d/6 runs done", run.stdout + run.stderr))
+    assert len(said) > 3 and "naps: 6/6 runs done" in said
     outputs = nbformat.read(executed, as_version=4).cells[0].outputs
     texts = [output.get("text") or output["data"]["text/plain"] for output in outputs]
     assert [text.split(",")[0].strip() for text in texts] == [
         "naps: 6 jobs on 1 single-threaded processes",
-        "naps: 6/6 cells done",
+        "naps: 6/6 runs done",
     ]

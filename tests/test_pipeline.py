@@ -1,89 +1,104 @@
 """dvc.yaml says what the code does: stages' dependencies, parameters and outs."""
 
-import ast
+import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 from dontstop.profiles import load_profile, profile_names
-from dontstop.runs.experiments import NOTEBOOKS
+from dontstop.runs.plan import EXPERIMENTS, NOTEBOOKS, Design, folder_of, owner_of
+from dontstop.text import tasks
 
-# Modules that decide nothing about a stage's outs: they carry errors, files, processes, settings (tracked as
-# parameters) and the command line.
-NEUTRAL = {
-    "errors",
-    "files",
-    "processes",
-    "profiles",
-    "cli",
-    "__main__",
-    "runner",
-    "departures",
-    "ledger",
-    "calibration",
-}
-# The modules where each stage's work begins.
-ENTRIES = {
-    "prepare": ["corpora", "tokens"],
-    "base": ["mlm", "encoders", "__init__"],
-    "select": ["augmentation"],
-    "domain_gap": ["reports", "findings"],
-    "dapt": ["reports", "findings", "checks", "finetune"],
-    "tapt": ["reports", "findings", "checks", "finetune"],
-    "dapt_tapt": ["reports", "findings", "checks", "finetune"],
-    "transfer_tapt": ["reports", "findings", "checks", "finetune"],
-    "knn_tapt": ["reports", "findings", "checks", "finetune"],
-    "claims": ["claims", "measures"],
-}
+TRAINING = {"machine/randomness.py", "runs", "tokens", "training"}
 
 
-def stages(project: Path) -> dict:
-    return yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
-
-
-def imported(module: str, package: Path) -> set[str]:
-    tree = ast.parse((package / f"{module}.py").read_text())
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module == "dontstop":
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dontstop."):
-            names.add(node.module.removeprefix("dontstop."))
-    return {name for name in names if (package / f"{name}.py").is_file()}
-
-
-def closure(modules: list[str], package: Path) -> set[str]:
-    found, left = set(), list(modules)
-    while left:
-        module = left.pop()
-        if module not in found and module not in NEUTRAL:
-            found.add(module)
-            left += imported(module, package)
+def stages(project: Path) -> dict[str, dict]:
+    """Return every stage by its name, those of a group `group@key` with their own values filled in."""
+    content = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
+    found = {}
+    for name, stage in content.items():
+        for key, item in stage.get("foreach", {None: {}}).items():
+            values = {"key": key, **{f"item.{field}": value for field, value in item.items()}}
+            found[f"{name}@{key}" if key else name] = filled(stage.get("do", stage), values)
     return found
 
 
-def test_every_dependency_and_notebook_exists(project):
+def filled(part, values: dict):
+    """Fill values into every text of a stage."""
+    if isinstance(part, dict):
+        return {filled(key, values): filled(value, values) for key, value in part.items()}
+    if isinstance(part, list):
+        return [filled(item, values) for item in part]
+    if isinstance(part, str):
+        return re.sub(r"\$\{(\w+(?:\.\w+)?)\}", lambda found: str(values.get(found[1], found[0])), part)
+    return part
+
+
+def tracked(stage: dict) -> list[str]:
+    return stage["params"][0]["configs/${profile}.yaml"]
+
+
+def outs(stage: dict) -> list[str]:
+    return [next(iter(out)) if isinstance(out, dict) else out for out in stage["outs"]]
+
+
+def rooms(stage: dict) -> set[str]:
+    return {dependency.removeprefix("src/dontstop/") for dependency in stage["deps"] if dependency.startswith("src/")}
+
+
+def stage_of(experiment: str, project: Path) -> dict:
+    """Return the stage that runs an experiment."""
+    command = f"python -m dontstop run {experiment} --profile ${{profile}}"
+    return next(stage for stage in stages(project).values() if stage["cmd"] == command)
+
+
+def test_the_pipeline_can_be_read_at_a_glance(project):
+    assert len((project / "dvc.yaml").read_text().splitlines()) <= 200
+
+
+def test_every_dependency_exists_or_is_another_stages_out(project):
+    made = {out for stage in stages(project).values() for out in outs(stage)}
     for name, stage in stages(project).items():
         for dependency in stage["deps"]:
-            if "${" not in dependency:
-                assert (project / dependency).is_file(), f"{name} depends on {dependency}"
+            found = dependency in made or any(out.startswith(f"{dependency}/") for out in made)
+            assert found or (project / dependency).exists(), f"{name} depends on {dependency}"
 
 
-def test_stages_list_the_modules_they_rest_on(project):
-    """Text modules count through data/<profile>, which later stages depend on, and need not be listed again."""
-    package = project / "src" / "dontstop"
-    text = closure(["corpora"], package)
-    for name, stage in stages(project).items():
-        listed = {Path(d).stem for d in stage["deps"] if d.startswith("src/")}
-        needed = closure(ENTRIES[name], package) - (set() if name == "prepare" else text)
-        assert not needed - listed, f"stage {name} lacks {sorted(needed - listed)}"
+def test_trained_outs_depend_on_the_rooms_that_train_and_on_none_that_shows(project):
+    for experiment in EXPERIMENTS:
+        assert rooms(stage_of(experiment, project)) == TRAINING
+    assert rooms(stages(project)["select"]) >= {"selection", "training", "runs"}
+    assert rooms(stages(project)["prepare"]) == {"text", "tokens"}
+
+
+def test_tables_and_figures_depend_on_the_rooms_that_judge_and_show(project):
+    for name in [*(f"notebook@{notebook}" for notebook in NOTEBOOKS), "claims"]:
+        assert {"report", "verdicts"} <= rooms(stages(project)[name])
+        assert not {"training", "runs", "selection"} & rooms(stages(project)[name])
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_a_stage_keeps_what_its_experiment_publishes(project, experiment):
+    """Kept between executions (`persist`): DVC would else delete it, and what is found again would be trained anew."""
+    profile, stage = load_profile("laptop", project), stage_of(experiment, project)
+    some = tasks.tasks_for(profile, None)
+    design = Design(profile, some, frozenset(task.name for task in some))
+    notebook = EXPERIMENTS[experiment].notebook
+    made = [c for c in design.plan(experiment).checkpoints if owner_of(c) == notebook]
+    if experiment == "base":
+        made = design.checkpoints("base")
+    wanted = {f"checkpoints/${{profile}}/{folder_of(c).parts[0]}" for c in made}
+    wanted |= {f"results/${{profile}}/{kind}/{notebook}" for kind in ("records", *(["curves"] if made else []))}
+    assert set(outs(stage)) == wanted
+    assert all(how["persist"] for out in stage["outs"] for how in out.values())
 
 
 def test_profiles_spell_out_every_setting_that_a_stage_tracks(project):
     for name in profile_names(project):
         content = yaml.safe_load((project / "configs" / f"{name}.yaml").read_text())
         for stage in stages(project).values():
-            for key in stage["params"][0]["configs/${profile}.yaml"]:
+            for key in tracked(stage):
                 value = content
                 for part in key.split("."):
                     assert part in value, f"configs/{name}.yaml has no {key}, which DVC tracks"
@@ -91,23 +106,26 @@ def test_profiles_spell_out_every_setting_that_a_stage_tracks(project):
 
 
 def test_every_setting_is_tracked_by_some_stage(project):
-    tracked = {
-        key.split(".")[0] for stage in stages(project).values() for key in stage["params"][0]["configs/${profile}.yaml"]
-    }
-    untracked = set(type(load_profile("laptop", project)).model_fields) - tracked
+    found = {key.split(".")[0] for stage in stages(project).values() for key in tracked(stage)}
+    untracked = set(type(load_profile("laptop", project)).model_fields) - found
     assert untracked == {"speed", "name"}  # the one changes no result, the other is the file's
 
 
 def test_notebooks_are_run_with_their_own_parameters_and_into_their_own_place(project):
-    by_stage = {experiment: notebook for notebook, experiment in NOTEBOOKS.items()}
-    for name, notebook in by_stage.items():
-        folder, command = stages(project)[name]["cmd"]
+    previous = "base"
+    for notebook in NOTEBOOKS:
+        stage = stages(project)[f"notebook@{notebook}"]
+        folder, command = stage["cmd"]
         assert folder == "mkdir -p results/${profile}/notebooks"  # papermill makes no folder
         assert f"notebooks/{notebook}.ipynb results/${{profile}}/notebooks/{notebook}.ipynb" in command
         assert command.endswith("-p profile ${profile}")
+        # Those before it come first: it compares with them.
+        assert f"results/${{profile}}/records/{previous}" in stage["deps"]
+        assert f"results/${{profile}}/records/{notebook}" in stage["deps"]
+        previous = notebook
 
 
 def test_no_two_stages_write_the_same_place(project):
-    outs = [next(iter(o)) if isinstance(o, dict) else o for s in stages(project).values() for o in s["outs"]]
-    assert len(outs) == len(set(outs))
-    assert not [(a, b) for a in outs for b in outs if a != b and b.startswith(f"{a}/")]
+    places = [out for stage in stages(project).values() for out in outs(stage)]
+    assert len(places) == len(set(places))
+    assert not [(a, b) for a in places for b in places if a != b and b.startswith(f"{a}/")]

@@ -14,7 +14,7 @@ from dontstop.machine import processes
 
 PARENT = """
 import time
-from dontstop.processes import CONTEXT, be_worker
+from dontstop.machine.processes import CONTEXT, be_worker
 
 def work():
     be_worker()

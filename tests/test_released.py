@@ -10,6 +10,8 @@ import tiny
 from dontstop import tokens
 from dontstop.fetch import sources
 from dontstop.machine import files
+from dontstop.runs import scratch
+from dontstop.runs.plan import Design
 from dontstop.study import Study
 from dontstop.training import encoders
 from test_encoders import BERT_SIZES
@@ -78,7 +80,7 @@ def test_released_checkpoints_are_taken_and_the_others_trained_from_them(release
 
 
 def checkpoint(root, training: dict):
-    key = training["fingerprint"]
+    key = scratch.key_of(training["fingerprint"], training["capability"])
     return root / "work" / key[:2] / key / "encoder"
 
 
@@ -124,7 +126,8 @@ def test_the_papers_profile_names_every_released_encoder_as_a_checkpoint_of_its_
     (tmp_path / "configs" / "paper.yaml").write_text(yaml.safe_dump(settings | {"cheap_adaptation": {"arms": []}}))
     with tiny.at(tmp_path):
         study = Study("paper")
-        wanted = {c.name for kind in ("dapt", "tapt") for c in study.checkpoints(kind)}
-        plans = [study._plan(experiment) for experiment in (tiny.experiment("dapt_tapt"),)]
+        design = Design(study.profile, study.tasks)
+        wanted = {c.name for kind in ("dapt", "tapt") for c in design.checkpoints(kind)}
+        plans = [design.plan("dapt_tapt")]
     wanted |= {c.name for plan in plans for c in plan.checkpoints if c.phases}
     assert wanted == {name for name in sources.RELEASED if "curated" not in name}

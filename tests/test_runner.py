@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from dontstop.errors import StudyError
-from dontstop.machine import runner
-from dontstop.machine.runner import Job, Progress, carry_out, only_run
+from dontstop.machine import progress, runner
+from dontstop.machine.progress import Job
+from dontstop.machine.runner import carry_out, only_run
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from dontstop.runner import only_run
+from dontstop.machine.runner import only_run
 
 with only_run(Path(sys.argv[1])):
     print("held", flush=True)
@@ -50,7 +51,7 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def job(key, function=note, arguments=(), *, needs=(), kind="cell", size=1.0, divisible=False):
+def job(key, function=note, arguments=(), *, needs=(), kind="run", size=1.0, divisible=False):
     return Job(key, key, kind, size, function, arguments, frozenset(needs), divisible)
 
 
@@ -64,7 +65,8 @@ def carried_out(tmp_path_factory):
         job("first", note_slowly, (folder, "first"), kind="checkpoint", divisible=True),
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "say", lambda line: lines.append((time.monotonic(), line)))
+        for module in (runner, progress):
+            patch.setattr(module, "say", lambda line: lines.append((time.monotonic(), line)))
         finished = lambda done: order.append(done.key)  # noqa: E731
         carry_out("study", some, num_workers=2, progress_seconds=0.5, finished=finished)
     return folder, order, lines
@@ -89,27 +91,12 @@ def test_lines_say_done_left_and_estimate(carried_out):
     lines = [line for _, line in carried_out[2]]
     assert lines[0] == "study: 3 jobs on 2 single-threaded processes"
     assert any(re.search(r"3 left, \d+ s so far, about .* to go \(now: first \d+ %\)", line) for line in lines)
-    assert "1/1 cells, 1/1 losses, 1/1 checkpoints done, 0 left" in lines[-1] and "to go" not in lines[-1]
+    assert "1/1 runs, 1/1 losses, 1/1 checkpoints done, 0 left" in lines[-1] and "to go" not in lines[-1]
 
 
 def test_nothing_to_do_starts_no_process(monkeypatch):
-    monkeypatch.setattr(runner, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(runner, "pool", None)
     carry_out("study", [])
-
-
-def test_the_estimate_leaves_out_what_a_resumed_job_found_done(monkeypatch):
-    some = [job("a", size=100.0), job("b", size=100.0)]
-    progress = Progress("study", some, parts={"a": 0.9}, found={"a": 0.8}, begin=0.0)
-    monkeypatch.setattr(runner.time, "monotonic", lambda: 10.0)
-    assert progress.remaining_seconds() == pytest.approx(10 / 10 * 110)  # 10 of 120 in 10 s
-    progress.done.add("a")
-    assert progress.remaining_seconds() == pytest.approx(10 / 20 * 100)
-    assert Progress("study", some, begin=0.0).remaining_seconds() is None
-
-
-def test_durations_are_written_as_people_do():
-    said = [runner.duration(seconds) for seconds in (0.4, 59.4, 60, 200.2)]
-    assert said == ["0 s", "59 s", "1 min 00 s", "3 min 20 s"]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +105,7 @@ def test_durations_are_written_as_people_do():
         (fail, ("study",), "found: a crab"),
         (fail, ("disk",), r"No space while doing bad\nexpected: room on the disk"),
         (fail, ("gpu",), r"GPU's memory full while doing bad\n(.|\n)*speed.num_workers(.|\n)*sequences_at_once"),
-        (die, (), r"killed while it did bad or a job beside it(.|\n)*finished cells are kept"),
+        (die, (), r"killed while it did bad or a job beside it(.|\n)*finished runs are kept"),
     ],
 )
 def test_the_first_error_stops_the_run(tmp_path, function, arguments, message):

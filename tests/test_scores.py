@@ -19,8 +19,8 @@ def test_score_matrix_is_seeds_by_tasks_in_the_order_asked(grid):
     assert scores.score_matrix(grid, "base", ["y", "x"], [3, 4]).tolist() == [[13, 3], [14, 4]]
 
 
-def test_missing_and_double_cells_are_named(grid):
-    with pytest.raises(StudyError, match="2 of 6 cells not recorded, the first base on x with seed 9"):
+def test_missing_and_double_runs_are_named(grid):
+    with pytest.raises(StudyError, match="2 of 6 runs not recorded, the first base on x with seed 9"):
         scores.score_matrix(grid, "base", ["x", "y"], [3, 4, 9])
     with pytest.raises(StudyError, match="twice, the first base on"):
         scores.score_matrix(pd.concat([grid, grid.iloc[:1]]), "base", ["x", "y"], [3, 4])
@@ -35,10 +35,10 @@ def test_mean_and_sample_std_by_hand():
 def test_degenerate_seeds_are_shown_with_and_without():
     truth = np.array([0, 1, 2, 0])
     records = pd.DataFrame([make_record("t", "base", 0, truth, truth), make_record("t", "base", 1, truth, [0] * 4)])
-    row = scores.degenerate_cells(records).iloc[0]
+    row = scores.degenerate_runs(records).iloc[0]
     assert (row["num_degenerate"], row["num_seeds"], row["mean_without"]) == (1, 2, 100)
     assert row["mean_with"] == pytest.approx(100 * (1 + 2 / 9) / 2)
-    assert scores.degenerate_cells(records[:1]).empty
+    assert scores.degenerate_runs(records[:1]).empty
 
 
 def test_degenerate_seeds_are_left_out_of_all_arms_of_their_task():
@@ -50,3 +50,15 @@ def test_degenerate_seeds_are_left_out_of_all_arms_of_their_task():
     assert number == 1
     kept = sorted(zip(left["task"], left["arm"], left["seed"], strict=True))
     assert kept == [("x", "base", 1), ("x", "dapt", 1), *(("y", a, s) for a in ("base", "dapt") for s in (0, 1))]
+
+
+def test_means_are_listed_by_arm_and_task_with_the_mean_over_tasks_last(grid):
+    both = pd.concat([grid, grid[grid["task"] == "y"].assign(arm="tapt")]).assign(degenerate=False)
+    both.loc[(both["arm"] == "base") & (both["seed"] == 3), "degenerate"] = True
+    table = scores.means(both)
+    assert table[["arm", "task"]].to_numpy().tolist() == [
+        ["base", "y"], ["base", "x"], ["base", "mean"], ["tapt", "y"], ["tapt", "mean"],
+    ]  # fmt: skip
+    assert table["mean"].tolist() == [1350, 350, 850, 1350, 1350]
+    assert table["std"].tolist() == pytest.approx([100 / 2**0.5] * 5)
+    assert table["num_degenerate"].tolist() == [1, 1, 2, 0, 0] and set(table["num_seeds"]) == {2}

@@ -73,9 +73,9 @@ def expected_rows(name, max_documents=None):
         key = splits.content_key(text, "sample", seed=0)
         if key not in by_key and len(text.split()) >= SETTINGS["min_words"]:
             by_key[key] = (f"{name}:{k:07d}", text)
-    known = [row["text"] for split in ("dev", "test") for row in examples(split)]
+    known = leakage.word_grams([row["text"] for split in ("dev", "test") for row in examples(split)])
     found = sorted(by_key[key] for key in sorted(by_key)[:max_documents])
-    found = [(k, text) for k, text in found if max(leakage.containment(known, [text])) < 0.5]
+    found = [(k, text) for k, text in found if leakage.max_containment(known, leakage.word_grams([text])).max() < 0.5]
     fraction = SETTINGS["held_out_fraction"]
     held_out = [splits.in_fraction(text, "held_out", fraction, seed=0) for _, text in found]
     return [[row for row, out in zip(found, held_out, strict=True) if out == wanted] for wanted in (False, True)]

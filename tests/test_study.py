@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 import tiny
 from dontstop.errors import StudyError
 from dontstop.machine import files, runner
-from dontstop.runs import records
+from dontstop.runs import records, scratch
 from dontstop.study import Study
 
 NUM_RUNS = 3 * 2 * 2  # arms, tasks, seeds
@@ -105,7 +107,12 @@ def test_tapt_and_both_phases_are_recorded_each_under_its_notebook(with_tapt):
     assert tiny.unfinished(with_tapt) == []
     assert set(curve["arm"]) == {"tapt_1_epochs"} and curve["seed"].tolist() == [0, 1]
     with tiny.at(with_tapt):
-        assert Study("tiny", "04_dapt_tapt").available_arms() == ["base", "dapt", "not_dapt", "tapt", "dapt_tapt"]
+        some = Study("tiny", "04_dapt_tapt")
+        assert list(map(str, some.available_arms())) == ["base", "dapt", "not_dapt", "tapt", "dapt_tapt"]
+        assert list(map(str, some.arms())) == [
+            *("base", "dapt", "not_dapt", "tapt", "tapt_1_epochs", "dapt_tapt"),
+            *("knn_tapt_50", "knn_tapt_150", "knn_tapt_500", "rand_tapt_50", "rand_tapt_150", "rand_tapt_500"),
+        ]
 
 
 def test_no_checkpoint_is_trained_twice(with_tapt, tmp_path, planned):
@@ -124,16 +131,16 @@ def test_no_checkpoint_is_trained_twice(with_tapt, tmp_path, planned):
 def test_transfer_needs_both_tasks_of_a_domain(with_tapt, capsys):
     with tiny.at(with_tapt):
         assert tiny.command("run", "transfer_tapt", "-p", "tiny") == 2
-    assert "has its sister task beside it" in capsys.readouterr().err
+    assert "has its domain's other task beside it" in capsys.readouterr().err
 
 
-def test_transfer_runs_for_the_tasks_that_have_their_sister(with_tapt, tmp_path, planned):
+def test_transfer_runs_for_the_tasks_whose_domain_has_another(with_tapt, tmp_path, planned):
     root = tiny.copy(with_tapt, tmp_path / "study")
     shutil.copytree(root / "texts/tasks/citation_intent", root / "texts/tasks/sciie")
     names = ["citation_intent", "sciie", "hyperpartisan_news"]
     found = names_planned(planned, root, "transfer_tapt", text={"tasks": names})
-    cells = {name for kind, name in found if kind == "cell" and "transfer_tapt" in name}
-    assert len(cells) == 2 * 2 and all("citation_intent" in name or "sciie" in name for name in cells)
+    runs = {name for kind, name in found if kind == "run" and "transfer_tapt" in name}
+    assert len(runs) == 2 * 2 and all("citation_intent" in name or "sciie" in name for name in runs)
 
 
 def test_a_mirror_named_by_the_environment_goes_before_the_profiles_and_may_be_gone_afterwards(finished, tmp_path):
@@ -170,7 +177,7 @@ def test_tasks_that_the_mirror_may_lack_are_named_and_may_have_settings(tmp_path
     with tiny.at(root):
         study = Study("tiny")
         study.prepare()
-        assert study.missing_tasks() == ["imdb"] and [task.name for task in study.augmented_tasks()] == named[:1]
+        assert study.missing_tasks() == ["imdb"] and [task.name for task in study.design.augmented_tasks()] == named[:1]
     told = capsys.readouterr().out
     assert "prepare: imdb not in the mirror" in told
     assert "prepare: citation_intent, train: 24 examples in the mirror, Table 2 has 1,688" in told
@@ -195,7 +202,7 @@ def test_labels_that_say_nothing_bring_every_arm_to_chance(with_tapt, tmp_path):
     for experiment in ("dapt", "tapt", "dapt_tapt"):
         tiny.run(root, experiment)
     with tiny.at(root):
-        found = Study("tiny", "04_dapt_tapt").arm_records("base", "dapt", "not_dapt", "tapt", "dapt_tapt")
+        found = Study("tiny", "04_dapt_tapt").runs("base", "dapt", "not_dapt", "tapt", "dapt_tapt")
     # Each mean is over 2 tasks and 2 seeds of 40 test texts: chance is 0.5 with a standard deviation of 0.04, and more
     # where a classifier follows the rule that the labels have left, which is right or wrong on all texts together.
     assert found.groupby("arm")["test_micro_f1"].mean().between(0.25, 0.75).all()
@@ -214,10 +221,10 @@ def test_only_what_depends_on_a_changed_setting_is_done_again(finished, tmp_path
     names = names_planned(planned, root, **changed)
     assert len(names) == NUM_RUNS / 2 and all(n.startswith("citation_intent") for _, n in names)
     assert names_planned(planned, root, seeds=[0, 1, 2]) == sorted(
-        ("cell", f"{task} {arm} seed 2") for task in tiny.TASKS for arm in ("base", "dapt", "not_dapt")
+        ("run", f"{task} {arm} seed 2") for task in tiny.TASKS for arm in ("base", "dapt", "not_dapt")
     )
     kinds = [kind for kind, _ in names_planned(planned, root, dapt={"num_steps": 7})]
-    assert (kinds.count("checkpoint"), kinds.count("cell"), kinds.count("loss")) == (2, 8, 6)
+    assert (kinds.count("checkpoint"), kinds.count("run"), kinds.count("loss")) == (2, 8, 6)
     assert len(names_planned(planned, root, base={"num_steps": 13})) == 3 + NUM_RUNS + 9
 
 
@@ -233,11 +240,101 @@ def test_other_text_under_the_old_name_is_read_again(finished, tmp_path, planned
 def test_checkpoints_without_their_scratch_are_adopted(finished, tmp_path, planned):
     root = tiny.copy(finished, tmp_path / "study")
     (root / "work").rename(tmp_path / "away")
-    kinds = [kind for kind, _ in names_planned(planned, root)]
-    assert kinds == ["cell"] * NUM_RUNS + ["loss"] * 9
+    assert names_planned(planned, root) == []
     assert tiny.unfinished(root) == []
     # Settings other than they were made with: not adopted.
     assert ("checkpoint", "base") in names_planned(planned, root, base={"num_steps": 13})
+
+
+def test_what_is_published_is_enough_to_read_a_study_elsewhere(with_tapt, tmp_path, forbidden, monkeypatch):
+    """In a second clone, with what `dvc pull` or `make clean` leave, everything is found in seconds."""
+    root = tmp_path / "clone"
+    for name in ("configs", "texts", "data", "checkpoints", "results"):
+        shutil.copytree(with_tapt / name, root / name)
+    before, begin = tiny.outcomes(root), time.monotonic()
+    monkeypatch.setenv("DONTSTOP_READ_ONLY", "1")
+    for experiment in (*tiny.EXPERIMENTS, "tapt", "dapt_tapt"):
+        tiny.run(root, experiment)
+    assert time.monotonic() - begin < 10 and tiny.outcomes(root) == before
+
+
+def test_a_missing_record_is_made_again_and_no_other(finished, tmp_path, planned):
+    root = tiny.copy(finished, tmp_path / "study")
+    shutil.rmtree(root / "work")
+    path = root / "results" / "tiny" / "records" / "02_dapt" / "dapt.jsonl"
+    files.write_jsonl(path, files.read_jsonl(path)[1:])
+    assert names_planned(planned, root) == [("run", "citation_intent dapt seed 0")]
+
+
+def renamed(root, capability: str) -> None:
+    """Let all that is published be of another machine."""
+    for path in (root / "results").rglob("*.jsonl"):
+        files.write_jsonl(path, [row | {"capability": capability} for row in files.read_jsonl(path)])
+    for path in (root / "checkpoints").rglob("training.json"):
+        files.write_json(path, files.read_json(path) | {"capability": capability})
+
+
+def test_results_of_another_machine_are_kept_and_read_only_where_that_is_accepted(
+    finished, tmp_path, planned, monkeypatch, capsys
+):
+    root, other = tiny.copy(finished, tmp_path / "study"), "arm64 float32"
+    shutil.rmtree(root / "work")
+    renamed(root, other)
+    own = len(names_planned(planned, root))
+    assert own == 3 + NUM_RUNS + 9  # nothing of the other's is taken for this one's
+    monkeypatch.setenv("DONTSTOP_READ_ONLY", "1")
+    with pytest.raises(StudyError, match=f"{own} results missing of this machine.*stand there .*arm64-float32.*"):
+        tiny.run(root, "dapt")
+    monkeypatch.setenv("DONTSTOP_ACCEPT_OTHER_MACHINES", "1")
+    monkeypatch.setattr(runner, "carry_out", lambda _title, some, **_settings: planned.extend(some))
+    planned.clear()
+    capsys.readouterr()
+    study = tiny.run(root, "dapt")
+    assert planned == [] and "results of other machines are among these, as accepted: arm64 float32" in (
+        capsys.readouterr().out
+    )
+    assert set(study.runs()["capability"]) == {other}
+    with tiny.at(root):
+        assert study.provenance().endswith("; results of other machines: arm64 float32")
+    # Both machines' results are kept: this one's come back, and are found first.
+    shutil.copytree(finished / "work", root / "work", dirs_exist_ok=True)
+    study = tiny.run(root, "dapt")
+    assert other not in set(study.runs()["capability"])
+    assert len(list((root / "work" / "results").glob("*.arm64-float32.json"))) == NUM_RUNS + 9
+
+
+def test_nothing_is_trained_where_results_are_only_to_be_read(finished, tmp_path, planned, monkeypatch):
+    root = tiny.copy(finished, tmp_path / "study")
+    monkeypatch.setenv("DONTSTOP_READ_ONLY", "1")
+    tiny.set_profile(root, seeds=[0, 1, 2])
+    with pytest.raises(StudyError, match="6 results missing of this machine .*citation_intent base seed 2.*, ...") as e:
+        tiny.run(root, "dapt")
+    assert "make study PROFILE=tiny" in e.value.remedy and planned == []
+    tiny.set_profile(root, text={"min_words": 4})
+    with pytest.raises(StudyError, match="no prepared text of profile 'tiny', or other text"):
+        tiny.run(root, "dapt")
+
+
+def test_two_profiles_that_share_a_base_run_at_once(tmp_path):
+    root = tiny.make(tmp_path / "study", base={"num_steps": 60})
+    text = (root / "configs" / "tiny.yaml").read_text()
+    (root / "configs" / "other.yaml").write_text(text)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "dontstop", "run", "dapt", "-p", profile],
+            env=tiny.environment(root),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for profile in ("tiny", "other")
+    ]
+    for process in processes:
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0 and "Error" not in said, said
+    found = [files.read_json(root / "checkpoints" / name / "base" / "training.json") for name in ("tiny", "other")]
+    assert found[0] == found[1]  # to the second: it was trained once
+    assert tiny.unfinished(root) == []
 
 
 def test_results_and_checkpoints_are_put_back(finished, tmp_path, forbidden):
@@ -336,7 +433,8 @@ def test_half_written_results_are_swept_up_and_those_of_other_studies_left(finis
     rows = files.read_jsonl(root / "results" / "tiny" / "records" / "02_dapt" / "dapt.jsonl")
     rows += files.read_jsonl(root / "results" / "tiny" / "records" / "02_dapt" / "cross_domain_loss.jsonl")
     for row in rows:
-        (root / "work" / "results" / f".{row['fingerprint']}.json.0a1b.part").touch()
+        key = scratch.key_of(row["fingerprint"], row["capability"])
+        (root / "work" / "results" / f".{key}.json.0a1b.part").touch()
     other = root / "work" / "results" / ".another.json.0a1b.part"
     other.touch()
     tiny.run(root, "dapt")
@@ -357,8 +455,8 @@ def test_what_a_notebook_reads(finished):
         some = Study("tiny", "02_dapt")
         assert some.texts == ["general", *tiny.DOMAINS] and len(some.tasks) == 2
         assert repr(some) == "Study('tiny': 2 domains, 2 tasks)"
-        assert some.true_labels("citation_intent").tolist() == [0, 1] * 20
-        assert len(some.excerpts("cs")) == 3 and len(some.records("base", "dapt")) == 8
+        assert some.truth()["citation_intent"].tolist() == [0, 1] * 20
+        assert len(some.excerpts("cs")) == 3 and len(some.runs("base", "dapt")) == 8
         assert "<mask>" in " ".join(some.masked_example("cs", 16)["input"])
         assert some.provenance().startswith("profile tiny; commit ")
         assert "finetune.learning_rate" in some.settings()["setting"].tolist()

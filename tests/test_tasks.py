@@ -10,7 +10,7 @@ from dontstop.text import tasks
 DOCSTRINGS = Profile(name="laptop")
 
 
-def test_the_docstring_study_has_two_sister_tasks_in_each_of_four_domains(tmp_path):
+def test_the_docstring_study_has_two_tasks_in_each_of_four_domains(tmp_path):
     domains, found = tasks.domains_for(DOCSTRINGS), tasks.tasks_for(DOCSTRINGS, Paths("laptop", tmp_path))
     assert [task.name for task in found] == [f"{d.name}_{kind}" for d in domains for kind in ("topic", "role")]
     assert {task.metric for task in found} == {"macro_f1"}
@@ -27,10 +27,10 @@ def test_irrelevant_domains_pair_off(source):
 
 
 @pytest.mark.parametrize("name", ["numerical_role", "chemprot", "ag", "amazon"])
-def test_sisters_share_a_domain_and_point_at_each_other(name):
+def test_a_domains_two_tasks_share_it_and_point_at_each_other(name):
     task = tasks.get_task(name)
-    sister = tasks.get_task(task.sister)
-    assert (sister.sister, sister.domain) == (task.name, task.domain)
+    other = tasks.get_task(task.other_task)
+    assert (other.other_task, other.domain) == (task.name, task.domain)
     assert tasks.get_domain(task.domain).name == task.domain
 
 

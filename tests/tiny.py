@@ -13,8 +13,7 @@ import yaml
 from dontstop import cli
 from dontstop.machine import files
 from dontstop.machine.randomness import generator
-from dontstop.runs.plan import EXPERIMENTS as ALL_EXPERIMENTS
-from dontstop.runs.plan import Experiment, notebook_of
+from dontstop.runs.plan import notebook_of
 from dontstop.study import Study
 
 DOMAINS = ("cs", "news")  # each is the other's irrelevant domain
@@ -117,11 +116,6 @@ def run(root: Path, experiment: str) -> Study:
     """Run an experiment of the study under `root` in this process."""
     with at(root):
         return Study("tiny", notebook_of(experiment)).run(experiment)
-
-
-def experiment(name: str) -> Experiment:
-    """Return what an experiment needs."""
-    return ALL_EXPERIMENTS[name]
 
 
 def copy(finished: Path, root: Path) -> Path:

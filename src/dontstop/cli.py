@@ -56,13 +56,13 @@ def fetch_tasks(
     address: Annotated[str | None, typer.Option(help="Another bucket's address, or a folder of data sets.")] = None,
 ) -> None:
     """Fetch the paper's tasks into a mirror, and hold their sizes against Table 2."""
-    from dontstop.fetch import mirrors, sources
-    from dontstop.machine import runner
+    from dontstop.fetch import sources, task_files
+    from dontstop.machine import progress
 
     if source not in ("bucket", "hub"):
         raise StudyError(f"source {source!r}", "bucket or hub", "name one of them")
     place = address if address is not None else sources.BUCKET if source == "bucket" else ""
-    mirrors.fetch_tasks(mirror, task or list(sources.HUB_TASKS), source, place, runner.say)
+    task_files.fetch_tasks(mirror, task or list(sources.HUB_TASKS), source, place, progress.say)
 
 
 @app.command()
@@ -73,12 +73,12 @@ def fetch_corpus(
     words: Annotated[int | None, typer.Option(help="How many words to take.", min=1)] = None,
 ) -> None:
     """Stream a substitute for one of the paper's corpora into a mirror, up to a budget; go on where it was."""
-    from dontstop.fetch import mirrors, sources
-    from dontstop.machine import runner
+    from dontstop.fetch import corpus_files, sources
+    from dontstop.machine import progress
 
     source = sources.corpus_source(domain)
-    path = mirrors.fetch_corpus(mirror, domain, source, runner.say, num_documents=documents, num_words=words)
-    runner.say(f"{path}: {source.licence}; {source.remark}")
+    path = corpus_files.fetch_corpus(mirror, domain, source, progress.say, num_documents=documents, num_words=words)
+    progress.say(f"{path}: {source.licence}; {source.remark}")
 
 
 @app.command()
@@ -89,9 +89,9 @@ def fetch_encoders(
 ) -> None:
     """Fetch the encoders that the paper's authors released, and turn their pickled weights into safetensors."""
     from dontstop.fetch import conversion, sources
-    from dontstop.machine import runner
+    from dontstop.machine import progress
 
-    conversion.fetch_encoders(folder, checkpoint or list(sources.RELEASED), address, runner.say)
+    conversion.fetch_encoders(folder, checkpoint or list(sources.RELEASED), address, progress.say)
 
 
 @app.command()
@@ -101,9 +101,9 @@ def convert_weights(
 ) -> None:
     """Turn an encoder's pickled weights into safetensors; the study itself loads nothing else."""
     from dontstop.fetch import conversion
-    from dontstop.machine import runner
+    from dontstop.machine import progress
 
-    conversion.convert_weights(source, target, runner.say)
+    conversion.convert_weights(source, target, progress.say)
 
 
 @app.command()
@@ -218,11 +218,17 @@ def _execute(paths, notebook: str, profile: str) -> None:
 def calibrate(
     num_studies: Annotated[int, typer.Option(help="Simulated studies without any true difference.")] = 10_000,
 ) -> None:
-    """Simulate studies to measure the error rates of this study's own tests (the page docs/calibration.md)."""
+    """Simulate studies to measure type I error and power of this study's own tests (the page docs/calibration.md)."""
+    from dontstop.machine.files import write_text
     from dontstop.profiles import find_root
+    from dontstop.report import figures
     from dontstop.verdicts import calibration
 
-    calibration.main(find_root() / "docs", num_studies)
+    page, curve = calibration.calibrate(num_studies)
+    folder = find_root() / "docs"
+    write_text(folder / "calibration.md", page)
+    write_text(folder / "calibration.csv", curve.to_csv(index=False))
+    figures.write_figure(figures.power_curve(curve), folder / "calibration")
 
 
 @app.command()

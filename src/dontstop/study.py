@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 import yaml
 from IPython import get_ipython
-from IPython.display import Markdown
 from pydantic import ValidationError
 
 from dontstop.errors import StudyError
@@ -119,17 +118,14 @@ class Study(Results):
         kind = "tables" if isinstance(thing, pd.DataFrame) else "figures"
         return display.show(thing, self.paths.results / kind / self.notebook / name, **how)
 
-    def findings(self) -> Markdown:
-        """Say what the notebook found, its numbers taken from the records."""
-        from dontstop.report import findings
+    def judge(self) -> str:
+        """Judge all claims by the records that are there, write claims.csv and claims.md, and say the verdicts."""
+        from dontstop.report import measures, pages
+        from dontstop.verdicts.judgements import overview
 
-        return Markdown(findings.FINDINGS[self.notebook](self))
-
-    def check(self) -> Markdown:
-        """Hold the notebook's identities (counts, digests, fingerprints), and list them; scores are never checked."""
-        from dontstop.report import checks
-
-        return Markdown(checks.check(self))
+        judged = measures.judged(self)
+        pages.save_claims(judged, self.paths.results, f"The paper's claims, profile `{self.profile.name}`")
+        return "\n".join(f"{row.claim}: {row.ours} ({row.statement})" for row in overview(judged).itertuples())
 
 
 def _check_names(profile: Profile) -> None:

@@ -11,21 +11,21 @@ from dontstop.machine import files
 
 
 def fetch_encoders(folder: Path, names: Sequence[str], address: str, tell: Callable[[str], None]) -> None:
-    """Fetch the authors' encoders into `folder`, each under its checkpoint's name, as safetensors; go on where it was.
+    """Fetch the authors' encoders into `folder`, each under its checkpoint's name, as safetensors; skip those there.
 
     Args:
         names: Of checkpoints, such as `dapt_biomed`.
         address: A folder that holds them by their names on the hub; nothing for the hub itself.
 
     Raises:
-        StudyError: If there is no such encoder, or it cannot be had.
+        StudyError: If there is no such encoder, or it cannot be read.
     """
     for name in names:
         if name not in RELEASED:
             raise StudyError(f"no released encoder {name!r}", f"one of {', '.join(RELEASED)}", "name one of them")
     for name in names:
         if (folder / name).is_dir():
-            tell(f"{folder / name}: is there")
+            tell(f"{folder / name}: already there")
         else:
             source = f"{address.rstrip('/')}/{RELEASED[name]}" if address else RELEASED[name]
             convert_weights(source, folder / name, tell)
@@ -46,28 +46,22 @@ def convert_weights(source: str, target: Path, tell: Callable[[str], None]) -> N
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
     if target.exists():
-        raise StudyError(f"{target} is there", "a folder yet to be made", "name another, or move that one away")
-    local = Path(source).is_dir()
+        raise StudyError(f"{target} exists", "a new folder", "name another, or move that one away")
+    local = {"local_files_only": Path(source).is_dir()}
+    reading = {"dtype": torch.float32, "use_safetensors": False, "weights_only": True, "output_loading_info": True}
     try:
-        model, about = AutoModelForMaskedLM.from_pretrained(
-            source,
-            dtype=torch.float32,
-            use_safetensors=False,
-            weights_only=True,
-            local_files_only=local,
-            output_loading_info=True,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
+        model, about = AutoModelForMaskedLM.from_pretrained(source, **reading, **local)
+        tokenizer = AutoTokenizer.from_pretrained(source, **local)
     except Exception as error:
         if not isinstance(error, OSError | ValueError | RuntimeError) and type(error).__name__ != "UnpicklingError":
             raise
         raise StudyError(
             f"no encoder to convert at {source}: {str(error).strip().splitlines()[0]}",
             "a folder or name with config.json, a tokenizer and pytorch_model.bin that holds tensors only",
-            "look whether the name is right; weights that hold code are not to be trusted",
+            "check the name; do not trust weights that hold code",
         ) from error
     if missing := sorted(about["missing_keys"]):
-        tell(f"{source} lacks {', '.join(missing)}: these begin at random, as an encoder without an LM head must")
+        tell(f"{source} lacks {', '.join(missing)}: newly initialised, as an encoder without an LM head must be")
     with files.saving_folder(target) as part:
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)

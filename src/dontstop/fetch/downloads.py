@@ -1,4 +1,4 @@
-"""Files from the web: whole or not at all, gone on with where the connection was cut, held to their checksum."""
+"""Files from the web: whole or not at all, resumed where the connection was cut, held to their checksum."""
 
 import os
 import time
@@ -11,7 +11,7 @@ from dontstop.errors import StudyError
 from dontstop.machine import files
 
 NUM_TRIES = 5
-_AGAIN = {408, 425, 429, 500, 502, 503, 504}  # answers that a later try may better
+_AGAIN = {408, 425, 429, 500, 502, 503, 504}  # answers after which a later try may succeed
 
 
 def download(
@@ -22,10 +22,10 @@ def download(
     pause: float = 1.0,
     tell: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Write what stands at an address to a file, unless the file is there.
+    """Download a file, unless it is there.
 
     What has come stays beside the target under a name of its own, so that a later try, or a later command, asks for
-    the rest only; if the file behind the address has changed meanwhile, it begins anew.
+    the rest only; if the file behind the address has changed meanwhile, it is downloaded from the start.
 
     Args:
         sha256: That the file must have, in hexadecimal.
@@ -42,7 +42,7 @@ def download(
         failures.append(failure)
         if len(failures) == NUM_TRIES:
             raise StudyError(
-                f"{url} not had in {NUM_TRIES} tries, the last time: {failure}",
+                f"{url} not downloaded in {NUM_TRIES} tries, the last time: {failure}",
                 "the whole file",
                 "give the same command again later: what has come is kept",
             )
@@ -59,10 +59,10 @@ def download(
 
 
 def _append(url: str, part: Path) -> str | None:
-    """Ask for what `part` still lacks and add it; return what went wrong, if that may go better another time."""
+    """Ask for what `part` still lacks and add it; return what went wrong, if a later try may succeed."""
     tag = _tag_file(part)
     begun = part.stat().st_size if part.is_file() and tag.is_file() else 0
-    headers = {"Accept-Encoding": "identity"}  # the file's own bytes, so that places in it can be counted
+    headers = {"Accept-Encoding": "identity"}  # the file's own bytes, so that they can be counted
     if begun:
         headers |= {"Range": f"bytes={begun}-", "If-Range": tag.read_text()}
     try:
@@ -73,11 +73,8 @@ def _append(url: str, part: Path) -> str | None:
                 _forget(part)
                 return "the server has a shorter file than before"
             if answer.status_code not in (200, 206):
-                raise StudyError(
-                    f"{url} answered with {answer.status_code} {answer.reason_phrase}",
-                    "a file that anyone may read",
-                    _remedy(answer.status_code),
-                )
+                found = f"{url} answered with {answer.status_code} {answer.reason_phrase}"
+                raise StudyError(found, "a file that anyone may read", _remedy(answer.status_code))
             part.parent.mkdir(parents=True, exist_ok=True)  # only now: an empty folder would look like a task
             if answer.status_code == 200:
                 _forget(part)

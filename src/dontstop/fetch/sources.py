@@ -21,7 +21,6 @@ HUB_TASKS = {
     "imdb": "yxchar/imdb-tlm",
 }
 
-
 # The authors' encoders, by the checkpoint's name in this study; the number in a name counts the task's texts. The
 # larger one, where there are two, is curated TAPT's. RCT's is of all its texts, so not for RCT-500.
 RELEASED = {
@@ -93,18 +92,8 @@ CORPORA = {
     "cs": CorpusSource(
         **_PES2O,
         remark="the paper: 2.22 million papers of S2ORC on computer science; peS2o names no field, so words tell it",
-        any_of=(
-            "algorithm",
-            "algorithms",
-            "software",
-            "neural network",
-            "classifier",
-            "computational complexity",
-            "machine learning",
-            "state-of-the-art",
-            "query",
-            "throughput",
-        ),
+        any_of=("algorithm", "algorithms", "software", "neural network", "classifier", "computational complexity")
+        + ("machine learning", "state-of-the-art", "query", "throughput"),
     ),
     "news": CorpusSource(
         path="allenai/c4",

@@ -12,7 +12,8 @@ from typing import Any
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.machine.processes import ask_for_large_pages
-from dontstop.machine.runner import Job, Progress, say, work_alone
+from dontstop.machine.progress import Job, Progress, say
+from dontstop.machine.runner import work_alone
 from dontstop.profiles import Cluster
 
 POLL_SECONDS = 1.0
@@ -41,13 +42,11 @@ def carry_out(
     queued = folder / QUEUED
     if settings.kind == "slurm":
         _cancel_left(queued)
-    progress, waiting, running = Progress(title, jobs), list(jobs), {}
-    keys = {job.key for job in jobs}
+    progress, waiting, running = Progress(title, jobs, progress_seconds), list(jobs), {}
     say(f"{title}: {len(jobs)} jobs for {settings.kind}, {settings.parallel} at a time; logs in {folder}")
-    last = time.monotonic()
     try:
         while waiting or running:
-            ready = [job for job in waiting if not ((job.needs & keys) - progress.done)]
+            ready = progress.ready(waiting)
             if settings.kind == "local":  # Slurm holds an array to its number itself
                 ready = ready[: settings.parallel - len(running)]
             if ready:
@@ -58,9 +57,7 @@ def carry_out(
                 job = running.pop(future)
                 _raise_if_failed(future, job)
                 progress.done.add(job.key)
-            if time.monotonic() - last >= progress_seconds:
-                progress.show()
-                last = time.monotonic()
+            progress.tell()
             time.sleep(POLL_SECONDS if running else 0.0)
     except BaseException:
         _cancel(list(running), settings.kind)
@@ -93,35 +90,46 @@ def _cancel_left(queued: Path) -> None:
     names = files.read_json(queued)
     say(f"cancelling {len(names)} jobs that an earlier run left in the queue")
     subprocess.run(["scancel", *names], check=False, capture_output=True)
-    wanted = ",".join(names)
-    while subprocess.run(["squeue", "-h", "-j", wanted], check=False, capture_output=True, text=True).stdout.strip():
+    until = time.monotonic() + CANCEL_SECONDS
+    while (problem := _in_queue(names)) is not None:
+        if problem and time.monotonic() > until:
+            raise StudyError(
+                f"squeue without an answer on jobs of an earlier run: {problem}",
+                "to be told that they have ended, since they write where this run does",
+                "give the same command again once Slurm answers",
+            )
         time.sleep(POLL_SECONDS)
     queued.unlink()
+
+
+def _in_queue(names: list[str]) -> str | None:
+    """Return None if none of these jobs is in Slurm's queue, "" if one is, or why Slurm does not say."""
+    found = subprocess.run(["squeue", "-h", "-j", ",".join(names)], check=False, capture_output=True, text=True)
+    if found.returncode and "Invalid job id" not in found.stderr:  # what Slurm calls a job that it has forgotten
+        return _last_line(found.stderr) or f"exit status {found.returncode}"
+    return "" if found.stdout.strip() else None
 
 
 def _executor(settings: Cluster, folder: Path) -> Any:
     try:
         import submitit
     except ModuleNotFoundError as error:
-        raise StudyError(
-            "speed.cluster set, but submitit not installed",
-            "the extra `slurm`",
-            "pip install -c constraints.txt -e .[slurm]",
-        ) from error
+        remedy = "pip install -c constraints.txt -e .[slurm]"
+        raise StudyError("speed.cluster set, but submitit not installed", "the extra `slurm`", remedy) from error
     folder.mkdir(parents=True, exist_ok=True)
     parameters: dict[str, Any] = {"name": "dontstop", "timeout_min": settings.minutes}
     parameters |= {"cpus_per_task": settings.cpus, "mem_gb": settings.memory_gb, "gpus_per_node": settings.gpus}
+    options = {}
     if settings.kind == "slurm":
         parameters |= {"slurm_array_parallelism": settings.parallel, "slurm_additional_parameters": settings.more}
         parameters |= {"slurm_setup": settings.setup, "slurm_partition": settings.partition}
+        options = {"slurm_max_num_timeout": settings.requeues}
     try:
-        settings_of_kind = {"slurm_max_num_timeout": settings.requeues} if settings.kind == "slurm" else {}
-        executor = submitit.AutoExecutor(folder=folder, cluster=settings.kind, **settings_of_kind)
+        executor = submitit.AutoExecutor(folder=folder, cluster=settings.kind, **options)
         executor.update_parameters(**{name: value for name, value in parameters.items() if value is not None})
     except RuntimeError as error:
-        raise StudyError(
-            f"no Slurm here: {error}", "sbatch on the path", "run this on a login node, or leave speed.cluster out"
-        ) from error
+        remedy = "run this on a login node, or leave speed.cluster out"
+        raise StudyError(f"no Slurm here: {error}", "sbatch on the path", remedy) from error
     return executor
 
 
@@ -157,7 +165,7 @@ def _submitted(executor, ready: Sequence[Job], settings: Cluster) -> dict[Any, J
         raise StudyError(
             f"jobs not taken: {_last_line(str(error)) or type(error).__name__}",
             "a cluster that takes jobs with these settings",
-            "mend speed.cluster and give the same command again: finished cells are kept",
+            "mend speed.cluster and give the same command again: finished runs are kept",
         ) from error
     return dict(zip(futures, ready, strict=True))
 
@@ -172,7 +180,7 @@ def _raise_if_failed(future, job: Job) -> None:
         f"{job.name} ended without its result: {_last_line(str(error))}",
         "jobs that live until they are done (memory and time are the usual reasons)",
         f"read {future.paths.stderr}, raise speed.cluster.memory_gb or minutes, and give the same command again: "
-        "finished cells are kept",
+        "finished runs are kept",
     )
 
 

@@ -96,6 +96,24 @@ class Result:
 
 
 @contextlib.contextmanager
+def pool(num_workers: int, start: Callable[..., None], *arguments: Any) -> Iterator[ProcessPoolExecutor]:
+    """Give worker processes that begin with start(*arguments); if the block fails, they are killed where they stand."""
+    before = set(multiprocessing.active_children())
+    executor = ProcessPoolExecutor(num_workers, CONTEXT, start, arguments)
+    try:
+        yield executor
+    except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)
+        children = set(multiprocessing.active_children()) - before
+        for child in children:
+            child.kill()  # an interrupted notebook leaves nobody at work behind its back
+        for child in children:
+            child.join()  # so that none writes into a folder that is about to be removed
+        raise
+    executor.shutdown()
+
+
+@contextlib.contextmanager
 def text_workers(num_workers: int) -> Iterator[Callable[..., Result]]:
     """Give submit(name, function, *arguments) -> Result, for work on text that needs no PyTorch and little memory.
 
@@ -105,19 +123,8 @@ def text_workers(num_workers: int) -> Iterator[Callable[..., Result]]:
         yield lambda name, function, *arguments: Result(lambda: function(*arguments), name)
         return
     _return_memory()
-    before = set(multiprocessing.active_children())
-    executor = ProcessPoolExecutor(num_workers, CONTEXT, _start_text_worker)
-    try:
+    with pool(num_workers, _start_text_worker) as executor:
         yield lambda name, function, *arguments: Result(executor.submit(function, *arguments).result, name)
-    except BaseException:
-        executor.shutdown(wait=False, cancel_futures=True)
-        children = set(multiprocessing.active_children()) - before
-        for child in children:
-            child.kill()
-        for child in children:
-            child.join()  # so that none writes into a folder that is about to be removed
-        raise
-    executor.shutdown()
 
 
 def _start_text_worker() -> None:

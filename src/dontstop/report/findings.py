@@ -1,55 +1,58 @@
-"""What each notebook found, in sentences whose numbers come from the records, whichever way they fall."""
+"""What each notebook found, in sentences whose numbers come from frames, whichever way they fall."""
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown
 
 from dontstop import paper
-from dontstop.report import measures, reports
-from dontstop.report.figures import ARM_NAMES, arm_name, spelt
-from dontstop.verdicts import claims, domain_gap, scores
+from dontstop.report import labels
+from dontstop.report.display import listed
+from dontstop.report.labels import arm as named
+from dontstop.report.labels import signed, spelt
+from dontstop.text.tasks import Task
+from dontstop.verdicts import domain_gap
+from dontstop.verdicts.claims import BYTES, LEVEL, NOT_RUN, SECONDS, verdict
+from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes
+from dontstop.verdicts.scores import MEAN, means
 
 _UNITS = {
-    "vocabulary_overlap": ("shared frequent words", "{:.1f} %"),
+    "vocabulary_overlap": ("vocabulary overlap", "{:.1f} %"),
     "jensen_shannon": ("Jensen-Shannon divergence", "{:.3f} bits"),
     "proxy_a_distance": ("proxy A-distance", "{:.2f}"),
     "masked_lm_loss": ("the base encoder's masked-LM loss", "{:.2f} nats"),
 }
 
 
-def verdict(low: float, high: float) -> str:
-    """Judge a claim that something lies above zero by its 95 % interval: holds, does not hold, undecided."""
-    if low > 0:
-        return "**holds**"
-    return "**does not hold**" if high < 0 else "**undecided**"
-
-
-def signed(value: float, decimals: int = 1) -> str:
-    """Write a number with its sign, for a sentence."""
-    rounded = round(float(value), decimals) + 0.0  # adding zero turns -0.0 into 0.0
-    return f"{rounded:+.{decimals}f}".replace("-", "−")
-
-
 def _interval(low: float, high: float, decimals: int = 1) -> str:
     return f"95 % interval {signed(low, decimals)} to {signed(high, decimals)}"
 
 
-def _listed(sentences: list[str]) -> str:
-    return "\n".join(f"- {sentence}" for sentence in sentences)
+def _points(row: pd.Series) -> str:
+    return f"{signed(row['effect'])} points ({_interval(row['low'], row['high'])})"
 
 
 # 01_domain_gap -------------------------------------------------------------------------------------------------
 
 
-def domain_gap_findings(study) -> str:
-    """Say in which order the distances put the domains, how far they agree, and what leaks were left."""
-    measured = measures.measured_distances(study)
+def of_domain_gap(
+    measured: pd.DataFrame, agreement: pd.DataFrame, overlap: pd.DataFrame, tasks: Sequence[Task], leaks: Mapping
+) -> Markdown:
+    """Say in which order the distances put the domains, how far they agree, and what leaks were left.
+
+    Args:
+        measured: As `domain_gap.distance_table` returns it.
+        agreement: As `measures.agreement` returns it.
+        overlap: The tasks' vocabulary overlap with the domains, in percent.
+        leaks: What the audit found in the corpora, summed (`leakage` of the manifest).
+    """
     names = [name for name in domain_gap.DISTANCES if measured[name].notna().all()]
     sentences = [_order_sentence(measured, name) for name in names]
-    sentences += [_farthest_sentence(measured, names), *_agreement_sentences(measures.agreement(study))]
-    sentences += [_paper_overlap_sentence(measured), _own_domain_sentence(study), _leak_sentence(study)]
-    return _listed(sentences)
+    sentences += [_farthest_sentence(measured, names), *_agreement_sentences(agreement), _overlap_sentence(measured)]
+    own = sum(overlap.loc[task.name].idxmax() == task.domain for task in tasks)
+    near = f"{own} of {len(tasks)} tasks have a larger vocabulary overlap with their own domain than with any other."
+    return listed(*sentences, near, _leak_sentence(leaks))
 
 
 def _nearest_first(measured: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -80,34 +83,24 @@ def _farthest_sentence(measured: pd.DataFrame, names: list[str]) -> str:
 
 def _agreement_sentences(agreement: pd.DataFrame) -> list[str]:
     sentences = []
-    for over, group in agreement.groupby("over", sort=False):
-        found = group["spearman"].dropna()
-        if found.empty:
-            continue
+    for over, group in agreement.dropna(subset="spearman").groupby("over", sort=False):
+        found = group["spearman"]
         span = f"{signed(found.min(), 2)} to {signed(found.max(), 2)}"
         positive = f"{int((found > 0).sum())} of {len(found)} pairs of distances agree more than they disagree"
-        points = int(group["num_points"].iloc[0])
-        sentences.append(f"Over {points} {over}: {positive} (rank correlations {span}).")
+        sentences.append(f"Over {group['num_points'].iloc[0]} {over}: {positive} (rank correlations {span}).")
     return sentences
 
 
-def _paper_overlap_sentence(measured: pd.DataFrame) -> str:
+def _overlap_sentence(measured: pd.DataFrame) -> str:
     ours, theirs = measured["vocabulary_overlap"], paper.figure2()["PT"].drop("PT")
     return (
-        f"Our domains share {ours.min():.1f} to {ours.max():.1f} % of {int(measured['num_words'].iloc[0]):,} frequent "
-        f"words with the base encoder's text; the paper's share {theirs.min():.1f} to {theirs.max():.1f} % of 10,000. "
-        "Lists of different lengths give different percentages: compare the orders, not the levels."
+        f"Our domains' vocabulary overlap with the base encoder's text is {ours.min():.1f} to {ours.max():.1f} % of "
+        f"{int(measured['num_words'].iloc[0]):,} frequent words; the paper's {theirs.min():.1f} to {theirs.max():.1f} "
+        "% of 10,000. Lists of different lengths give different percentages: compare the orders, not the levels."
     )
 
 
-def _own_domain_sentence(study) -> str:
-    matrix = measures.task_domain_overlap(study).drop(columns="num_words")
-    own = sum(matrix.loc[task.name].idxmax() == task.domain for task in study.tasks)
-    return f"{own} of {len(study.tasks)} tasks share more frequent words with their own domain than with any other."
-
-
-def _leak_sentence(study) -> str:
-    left = study.manifest()["leakage"]["corpora"]
+def _leak_sentence(left: Mapping) -> str:
     return (
         f"Left in the corpora and held-out samples of dev and test texts: {left['num_exact']:,} exact copies, "
         f"{left['num_contained']:,} contained, {left['num_near_duplicate']:,} near-duplicates; the largest share of "
@@ -115,67 +108,89 @@ def _leak_sentence(study) -> str:
     )
 
 
-# 02_dapt -------------------------------------------------------------------------------------------------------
+# Sentences of several notebooks --------------------------------------------------------------------------------
 
 
-def dapt_findings(study) -> str:
-    """Judge DAPT and not-DAPT against the base encoder and each other, the gain's course, and forgetting."""
-    sentences = [
-        *_claim_sentences(study, "C2", "C3", "C4"),
-        _counting_sentence(study),
-        *_leaking_sentences(study),
-        _course_sentence(measures.gain_correlations(study)),
-        *_loss_sentences(measures.forgetting(study)),
-        _degenerate_sentence(study),
-    ]
-    return _listed(sentences)
+def of_claims(overview: pd.DataFrame) -> list[str]:
+    """Say of claims about arms: the verdict, the mean difference, the tasks, and what the paper's numbers give.
 
-
-def _claim_sentences(study, *names: str) -> list[str]:
-    """Say of claims about arms: the verdict, the mean difference, the tasks, and what the paper's numbers give."""
-    overview = claims.overview(measures.judged(study, measures.CLAIMS[study.notebook])).set_index("claim")
-    return [_claim_sentence(overview.loc[name]) for name in names]
+    Args:
+        overview: As `judgements.overview` returns it.
+    """
+    return [_claim_sentence(row) for _, row in overview.iterrows()]
 
 
 def _claim_sentence(row: pd.Series) -> str:
-    if row["ours"] == claims.NOT_RUN:
-        return f"*{row['statement']}*: **{row['ours']}**."
+    if row["ours"] == NOT_RUN:
+        return f"*{row['statement']}*: **{NOT_RUN}**."
     found = (
-        f"*{row['statement']}*: **{row['ours']}**. Over all tasks the difference is {signed(row['effect'])} points "
-        f"({_interval(row['effect_low'], row['effect_high'])}, p = {row['p_adjusted']:.3f} after correction); task by "
-        f"task: {row['tasks']}."
+        f"*{row['statement']}*: **{row['ours']}**. Over all tasks the difference is {_points(row)[:-1]}, p = "
+        f"{row['p_holm']:.3f} after correction); task by task: {row['tasks']}."
     )
-    if row["paper"] == "-":
-        return found
     return (
         f"{found} The paper's own numbers, put through the same rule: **{row['paper']}** "
         f"({signed(row['paper_effect'])}; {row['paper_tasks']})."
     )
 
 
-def _counting_sentence(study) -> str:
-    """Say which arms lose to naive Bayes, and where."""
-    chosen, counted = measures.family(study), measures.naive_bayes(study)["score"]
-    names, records = measures.task_names(study, chosen), measures.arm_records(study)
-    below = []
-    for arm in chosen.arms:
-        means = 100 * scores.score_matrix(records, arm, names, study.profile.seeds).mean(axis=0)
-        lost = [name for name, mean in zip(names, means, strict=True) if mean < counted[name]]
-        named = f" ({', '.join(lost)})" if 0 < len(lost) < len(names) else ""
-        below.append(f"{arm_name(arm)} on {len(lost)}{named}")
-    return (
-        f"Naive Bayes, without any encoder, scores {counted[names].mean():.1f} on average. Of {len(names)} tasks these "
-        f"lose to it: {'; '.join(below)}."
+def of_degenerate(runs: pd.DataFrame) -> str:
+    """Count the classifiers that gave every test text the same label."""
+    number = int(runs["degenerate"].astype(bool).sum())
+    return f"{number} of {len(runs)} fine-tuned classifiers gave every test text the same label; none is left out."
+
+
+# 02_dapt -------------------------------------------------------------------------------------------------------
+
+
+def of_dapt(
+    overview: pd.DataFrame,
+    judged: pd.DataFrame,
+    runs: pd.DataFrame,
+    naive_bayes: pd.Series,
+    overlap: pd.DataFrame,
+    correlations: pd.DataFrame,
+    forgetting: pd.DataFrame,
+) -> Markdown:
+    """Judge DAPT and not-DAPT against the base encoder and each other, the gain's course, and forgetting.
+
+    Args:
+        overview: Of `judged`.
+        judged: As `judge` returns it, C12 among its claims.
+        naive_bayes: Scores x 100 by task.
+        overlap: As `baselines.train_test_overlap` returns it.
+        correlations: As `aggregates.gain_correlations` returns it.
+        forgetting: As `losses.forgetting` returns it.
+    """
+    return listed(
+        *of_claims(overview[overview["claim"].isin(["C2", "C3", "C4"])]),
+        _naive_bayes_sentence(runs, naive_bayes),
+        *_overlap_sentences(overlap),
+        _course_sentence(correlations),
+        _loss_sentence("DAPT lowers the masked-LM loss on its own domain", judged, forgetting, IN_DOMAIN, -1),
+        _loss_sentence("DAPT raises it on the general text (forgetting)", judged, forgetting, GENERAL, 1),
+        of_degenerate(runs),
     )
 
 
-def _leaking_sentences(study) -> list[str]:
+def _naive_bayes_sentence(runs: pd.DataFrame, naive_bayes: pd.Series) -> str:
+    """Say which arms lose to naive Bayes, and where."""
+    found = means(runs).query("task != @MEAN")
+    tasks, below = list(dict.fromkeys(found["task"])), []
+    for arm, part in found.groupby("arm", sort=False):
+        lost = part.loc[part["mean"] < part["task"].map(naive_bayes), "task"].tolist()
+        below.append(f"{named(arm)} on {len(lost)}" + (f" ({', '.join(lost)})" if 0 < len(lost) < len(tasks) else ""))
+    return (
+        f"Naive Bayes, without any encoder, scores {naive_bayes[tasks].mean():.1f} on average. Of {len(tasks)} tasks "
+        f"these lose to it: {'; '.join(below)}."
+    )
+
+
+def _overlap_sentences(table: pd.DataFrame) -> list[str]:
     """Say what the test texts that were published in train too are worth; nothing where there are none."""
-    table = measures.published_leaks(study)
     return [
         f"{of_task['num_affected'].iloc[0]:,} of {of_task['num_test'].iloc[0]:,} test texts of {task} also stand in "
         "its train or dev, as published. Without them: "
-        + ", ".join(f"{arm_name(row.arm)} {signed(row.change)} points" for row in of_task.itertuples())
+        + ", ".join(f"{named(row.arm)} {signed(row.change)} points" for row in of_task.itertuples())
         + "."
         for task, of_task in table.groupby("task", sort=False)
     ]
@@ -184,10 +199,10 @@ def _leaking_sentences(study) -> list[str]:
 def _course_sentence(correlations: pd.DataFrame) -> str:
     found = "; ".join(_correlation_text(name, row) for name, row in correlations.iterrows())
     theirs = paper.dapt_gains()
+    names = ("vocabulary_overlap", "masked_lm_loss")
+    far = {name: domain_gap.as_distance(name, theirs[name].to_numpy(float)) for name in names}
     in_paper = ", ".join(
-        f"{signed(domain_gap.spearman(domain_gap.as_distance(name, theirs[name].to_numpy(float)), theirs['gain']), 2)} "
-        f"by {_UNITS[name][0]}"
-        for name in ("vocabulary_overlap", "masked_lm_loss")
+        f"{signed(domain_gap.spearman(values, theirs['gain']), 2)} by {_UNITS[name][0]}" for name, values in far.items()
     )
     return (
         f"*DAPT gains more the farther the domain*: {found}. The rank correlation over the paper's eight tasks, taken "
@@ -199,207 +214,182 @@ def _correlation_text(name: str, row: pd.Series) -> str:
     words = f"by {_UNITS[name][0]}"
     if np.isnan(row["spearman"]):
         return f"{words} not defined, since the tasks do not differ"
-    judged = "**undecided**" if row["p_value"] >= claims.LEVEL else verdict(row["low"], row["high"])
-    bounds = _interval(row["low"], row["high"], 2)
+    judged = verdict(row["spearman"], row["low"], row["high"], row["p_value"])
     chance = "" if np.isnan(row["p_value"]) else f", p = {row['p_value']:.2f}"
-    return f"{words} {judged} (rank correlation {signed(row['spearman'], 2)}, {bounds}{chance})"
+    bounds = _interval(row["low"], row["high"], 2)
+    return f"{words} **{judged}** (rank correlation {signed(row['spearman'], 2)}, {bounds}{chance})"
 
 
-def _loss_sentences(forgetting: pd.DataFrame) -> list[str]:
-    return [
-        _loss_sentence("DAPT lowers the masked-LM loss on its own domain", forgetting, "own_change", -1),
-        _loss_sentence("DAPT raises it on the general text (forgetting)", forgetting, "base_text_change", 1),
-    ]
-
-
-def _loss_sentence(claim: str, forgetting: pd.DataFrame, column: str, sign: int) -> str:
-    ours, theirs = (forgetting.loc[forgetting["study"] == study, column] for study in ("ours", "paper"))
-    counts = [int((sign * change > 0).sum()) for change in (ours, theirs)]
-    judged = {len(ours): "**holds**", 0: "**does not hold**"}.get(counts[0], "**mixed**")
+def _loss_sentence(claim: str, judged: pd.DataFrame, forgetting: pd.DataFrame, change: str, sign: int) -> str:
+    ours, theirs = (forgetting.loc[forgetting["study"] == study, change] for study in ("ours", "paper"))
+    found = judged.loc[(judged["study"] == "ours") & (judged["task"] == change), "verdict"]
+    counts = [int((sign * changes > 0).sum()) for changes in (ours, theirs)]
     return (
-        f"*{claim}*: {judged}, in {counts[0]} of {len(ours)} domains; mean change {signed(ours.mean(), 2)} nats. "
-        f"In the paper: {counts[1]} of {len(theirs)}, {signed(theirs.mean(), 2)} nats."
+        f"*{claim}*: **{next(iter(found), NOT_RUN)}**, in {counts[0]} of {len(ours)} domains; mean change "
+        f"{signed(ours.mean(), 2)} nats. In the paper: {counts[1]} of {len(theirs)}, {signed(theirs.mean(), 2)} nats."
     )
-
-
-def _degenerate_sentence(study) -> str:
-    number = int(reports.degenerate_cells(study)["num_degenerate"].sum())
-    cells = len(measures.arm_records(study))
-    return f"{number} of {cells} fine-tuned classifiers gave every test text the same label; none is left out."
 
 
 # 03_tapt, 04_dapt_tapt, 05_transfer_tapt -----------------------------------------------------------------------
 
 
-def tapt_findings(study) -> str:
-    """Judge TAPT against the base encoder, set it beside DAPT, and say what its loss and its course show."""
-    over_dapt = measures.gains(study).loc[("tapt_over_dapt", "mean")]
-    sentences = [
-        *_claim_sentences(study, "C5"),
-        f"TAPT less DAPT, over all tasks: {_difference_text(over_dapt)}.",
-        _learnt_sentence(reports.tapt_losses(study)),
-        *_curve_sentences(reports.tapt_curve(study)),
-        _degenerate_sentence(study),
-    ]
-    return _listed(sentences)
+def of_tapt(overview: pd.DataFrame, effects: pd.DataFrame, losses: pd.DataFrame, curve: pd.DataFrame, runs) -> Markdown:
+    """Judge TAPT against the base encoder, set it beside DAPT, and say what its loss and its course show.
 
-
-def _difference_text(row: pd.Series) -> str:
-    return f"{signed(row['difference'])} points ({_interval(row['difference_low'], row['difference_high'])})"
-
-
-def _learnt_sentence(losses: pd.DataFrame) -> str:
-    fell = int((losses["change"] < 0).sum())
-    return (
-        f"The masked-LM loss on the task's dev texts fell in {fell} of {len(losses)} tasks; mean change "
-        f"{signed(losses['change'].mean(), 2)} nats, from {signed(losses['change'].min(), 2)} to "
-        f"{signed(losses['change'].max(), 2)}."
+    Args:
+        effects: Among them TAPT's over DAPT.
+        losses: As `tables.tapt_losses` returns it.
+        curve: As `tables.tapt_curve` returns it.
+    """
+    over_dapt = effects[(effects["contrast"] == "tapt_minus_dapt") & (effects["task"] == MEAN)].iloc[0]
+    change = losses["change"]
+    return listed(
+        *of_claims(overview),
+        f"TAPT less DAPT, over all tasks: {_points(over_dapt)}.",
+        f"The masked-LM loss on the task's dev texts fell in {int((change < 0).sum())} of {len(losses)} tasks; mean "
+        f"change {signed(change.mean(), 2)} nats, from {signed(change.min(), 2)} to {signed(change.max(), 2)}.",
+        *_curve_sentences(curve[curve["split"] == "dev"]),
+        of_degenerate(runs),
     )
 
 
 def _curve_sentences(curve: pd.DataFrame) -> list[str]:
     sentences = []
-    for name, rows in curve.groupby("task", sort=False):
-        best = rows.loc[rows["dev_mean"].idxmax()]
-        last = rows.iloc[-1]
+    for task, rows in curve.groupby("task", sort=False):
+        best, last = rows.loc[rows["mean"].idxmax()], rows.iloc[-1]
         sentences.append(
-            f"On {spelt(name)} the dev score is highest after {best['num_epochs']:g} epochs of TAPT "
-            f"({best['dev_mean']:.1f}; after {last['num_epochs']:g}: {last['dev_mean']:.1f})."
+            f"On {spelt(task)} the dev score is highest after {best['num_epochs']:g} epochs of TAPT "
+            f"({best['mean']:.1f}; after {last['num_epochs']:g}: {last['mean']:.1f})."
         )
     return sentences
 
 
-def dapt_tapt_findings(study) -> str:
-    """Judge DAPT then TAPT as the best arm, name the likeliest best, and count what unpaired tests would say."""
-    best = measures.probability_best(study)
-    mean = best.loc["mean"].sort_values(ascending=False)
-    by_task = best.drop(index="mean").idxmax(axis=1)
-    first, second = (ARM_NAMES[arm] for arm in mean.index[:2])
-    counts = ", ".join(f"{ARM_NAMES[arm]} {(by_task == arm).sum()}" for arm in best.columns)
-    sentences = [
-        *_claim_sentences(study, "C5", "C6"),
-        f"Over all tasks the likeliest best arm is {first} ({100 * mean.iloc[0]:.0f} % of resamples), "
-        f"then {second} ({100 * mean.iloc[1]:.0f} %). Tasks on which each is the likeliest: {counts}.",
-        _tests_sentence(measures.tests(study)),
-        *_cheap_sentences(study),
-        _degenerate_sentence(study),
-    ]
-    return _listed(sentences)
+def of_dapt_tapt(
+    overview: pd.DataFrame,
+    best: pd.DataFrame,
+    tests: pd.DataFrame,
+    runs: pd.DataFrame,
+    cheap_effects: pd.DataFrame,
+    parts: pd.DataFrame,
+) -> Markdown:
+    """Judge DAPT then TAPT as the best arm, name the likeliest best, and count what unpaired tests would say.
 
-
-def _cheap_sentences(study) -> list[str]:
-    """Say of each arm that trains few numbers how few, and what it brings; nothing where there are none."""
-    if measures.CHEAP not in measures.families(study):
-        return []
-    gains = measures.gains(study, measures.CHEAP).xs("mean", level="task")
-    trained = reports.cheap_costs(study).set_index("arm")["percent_trained"]
-    return [
-        f"{arm_name(arm)} trains {trained[arm]:.1f} % of the encoder's numbers. Over the base encoder: "
-        f"{_difference_text(gains.loc[f'{arm}_gain'])}; over {arm_name(whole)}, which trains all: "
-        f"{_difference_text(gains.loc[f'{arm}_over_{whole}'])}."
-        for arm, whole in measures.WHOLE.items()
-        if arm in study.cheap_arms()
-    ]
-
-
-def _tests_sentence(tests: pd.DataFrame) -> str:
-    paired, welch = ((tests[column] < claims.LEVEL).sum() for column in ("p_paired", "p_welch"))
-    return (
-        f"Of {len(tests)} differences on single tasks, {paired} have p below {claims.LEVEL} in the paired test and "
-        f"{welch} in Welch's, before any correction."
+    Args:
+        best: As `aggregates.probability_best` returns it.
+        tests: As `aggregates.tests` returns it.
+        cheap_effects: Of the arms that train few parameters; empty where the profile runs none.
+        parts: As `costs.trained_parts` returns it, of these arms.
+    """
+    mean = best.loc[MEAN].sort_values(ascending=False)
+    by_task = best.drop(index=MEAN).idxmax(axis=1)
+    counts = ", ".join(f"{named(arm)} {(by_task == arm).sum()}" for arm in best.columns)
+    paired, welch = ((tests[column] < LEVEL).sum() for column in ("p_paired", "p_welch"))
+    return listed(
+        *of_claims(overview),
+        f"Over all tasks {named(mean.index[0])} is the likeliest to rank first ({100 * mean.iloc[0]:.0f} % of "
+        f"resamples), then {named(mean.index[1])} ({100 * mean.iloc[1]:.0f} %). Tasks on which each is the likeliest: "
+        f"{counts}.",
+        f"Of {len(tests)} differences on single tasks, {paired} have p below {LEVEL} in the paired test and {welch} in "
+        "Welch's, before any correction.",
+        *_cheap_sentences(cheap_effects, parts),
+        of_degenerate(runs),
     )
 
 
-def transfer_tapt_findings(study) -> str:
-    """Judge transfer-TAPT against TAPT, and say whose texts the encoders have learnt."""
-    losses = reports.cross_task_loss(study)
-    changes = losses - losses.loc["base"]
-    own = [changes.loc[f"tapt_{task.name}", task.name] for task in study.transfer_tasks()]
-    sister = [changes.loc[f"tapt_{task.sister}", task.name] for task in study.transfer_tasks()]
-    sentences = [
-        *_claim_sentences(study, "C7"),
+def _cheap_sentences(effects: pd.DataFrame, parts: pd.DataFrame) -> list[str]:
+    """Say of each arm that trains few parameters how few, and what it brings; nothing where there are none."""
+    sentences = []
+    for arm, rows in labels.with_arms(effects[effects["task"] == MEAN]).groupby("arm", sort=False):
+        share = parts.set_index("arm").loc[arm, "percent_trainable"]
+        found = "; ".join(f"to {named(row['other'])}: {_points(row)}" for _, row in rows.iterrows())
+        sentences.append(f"{named(arm)} trains {share:.1f} % of the encoder's parameters. Difference {found}.")
+    return sentences
+
+
+def of_transfer_tapt(
+    overview: pd.DataFrame, losses: pd.DataFrame, tasks: Sequence[Task], runs: pd.DataFrame
+) -> Markdown:
+    """Judge transfer-TAPT against TAPT, and say whose texts the encoders have learnt.
+
+    Args:
+        losses: Encoders by tasks, as `losses.loss_matrix` returns it.
+        tasks: Those whose domain's other task the study has too.
+    """
+    changes = loss_changes(losses)
+    own = [changes.loc[f"tapt_{task.name}", task.name] for task in tasks]
+    other = [changes.loc[f"tapt_{task.other_task}", task.name] for task in tasks]
+    return listed(
+        *of_claims(overview),
         f"On a task's dev texts, its own TAPT encoder changes the masked-LM loss by {signed(np.mean(own), 2)} nats on "
-        f"average, its sister task's by {signed(np.mean(sister), 2)}; the own one is the lower in "
-        f"{sum(a < b for a, b in zip(own, sister, strict=True))} of {len(own)} tasks.",
-        _degenerate_sentence(study),
-    ]
-    return _listed(sentences)
+        f"average, that of the domain's other task by {signed(np.mean(other), 2)}; the own one is the lower in "
+        f"{sum(a < b for a, b in zip(own, other, strict=True))} of {len(own)} tasks.",
+        of_degenerate(runs),
+    )
 
 
 # 06_knn_tapt ---------------------------------------------------------------------------------------------------
 
 
-def knn_tapt_findings(study) -> str:
-    """Judge neighbours, random and curated text, say how much was selected, who agrees, and what it costs."""
-    sentences = [
-        *_claim_sentences(study, *(("C8",) if measures.CURATED in measures.families(study) else ())),
-        *_claim_sentences(study, "C9", "C10", "C11"),
-        _coverage_sentence(reports.coverage(study)),
-        *_selector_sentences(study),
-        _cost_sentence(study),
-        _front_sentence(reports.table9_costs(study)),
-        _degenerate_sentence(study),
-    ]
-    return _listed(sentences)
+def of_knn_tapt(
+    overview: pd.DataFrame,
+    judged: pd.DataFrame,
+    runs: pd.DataFrame,
+    coverage: pd.DataFrame,
+    agreement: pd.DataFrame,
+    selector_effects: pd.DataFrame,
+    table9: pd.DataFrame,
+) -> Markdown:
+    """Judge neighbours, random and curated text, say how much was selected, how methods agree, and what it costs.
+
+    Args:
+        coverage: As `selection_tables.coverage` returns it.
+        agreement: As `selection_tables.agreement` returns it.
+        selector_effects: Of every retrieval method over the random control; empty where only one is run.
+        table9: As `selection_tables.table9` returns it.
+    """
+    shares = coverage.groupby("num_neighbours")["percent_of_candidates"].agg(["min", "max"])
+    taken = ", ".join(f"{k} take {row['min']:.0f} to {row['max']:.0f} %" for k, row in shares.iterrows())
+    return listed(
+        *of_claims(overview[overview["claim"].isin(["C8", "C9", "C10", "C11"])]),
+        f"Of the domains' candidates, by the number of neighbours of each training text: {taken}.",
+        *_selector_sentences(agreement, selector_effects),
+        _cost_sentence(judged),
+        _front_sentence(table9),
+        of_degenerate(runs),
+    )
 
 
-def _coverage_sentence(coverage: pd.DataFrame) -> str:
-    shares = coverage.groupby("num_neighbours")["percent_of_candidates"]
-    parts = ", ".join(f"{k} take {low:.0f} to {high:.0f} %" for k, low, high in _spans(shares))
-    return f"Of the domains' candidates, by the number of neighbours of each training text: {parts}."
-
-
-def _spans(groups) -> list[tuple]:
-    return [(name, values.min(), values.max()) for name, values in groups]
-
-
-def _selector_sentences(study) -> list[str]:
-    if measures.SELECTORS not in measures.families(study):
+def _selector_sentences(matrix: pd.DataFrame, effects: pd.DataFrame) -> list[str]:
+    if effects.empty:
         return []
-    matrix = reports.selector_agreement(study)
-    named = matrix.drop(index="random", columns="random")
-    pairs = named.to_numpy()[np.triu_indices(len(named), 1)]
-    gains = measures.gains(study, measures.SELECTORS).xs("mean", level="task")
-    found = "; ".join(
-        f"{arm_name(name.removesuffix('_over_random'))} {_difference_text(row)}" for name, row in gains.iterrows()
-    )
+    between = matrix.drop(index="random", columns="random")
+    of_means = labels.with_arms(effects[effects["task"] == MEAN])
+    pairs, random = between.to_numpy()[np.triu_indices(len(between), 1)], matrix.loc[between.index, "random"]
+    found = "; ".join(f"{named(row['arm'])} {_points(row)}" for _, row in of_means.iterrows())
     return [
-        f"Of what two selectors choose, {pairs.min():.0f} to {pairs.max():.0f} % is chosen by both "
-        f"(with random text: {matrix.loc[named.index, 'random'].min():.0f} to "
-        f"{matrix.loc[named.index, 'random'].max():.0f} %).",
-        f"Over the random control of the same size as the main selector's, mean over tasks: {found}.",
+        f"Of what two retrieval methods choose, {pairs.min():.0f} to {pairs.max():.0f} % is chosen by both "
+        f"(with random text: {random.min():.0f} to {random.max():.0f} %).",
+        f"Difference to the size-matched random control, mean over tasks: {found}.",
     ]
 
 
-def _cost_sentence(study) -> str:
-    judged = measures.judged(study, ("C13",))
-    ours = judged[judged["study"] == "ours"].set_index("scope")
-    verdict = ours.loc[claims.ALL_TASKS, "verdict"]
-    if verdict == claims.NOT_RUN:
-        return "*TAPT costs a fraction of DAPT's time and storage*: **not run**."
-    time, storage = (ours.loc[f"all tasks: {words}", "effect"] for words in ("time", "storage"))
+def _cost_sentence(judged: pd.DataFrame) -> str:
+    ours = judged[(judged["claim"] == "C13") & (judged["study"] == "ours")].set_index("task")
+    found, claim = ours.loc[MEAN, "verdict"], "*TAPT costs a fraction of DAPT's time and storage*"
+    if found == NOT_RUN:
+        return f"{claim}: **{NOT_RUN}**."
+    time, storage = (labels.number(ours.loc[name, "effect"], 3) for name in (SECONDS, BYTES))
     return (
-        f"*TAPT costs a fraction of DAPT's time and storage*: **{verdict}**. Over {len(study.tasks)} tasks TAPT takes "
-        f"{100 * time:.0f} % of DAPT's process seconds and {100 * storage:.1f} % of its bytes of text; in the paper "
-        f"1.6 % of the steps and 0.0002 % of the bytes."
+        f"{claim}: **{found}**. TAPT takes ×{time} of DAPT's CPU-seconds and ×{storage} of its bytes of text "
+        "(geometric means over tasks); in the paper ×0.016 of the steps and ×0.000002 of the bytes."
     )
 
 
-def _front_sentence(costs: pd.DataFrame) -> str:
-    ours = costs[costs["study"] == "ours"]
-    front = ours[ours["on_front"].astype(bool)].sort_values("teraflops")
-    names = ", ".join(f"{arm_name(row.arm)} ({row.score:.1f})" for row in front.itertuples())
+def _front_sentence(table9: pd.DataFrame) -> str:
+    ours = table9[table9["study"] == "ours"]
+    front = ours[ours["pareto_optimal"].astype(bool)].sort_values("tflops")
+    names = ", ".join(f"{named(row.arm)} ({row.score:.1f})" for row in front.itertuples())
     return (
-        f"No other arm scores as much for as little arithmetic as these, from the cheapest up: {names}. Neighbours on "
-        "this line need not differ from one another by more than chance."
+        f"The Pareto front of score and compute, from the cheapest arm up: {names}. Neighbours on this line need not "
+        "differ from one another by more than chance."
     )
-
-
-FINDINGS: dict[str, Callable[..., str]] = {
-    "01_domain_gap": domain_gap_findings,
-    "02_dapt": dapt_findings,
-    "03_tapt": tapt_findings,
-    "04_dapt_tapt": dapt_tapt_findings,
-    "05_transfer_tapt": transfer_tapt_findings,
-    "06_knn_tapt": knn_tapt_findings,
-}

@@ -1,22 +1,26 @@
-"""Tables of what was selected for the tasks, and of what the arms cost: pure functions of counts and records."""
+"""Tables of what was selected for the tasks, and of what the arms cost: functions of counts and frames."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from dontstop import paper
-from dontstop.report.tables import OURS, PAPER
-from dontstop.runs import arms
+from dontstop.report.tables import OURS, PAPER, below
+from dontstop.runs.arms import BASE, DAPT, TAPT, Arm, Phase, knn_tapt, rand_tapt
+from dontstop.runs.plan import text_of
+from dontstop.text.tasks import Task
 from dontstop.verdicts import costs
-from dontstop.verdicts.scores import score_matrix
+from dontstop.verdicts.scores import means
 
 NUM_TOPICS = 8  # of each task, those that its texts use most
 LONGEST = 150  # characters of a text in a table
+PAPER_NEIGHBOURS = (50, 150, 500)  # Table 8
+Chosen = Callable[[str, Phase], np.ndarray]  # the candidates of a task's augmented corpus, as `study.chosen` has them
 
 
 def neighbours(rankings: Mapping[str, Mapping[str, dict]]) -> pd.DataFrame:
-    """Set the nearest neighbours of a few training texts side by side, a column a selector.
+    """Set the nearest neighbours of a few training texts side by side, a column a retrieval method.
 
     Args:
         rankings: By task and selector, what the ranking kept to be read.
@@ -32,8 +36,7 @@ def neighbours(rankings: Mapping[str, Mapping[str, dict]]) -> pd.DataFrame:
             for shown in ranking["shown"]:
                 row = rows.setdefault((task, shown["text"], shown["rank"]), {})
                 row[selector] = f"{shown['score']:.2f}: {_short(shown['neighbour'])}"
-    table = [{"task": task, "text": _short(text), "rank": rank, **found} for (task, text, rank), found in rows.items()]
-    return pd.DataFrame(table)
+    return pd.DataFrame([{"task": t, "text": _short(text), "rank": k, **row} for (t, text, k), row in rows.items()])
 
 
 def _short(text: str) -> str:
@@ -51,127 +54,123 @@ def topics(rankings: Mapping[str, Mapping[str, dict]]) -> pd.DataFrame:
 
 
 def coverage(
-    counts: Mapping[str, dict], chosen: Mapping[tuple[str, str], np.ndarray], numbers: Sequence[int]
+    tasks: Sequence[Task],
+    numbers: Iterable[int],
+    stores: Mapping[str, Mapping],
+    candidates: Mapping[str, Mapping[str, int]],
+    chosen: Chosen,
 ) -> pd.DataFrame:
     """Tabulate how much of a domain each number of neighbours takes, and how its random control compares.
 
     Args:
-        counts: By task, num_candidates and num_candidate_tokens of its domain, and `stores`: counts by set.
-        chosen: By task and set, the candidates in it.
-        numbers: Of neighbours, ascending.
+        tasks: Those whose text is augmented.
+        numbers: Of neighbours.
+        stores: Counts of every augmented corpus, as `study.selection_counts` has them.
+        candidates: By domain, num_candidates and num_tokens.
 
     Returns:
         Columns task, num_neighbours, num_candidates, num_selected, percent_of_candidates, num_selected_tokens,
         percent_of_tokens, control_selected, control_tokens, percent_shared_with_control.
     """
     rows = []
-    for task, found in counts.items():
-        for k in numbers:
-            name, control = arms.knn_tapt(k), f"{arms.rand_tapt(k)}_draw_0"
-            ours, theirs = (found["stores"][kind] for kind in (name, control))
-            shared = len(np.intersect1d(chosen[task, name], chosen[task, control]))
-            rows.append(
-                {
-                    "task": task,
-                    "num_neighbours": k,
-                    "num_candidates": found["num_candidates"],
-                    "num_selected": ours["num_selected"],
-                    "percent_of_candidates": 100 * ours["num_selected"] / found["num_candidates"],
-                    "num_selected_tokens": ours["num_selected_tokens"],
-                    "percent_of_tokens": 100 * ours["num_selected_tokens"] / found["num_candidate_tokens"],
-                    "control_selected": theirs["num_selected"],
-                    "control_tokens": theirs["num_selected_tokens"],
-                    "percent_shared_with_control": 100 * shared / max(ours["num_selected"], 1),
-                }
-            )
+    for task in tasks:
+        whole = candidates[task.domain]
+        for k in sorted(numbers):
+            phases = [arm.checkpoint(task).last for arm in (knn_tapt(k), rand_tapt(k))]
+            ours, control = (stores[f"selected/{task.name}/{phase.name}"] for phase in phases)
+            shared = len(np.intersect1d(*(chosen(task.name, phase) for phase in phases)))
+            row = {"task": task.name, "num_neighbours": k, "num_candidates": whole["num_candidates"]}
+            for name, of_whole, short in (
+                ("num_selected", "num_candidates", "candidates"),
+                ("num_selected_tokens", "num_tokens", "tokens"),
+            ):
+                row |= {name: ours[name], f"percent_of_{short}": 100 * ours[name] / whole[of_whole]}
+            row |= {"control_selected": control["num_selected"], "control_tokens": control["num_selected_tokens"]}
+            rows.append(row | {"percent_shared_with_control": 100 * shared / max(ours["num_selected"], 1)})
     return pd.DataFrame(rows)
 
 
-def agreement(chosen: Mapping[str, Mapping[str, np.ndarray]]) -> pd.DataFrame:
-    """Tabulate how far selectors choose the same candidates: the share of the union that both chose, mean over tasks.
+def agreement(tasks: Sequence[Task], phases: Mapping[str, Phase], chosen: Chosen) -> pd.DataFrame:
+    """Tabulate how far retrieval methods choose the same candidates: the share of the union that both chose.
 
     Args:
-        chosen: By task and selector (and `random`), candidates.
+        phases: By retrieval method (and `random`), the phase that reads what it chose.
 
     Returns:
-        Index selector; a column a selector, in percent.
+        Index selector; a column a selector; percent, mean over tasks.
     """
-    names = list(next(iter(chosen.values())))
-    matrix = pd.DataFrame(0.0, index=pd.Index(names, name="selector"), columns=names)
-    for found in chosen.values():
-        for a in names:
-            for b in names:
-                shared = len(np.intersect1d(found[a], found[b]))
-                matrix.loc[a, b] += 100 * shared / (len(found[a]) + len(found[b]) - shared) / len(chosen)
+    matrix = pd.DataFrame(0.0, index=pd.Index(phases, name="selector"), columns=list(phases))
+    for task in tasks:
+        found = {name: chosen(task.name, phase) for name, phase in phases.items()}
+        for a, b in ((a, b) for a in phases for b in phases):
+            shared = len(np.intersect1d(found[a], found[b]))
+            matrix.loc[a, b] += 100 * shared / (len(found[a]) + len(found[b]) - shared) / len(tasks)
     return matrix
 
 
-def paper_table8(numbers: Sequence[int], names: Sequence[str]) -> pd.DataFrame:
+def paper_table8(numbers: Sequence[int]) -> pd.DataFrame:
     """Return the paper's Table 8 in the columns of our arms: its 50, 150 and 500 neighbours under ours, in order.
 
     Its one random control stands under that of our fewest neighbours.
     """
-    theirs = paper.table8()
-    if len(numbers) == 3:
-        ours = [*map(arms.knn_tapt, numbers), arms.rand_tapt(numbers[0])]
-        papers = [*map(arms.knn_tapt, (50, 150, 500)), arms.rand_tapt(50)]
-        renamed = {f"{old}_{p}": f"{new}_{p}" for old, new in zip(papers, ours, strict=True) for p in ("mean", "std")}
-        theirs = theirs.rename(columns=renamed)
-    return theirs.reindex(columns=[f"{arm}_{part}" for arm in names for part in ("mean", "std")])
+    numbers = sorted(numbers)
+    if len(numbers) != len(PAPER_NEIGHBOURS):
+        return paper.table8()
+    pairs = [(knn_tapt(theirs), knn_tapt(ours)) for theirs, ours in zip(PAPER_NEIGHBOURS, numbers, strict=True)]
+    pairs.append((rand_tapt(PAPER_NEIGHBOURS[0]), rand_tapt(numbers[0])))
+    renamed = {f"{theirs}_{part}": f"{ours}_{part}" for theirs, ours in pairs for part in ("mean", "std")}
+    return paper.table8().rename(columns=renamed)
 
 
-def score_against_k(intervals: pd.DataFrame, numbers: Sequence[int]) -> pd.DataFrame:
+def score_against_k(intervals: pd.DataFrame, numbers: Iterable[int]) -> pd.DataFrame:
     """Tabulate mean scores against the number of neighbours, for neighbours and random text alike.
 
     Args:
-        intervals: As `measures.intervals` returns it.
+        intervals: As `aggregates.intervals` returns it: of the arms with neighbours and random text, base, TAPT, DAPT.
 
     Returns:
-        Columns text (`neighbours`, `random`, or a reference arm), num_neighbours (none for references), mean,
-        mean_low, mean_high.
+        Columns text (`neighbours`, `random`, or a reference arm), num_neighbours (none for references), mean, low,
+        high.
     """
-    named = [("neighbours", k, arms.knn_tapt(k)) for k in numbers] + [("random", k, arms.rand_tapt(k)) for k in numbers]
-    named += [(arm, None, arm) for arm in ("base", "tapt", "dapt")]
-    rows = [
-        {"text": text, "num_neighbours": k, **intervals.loc[arm, ["mean", "low", "high"]].to_dict()}
-        for text, k, arm in named
-    ]
-    table = pd.DataFrame(rows).rename(columns={"low": "mean_low", "high": "mean_high"})
-    return table.astype({"num_neighbours": "Int64"})
+    kinds, numbers = {"neighbours": knn_tapt, "random": rand_tapt}, sorted(numbers)
+    named = [(text, k, arm(k).name) for text, arm in kinds.items() for k in numbers]
+    named += [(arm.name, None, arm.name) for arm in (BASE, TAPT, DAPT)]
+    rows = [{"text": text, "num_neighbours": k, **intervals.loc[arm].to_dict()} for text, k, arm in named]
+    return pd.DataFrame(rows).astype({"num_neighbours": "Int64"})
 
 
-def table9_costs(
-    by_task: pd.DataFrame, records: pd.DataFrame, tasks: Sequence[str], seeds: Sequence[int]
-) -> pd.DataFrame:
+def table9(by_task: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Tabulate what each arm costs beyond the base encoder, mean over tasks, and what it scores; the paper's below.
 
     Args:
-        by_task: As `costs.of_arms` returns it.
-        records: Of the same arms.
+        by_task: As `costs.costs` returns it.
+        runs: Of the same arms on the same tasks.
 
     Returns:
-        Columns study, arm, those of `costs.COLUMNS`, score (F1 x 100, mean over tasks and seeds), on_front (whether no
-        other arm scores as much for as little arithmetic).
+        Columns study, arm, those of `costs.COLUMNS`, score (F1 x 100, mean over tasks and seeds), pareto_optimal
+        (whether no other arm scores as much for as little compute).
 
     Source: Table 9.
     """
     table = by_task.groupby("arm", sort=False)[list(costs.COLUMNS)].mean().reset_index()
-    table["score"] = [100 * score_matrix(records, arm, tasks, seeds).mean() for arm in table["arm"]]
-    table["on_front"] = costs.on_front(table["teraflops"], table["score"])
-    counts = ["num_documents", "num_text_tokens", "num_bytes", "num_steps", "num_tokens_read"]
+    scores = means(runs).query("task == @MEAN").set_index("arm")["mean"]
+    table = table.assign(score=table["arm"].map(scores))
+    table["pareto_optimal"] = pd.Series(costs.pareto_optimal(table["tflops"], table["score"]), dtype=object)
+    counts = [name for name in table if name.startswith("num_") or name == "tokens_processed"]
     table[counts] = table[counts].round().astype("Int64")
     table.insert(0, "study", OURS)
-    theirs = paper.table9().assign(study=PAPER).reindex(columns=table.columns)
-    theirs = theirs.astype({column: "Int64" for column in counts})
-    return pd.concat([table.astype({"on_front": object}), theirs.astype({"on_front": object})], ignore_index=True)
+    return below(table, paper.table9().assign(study=PAPER)).astype({"tokens_processed": "Int64"})
 
 
-def table10_strategies(by_task: Mapping[str, Mapping[str, Mapping[str, float]]], labelled: float) -> pd.DataFrame:
+def table10(
+    arms: Mapping[Arm, Sequence[Task]], stores: Mapping[str, Mapping], num_train: Mapping[str, int]
+) -> pd.DataFrame:
     """Tabulate which texts each strategy reads: documents of the domain, the task and its source, then labels.
 
     Args:
-        by_task: By arm and task, how many documents of each kind.
-        labelled: Examples that fine-tuning reads.
+        arms: Each with the tasks that it is averaged over; of random text, the first draw is counted.
+        stores: Counts of every corpus that they read.
+        num_train: By task, labelled examples.
 
     Returns:
         Columns arm, domain_documents, task_documents, source_documents (means over tasks) and labelled_examples.
@@ -179,8 +178,20 @@ def table10_strategies(by_task: Mapping[str, Mapping[str, Mapping[str, float]]],
     Source: Table 10.
     """
     rows = []
-    for arm, tasks in by_task.items():
-        means = pd.DataFrame(tasks.values()).mean()
-        kinds = ("domain_documents", "task_documents", "source_documents")
-        rows.append({"arm": arm, **{kind: round(means[kind]) for kind in kinds}, "labelled_examples": round(labelled)})
+    for arm, tasks in arms.items():
+        read = pd.DataFrame([_read(arm, task, stores) for task in tasks]).mean().round().astype(int)
+        labelled = round(float(np.mean([num_train[task.name] for task in tasks])))
+        rows.append({"arm": arm.name, **read.to_dict(), "labelled_examples": labelled})
     return pd.DataFrame(rows)
+
+
+def _read(arm: Arm, task: Task, stores: Mapping[str, Mapping]) -> dict[str, int]:
+    """Count the documents of each kind that an arm's phases read for a task."""
+    read = dict.fromkeys(("domain_documents", "task_documents", "source_documents"), 0)
+    for checkpoint in arm.checkpoint(task).lineage[1:]:
+        counts, phase = stores[text_of(checkpoint)], checkpoint.last
+        selected = counts.get("num_selected", 0) if phase.is_augmented else 0
+        own = "task_documents" if phase.is_augmented or phase.is_tapt else "domain_documents"
+        read[own] += counts["num_documents"] - selected
+        read["source_documents" if phase.kind == "curated_tapt" else "domain_documents"] += selected
+    return read

@@ -1,4 +1,4 @@
-"""The study's tables: pure functions of records and counts, with the paper's numbers beside ours."""
+"""The study's tables: frames and counts in, a table with the paper's numbers below ours out."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,62 +7,61 @@ import numpy as np
 import pandas as pd
 
 from dontstop import paper
-from dontstop.verdicts.baselines import NAIVE_BAYES
+from dontstop.report import labels
+from dontstop.report.labels import NAIVE_BAYES
+from dontstop.runs.arms import BASE, TAPT, Arm
+from dontstop.text.tasks import Task
 from dontstop.verdicts.domain_gap import DISTANCES
-from dontstop.verdicts.scores import mean_and_std, score_matrix
+from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes, loss_matrix
+from dontstop.verdicts.scores import MEAN, means
 
 OURS, PAPER = "ours", "paper"
+PAPER_SEEDS = 5  # section 3.2 and Appendix B
+_SPLITS = ("train", "dev", "test")
 
 
-def table1_corpora(
-    domains: Mapping[str, Mapping[str, Any]],
-    num_tokens: Mapping[str, int] | None = None,
-    losses: pd.DataFrame | None = None,
-) -> pd.DataFrame:
+def below(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+    """Put the paper's rows below ours, in our columns; counts stay whole numbers where one of the two has none."""
+    theirs = theirs.reindex(columns=ours.columns)
+    both = pd.DataFrame(ours.to_dict("records") + theirs.to_dict("records"), columns=ours.columns)
+    counts = [name for name in ours if str(name[0] if isinstance(name, tuple) else name).startswith("num_")]
+    return both.astype(dict.fromkeys(counts, "Int64"))
+
+
+# Text ----------------------------------------------------------------------------------------------------------
+
+
+def table1(texts: Sequence[str], manifest: Mapping, token_counts: Mapping, losses: pd.DataFrame | None = None):
     """Tabulate the corpora and the masked-LM loss on each domain's held-out text, before and after its DAPT.
 
     Args:
-        domains: By domain, num_documents, num_words and num_bytes, as in the data's manifest.
-        num_tokens: By domain, tokens of its corpus.
-        losses: As recorded: columns encoder, held_out, masked_lm_loss; before DAPT has run, None.
+        texts: Names of the corpora.
+        manifest: The data's, with num_documents, num_words and num_bytes of every corpus.
+        token_counts: Of every token store.
+        losses: As `study.losses` returns them; before DAPT has run, None.
 
     Returns:
         Columns study, domain, num_documents, num_words, num_tokens, megabytes, loss_before, loss_after.
 
     Source: Table 1.
     """
-    matrix = loss_matrix(losses) if losses is not None else pd.DataFrame()
-    rows = [
-        {
-            "study": OURS,
-            "domain": domain,
-            "num_documents": counts["num_documents"],
-            "num_words": counts["num_words"],
-            "num_tokens": (num_tokens or {}).get(domain),
-            "megabytes": counts["num_bytes"] / 1e6,
-            "loss_before": _cell(matrix, "base", domain),
-            "loss_after": _cell(matrix, f"dapt_{domain}", domain),
-        }
-        for domain, counts in domains.items()
-    ]
+    matrix = pd.DataFrame() if losses is None else loss_matrix(losses)
+    ours = pd.DataFrame([manifest["domains"][name] for name in texts])[["num_documents", "num_words", "num_bytes"]]
+    ours.insert(0, "study", OURS)
+    ours.insert(1, "domain", list(texts))
+    ours.insert(4, "num_tokens", [token_counts[f"corpora/{name}"]["num_tokens"] for name in texts])
+    ours = ours.assign(megabytes=ours["num_bytes"] / 1e6).drop(columns="num_bytes")
+    ours["loss_before"] = [_entry(matrix, "base", name) for name in texts]
+    ours["loss_after"] = [_entry(matrix, f"dapt_{name}", name) for name in texts]
     theirs = paper.table1()
-    theirs = theirs.assign(study=PAPER, megabytes=1000 * theirs["gigabytes"]).drop(columns="gigabytes")
-    return _below(rows, theirs, integers=("num_documents", "num_words", "num_tokens"))
+    return below(ours, theirs.assign(study=PAPER, megabytes=1000 * theirs["gigabytes"]))
 
 
-def _cell(matrix: pd.DataFrame, row: str, column: str) -> float:
+def _entry(matrix: pd.DataFrame, row: str, column: str) -> float:
     return float(matrix.loc[row, column]) if row in matrix.index and column in matrix else np.nan
 
 
-def _below(rows: list[dict[str, Any]], theirs: pd.DataFrame, integers: Sequence[str] = ()) -> pd.DataFrame:
-    """Put the paper's rows below ours, in our columns."""
-    ours = pd.DataFrame(rows)
-    theirs = theirs.reindex(columns=ours.columns)
-    records = ours.to_dict("records") + theirs.to_dict("records")
-    return pd.DataFrame(records, columns=ours.columns).astype(dict.fromkeys(integers, "Int64"))
-
-
-def table2_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+def table2(tasks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Tabulate the tasks: sizes of the splits, classes, metric.
 
     Args:
@@ -74,155 +73,44 @@ def table2_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     Source: Table 2.
     """
     rows = [
-        {
-            "study": OURS,
-            "domain": task["domain"],
-            "task": name,
-            **{f"num_{split}": task["splits"][split]["num_examples"] for split in ("train", "dev", "test")},
-            "num_classes": len(task["labels"]),
-            "metric": task["metric"],
-        }
+        {"study": OURS, "domain": task["domain"], "task": name}
+        | {f"num_{split}": task["splits"][split]["num_examples"] for split in _SPLITS}
+        | {"num_classes": len(task["labels"]), "metric": task["metric"]}
         for name, task in tasks.items()
     ]
-    theirs = paper.table2().drop(columns="task").rename(columns={"name": "task"}).assign(study=PAPER)
-    return _below(rows, theirs, integers=("num_train", "num_dev", "num_test", "num_classes"))
+    theirs = paper.table2().drop(columns="task").rename(columns={"name": "task"})
+    return below(pd.DataFrame(rows), theirs.assign(study=PAPER))
 
 
 def label_counts(tasks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Tabulate how many examples each label has in each split: columns task, label, train, dev, test."""
-    splits = ("train", "dev", "test")
     rows = [
         {"task": name, "label": label}
-        | {split: task["splits"][split].get("label_counts", {}).get(label, 0) for split in splits}
+        | {split: task["splits"][split].get("label_counts", {}).get(label, 0) for split in _SPLITS}
         for name, task in tasks.items()
         for label in task["labels"]
     ]
-    return pd.DataFrame(rows, columns=["task", "label", *splits])
+    return pd.DataFrame(rows, columns=["task", "label", *_SPLITS])
 
 
-def score_table(
-    records: pd.DataFrame,
-    arms: Sequence[str],
-    tasks: Sequence[str],
-    seeds: Sequence[int],
-    differences: Mapping[str, pd.DataFrame],
-    theirs: pd.DataFrame,
-    pairs: Mapping[str, tuple[str, str]],
-    counted: Mapping[str, float] | None = None,
-) -> pd.DataFrame:
-    """Tabulate the test scores of arms over seeds, x 100, with differences between them; the paper's below ours.
+def leak_audit(audit: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate how many texts of each task's splits still stand, in part or whole, in the audited corpora.
 
     Args:
-        records: Of all the arms.
-        tasks: Rows, in this order.
-        seeds: All are used.
-        differences: By name of a comparison, a table of `comparisons.families`; its columns are added with the name
-            before them (`dapt_gain` gives `dapt_gain`, `dapt_gain_low`, `dapt_gain_high`, `dapt_gain_p`: Holm's).
-        theirs: The paper's table, as `paper` gives it.
-        pairs: By name of a comparison, its two arms.
-        counted: By task, the score of naive Bayes, x 100.
+        audit: As `measures.audit` returns it, a row for each task, split and corpus.
 
     Returns:
-        Columns study, task, naive_bayes, <arm>_mean, <arm>_std (the sample's, n - 1), num_seeds, num_degenerate; our
-        tasks and their mean (its std is that of the seeds' means over tasks), then the paper's tasks and their mean;
-        and, where ours are some of the paper's, the paper's mean over those.
-
-    Source: Tables 3, 5, 6, 7 and 8.
+        Columns task, split, num_texts, num_exact, num_contained, num_near_duplicate (each summed over the corpora),
+        max_containment (the largest) and corpus (where that is).
     """
-    columns, rows = {}, [*tasks, "mean"]
-    if counted is not None:
-        of_tasks = [counted[task] for task in tasks]
-        columns[NAIVE_BAYES] = [*of_tasks, float(np.mean(of_tasks))]
-    for arm in arms:
-        scores = 100 * score_matrix(records, arm, tasks, seeds)  # (num_seeds, num_tasks)
-        means, stds = mean_and_std(np.column_stack([scores, scores.mean(axis=1)]))
-        columns |= {f"{arm}_mean": means, f"{arm}_std": stds}
-    ours = pd.DataFrame({"study": OURS, "task": rows, **columns}).set_index("task", drop=False)
-    for name, table in differences.items():
-        renamed = table.drop(columns="p_value").rename(columns={"p_holm": "difference_p"})
-        renamed = renamed.rename(columns=lambda column, name=name: column.replace("difference", name, 1))
-        ours = ours.join(renamed.rename_axis(None))
-    chosen = records[records["arm"].isin(arms) & records["task"].isin(tasks) & records["seed"].isin(seeds)]
-    degenerate = chosen["degenerate"].astype(int).groupby(chosen["task"]).sum()
-    ours["num_seeds"] = len(seeds)
-    ours["num_degenerate"] = degenerate.reindex(rows).fillna(degenerate.sum()).astype(int)
-    below = _paper_scores(theirs, {name: pairs[name] for name in differences}, tasks)
-    return _below(ours.to_dict("records"), below, integers=("num_seeds", "num_degenerate"))
+    of_split, counts = ["task", "split"], ["num_exact", "num_contained", "num_near_duplicate"]
+    worst = audit.sort_values("max_containment", ascending=False, kind="stable").drop_duplicates(of_split)
+    summed = audit.groupby(of_split, sort=False)[counts].sum().reset_index()
+    both = summed.merge(worst[[*of_split, "num_texts", "max_containment", "corpus"]], on=of_split)
+    return both[[*of_split, "num_texts", *counts, "max_containment", "corpus"]]
 
 
-def _paper_scores(theirs: pd.DataFrame, pairs: Mapping[str, tuple[str, str]], tasks: Sequence[str]) -> pd.DataFrame:
-    names = paper.task_names()
-    means = {"mean": theirs.filter(like="_mean").mean(skipna=False)}
-    same = theirs.index[theirs.index.isin(tasks)]
-    if 0 < len(same) < len(theirs):  # some of the paper's tasks lack here: the mean that ours is to be read against
-        means["mean, our tasks"] = theirs.loc[same].filter(like="_mean").mean(skipna=False)
-    theirs = pd.concat([theirs.rename(index=names), pd.DataFrame(means).T])
-    gains = {name: theirs[f"{a}_mean"] - theirs[f"{b}_mean"] for name, (a, b) in pairs.items()}
-    return theirs.assign(study=PAPER, task=theirs.index, num_seeds=5, **gains)
-
-
-def loss_matrix(losses: pd.DataFrame) -> pd.DataFrame:
-    """Turn recorded losses (columns encoder, held_out, masked_lm_loss) into encoders by held-out samples."""
-    matrix = losses.pivot(index="encoder", columns="held_out", values="masked_lm_loss")
-    return matrix.loc[losses["encoder"].unique(), losses["held_out"].unique()].rename_axis(columns=None)
-
-
-def loss_changes(matrix: pd.DataFrame) -> pd.DataFrame:
-    """Return each encoder's losses less the base encoder's: below zero it has learnt, above zero forgotten."""
-    return matrix - matrix.loc["base"]
-
-
-def table12_cross_domain_loss(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
-    """Tabulate the masked-LM loss of every encoder (row) on every held-out sample (column).
-
-    Args:
-        losses: As recorded: columns encoder (`base`, `dapt_<domain>`), held_out, masked_lm_loss.
-        base_text: The sample that stands for the base encoder's own text.
-
-    Returns:
-        The matrix; and change_on_own, the loss on the encoder's own domain less the base's, and change_on_base_text,
-        the same on `base_text`: above zero, the encoder has forgotten.
-
-    Source: Table 12.
-    """
-    return _with_changes(loss_matrix(losses), base_text)
-
-
-def paper_table12() -> pd.DataFrame:
-    """Return the paper's Table 12 with the same two changes beside it."""
-    return _with_changes(paper.table12(), "PT")
-
-
-def _with_changes(matrix: pd.DataFrame, base_text: str) -> pd.DataFrame:
-    changes = loss_changes(matrix)
-    on_own = [_cell(changes, encoder, encoder.removeprefix("dapt_")) for encoder in matrix.index]
-    on_base_text = changes[base_text].where(matrix.index != "base")
-    return matrix.assign(change_on_own=on_own, change_on_base_text=on_base_text)
-
-
-def forgetting(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
-    """Tabulate what DAPT does to the loss on its own domain and on the base encoder's text, ours and the paper's.
-
-    Returns:
-        Columns study, domain, own_before, own_after, own_change, base_text_before, base_text_after, base_text_change.
-
-    Source: Tables 1 and 12.
-    """
-    rows = [
-        {"study": study, "domain": domain, **_before_and_after(matrix, domain, text)}
-        for study, matrix, text in ((OURS, loss_matrix(losses), base_text), (PAPER, paper.table12(), "PT"))
-        for domain in matrix.columns.drop(text)
-        if f"dapt_{domain}" in matrix.index
-    ]
-    return pd.DataFrame(rows)
-
-
-def _before_and_after(matrix: pd.DataFrame, domain: str, base_text: str) -> dict[str, float]:
-    found = {}
-    for name, held_out in (("own", domain), ("base_text", base_text)):
-        before, after = (_cell(matrix, encoder, held_out) for encoder in ("base", f"dapt_{domain}"))
-        found |= {f"{name}_before": before, f"{name}_after": after, f"{name}_change": after - before}
-    return found
+# Distances and losses ------------------------------------------------------------------------------------------
 
 
 def distances(measured: pd.DataFrame) -> pd.DataFrame:
@@ -236,111 +124,198 @@ def distances(measured: pd.DataFrame) -> pd.DataFrame:
     ours = measured.reset_index()
     ours.insert(0, "study", OURS)
     theirs = paper.table1()[["domain", "loss_before"]].rename(columns={"loss_before": "masked_lm_loss"}).iloc[1:]
-    theirs = theirs.assign(
-        study=PAPER, vocabulary_overlap=theirs["domain"].map(paper.figure2()["PT"]), num_words=10_000
-    )
-    integers = [column for column in ours if column.startswith("num_")]
-    return _below(ours.to_dict("records"), theirs, integers=integers)
+    overlap = theirs["domain"].map(paper.figure2()["PT"])
+    return below(ours, theirs.assign(study=PAPER, vocabulary_overlap=overlap, num_words=10_000))
 
 
-def gain_against_distance(
-    gains: pd.DataFrame, measured: pd.DataFrame, domains: Mapping[str, str], *, by_task: bool = False
-) -> pd.DataFrame:
-    """Join each task's gain of DAPT with the distances of its domain, or of its own texts, from the base's text.
-
-    Args:
-        gains: As `scores.difference_table` returns it, x 100.
-        measured: As `domain_gap.distance_table` returns it, a row a domain, or (by_task) a row a task.
-        domains: Each task's domain.
-        by_task: Whether `measured` goes by task.
-
-    Returns:
-        Columns task, domain, distance, value, value_low, value_high, gain, gain_low, gain_high; a row for each task
-        and each distance that was measured.
-    """
-    rows = []
-    for task, gain in gains.drop(index="mean", errors="ignore").iterrows():
-        place = measured.loc[task if by_task else domains[task]]
-        shared = {"task": task, "domain": domains[task], "gain": gain["difference"]}
-        shared |= {"gain_low": gain["difference_low"], "gain_high": gain["difference_high"]}
-        for name in (name for name in DISTANCES if pd.notna(place.get(name))):
-            bounds = {f"value_{bound}": place.get(f"{name}_{bound}", np.nan) for bound in ("low", "high")}
-            rows.append({**shared, "distance": name, "value": place[name], **bounds})
-    columns = ["task", "domain", "distance", "value", "value_low", "value_high", "gain", "gain_low", "gain_high"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def leak_audit(audit: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Tabulate how many texts of each task's splits still stand, in part or whole, in the audited corpora.
-
-    Args:
-        audit: As `audit.audit` returns it, a row for each task, split and corpus (`corpora` of leakage.json).
-
-    Returns:
-        Columns task, split, num_texts, num_exact, num_contained, num_near_duplicate (each summed over the corpora),
-        max_containment (the largest) and corpus (where that is).
-    """
-    table = pd.DataFrame(audit)
-    counts = ["num_exact", "num_contained", "num_near_duplicate"]
-    worst = table.sort_values("max_containment", ascending=False, kind="stable").drop_duplicates(["task", "split"])
-    summed = table.groupby(["task", "split"], sort=False)[counts].sum().reset_index()
-    return summed.merge(worst[["task", "split", "num_texts", "max_containment", "corpus"]], on=["task", "split"])[
-        ["task", "split", "num_texts", *counts, "max_containment", "corpus"]
+def long_distances(measured: pd.DataFrame) -> pd.DataFrame:
+    """Turn a table of distances into long form: columns domain, distance, value, low, high; those measured only."""
+    parts = [
+        pd.DataFrame(
+            {
+                "domain": measured.index,
+                "distance": name,
+                "value": measured[name].to_numpy(float),
+                "low": measured.get(f"{name}_low", pd.Series(np.nan, measured.index)).to_numpy(float),
+                "high": measured.get(f"{name}_high", pd.Series(np.nan, measured.index)).to_numpy(float),
+            }
+        )
+        for name in DISTANCES
+        if name in measured
     ]
+    return pd.concat(parts, ignore_index=True).dropna(subset="value")
 
 
-def tapt_losses(pretraining: pd.DataFrame, displayed: Mapping[str, str]) -> pd.DataFrame:
+def gain_against_distance(gains: pd.DataFrame, measured: pd.DataFrame, tasks: Sequence[Task]) -> pd.DataFrame:
+    """Join each task's gain of DAPT with the distances of its domain from the base encoder's text.
+
+    Args:
+        gains: Effects of one contrast: columns task, effect, low, high (points of F1).
+        measured: As `domain_gap.distance_table` returns it.
+
+    Returns:
+        Columns task, domain, distance, value, value_low, value_high, gain, low, high; a row for each task and each
+        distance that was measured.
+    """
+    ours = gains.loc[gains["task"] != MEAN, ["task", "effect", "low", "high"]].rename(columns={"effect": "gain"})
+    ours = ours.assign(domain=ours["task"].map({task.name: task.domain for task in tasks}))
+    far = long_distances(measured).rename(columns={"low": "value_low", "high": "value_high"})
+    both = ours.merge(far, on="domain")
+    return both[["task", "domain", "distance", "value", "value_low", "value_high", "gain", "low", "high"]]
+
+
+def table12(losses: pd.DataFrame, general: str) -> pd.DataFrame:
+    """Tabulate the masked-LM loss of every encoder on every held-out text, ours above the paper's.
+
+    Args:
+        losses: Columns encoder (`base`, `dapt_<domain>`), held_out, masked_lm_loss.
+        general: The text that stands for the base encoder's own.
+
+    Returns:
+        Columns study, encoder, the texts, and in_domain_delta_loss, the loss on the encoder's own domain less the
+        base's, and general_delta_loss, the same on the general text: above zero, the encoder has forgotten.
+
+    Source: Table 12.
+    """
+    both = ((OURS, _with_changes(loss_matrix(losses), general)), (PAPER, _with_changes(paper.table12(), "PT")))
+    table = pd.concat([part.reset_index(names="encoder").assign(study=name) for name, part in both], ignore_index=True)
+    return table[["study", *(name for name in table if name != "study")]]
+
+
+def _with_changes(matrix: pd.DataFrame, general: str) -> pd.DataFrame:
+    changes = loss_changes(matrix)
+    own = {f"dapt_{domain}": domain for domain in matrix.columns}
+    in_domain = [changes.loc[name, own[name]] if name in own else np.nan for name in matrix.index]
+    return matrix.assign(**{IN_DOMAIN: in_domain, GENERAL: changes[general].where(matrix.index != "base")})
+
+
+def tapt_losses(pretraining: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Tabulate the masked-LM loss on each task's dev texts before and after TAPT on its training texts.
 
     Args:
-        pretraining: As recorded: columns checkpoint, num_steps, num_tokens, loss_before, loss_after.
-        displayed: The checkpoints to show: their names, and the tasks they are for.
+        pretraining: As `study.pretraining` returns it.
+        runs: Of the arm whose checkpoints are shown, a task each.
 
     Returns:
         Columns task, num_steps, num_tokens, loss_before, loss_after, change.
     """
-    chosen = pretraining[pretraining["checkpoint"].isin(displayed)]
-    table = chosen[["checkpoint", "num_steps", "num_tokens", "loss_before", "loss_after"]].reset_index(drop=True)
-    table = table.assign(task=table["checkpoint"].map(displayed), change=table["loss_after"] - table["loss_before"])
+    table = runs[["task", "checkpoint"]].drop_duplicates().merge(pretraining, on="checkpoint")
+    table = table.assign(change=table["loss_after"] - table["loss_before"])
     return table[["task", "num_steps", "num_tokens", "loss_before", "loss_after", "change"]]
 
 
-def tapt_curve(records: pd.DataFrame, epochs: Mapping[str, int]) -> pd.DataFrame:
+# Scores --------------------------------------------------------------------------------------------------------
+
+
+def on_common_tasks(runs: pd.DataFrame) -> pd.DataFrame:
+    """Keep the runs on the tasks for which all of their arms have run."""
+    num_arms = runs.groupby("task")["arm"].transform("nunique")
+    return runs[num_arms == runs["arm"].nunique()].reset_index(drop=True)
+
+
+def scores(
+    runs: pd.DataFrame,
+    effects: pd.DataFrame,
+    theirs: pd.DataFrame | None = None,
+    naive_bayes: Mapping[str, float] | None = None,
+) -> pd.DataFrame:
+    """Tabulate the test scores of arms over seeds, x 100, with differences between them; the paper's below ours.
+
+    Args:
+        runs: Of all the arms; arms and tasks are shown in their order.
+        effects: Of contrasts between these arms.
+        theirs: The paper's table, as `paper` gives it; None where it has none.
+        naive_bayes: By task, the score of naive Bayes, x 100.
+
+    Returns:
+        Columns of two levels: study, task, naive_bayes; of every arm its mean and std (the sample's, n - 1); of every
+        contrast its effect, low, high and p (Holm's); num_seeds, num_degenerate. Our tasks and their mean (its std is
+        that of the seeds' means over tasks), then the paper's tasks and their mean; and, where ours are some of the
+        paper's, the paper's mean over those.
+
+    Source: Tables 3, 5, 6, 7 and 8.
+    """
+    if effects.empty:
+        return pd.DataFrame(columns=["study", "task"])
+    found, rows = means(runs), [*dict.fromkeys(runs["task"]), MEAN]
+    columns: dict[tuple[str, str], Any] = {("study", ""): OURS, ("task", ""): rows}
+    if naive_bayes is not None:
+        of_tasks = [naive_bayes[task] for task in rows[:-1]]
+        columns[NAIVE_BAYES, ""] = [*of_tasks, float(np.mean(of_tasks))]
+    for arm, part in found.groupby("arm", sort=False):
+        columns |= {(arm, name): part.set_index("task")[name].reindex(rows).to_numpy() for name in ("mean", "std")}
+    for contrast, part in effects.rename(columns={"p_holm": "p"}).groupby("contrast", sort=False):
+        of_task = part.set_index("task").reindex(rows)
+        columns |= {(contrast, name): of_task[name].to_numpy() for name in ("effect", "low", "high", "p")}
+    columns["num_seeds", ""] = int(found["num_seeds"].iloc[0])
+    columns["num_degenerate", ""] = found.groupby("task")["num_degenerate"].sum()[rows].to_numpy()
+    ours = pd.DataFrame(columns)
+    return (
+        ours
+        if theirs is None
+        else below(ours, _paper_scores(theirs, effects, rows[:-1], list(dict.fromkeys(runs["arm"]))))
+    )
+
+
+def _paper_scores(theirs: pd.DataFrame, effects: pd.DataFrame, tasks: Sequence[str], arms: list[str]) -> pd.DataFrame:
+    """Give the paper's table our columns, and rows for its means."""
+    names, of_means = paper.task_names(), {MEAN: theirs.index}
+    same = theirs.index[theirs.index.isin(tasks)]
+    if 0 < len(same) < len(theirs):  # some of the paper's tasks lack here: the mean that ours is to be read against
+        of_means["mean, our tasks"] = same
+    mean, std = (
+        theirs.reindex(columns=[f"{arm}_{part}" for arm in arms]).set_axis(arms, axis=1) for part in ("mean", "std")
+    )
+    averaged = pd.DataFrame({name: mean.loc[some].mean(skipna=False) for name, some in of_means.items()}).T
+    mean = pd.concat([mean.rename(index=names), averaged])
+    std = std.rename(index=names).reindex(mean.index)
+    columns: dict[tuple[str, str], Any] = {
+        ("study", ""): PAPER,
+        ("task", ""): mean.index,
+        ("num_seeds", ""): PAPER_SEEDS,
+    }
+    columns |= {
+        (arm, part): table[arm].to_numpy(float) for part, table in (("mean", mean), ("std", std)) for arm in arms
+    }
+    pairs = labels.with_arms(effects[["contrast"]].drop_duplicates())
+    for contrast, a, b in pairs.itertuples(index=False):
+        columns[contrast, "effect"] = (mean[a] - mean[b]).to_numpy(float)
+    return pd.DataFrame(columns)
+
+
+def tapt_curve(runs: pd.DataFrame, short: Sequence[Arm], num_epochs: int) -> pd.DataFrame:
     """Tabulate scores against the epochs of TAPT: mean and std over seeds, x 100.
 
     Args:
-        records: Of the arms that `epochs` names: columns task, arm, seed, dev_score, test_score.
-        epochs: By arm, how many; none for the base encoder.
+        runs: Of the base encoder, TAPT, and TAPT with fewer epochs: columns task, arm, seed, dev_score, test_score.
+        short: The arms with fewer epochs; the tasks that they are run for are shown.
+        num_epochs: Of TAPT.
 
     Returns:
-        Columns task, num_epochs, dev_mean, dev_std, test_mean, test_std, num_seeds.
+        Columns task, num_epochs, split (dev or test), mean, std, num_seeds.
     """
-    rows = []
-    for task, of_task in records.groupby("task", sort=False):
-        for arm, number in sorted(epochs.items(), key=lambda item: item[1]):
-            cells = of_task[of_task["arm"] == arm]
-            row = {"task": task, "num_epochs": number}
-            for split in ("dev", "test"):
-                mean, std = mean_and_std(100 * cells[f"{split}_score"].to_numpy(float))
-                row |= {f"{split}_mean": float(mean), f"{split}_std": float(std)}
-            rows.append(row | {"num_seeds": len(cells)})
-    columns = ["task", "num_epochs", "dev_mean", "dev_std", "test_mean", "test_std", "num_seeds"]
-    return pd.DataFrame(rows, columns=columns)
+    epochs = {BASE.name: 0, TAPT.name: num_epochs} | {arm.name: arm.phases[-1].epochs for arm in short}
+    shown = runs[runs["task"].isin(runs.loc[runs["arm"].isin([arm.name for arm in short]), "task"])]
+    table = shown.assign(num_epochs=shown["arm"].map(epochs)).rename(columns={"dev_score": "dev", "test_score": "test"})
+    table = table.melt(["task", "num_epochs"], ["dev", "test"], "split", "score")
+    order = ["task", "num_epochs", "split"]
+    table["task"] = pd.Categorical(table["task"], list(dict.fromkeys(shown["task"])))  # keeps the tasks' order
+    scores = (100 * table["score"].astype(float)).groupby([table[name] for name in order], observed=True)
+    found = scores.agg(["mean", "std", "size"]).rename(columns={"size": "num_seeds"}).reset_index()
+    return found.astype({"task": object})
 
 
-def best_arms(best: pd.DataFrame, records: pd.DataFrame, tasks: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
-    """Tabulate the arm with the highest mean on each task, and how likely each arm is to be the best.
+def best_arms(best: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate the arm with the highest mean on each task, and each arm's bootstrap probability of ranking first.
 
     Args:
-        best: As `comparisons.probability_best` returns it.
-        records: Of its arms.
+        best: As `probability_best` returns it.
+        runs: Of its arms.
 
     Returns:
         Columns task, highest_mean (an arm), and the arms' probabilities, 0 to 1; the last row is the mean over tasks.
     """
-    means = {arm: score_matrix(records, arm, tasks, seeds).mean(axis=0) for arm in best.columns}
-    highest = [max(means, key=lambda arm, k=k: means[arm][k]) for k in range(len(tasks))]
-    highest.append(max(means, key=lambda arm: means[arm].mean()))
+    by_arm = means(runs).pivot(index="task", columns="arm", values="mean")[list(best.columns)]
     table = best.reset_index()
-    table.insert(1, "highest_mean", highest)
+    table.insert(1, "highest_mean", by_arm.idxmax(axis=1).reindex(table["task"]).to_numpy())
     return table

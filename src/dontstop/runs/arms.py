@@ -141,6 +141,10 @@ ARMS: dict[str, Arm] = {
 }
 
 
+# Of the arms that train few parameters, the arms that train all in the same phase.
+FULL: dict[Arm, Arm] = {LORA_DAPT: DAPT, LORA_TAPT: TAPT, EMBEDDING_TAPT: TAPT}
+
+
 def short_tapt(epochs: int) -> Arm:
     """Return the arm of TAPT with fewer epochs than the profile's: `tapt_10_epochs`."""
     return _single("tapt", "task", epochs=epochs)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dontstop import tokens
 from dontstop.machine import files
-from dontstop.machine.runner import Job
+from dontstop.machine.progress import Job
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import scratch
 from dontstop.runs.arms import CURATED_TAPT, Checkpoint

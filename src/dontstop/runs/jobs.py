@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dontstop.errors import StudyError
 from dontstop.machine.processes import num_cores
-from dontstop.machine.runner import Job
+from dontstop.machine.progress import Job
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import finetuning, pretraining, scratch
 from dontstop.runs.arms import Checkpoint, Run

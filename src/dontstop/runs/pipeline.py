@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from dontstop.errors import StudyError
-from dontstop.machine import clusters, files, runner
+from dontstop.machine import clusters, files, progress, runner
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import augmentation, jobs, preparation, records, scratch
 from dontstop.runs.arms import Checkpoint, Plan, Run
@@ -106,7 +106,7 @@ class Pipeline:
             if needs_base and some.scratch.trained(some.identity.checkpoint(base)) is None:
                 todo.insert(0, some.checkpoint(base))
             self._carry_out(f"selection ({self.profile.name})", todo)
-            wanted.write(runner.say)
+            wanted.write(progress.say)
 
     def pretrain(self, name: str) -> None:
         """Train one checkpoint from its parent, unless it stands there trained: alone, or with torchrun's processes.
@@ -163,14 +163,14 @@ class Pipeline:
     def _only_run_of_all(self):
         return self._only_run() if process_group.is_main_process() else contextlib.nullcontext()
 
-    def _missing(self, some: Jobs, work: Work) -> list[runner.Job]:
+    def _missing(self, some: Jobs, work: Work) -> list[progress.Job]:
         found, identity = some.scratch, some.identity
         todo = [some.checkpoint(c) for c in work.checkpoints if found.trained(identity.checkpoint(c)) is None]
         todo += [some.run(run) for run in work.plan.runs if found.measured(identity.run(run)) is None]
         todo += [some.loss(*loss) for loss in work.losses if found.measured(identity.loss(*loss)) is None]
         return list({job.key: job for job in todo}.values())
 
-    def _not_made(self, some: Jobs, todo: list[runner.Job]) -> StudyError:
+    def _not_made(self, some: Jobs, todo: list[progress.Job]) -> StudyError:
         others = {key.partition(".")[2] for job in todo for key in some.scratch.others(job.key.partition(".")[0])}
         named = ", ".join(job.name for job in todo[:NUM_NAMED]) + (", ..." if len(todo) > NUM_NAMED else "")
         accept = "give --accept-other-machines, to read theirs" if others else ""
@@ -181,7 +181,7 @@ class Pipeline:
             accept or f"run `make study PROFILE={self.profile.name}`, or fetch what another has trained (`dvc pull`)",
         )
 
-    def _carry_out(self, title: str, todo: list[runner.Job]) -> None:
+    def _carry_out(self, title: str, todo: list[progress.Job]) -> None:
         """Do jobs on this machine's processes, or on the cluster that the profile names."""
         speed = self.profile.speed
         every = {"progress_seconds": speed.progress_seconds}
@@ -199,10 +199,10 @@ class Pipeline:
             if "taken_from" in training:
                 missing = ", ".join(training["newly_initialised"])
                 more = f"; it lacked {missing}, newly initialised" if missing else ""
-                runner.say(f"{checkpoint.name}: taken from {training['taken_from']}, not trained here{more}")
+                progress.say(f"{checkpoint.name}: taken from {training['taken_from']}, not trained here{more}")
         others |= {row["capability"] for row in self._results(some, work)}
         if others := others - {some.identity.capability}:
-            runner.say(f"results of other machines are among these, as accepted: {', '.join(sorted(others))}")
+            progress.say(f"results of other machines are among these, as accepted: {', '.join(sorted(others))}")
 
     # Taking over --------------------------------------------------------------------------------------------------
 
@@ -274,7 +274,7 @@ class Pipeline:
     def _publish_checkpoint(self, some: Jobs, checkpoint: Checkpoint) -> None:
         key = some.scratch.trained(some.identity.checkpoint(checkpoint))
         source, target = scratch.folder(self.paths, key), self.paths.checkpoints / folder_of(checkpoint)
-        training, published = files.read_json(source / TRAINING_FILE), target / TRAINING_FILE
+        training, published = load_result(source / TRAINING_FILE), target / TRAINING_FILE
         if published.is_file() and load_result(published) == training:
             return
         published.unlink(missing_ok=True)  # before other weights stand beside it

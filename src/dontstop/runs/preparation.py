@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dontstop import tokens
 from dontstop.errors import StudyError
-from dontstop.machine import files, runner
+from dontstop.machine import files, progress, runner
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import scratch
 from dontstop.runs.identity import folder_digests
@@ -45,9 +45,9 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
         scratch.remove_parts([*paths.data.rglob(".*.part"), *paths.data.parent.glob(f".{profile.name}.*.part")])
         _say_differences(profile, paths, some)
         seconds = profile.speed.progress_seconds
-        with runner.telling(f"prepare ({profile.name}): reading, cleaning, splitting", seconds):
+        with progress.telling(f"prepare ({profile.name}): reading, cleaning, splitting", seconds):
             corpora.prepare(profile, paths)
-        with runner.telling(f"prepare ({profile.name}): tokenising", seconds):
+        with progress.telling(f"prepare ({profile.name}): tokenising", seconds):
             domains = [tasks.GENERAL, *(domain.name for domain in tasks.domains_of(some, profile))]
             tokens.prepare_tokens(profile, paths, domains, names)
         files.write_json(path, mark)
@@ -103,11 +103,11 @@ def _say_differences(profile: Profile, paths: Paths, some: Sequence[Task]) -> No
     """Say in what the text differs from that of the committed results, or from the paper's Table 2."""
     if profile.text.source == "docstrings":
         for difference in docstrings.differing_versions(paths.root / "constraints.txt"):
-            runner.say(f"prepare: {difference}; so the text is not that of the committed results")
+            progress.say(f"prepare: {difference}; so the text is not that of the committed results")
     else:
-        from dontstop.fetch import mirrors
+        from dontstop.fetch import task_files
 
-        for difference in mirrors.differences_from_table_2(Path(profile.text.folder), [task.name for task in some]):
-            runner.say(f"prepare: {difference}")
+        for difference in task_files.differences_from_table_2(Path(profile.text.folder), [task.name for task in some]):
+            progress.say(f"prepare: {difference}")
     if missing := missing_tasks(profile, some):
-        runner.say(f"prepare: {', '.join(missing)} not in the mirror; the study goes on without, as allowed")
+        progress.say(f"prepare: {', '.join(missing)} not in the mirror; the study goes on without, as allowed")

@@ -132,7 +132,8 @@ class Results:
         if not required and not (folder / f"{name}.jsonl").is_file():
             return None
         rows = records.read_records(folder, name)
-        return rows[rows["arm"] == arm.name]
+        places = {task.name: place for place, task in enumerate(self.tasks)}
+        return rows[rows["arm"] == arm.name].sort_values("task", key=lambda names: names.map(places), kind="stable")
 
     def losses(self) -> pd.DataFrame:
         """Return the masked-LM losses of encoders on held-out text, a row a measurement.

@@ -10,7 +10,7 @@ from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths, Profile, Text
 from dontstop.text import audit, docstrings, examples, leakage, shards, splits
-from dontstop.text.audit import Evaluated, Traces
+from dontstop.text.audit import EvalIndex, OverlapStats
 from dontstop.text.docstrings import Document
 from dontstop.text.documents import read_documents
 from dontstop.text.manifest import Prepared, Row, replacing, write_corpora, write_prepared
@@ -72,12 +72,8 @@ def drop_repeated_passages(documents: list[Document], seen: set[str], min_words:
     """Drop passages that an earlier document has, and documents that end below `min_words` words; `seen` grows."""
     kept = []
     for document in documents:
-        fresh = []
-        for passage in document.passages:
-            key = leakage.normalise(passage.text)
-            if key not in seen:
-                seen.add(key)
-                fresh.append(passage)
+        keys = [leakage.normalise(passage.text) for passage in document.passages]
+        fresh = [p for p, key in zip(document.passages, keys, strict=True) if not (key in seen or seen.add(key))]
         if sum(len(passage.text.split()) for passage in fresh) >= min_words:
             kept.append(replace(document, passages=tuple(fresh)))
     return kept
@@ -85,8 +81,7 @@ def drop_repeated_passages(documents: list[Document], seen: set[str], min_words:
 
 def _from_docstrings(profile: Profile, constraints: Path) -> Prepared:
     settings, domains = profile.text, domains_for(profile)
-    pinned = docstrings.pinned_names(constraints)
-    versions = docstrings.installed_versions(pinned)
+    versions = docstrings.installed_versions(docstrings.pinned_names(constraints))
     packages = {domain.name: list(domain.packages) for domain in domains}
     missing = sorted({name for names in packages.values() for name in names} - set(versions))
     if missing:
@@ -96,9 +91,8 @@ def _from_docstrings(profile: Profile, constraints: Path) -> Prepared:
     prepared = Prepared(cleaning=cleaning, packages=versions)
     first = 0
     for name, found in documents.items():
-        own = range(first, first + len(found))
+        _divide(prepared, name, found, range(first, first + len(found)), everything, settings)
         first += len(found)
-        _divide(prepared, name, found, own, everything, settings)
     return prepared
 
 
@@ -116,20 +110,18 @@ def _clean(
     for name, found in read.items():
         fresh = drop_repeated_passages(found, seen, settings.min_words)
         cleaning["documents_read"] += len(found)
-        cleaning["passages_repeated_or_in_short_documents"] += sum(len(d.passages) for d in found) - sum(
-            len(d.passages) for d in fresh
-        )
+        num_passages, num_fresh = (sum(len(document.passages) for document in some) for some in (found, fresh))
+        cleaning["passages_repeated_or_in_short_documents"] += num_passages - num_fresh
         cleaning["documents_short_or_repeated"] += len(found) - len(fresh)
         documents[name] = _sample(fresh, settings)
     grams = leakage.word_grams([document.text for found in documents.values() for document in found])
     near = leakage.near_duplicates(grams, settings.near_duplicate_jaccard, seed=settings.split_seed + 1)
     cleaning["documents_near_duplicate"] = len(near)
-    kept, first = np.delete(np.arange(len(grams.sizes)), near), 0
-    for name, found in documents.items():
-        inside = kept[(kept >= first) & (kept < first + len(found))] - first
-        first += len(found)
-        documents[name] = [found[k] for k in inside]
-    return documents, grams.select(kept), dict(cleaning)
+    is_kept = np.ones(len(grams.sizes), bool)
+    is_kept[near] = False
+    marks = iter(is_kept)
+    documents = {name: [document for document in found if next(marks)] for name, found in documents.items()}
+    return documents, grams.select(np.flatnonzero(is_kept)), dict(cleaning)
 
 
 def _sample(documents: list[Document], settings: Text) -> list[Document]:
@@ -145,11 +137,12 @@ def _divide(
     prepared: Prepared, name: str, documents: list[Document], own: range, everything: leakage.Grams, settings: Text
 ) -> None:
     """Divide one domain's documents into held-out sample, task splits and pretraining corpus."""
-    held_out = [_is_held_out(document.text, settings) for document in documents]
+    fraction, seed = settings.held_out_fraction, settings.split_seed
+    held_out = [splits.in_fraction(document.text, "held_out", fraction, seed=seed) for document in documents]
     used = set()
     if name != GENERAL:
         free = [k for k, out in enumerate(held_out) if not out]
-        chosen = _choose_examples(name, documents, free, own, everything, settings)
+        chosen = _choose_examples(name, documents, set(free), own, everything, settings)
         used = splits.evaluated_documents(chosen)
         for task, by_split in chosen.items():
             prepared.tasks[task] = {split: _examples(found, documents) for split, found in by_split.items()}
@@ -159,22 +152,13 @@ def _divide(
     prepared.corpora[name] = [_row(d) for k, d in enumerate(documents) if not held_out[k] and k not in used]
 
 
-def _is_held_out(text: str, settings: Text) -> bool:
-    return splits.in_fraction(text, "held_out", settings.held_out_fraction, seed=settings.split_seed)
-
-
 def _choose_examples(
-    name: str, documents: list[Document], free: list[int], own: range, everything: leakage.Grams, settings: Text
+    name: str, documents: list[Document], free: set[int], own: range, everything: leakage.Grams, settings: Text
 ) -> splits.Chosen:
-    """Choose the examples of a domain's two tasks from the documents at the places `free`."""
-
-    def unique(candidates: list[splits.Candidate]) -> list[splits.Candidate]:
-        inside = [candidate for candidate in candidates if candidate.document in places]
-        return splits.keep_unique(inside, own, everything, settings.leak_containment)
-
-    places = set(free)
-    topic = unique(splits.topic_candidates(name, documents, settings))
-    role = unique(splits.role_candidates(documents, settings))
+    """Choose the examples of a domain's two tasks from the documents at the indices `free`."""
+    candidates = splits.topic_candidates(name, documents, settings), splits.role_candidates(documents, settings)
+    inside = ([candidate for candidate in some if candidate.document in free] for some in candidates)
+    topic, role = (splits.keep_unique(some, own, everything, settings.leak_containment) for some in inside)
     return splits.choose(name, topic, role, documents, settings)
 
 
@@ -188,38 +172,29 @@ def _row(document: Document) -> Row:
 
 
 def _corpora_from_files(
-    profile: Profile, paths: Paths, part: Paths, tasks: tuple[Task, ...], prepared: Prepared, evaluated: Evaluated
-) -> dict[str, Traces]:
+    profile: Profile, paths: Paths, part: Paths, tasks: tuple[Task, ...], prepared: Prepared, index: EvalIndex
+) -> dict[str, OverlapStats]:
+    """Write the corpora of a mirror without leaks; return what they and the unlabelled texts still hold."""
     names = [*(domain.name for domain in domains_of(tasks, profile)), GENERAL]
     mirror = paths.root / profile.text.folder
     written = shards.write_corpora(profile, mirror, names, part.data / "evaluated", part, prepared.cleaning)
-    for kind, by_name in written.items():
-        prepared.sizes[kind] = {name: found.size for name, found in by_name.items()}
-    found = {f"{_PREFIXES[kind]}{name}": some for kind, by_name in written.items() for name, some in by_name.items()}
+    prepared.sizes = {kind: {name: found[kind].size for name, found in written.items()} for kind in prepared.sizes}
+    found = {f"{prefix}{name}": some[kind] for kind, prefix in _PREFIXES.items() for name, some in written.items()}
     prepared.cleaning["documents_leaking"] = sum(some.num_leaking for some in found.values())
-    traces = {name: some.traces for name, some in found.items()}
-    return traces | _remove_leaks_of("unlabelled/", prepared.unlabelled, prepared, evaluated, profile.text)
+    overlap = {name: some.overlap for name, some in found.items()}
+    return overlap | _remove_leaks("unlabelled/", prepared.unlabelled, prepared, index, profile.text)
 
 
-def _remove_leaks(prepared: Prepared, evaluated: Evaluated, settings: Text) -> dict[str, Traces]:
-    """Remove corpus, held-out and unlabelled texts that hold a dev or test text; return what the rest holds of them."""
-    prepared.cleaning["documents_leaking"] = 0
-    pools = {"": prepared.corpora, "held_out/": prepared.held_out, "unlabelled/": prepared.unlabelled}
-    traces = {}
-    for prefix, pool in pools.items():
-        traces |= _remove_leaks_of(prefix, pool, prepared, evaluated, settings)
-    return traces
-
-
-def _remove_leaks_of(
-    prefix: str, pool: dict[str, list[Row]], prepared: Prepared, evaluated: Evaluated, settings: Text
-) -> dict[str, Traces]:
-    traces = {}
+def _remove_leaks(
+    prefix: str, pool: dict[str, list[Row]], prepared: Prepared, index: EvalIndex, settings: Text
+) -> dict[str, OverlapStats]:
+    """Remove texts that hold a dev or test text; return what the rest holds of them."""
+    overlap = {}
     for name, rows in pool.items():
-        leaking, traces[prefix + name] = audit.sift(evaluated, [row["text"] for row in rows], settings)
+        leaking, overlap[prefix + name] = audit.find_leaks(index, [row["text"] for row in rows], settings)
         pool[name] = [row for row, out in zip(rows, leaking, strict=True) if not out]
         prepared.cleaning["documents_leaking"] += int(leaking.sum())
-    return traces
+    return overlap
 
 
 def _check_corpora(prepared: Prepared) -> None:
@@ -241,30 +216,35 @@ def _write(profile: Profile, paths: Paths, part: Paths, tasks: tuple[Task, ...],
         for split, rows in by_split.items()
     }
     known = (text for (_, split), some in texts.items() if split != "train" for text in some)
-    audit.save_index(part.data / "evaluated", audit.index(known))
-    evaluated = audit.load_index(part.data / "evaluated")
+    audit.save_index(part.data / "evaluated", audit.build_index(known))
+    index = audit.load_index(part.data / "evaluated")
     if profile.text.source == "docstrings":
-        traces = _remove_leaks(prepared, evaluated, profile.text)
+        prepared.cleaning["documents_leaking"] = 0
+        pools = {"": prepared.corpora, "held_out/": prepared.held_out, "unlabelled/": prepared.unlabelled}
+        overlap = {}
+        for prefix, pool in pools.items():
+            overlap |= _remove_leaks(prefix, pool, prepared, index, profile.text)
         write_corpora(part, prepared)
     else:
-        traces = _corpora_from_files(profile, paths, part, tasks, prepared, evaluated)
+        overlap = _corpora_from_files(profile, paths, part, tasks, prepared, index)
     _check_corpora(prepared)
-    return write_prepared(profile, part, tasks, prepared, _audit(texts, evaluated, traces, tasks, profile.text))
+    return write_prepared(profile, part, tasks, prepared, _audit(texts, index, overlap, tasks, profile.text))
 
 
 def _audit(
-    texts: audit.Groups, evaluated: Evaluated, traces: dict[str, Traces], tasks: tuple[Task, ...], settings: Text
+    texts: audit.Groups, index: EvalIndex, corpora: dict[str, OverlapStats], tasks: tuple[Task, ...], settings: Text
 ) -> dict:
     """Count what dev and test texts still share with corpora, held-out samples, and other splits of the domain."""
     contained, jaccard = settings.leak_containment, settings.near_duplicate_jaccard
-    held = {group: audit.trace(evaluated, some, jaccard) for group, some in texts.items() if group[1] != "test"}
+    earlier = {
+        group: audit.measure_overlap(index, some, jaccard) for group, some in texts.items() if group[1] != "test"
+    }
     between = []
     for task in tasks:
-        family = [name for name in (task.name, task.other_task) if (name, "train") in texts]
-        for split, earlier in (("dev", ("train",)), ("test", ("train", "dev"))):
-            others = {f"{name}/{other}": held[name, other] for name in family for other in earlier}
-            group = {(task.name, split): texts[task.name, split]}
-            between += audit.audit(group, evaluated, others, contained)
+        names = [name for name in (task.name, task.other_task) if (name, "train") in texts]
+        for split, before in (("dev", ("train",)), ("test", ("train", "dev"))):
+            others = {f"{name}/{other}": earlier[name, other] for name in names for other in before}
+            between += audit.audit({(task.name, split): texts[task.name, split]}, index, others, contained)
     groups = {group: some for group, some in texts.items() if group[1] != "train"}
-    corpora = audit.audit(groups, evaluated, traces, contained)
-    return {"contained_from": contained, "jaccard_from": jaccard, "corpora": corpora, "splits": between}
+    left = audit.audit(groups, index, corpora, contained)
+    return {"contained_from": contained, "jaccard_from": jaccard, "corpora": left, "splits": between}

@@ -1,12 +1,11 @@
 """Documentation strings of the installed, pinned packages: found, parsed (never imported) and read as documents."""
 
 import ast
+import collections
 import gc
 import hashlib
 import importlib.metadata
 import inspect
-import multiprocessing
-import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -15,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from dontstop.errors import StudyError
+from dontstop.machine.processes import CONTEXT, num_cores
 from dontstop.text.passages import Passage, read_passages
 
 _TEST_FOLDERS = {"tests", "test", "_tests", "testsuite", "test_suite"}
@@ -53,8 +54,7 @@ def pinned_names(constraints: Path) -> list[str]:
     remedy = "restore constraints.txt from the project's repository"
     if not constraints.is_file():
         raise StudyError(f"no file {constraints}", "the pinned packages, whose docstrings are the text", remedy)
-    lines = _text_lines(constraints)
-    names = {_normalised(m.group()) for line in lines if (m := re.match(r"[A-Za-z0-9][\w.-]*(?===)", line.strip()))}
+    names = {canonicalize_name(pin.name) for pin in _requirements(constraints) if str(pin.specifier).startswith("==")}
     if not names:
         raise StudyError(f"no pinned package in {constraints}", "lines such as numpy==2.4.6", remedy)
     return sorted(names)
@@ -74,19 +74,18 @@ def installed_versions(names: list[str]) -> dict[str, str]:
 def differing_versions(constraints: Path) -> list[str]:
     """Return a phrase for every package of the text that is installed in another version than the pinned one."""
     phrases = []
-    for line in _text_lines(constraints):
-        text = line.split("#")[0].strip()
-        requirement = Requirement(text) if text else None
-        if requirement is None or (requirement.marker and not requirement.marker.evaluate()):
-            continue
-        installed = installed_versions([requirement.name]).get(requirement.name)
-        if installed and not requirement.specifier.contains(installed, prereleases=True):
-            phrases.append(f"{requirement.name} {installed} is installed, {str(requirement.specifier)[2:]} is pinned")
+    for pin in _requirements(constraints):
+        if pin.marker is None or pin.marker.evaluate():
+            installed = installed_versions([pin.name]).get(pin.name)
+            if installed and not pin.specifier.contains(installed, prereleases=True):
+                phrases.append(f"{pin.name} {installed} is installed, {str(pin.specifier)[2:]} is pinned")
     return phrases
 
 
-def _text_lines(constraints: Path) -> list[str]:
-    return constraints.read_text(encoding="utf-8").partition(NOT_TEXT)[0].splitlines()
+def _requirements(constraints: Path) -> list[Requirement]:
+    """Read the pins of the packages that are text."""
+    lines = constraints.read_text(encoding="utf-8").partition(NOT_TEXT)[0].splitlines()
+    return [Requirement(text) for line in lines if (text := line.split("#")[0].strip())]
 
 
 def package_files(name: str) -> list[tuple[str, Path]]:
@@ -110,8 +109,7 @@ def read_docstrings(packages: list[str], *, max_documents: int | None = None) ->
         return _read_some(files, max_documents)
     chunks = [files[k : k + 40] for k in range(0, len(files), 40)]
     # Syntax trees hold no cycles, and collecting garbage among their many nodes takes half of the time.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(os.cpu_count() or 1, 8), mp_context=context, initializer=gc.disable) as pool:
+    with ProcessPoolExecutor(min(num_cores(), 8), mp_context=CONTEXT, initializer=gc.disable) as pool:
         documents = [document for read in pool.map(_read_files, chunks) for document in read]
     return sorted(documents, key=lambda document: document.id)
 
@@ -131,28 +129,16 @@ def parse_docstrings(source: str, module: str) -> Iterator[tuple[str, str]]:
 
 
 def _walk(node: ast.AST, name: str) -> Iterator[tuple[str, str]]:
-    docstring = _leading_string(node)
-    if docstring:
-        yield name, inspect.cleandoc(docstring)
+    if ast.get_docstring(node, clean=False):
+        yield name, ast.get_docstring(node)
     for child in node.body:
-        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from _walk(child, f"{name}.{child.name}")
-        elif isinstance(child, ast.Expr) and isinstance(child.value, ast.Call):
+        if isinstance(child, ast.Expr) and isinstance(child.value, ast.Call):
             yield from _documenting_call(child.value, name)
-        elif isinstance(child, ast.If | ast.Try | ast.With):
-            yield from _walk_branches(child, name)
-
-
-def _walk_branches(node: ast.AST, name: str) -> Iterator[tuple[str, str]]:
-    for child in [*node.body, *getattr(node, "orelse", [])]:
-        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from _walk(child, f"{name}.{child.name}")
-
-
-def _leading_string(node: ast.AST) -> str | None:
-    first = node.body[0] if node.body else None
-    value = first.value if isinstance(first, ast.Expr) else None
-    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else None
+        # Of a branch, what it defines; branches inside it are passed over.
+        branch = isinstance(child, ast.If | ast.Try | ast.With)
+        for defined in [*child.body, *getattr(child, "orelse", [])] if branch else [child]:
+            if isinstance(defined, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                yield from _walk(defined, f"{name}.{defined.name}")
 
 
 def _documenting_call(call: ast.Call, name: str) -> Iterator[tuple[str, str]]:
@@ -178,13 +164,10 @@ def _read_file(name: str, module: str, path: Path) -> list[Document]:
         return []
     if '"""' not in source and "'''" not in source:
         return []
-    documents, seen = [], {}
+    documents, seen = [], collections.Counter()
     for qualname, docstring in parse_docstrings(source, module):
-        if len(docstring) < _SHORTEST_DOCSTRING:
-            continue
-        passages = read_passages(docstring)
-        if passages:
-            seen[qualname] = seen.get(qualname, 0) + 1
+        if len(docstring) >= _SHORTEST_DOCSTRING and (passages := read_passages(docstring)):
+            seen[qualname] += 1
             again = f"#{seen[qualname]}" if seen[qualname] > 1 else ""
             documents.append(Document(f"{name}:{qualname}{again}", module, name, passages))
     return documents
@@ -213,7 +196,3 @@ def _is_documentation_source(parts: tuple[str, ...]) -> bool:
 def _module_name(parts: tuple[str, ...]) -> str:
     names = [*parts[:-1], parts[-1].removesuffix(".py")]
     return ".".join(names[:-1] if names[-1] == "__init__" and len(names) > 1 else names)
-
-
-def _normalised(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

@@ -4,6 +4,7 @@ import bz2
 import csv
 import gzip
 import io
+import itertools
 import json
 import lzma
 import shutil
@@ -102,9 +103,9 @@ def read_documents(path: Path, fields: tuple[str, ...] = ("text",)) -> Iterator[
     number = 0
     try:
         with _opened(path) as handle:
-            for place, row in reader(handle, path, fields):
+            for line, row in reader(handle, path, fields):
                 number += 1
-                yield {field: _value(row, field, f"{path}, {place}") for field in fields}
+                yield {field: _value(row, field, f"{path}, {line}") for field in fields}
     except (EOFError, lzma.LZMAError, OSError, pyarrow.ArrowException, zlib.error) as error:
         raise StudyError(f"{path} unreadable after row {number}: {error}", "a whole file", "copy it anew") from error
     if not number:
@@ -122,7 +123,7 @@ def _lines(handle: BinaryIO, path: Path) -> Iterator[tuple[int, str]]:
         try:
             yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            byte = f"byte 0x{line[error.start]:02x} at place {error.start} of {path}, line {number}"
+            byte = f"byte 0x{line[error.start]:02x} at index {error.start} of {path}, line {number}"
             raise StudyError(byte, "UTF-8", "convert the file, for instance with iconv -t utf-8") from error
 
 
@@ -133,8 +134,8 @@ def _jsonl(handle: BinaryIO, path: Path, fields: tuple[str, ...]) -> Iterator[tu
         try:
             row = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
-            place = f"{path}, line {number}"
-            raise StudyError(f"malformed JSON in {place}: {error}", "one object a line", "mend the line") from error
+            found = f"malformed JSON in {path}, line {number}: {error}"
+            raise StudyError(found, "one object a line", "mend the line") from error
         if not isinstance(row, dict):
             raise StudyError(f"{type(row).__name__} in {path}, line {number}", "one object a line", "mend the line")
         yield f"line {number}", row
@@ -153,14 +154,13 @@ def _csv(handle: BinaryIO, path: Path, fields: tuple[str, ...]) -> Iterator[tupl
                 )
             yield f"line {reader.line_num}", row
     except csv.Error as error:
-        place = f"{path}, line {reader.line_num}"
-        raise StudyError(f"malformed CSV in {place}: {error}", "comma-separated values", "mend the line") from error
+        found = f"malformed CSV in {path}, line {reader.line_num}: {error}"
+        raise StudyError(found, "comma-separated values", "mend the line") from error
     finally:
         csv.field_size_limit(limit)
 
 
 def _parquet(handle: BinaryIO, path: Path, fields: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    number = 0
     with tempfile.TemporaryFile() as unpacked:
         if _endings(path)[1]:  # a table is read from its end, which a compressed file does not give
             shutil.copyfileobj(handle, unpacked, _BUFFER)
@@ -169,26 +169,25 @@ def _parquet(handle: BinaryIO, path: Path, fields: tuple[str, ...]) -> Iterator[
         table = pyarrow.parquet.ParquetFile(handle, buffer_size=_BUFFER, pre_buffer=False)
         known = table.schema_arrow.names
         columns = list(fields) if set(fields) <= set(known) else known  # all, for the error to name them
-        for batch in table.iter_batches(_BATCH, columns=columns, use_threads=False):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"row {number}", row
+        batches = table.iter_batches(_BATCH, columns=columns, use_threads=False)
+        rows = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
+        yield from ((f"row {number}", row) for number, row in enumerate(rows, 1))
 
 
-def _value(row: dict, field: str, place: str) -> str:
+def _value(row: dict, field: str, where: str) -> str:
     if field not in row:
         names = ", ".join(map(str, row)) or "nothing"
-        raise StudyError(f"no field {field!r} in {place}", f"{field!r} among {names}", "add or rename the field")
+        raise StudyError(f"no field {field!r} in {where}", f"{field!r} among {names}", "add or rename the field")
     value = row[field]
     if field == "label" and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise StudyError(f"{field} of type {type(value).__name__} in {place}", "a string", "write it as a string")
+        raise StudyError(f"{field} of type {type(value).__name__} in {where}", "a string", "write it as a string")
     if not value.strip():
-        raise StudyError(f"empty {field} in {place}", "a text with words", "fill the row or drop it")
+        raise StudyError(f"empty {field} in {where}", "a text with words", "fill the row or drop it")
     try:
         value.encode()
     except UnicodeEncodeError as error:  # JSON can spell half a character, such as \ud83d
-        half = f"half a character, {ascii(value[error.start])}, in {field} in {place}"
+        half = f"half a character, {ascii(value[error.start])}, in {field} in {where}"
         raise StudyError(half, "whole characters", "mend the row, which was cut or spelt wrongly") from error
     return value

@@ -30,7 +30,8 @@ def read_tasks(profile: Profile, paths: Paths, tasks: tuple[Task, ...]) -> Prepa
                 f"{asked:,} or more, since text.low_resource asks for so many",
                 "lower that number",
             )
-        taken = {split: _taken(rows, _largest(settings, task.name, split), settings) for split, rows in given.items()}
+        largest = settings.max_examples.model_dump() | ({"train": asked} if asked else {})
+        taken = {split: _taken(rows, largest[split], settings) for split, rows in given.items()}
         prepared.tasks[task.name] = taken
         rest = given["train"] if asked else []
         if found := _unlabelled([*rest, *_read_unlabelled(folder, task.name)], task.name, taken["train"]):
@@ -64,13 +65,6 @@ def check_tasks(tasks: dict[str, dict[str, list[Row]]]) -> None:
 def _read_split(folder: Path, task: str, split: str) -> list[Row]:
     rows = read_documents(find_documents(folder / "tasks" / task, split), ("text", "label"))
     return [{"id": f"{task}:{split}:{k}", **row} for k, row in enumerate(rows)]
-
-
-def _largest(settings: Text, task: str, split: str) -> int | None:
-    """Return how many examples of a split are taken at most."""
-    if split == "train" and task in settings.low_resource:
-        return settings.low_resource[task]
-    return getattr(settings.max_examples, split)
 
 
 def _taken(rows: list[Row], largest: int | None, settings: Text) -> list[Row]:

@@ -47,13 +47,11 @@ def replacing(profile: Profile, paths: Paths) -> Iterator[Paths]:
 
 def write_corpora(paths: Paths, prepared: Prepared) -> None:
     """Write the corpora and held-out samples that are in memory, and note their sizes."""
-    for kind, pool, place in (
-        ("corpora", prepared.corpora, paths.corpus),
-        ("held_out", prepared.held_out, paths.held_out),
-    ):
+    kinds = (("corpora", prepared.corpora, paths.corpus), ("held_out", prepared.held_out, paths.held_out))
+    for kind, pool, path_of in kinds:
         for name, rows in pool.items():
-            files.write_jsonl(place(name), rows)
-            prepared.sizes[kind][name] = _size_of(rows, place(name))
+            files.write_jsonl(path_of(name), rows)
+            prepared.sizes[kind][name] = _size_of(rows, path_of(name))
 
 
 def write_prepared(profile: Profile, paths: Paths, tasks: tuple[Task, ...], prepared: Prepared, audit: dict) -> dict:
@@ -89,12 +87,7 @@ def _manifest(profile: Profile, paths: Paths, tasks: tuple[Task, ...], prepared:
         "python": platform.python_version(),
         "domains": prepared.sizes["corpora"],
         "held_out": prepared.sizes["held_out"],
-        "tasks": {
-            task.name: _task_entry(task, paths, prepared.tasks[task.name])
-            | ({"unlabelled": _size_of(rows, paths.unlabelled(task.name))} if rows else {})
-            for task in tasks
-            for rows in [prepared.unlabelled.get(task.name, [])]
-        },
+        "tasks": {task.name: _task_entry(task, paths, prepared) for task in tasks},
         "cleaning": prepared.cleaning,
         "leakage": {kind: _totals(audit[kind]) for kind in ("corpora", "splits")},
     }
@@ -113,10 +106,11 @@ def size_of(rows: Sequence[Row]) -> dict[str, int]:
     }
 
 
-def _task_entry(task: Task, paths: Paths, by_split: dict[str, list[Row]]) -> dict:
+def _task_entry(task: Task, paths: Paths, prepared: Prepared) -> dict:
+    by_split, unlabelled = prepared.tasks[task.name], prepared.unlabelled.get(task.name)
     counts = {split: collections.Counter(row["label"] for row in rows) for split, rows in by_split.items()}
     labels = sorted(counts["train"])
-    return {
+    entry = {
         "domain": task.domain,
         "metric": task.metric,
         "labels": labels,
@@ -129,6 +123,7 @@ def _task_entry(task: Task, paths: Paths, by_split: dict[str, list[Row]]) -> dic
             for split, rows in by_split.items()
         },
     }
+    return entry | ({"unlabelled": _size_of(unlabelled, paths.unlabelled(task.name))} if unlabelled else {})
 
 
 def _totals(rows: list[dict]) -> dict:

@@ -1,7 +1,9 @@
 """A docstring as passages of English, each with the section it stood in."""
 
 import functools
+import itertools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dontstop.text.prose import clean_inline, is_english
@@ -56,32 +58,23 @@ def read_passages(docstring: str) -> tuple[Passage, ...]:
     Google and reStructuredText conventions are understood. The summary is the opening paragraph only: what follows it
     before the first section is `other`.
     """
-    passages = []
-    for section, style, lines in _sections(_drop_blocks(docstring.expandtabs().splitlines())):
-        for text in _texts(section, style, lines):
-            text = clean_inline(text)
-            if is_english(text):
-                passages.append(Passage(text, section))
-    return tuple(passages)
+    found = _sections(_drop_blocks(docstring.expandtabs().splitlines()))
+    texts = [(clean_inline(text), section) for section, style, lines in found for text in _texts(section, style, lines)]
+    return tuple(Passage(text, section) for text, section in texts if is_english(text))
 
 
 def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
+def _end_of(lines: list[str], start: int, goes_on: Callable[[str], object]) -> int:
+    """Return the index after the lines from `start` that go on as asked."""
+    return next((k for k in range(start, len(lines)) if not goes_on(lines[k])), len(lines))
+
+
 def _block_end(lines: list[str], start: int, indent: int) -> int:
     """Return the index after the block of lines from `start` that are blank or deeper than `indent`."""
-    end = start
-    while end < len(lines) and (not lines[end].strip() or _indent(lines[end]) > indent):
-        end += 1
-    return end
-
-
-def _until_blank(lines: list[str], start: int) -> int:
-    end = start
-    while end < len(lines) and lines[end].strip():
-        end += 1
-    return end
+    return _end_of(lines, start, lambda line: not line.strip() or _indent(line) > indent)
 
 
 def _drop_blocks(lines: list[str]) -> list[str]:
@@ -90,12 +83,9 @@ def _drop_blocks(lines: list[str]) -> list[str]:
     while i < len(lines):
         stripped = lines[i].strip()
         if stripped.startswith((">>>", "In [", "Out[")):
-            i = _until_blank(lines, i)
+            i = _end_of(lines, i, str.strip)
         elif stripped.startswith("```"):
-            i += 1
-            while i < len(lines) and not lines[i].strip().startswith("```"):
-                i += 1
-            i += 1
+            i = _end_of(lines, i + 1, lambda line: not line.strip().startswith("```")) + 1
         elif _TABLE_RULE.match(stripped):
             i = _table_end(lines, i)
         elif _GRID.match(stripped):
@@ -118,13 +108,8 @@ def _plain_line(lines: list[str], i: int, kept: list[str]) -> int:
 
 def _table_end(lines: list[str], i: int) -> int:
     """Return the index after a simple table: the last rule of its run that a blank line or the end follows."""
-    i += 1
-    while i < len(lines):
-        rule = _TABLE_RULE.match(lines[i].strip())
-        i += 1
-        if rule and (i == len(lines) or not lines[i].strip()):
-            break
-    return i
+    rules = (k for k in range(i + 1, len(lines)) if _TABLE_RULE.match(lines[k].strip()))
+    return next((k + 1 for k in rules if not any(map(str.strip, lines[k + 1 : k + 2]))), len(lines))
 
 
 def _directive(lines: list[str], i: int, kept: list[str]) -> int:
@@ -210,14 +195,13 @@ def _texts(section: str, style: str, lines: list[str]) -> list[str]:
 
 
 def _paragraphs(lines: list[str]) -> list[str]:
-    paragraphs = [[]]
-    for line in lines:
-        stripped = line.strip()
-        if not stripped:
-            paragraphs.append([])
-        else:
-            paragraphs[-1].append(_BULLET.sub("", stripped, count=1) if _BULLET.match(stripped) else stripped)
-    return [" ".join(paragraph) for paragraph in paragraphs if paragraph]
+    blocks = itertools.groupby(map(str.strip, lines), bool)
+    return [" ".join(map(_without_bullet, block)) for filled, block in blocks if filled]
+
+
+def _without_bullet(stripped: str) -> str:
+    match = _BULLET.match(stripped)
+    return stripped[match.end() :] if match else stripped
 
 
 _NAME_TYPE = re.compile(r"\S.{0,60}?\s:(\s|$)")
@@ -236,7 +220,7 @@ def _entries(section: str, style: str, lines: list[str]) -> list[str]:
         deeper = k + 1 < len(filled) and _indent(filled[k + 1]) > base
         if _indent(line) > base:
             entries = entries or [[]]
-            entries[-1].append(_BULLET.sub("", stripped, count=1) if _BULLET.match(stripped) else stripped)
+            entries[-1].append(_without_bullet(stripped))
         elif style == "google":
             unlabelled = _without_label(stripped)
             if entries and unlabelled == stripped:
@@ -272,10 +256,6 @@ def _without_label(stripped: str) -> str:
 
 
 def _closing(text: str, opening: int) -> int:
-    """Return the place of the parenthesis that closes the one at `opening`, or the last place if none does."""
-    depth = 0
-    for place in range(opening, len(text)):
-        depth += (text[place] == "(") - (text[place] == ")")
-        if depth == 0:
-            return place
-    return len(text) - 1
+    """Return the index of the parenthesis that closes the one at `opening`, or the last index if none does."""
+    depths = itertools.accumulate((char == "(") - (char == ")") for char in text[opening:])
+    return next((opening + k for k, depth in enumerate(depths) if depth == 0), len(text) - 1)

@@ -6,6 +6,7 @@ memory between is 18 bytes a document, of two corpora at most.
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from dontstop.machine import files
 from dontstop.machine.processes import Result, num_cores, text_workers
 from dontstop.profiles import Paths, Profile, Text
 from dontstop.text import audit, leakage, splits
-from dontstop.text.audit import Evaluated, Traces
+from dontstop.text.audit import OverlapStats
 from dontstop.text.documents import find_shards, read_documents
 from dontstop.text.manifest import size_of
 
@@ -42,15 +43,15 @@ class Outline:
 
 @dataclass
 class Written:
-    """What was written of a corpus or a held-out sample, and what it still shares with evaluated texts."""
+    """What was written of a corpus or a held-out sample, and what it still shares with dev and test texts."""
 
-    traces: Traces
+    overlap: OverlapStats
     size: dict = field(default_factory=lambda: dict.fromkeys(("num_documents", "num_words", "num_bytes"), 0))
     num_leaking: int = 0
 
     def add(self, other: "Written") -> None:
         """Take in what was written of the next shard."""
-        self.traces.add(other.traces)
+        self.overlap.add(other.overlap)
         self.size = {name: number + other.size[name] for name, number in self.size.items()}
         self.num_leaking += other.num_leaking
 
@@ -63,7 +64,7 @@ class Shard:
     path: Path
     number: int
     folder: Path  # of all parts
-    index: Path  # the folder of the index of evaluated texts
+    index: Path  # the folder of the index of dev and test texts
 
     @property
     def source(self) -> str:
@@ -92,38 +93,23 @@ def write_corpora(
         cleaning: Counts of documents by reason, which grow.
 
     Returns:
-        By kind (`corpora`, `held_out`) and name, what was written.
+        By name and kind (`corpora`, `held_out`), what was written.
     """
     folder = paths.data / "shards"
     shards = {
         name: [Shard(name, path, k, folder, index) for k, path in enumerate(find_shards(mirror / "corpora", name))]
         for name in names
     }
-    evaluated = audit.load_index(index)
-    written: dict[str, dict[str, Written]] = {kind: {} for kind in _KINDS}
-
-    def join(name: str, parts: list[Result]) -> None:
-        for part in parts:
-            for kind, found in part.get().items():
-                written[kind].setdefault(name, _nothing(evaluated, profile.text)).add(found)
-        for kind in _KINDS:
-            target = paths.corpus(name) if kind == "corpora" else paths.held_out(name)
-            _join([shard.part(kind) for shard in shards[name]], target)
-            written[kind][name].size["sha256"] = files.digest(target)
-
+    written, parts = {}, {}
     with text_workers(_num_workers(profile, shards)) as submit:
-        outlines: dict[str, list[Result]] = {}
-        before: tuple[str, list[Result]] | None = None
-        for k, name in enumerate(names):
-            for ahead in names[k : k + 2]:  # so that no process waits for a corpus' last shard
-                outlines[ahead] = outlines.get(ahead) or _outlined(shards[ahead], profile.text, submit)
-            parts = _divided(shards[name], outlines.pop(name), profile.text, submit, cleaning)
-            if before:
-                join(*before)
-            before = (name, parts)
-        if before:
-            join(*before)
-    _index.cache_clear()  # this process has mapped it, if it did the work itself
+        ahead = _outlined(shards[names[0]], profile.text, submit)
+        for name, following in itertools.pairwise([*names, None]):
+            # The next corpus is begun before this one is done, so that no process waits for a last shard.
+            outlines, ahead = ahead, _outlined(shards[following], profile.text, submit) if following else []
+            parts[name] = _divided(shards[name], outlines, profile.text, submit, cleaning)
+            for done in list(parts)[: -1 if following else None]:
+                written[done] = _joined(shards[done], parts.pop(done), paths, profile.text)
+    _index.cache_clear()
     shutil.rmtree(folder)
     return written
 
@@ -132,10 +118,6 @@ def _num_workers(profile: Profile, shards: dict[str, list[Shard]]) -> int:
     found = [shard.path for some in shards.values() for shard in some]
     worthwhile = sum(path.stat().st_size for path in found) // _BYTES_PER_WORKER
     return min(profile.speed.num_workers or num_cores(), len(found), worthwhile)
-
-
-def _nothing(evaluated: Evaluated, settings: Text) -> Written:
-    return Written(audit.no_traces(evaluated, settings.near_duplicate_jaccard))
 
 
 def _outlined(shards: list[Shard], settings: Text, submit: Callable[..., Result]) -> list[Result]:
@@ -156,6 +138,18 @@ def _divided(
         parts.append(submit(f"the reading of {shard.path}", write_parts, *what))
         first += len(chosen)
     return parts
+
+
+def _joined(shards: list[Shard], parts: list[Result], paths: Paths, settings: Text) -> dict[str, Written]:
+    """Wait for the parts of a corpus, and put them together in their order."""
+    written = {kind: _nothing_written(shards[0], settings) for kind in _KINDS}
+    for part in parts:
+        for kind, found in part.get().items():
+            written[kind].add(found)
+    for kind, target in zip(_KINDS, (paths.corpus(shards[0].corpus), paths.held_out(shards[0].corpus)), strict=True):
+        _join([shard.part(kind) for shard in shards], target)
+        written[kind].size["sha256"] = files.digest(target)
+    return written
 
 
 def outline(path: Path, settings: Text) -> Outline:
@@ -180,27 +174,37 @@ def settle(outlines: Sequence[Outline], max_documents: int | None) -> tuple[list
         A bool array for each shard; and counts of documents read, repeated and short, but for those that are none, in
         the order in which the first of each came.
     """
-    firsts = np.cumsum([0, *(len(found.keys) for found in outlines)])
-    kept, repeated, is_long = (np.zeros(firsts[-1], bool) for _ in range(3))
-    room = firsts[-1] if max_documents is None else max_documents
+    bounds = np.cumsum([0, *(len(found.keys) for found in outlines)])
+    num_documents = bounds[-1]
+    kept, repeated = np.zeros(num_documents, bool), np.zeros(num_documents, bool)
+    room = num_documents if max_documents is None else max_documents
     # Equal keys begin with equal bits: a sixty-fourth of the documents is in memory once more, not all of them.
-    for begin in range(64):
-        inside = [np.flatnonzero(found.keys[:, 0] >> np.uint64(58) == begin) for found in outlines]
-        keys = np.concatenate([found.keys[some] for found, some in zip(outlines, inside, strict=True)])
-        long = np.concatenate([found.is_long[some] for found, some in zip(outlines, inside, strict=True)])
-        places = np.concatenate([first + some for first, some in zip(firsts, inside, strict=False)])
-        order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: equal keys stay in the documents' order
-        keys, long, places = keys[order], long[order], places[order]
-        starts = np.append(True, (keys[1:] != keys[:-1]).any(1))[: len(keys)]
-        rank = np.cumsum(long)  # of long documents up to here, and then: of those with the same key
-        rank -= np.maximum.accumulate(np.where(starts, rank - long, 0))
-        chosen = places[long & (rank == 1)][:room]
+    for leading_bits in range(64):
+        keys, is_long, index = _beginning_with(leading_bits, outlines, bounds)
+        starts = np.flatnonzero(np.append(True, (keys[1:] != keys[:-1]).any(1))[: len(keys)])  # of each distinct key
+        first_long = np.minimum.reduceat(np.where(is_long, index, num_documents), starts)
+        chosen = first_long[first_long < num_documents][:room]
         room -= len(chosen)
-        kept[chosen], repeated[places[rank > long]], is_long[places] = True, True, long
+        kept[chosen] = True
+        num_equal = np.diff(starts, append=len(keys))
+        repeated[index] = index > np.repeat(first_long, num_equal)
+    is_long = np.concatenate([found.is_long for found in outlines])
     reasons = {"documents_repeated": repeated, "documents_short": ~is_long & ~repeated}
     found = sorted((int(some.argmax()), reason, int(some.sum())) for reason, some in reasons.items() if some.any())
     counts = {"documents_read": len(kept)} | {reason: number for _, reason, number in found}
-    return np.split(kept, firsts[1:-1]), counts
+    return np.split(kept, bounds[1:-1]), counts
+
+
+def _beginning_with(
+    leading_bits: int, outlines: Sequence[Outline], bounds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the keys with these leading 6 bits in ascending order, whether each document is long, and its index."""
+    inside = [np.flatnonzero(found.keys[:, 0] >> np.uint64(58) == leading_bits) for found in outlines]
+    keys = np.concatenate([found.keys[some] for found, some in zip(outlines, inside, strict=True)])
+    is_long = np.concatenate([found.is_long[some] for found, some in zip(outlines, inside, strict=True)])
+    index = np.concatenate([first + some for first, some in zip(bounds, inside, strict=False)])
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    return keys[order], is_long[order], index[order]
 
 
 def write_parts(
@@ -215,13 +219,12 @@ def write_parts(
     Raises:
         StudyError: If the file was changed meanwhile.
     """
-    evaluated = _index(shard.index)
     with contextlib.ExitStack() as stack:
         parts = {}
         for kind in _KINDS:
-            place = stack.enter_context(files.writing(shard.part(kind)))
-            handle = stack.enter_context(open(place, "w", encoding="utf-8", newline="\n"))
-            parts[kind] = _Part(handle, evaluated, settings)
+            path = stack.enter_context(files.writing(shard.part(kind)))
+            handle = stack.enter_context(open(path, "w", encoding="utf-8", newline="\n"))
+            parts[kind] = _Part(handle, shard, settings)
         num_read = 0
         for num_read, row in enumerate(read_documents(shard.path), 1):
             if num_read <= len(kept) and kept[num_read - 1]:
@@ -239,12 +242,16 @@ def write_parts(
 _index = functools.lru_cache(maxsize=1)(audit.load_index)  # once a process
 
 
+def _nothing_written(shard: Shard, settings: Text) -> Written:
+    return Written(audit.no_overlap(_index(shard.index), settings.near_duplicate_jaccard))
+
+
 class _Part:
     """A file being written: documents that wait to be looked through, and what became of those before."""
 
-    def __init__(self, handle: TextIO, evaluated: Evaluated, settings: Text):
-        self.handle, self.evaluated, self.settings = handle, evaluated, settings
-        self.written = _nothing(evaluated, settings)
+    def __init__(self, handle: TextIO, shard: Shard, settings: Text):
+        self.handle, self.index, self.settings = handle, _index(shard.index), settings
+        self.written = _nothing_written(shard, settings)
         self.rows: list[dict[str, str]] = []
         self.num_characters = 0
 
@@ -257,18 +264,18 @@ class _Part:
     def look_through(self) -> None:
         """Write the documents that wait, but for leaks."""
         texts = [row["text"] for row in self.rows]
-        leaking, traces = audit.sift(self.evaluated, texts, self.settings)
+        leaking, overlap = audit.find_leaks(self.index, texts, self.settings)
         kept = [row for row, out in zip(self.rows, leaking, strict=True) if not out]
         self.handle.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
-        self.written.add(Written(traces, size_of(kept), int(leaking.sum())))
+        self.written.add(Written(overlap, size_of(kept), int(leaking.sum())))
         self.rows, self.num_characters = [], 0
 
 
 def _join(parts: Sequence[Path], target: Path) -> None:
     """Put parts together in their order; they are gone afterwards."""
-    with files.writing(target) as place:
-        os.replace(parts[0], place)
-        with open(place, "ab") as whole:
+    with files.writing(target) as path:
+        os.replace(parts[0], path)
+        with open(path, "ab") as whole:
             for part in parts[1:]:
                 with open(part, "rb") as handle:
                     shutil.copyfileobj(handle, whole, 1 << 20)

@@ -2,6 +2,7 @@
 
 import collections
 import hashlib
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def keep_unique(
 
     Args:
         candidates: Of one domain.
-        own: For each document of the domain, its place among all documents.
+        own: For each document of the domain, its index among all documents.
         everything: The 5-grams of all documents of all corpora.
         limit: Share of a text's 5-grams.
 
@@ -94,12 +95,10 @@ def keep_unique(
     grams = leakage.word_grams([candidate.text for candidate in candidates])
     homes = np.array([own[candidate.document] for candidate in candidates], np.int64)
     shares = leakage.max_containment(grams, everything, homes)
-    texts = collections.Counter(leakage.normalise(candidate.text) for candidate in candidates)
-    return [
-        candidate
-        for candidate, share in zip(candidates, shares, strict=True)
-        if share < limit and texts[leakage.normalise(candidate.text)] == 1
-    ]
+    normal = [leakage.normalise(candidate.text) for candidate in candidates]
+    counts = collections.Counter(normal)
+    found = zip(candidates, shares, normal, strict=True)
+    return [candidate for candidate, share, text in found if share < limit and counts[text] == 1]
 
 
 def choose(
@@ -137,8 +136,8 @@ def evaluated_documents(chosen: Chosen) -> set[int]:
 
 def split_topic(candidates: list[Candidate], settings: Text, task: str) -> dict[str, list[Candidate]]:
     """Divide topic candidates, one a document, into train, dev and test; class sizes tempered (see `quotas`)."""
-    left = _by_label(_large_classes(candidates, settings))
-    chosen = {}
+    ordered = sorted(_large_classes(candidates, settings), key=lambda candidate: (candidate.label, candidate.key))
+    left, chosen = _by_label(ordered), {}
     for split in SPLITS:
         wanted = quotas({label: len(found) for label, found in left.items()}, _size(settings, split))
         chosen[split] = [c for label, found in left.items() for c in found[: wanted[label]]]
@@ -171,9 +170,9 @@ def split_role(
 
 
 def unlabelled(
-    task: str, documents: Sequence[Document], settings: Text, places: Sequence[int], train: Sequence[Candidate]
+    task: str, documents: Sequence[Document], settings: Text, indices: Sequence[int], train: Sequence[Candidate]
 ) -> list[Candidate]:
-    """Return texts as the task has them, from the documents at `places`, whatever their label and also without one.
+    """Return texts as the task has them, from the documents at `indices`, whatever their label and also without one.
 
     Openings for a topic task, passages for a role task: what curated TAPT reads. Each once, in an order by content,
     none of `train`'s.
@@ -182,17 +181,13 @@ def unlabelled(
     """
     seen = {leakage.normalise(candidate.text) for candidate in train}
     found = []
-    for k in places:
-        texts = [_opening(documents[k], settings.min_words)] if task.endswith("_topic") else _passages(documents[k])
-        for text in texts:
+    for k in indices:
+        passages = [passage.text for passage in documents[k].passages]
+        for text in [_opening(documents[k], settings.min_words)] if task.endswith("_topic") else passages:
             if text and len(text.split()) >= settings.min_words and (normal := leakage.normalise(text)) not in seen:
                 seen.add(normal)
                 found.append(_candidate(k, text, "", settings))
     return sorted(found, key=lambda candidate: candidate.key)
-
-
-def _passages(document: Document) -> list[str]:
-    return [passage.text for passage in document.passages]
 
 
 def quotas(available: dict[str, int], total: int) -> dict[str, int]:
@@ -213,14 +208,9 @@ def quotas(available: dict[str, int], total: int) -> dict[str, int]:
 
 
 def _opening(document: Document, min_words: int) -> str | None:
-    opening: list[str] = []
-    for passage in document.passages:
-        if passage.section not in ("summary", "other"):
-            break
-        opening.append(passage.text)
-        if sum(len(text.split()) for text in opening) >= min_words:
-            return " ".join(opening)
-    return None
+    first = itertools.takewhile(lambda passage: passage.section in ("summary", "other"), document.passages)
+    openings = itertools.accumulate((passage.text for passage in first), "{} {}".format)
+    return next((text for text in openings if len(text.split()) >= min_words), None)
 
 
 def _candidate(document: int, text: str, label: str, settings: Text) -> Candidate:
@@ -228,12 +218,12 @@ def _candidate(document: int, text: str, label: str, settings: Text) -> Candidat
 
 
 def _size(settings: Text, split: str) -> int:
-    return {"train": settings.num_train, "dev": settings.num_dev, "test": settings.num_test}[split]
+    return getattr(settings, f"num_{split}")
 
 
 def _by_label(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
     found = collections.defaultdict(list)
-    for candidate in sorted(candidates, key=lambda candidate: (candidate.label, candidate.key)):
+    for candidate in candidates:
         found[candidate.label].append(candidate)
     return dict(found)
 
@@ -247,23 +237,20 @@ def _large_classes(candidates: list[Candidate], settings: Text) -> list[Candidat
 def _pool(document: Document, settings: Text) -> str:
     """Return the split of a document that the topic task leaves alone, by its number of examples wanted."""
     sizes = [_size(settings, split) for split in SPLITS]
-    place = int(content_key(document.text, "pool", seed=settings.split_seed)[:13], 16) / 16**13 * sum(sizes)
-    return SPLITS[int(np.searchsorted(np.cumsum(sizes), place, "right"))]
+    position = int(content_key(document.text, "pool", seed=settings.split_seed)[:13], 16) / 16**13 * sum(sizes)
+    return SPLITS[int(np.searchsorted(np.cumsum(sizes), position, "right"))]
 
 
 def _take(pool: list[Candidate], total: int) -> list[Candidate]:
     """Take `total` passages, rare classes first, at most a few from one document."""
-    by_label = collections.defaultdict(list)
-    for candidate in pool:
-        by_label[candidate.label].append(candidate)
+    by_label = _by_label(pool)
     wanted = quotas({label: len(found) for label, found in sorted(by_label.items())}, total)
     taken: dict[Candidate, None] = {}  # in the order taken
     used = collections.Counter()
     for fill in (False, True):
         for label in sorted(by_label, key=lambda label: (len(by_label[label]), label)):
             for candidate in by_label[label]:
-                enough = len(taken) >= total if fill else wanted[label] <= 0
-                if enough:
+                if len(taken) >= total if fill else wanted[label] <= 0:
                     break
                 if used[candidate.document] < _PASSAGES_PER_DOCUMENT and candidate not in taken:
                     taken[candidate] = None

@@ -36,16 +36,12 @@ class Task:
 
 # Departure: the paper pairs domains by low vocabulary overlap in its Figure 2; so are these, by our own overlap matrix,
 # as the perfect pairing with the smallest total.
+_DATA_ANALYSIS = ("pandas", "scikit-learn", "matplotlib", "seaborn", "networkx")
 _DOCSTRING_DOMAINS = (
     Domain("deep_learning", "Deep learning", ("torch", "transformers", "peft", "accelerate"), "numerical"),
     Domain("symbolic_math", "Symbolic mathematics", ("sympy", "mpmath"), "data_analysis"),
     Domain("numerical", "Numerical science", ("numpy", "scipy"), "deep_learning"),
-    Domain(
-        "data_analysis",
-        "Data analysis",
-        ("pandas", "scikit-learn", "matplotlib", "seaborn", "networkx"),
-        "symbolic_math",
-    ),
+    Domain("data_analysis", "Data analysis", _DATA_ANALYSIS, "symbolic_math"),
 )
 
 # Source: section 3.2 of the paper, the four irrelevant domains of not-DAPT.
@@ -57,9 +53,9 @@ _PAPER_DOMAINS = (
 )
 
 _DOCSTRING_TASKS = tuple(
-    Task(f"{d.name}_{kind}", d.name, "macro_f1", f"{d.display_name}: {kind}", f"{d.name}_{sister}")
+    Task(f"{d.name}_{kind}", d.name, "macro_f1", f"{d.display_name}: {kind}", f"{d.name}_{other}")
     for d in _DOCSTRING_DOMAINS
-    for kind, sister in (("topic", "role"), ("role", "topic"))
+    for kind, other in (("topic", "role"), ("role", "topic"))
 )
 
 # Source: Table 2 of the paper; the metrics, from the caption of Table 3.
@@ -77,58 +73,21 @@ _PAPER_TASKS = (
 # The classes of the docstring topic tasks: subpackages with text enough, or whole small packages.
 TOPICS = {
     "deep_learning": (
-        "transformers.models",
-        "transformers.generation",
-        "torch._inductor",
-        "torch._dynamo",
-        "torch.distributed",
-        "torch.ao",
-        "torch.fx",
-        "torch.nn",
-        "peft",
-        "accelerate",
-    ),
+        "transformers.models transformers.generation torch._inductor torch._dynamo torch.distributed torch.ao "
+        "torch.fx torch.nn peft accelerate"
+    ).split(),
     "symbolic_math": (
-        "sympy.polys",
-        "sympy.physics",
-        "sympy.combinatorics",
-        "sympy.core",
-        "sympy.matrices",
-        "sympy.solvers",
-        "sympy.stats",
-        "sympy.geometry",
-        "sympy.integrals",
-        "sympy.functions",
-        "sympy.ntheory",
-        "mpmath",
-    ),
+        "sympy.polys sympy.physics sympy.combinatorics sympy.core sympy.matrices sympy.solvers sympy.stats "
+        "sympy.geometry sympy.integrals sympy.functions sympy.ntheory mpmath"
+    ).split(),
     "numerical": (
-        "scipy.stats",
-        "scipy.optimize",
-        "scipy.sparse",
-        "scipy.signal",
-        "scipy.special",
-        "scipy.interpolate",
-        "scipy.linalg",
-        "scipy.spatial",
-        "numpy._core",
-        "numpy.lib",
-        "numpy.ma",
-    ),
+        "scipy.stats scipy.optimize scipy.sparse scipy.signal scipy.special scipy.interpolate scipy.linalg "
+        "scipy.spatial numpy._core numpy.lib numpy.ma"
+    ).split(),
     "data_analysis": (
-        "pandas.core",
-        "pandas.io",
-        "networkx.algorithms",
-        "networkx.generators",
-        "networkx.classes",
-        "sklearn.utils",
-        "sklearn.linear_model",
-        "sklearn.metrics",
-        "matplotlib.axes",
-        "matplotlib.backends",
-        "matplotlib.transforms",
-        "seaborn",
-    ),
+        "pandas.core pandas.io networkx.algorithms networkx.generators networkx.classes sklearn.utils "
+        "sklearn.linear_model sklearn.metrics matplotlib.axes matplotlib.backends matplotlib.transforms seaborn"
+    ).split(),
 }
 
 # The classes of the docstring role tasks; a domain uses those it has examples enough of.
@@ -192,8 +151,8 @@ def tasks_for(profile: Profile, paths: Paths) -> tuple[Task, ...]:
         )
     found = tuple(task for task in wanted if task.name not in lacking)
     if not found:
-        names = ", ".join(task.name for task in wanted)
-        raise StudyError(f"no task folder in {folder}", f"one or more of {names}", "put the task's splits there")
+        expected = f"one or more of {', '.join(task.name for task in wanted)}"
+        raise StudyError(f"no task folder in {folder}", expected, "put the task's splits there")
     return found
 
 
@@ -225,10 +184,9 @@ def topic_of(domain: str, module: str) -> str | None:
 
 
 def _named(name, candidates, kind):
-    for candidate in candidates:
-        if candidate.name == name:
-            return candidate
     names = [candidate.name for candidate in candidates]
+    if name in names:
+        return candidates[names.index(name)]
     close = difflib.get_close_matches(name, names, n=1)
     remedy = f"did you mean {close[0]!r}?" if close else f"name one of the {kind}s"
     raise StudyError(f"{kind} {name!r}", f"one of {', '.join(names)}", remedy)

@@ -1,10 +1,16 @@
-"""What needs no encoder: naive Bayes on the words of the labelled texts."""
+"""Beside the encoders: naive Bayes on the words of the labelled texts, and scores without test texts seen before."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
+
+from dontstop.runs.records import decode_predictions
+from dontstop.training import finetune
+from dontstop.verdicts.resampling import weighted_scores
+from dontstop.verdicts.scores import names_in, runs_of_arm
 
 NAIVE_BAYES = "naive_bayes"
 SMOOTHINGS = (1.0, 0.3, 0.1, 0.03, 0.01)  # added to every count
@@ -32,3 +38,76 @@ def naive_bayes(
     of_dev, of_tested = counter.transform(dev), counter.transform(tested)
     best = max(models, key=lambda model: dev_score(model.predict(of_dev)))  # of equals, the most smoothed
     return np.asarray(best.predict(of_tested))
+
+
+def naive_bayes_scores(
+    examples: Mapping[str, Mapping[str, Sequence[Mapping]]],
+    labels: Mapping[str, Sequence[str]],
+    metrics: Mapping[str, str],
+    overlap: Mapping[str, np.ndarray],
+) -> pd.DataFrame:
+    """Score naive Bayes on every task, without any encoder: what an arm's scores are held against.
+
+    Args:
+        examples: By task and split, rows with text and label.
+        labels: By task, the labels in the order of their ids.
+        metrics: By task, `macro_f1` or `micro_f1`.
+        overlap: By task, (num_test,) whether a test text stands in train or dev too.
+
+    Returns:
+        Index task; columns score (the task's metric on test, x 100), score_without (on the test texts that do not
+        stand in train or dev too), num_test, num_affected (those that do).
+    """
+    rows = {}
+    for task, splits in examples.items():
+        metric, num_labels = metrics[task], len(labels[task])
+        ids = {label: k for k, label in enumerate(labels[task])}
+        texts = {split: [row["text"] for row in found] for split, found in splits.items()}
+        truth = {split: np.array([ids[row["label"]] for row in found]) for split, found in splits.items()}
+        predicted = naive_bayes(
+            texts["train"],
+            truth["train"],
+            texts["dev"],
+            texts["test"],
+            lambda given, dev=truth["dev"], how=(metric, num_labels): finetune.score(dev, given, *how),
+        )
+        rows[task] = _with_and_without(predicted[None], overlap[task], truth["test"], num_labels, metric)
+        rows[task] |= {"num_test": len(overlap[task]), "num_affected": int(overlap[task].sum())}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
+def train_test_overlap(
+    runs: pd.DataFrame, truth: Mapping[str, np.ndarray], counted: pd.DataFrame, overlap: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
+    """Score arms with and without the test texts that stand in train or dev too, as some were published.
+
+    Args:
+        counted: As `naive_bayes_scores` returns it.
+        overlap: As it takes it.
+
+    Returns:
+        Columns task, arm (`naive_bayes` too), num_test, num_affected, score, score_without, change; means over seeds,
+        x 100. No row for a task without such texts.
+    """
+    rows, (arms, tasks, seeds) = [], names_in(runs)
+    for task in (task for task in tasks if overlap[task].any()):
+        scored = {NAIVE_BAYES: counted.loc[task, ["score", "score_without"]].to_dict()}
+        for arm in arms:
+            of_arm = runs_of_arm(runs, arm, [task], seeds)
+            predicted = np.stack([decode_predictions(text) for text in of_arm["test_predictions"]])
+            how = len(of_arm.iloc[0]["labels"]), of_arm.iloc[0]["metric"]
+            scored[arm] = _with_and_without(predicted, overlap[task], truth[task], *how)
+        size = {"num_test": len(overlap[task]), "num_affected": int(overlap[task].sum())}
+        rows += [{"task": task, "arm": arm, **size, **both} for arm, both in scored.items()]
+    columns = ["task", "arm", "num_test", "num_affected", "score", "score_without"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(change=table["score_without"] - table["score"])
+
+
+def _with_and_without(
+    predicted: np.ndarray, affected: np.ndarray, truth: np.ndarray, num_labels: int, metric: str
+) -> dict[str, float]:
+    """Score (num_seeds, num_test) predictions on all test texts, and on those not affected; means over seeds, x 100."""
+    weights = np.stack([np.ones(len(affected)), ~affected]).astype(np.float32)
+    both = weighted_scores(weights, predicted, truth, num_labels, metric).mean(1)
+    return {"score": 100 * both[0], "score_without": 100 * both[1]}

@@ -1,26 +1,25 @@
-"""How often this study's own tests err, and what they can see: simulated studies of known truth."""
+"""Type I error and power of this study's own tests: simulated studies of known truth."""
 
-import gc
 import math
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from importlib import resources
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
-from dontstop.machine.files import write_text
 from dontstop.machine.processes import CONTEXT, be_worker, num_cores
-from dontstop.report import figures
-from dontstop.verdicts import comparisons
+from dontstop.verdicts import effects, resampling
 from dontstop.verdicts.claims import LEVEL
-from dontstop.verdicts.comparisons import Resamples
+from dontstop.verdicts.effects import over
+from dontstop.verdicts.resampling import Resamples
 
 ARMS = ("a", "b", "c")
-PAIRS = (("a", "b"), ("c", "b"), ("a", "c"))  # as in Table 3
+CONTRASTS = (over("a", "b"), over("c", "b"), over("a", "c"))  # as in Table 3
 CHUNK = 50  # studies a job
 
 
@@ -57,11 +56,11 @@ class World:
 
 
 def draw_weights(world: World, rng: np.random.Generator) -> list[np.ndarray]:
-    """Draw each task's test texts anew, (1 + num_resamples, num_test); the first row is the test set as it is.
+    """Resample each task's test texts, (1 + num_resamples, num_test); the first row is the test set as it is.
 
     They know nothing of the study, so several studies can share them.
     """
-    return [comparisons.draw_weights(rng, world.num_resamples, num_test) for num_test in world.num_test]
+    return [resampling.draw_weights(rng, world.num_resamples, num_test) for num_test in world.num_test]
 
 
 def draw_study(
@@ -87,7 +86,7 @@ def _draw_task(world: World, k: int, weights: np.ndarray, rng: np.random.Generat
     right = rng.random(shape, dtype=np.float32) < expit(logits.astype(np.float32))
     confused = (truth + rng.integers(1, num_labels, size=num_test)) % num_labels  # a text's wrong label is its own
     predictions = np.where(right, truth, confused).reshape(-1, num_test)
-    return comparisons.from_predictions(ARMS, predictions, truth, weights, num_labels, world.metric, rng)
+    return resampling.from_predictions(ARMS, predictions, truth, weights, num_labels, world.metric, rng)
 
 
 def read_study(resamples: dict[str, Resamples], truth: float = 0.0) -> dict[str, float]:
@@ -97,53 +96,66 @@ def read_study(resamples: dict[str, Resamples], truth: float = 0.0) -> dict[str,
         truth: The true difference of the first pair (0 to 1), for the coverage of its intervals.
 
     Returns:
-        family and family_of_means, whether Holm's correction lets any difference of three pairs pass, on single tasks
-        and on means; covered and mean_covered, the share of the first pair's intervals that hold the truth;
-        percentile_covered and welch_covered, the same for the bootstrap's percentiles and Welch's test; called,
-        called_holm, mean_called, the share of the first pair's differences that are called; estimate, its mean.
+        family and family_of_means, whether Holm's correction lets any difference of three contrasts pass, on single
+        tasks and on means; covered and mean_covered, the share of the first contrast's intervals that hold the truth;
+        percentile_covered and welch_covered, the same for the bootstrap's percentiles and Welch's test; detected,
+        detected_holm, mean_detected, the share of the first contrast's differences that are detected; estimate, its
+        mean.
     """
-    found = {pair: comparisons.differences(resamples, *pair) for pair in PAIRS}
-    means = [comparisons.mean_difference(by_task) for by_task in found.values()]
-    p_values = np.array([[d.p_value for d in by_task.values()] for by_task in found.values()])  # (pairs, tasks)
-    corrected = comparisons.holm(p_values.ravel()).reshape(p_values.shape)
-    first, mean = list(found[PAIRS[0]].values()), means[0]
-    quantiles = [np.quantile(d.resamples, [LEVEL / 2, 1 - LEVEL / 2]) for d in first]
-    welch = [comparisons.welch(*(r.observed[:, r.arms.index(arm)] for arm in PAIRS[0])) for r in resamples.values()]
+    found = [effects.differences(resamples, contrast) for contrast in CONTRASTS]
+    means = [effects.mean_difference(by_task) for by_task in found]
+    p_values = np.array([[d.p_value for d in by_task.values()] for by_task in found])  # (contrasts, tasks)
+    corrected = effects.holm(p_values.ravel()).reshape(p_values.shape)
+    first, mean = list(found[0].values()), means[0]
+    quantiles = np.array([np.quantile(d.resamples, [LEVEL / 2, 1 - LEVEL / 2]) for d in first])
+    welch = [_welch_interval(of_task) for of_task in resamples.values()]
     return {
         "family": bool((corrected < LEVEL).any()),
-        "family_of_means": bool((comparisons.holm([d.p_value for d in means]) < LEVEL).any()),
+        "family_of_means": bool((effects.holm([d.p_value for d in means]) < LEVEL).any()),
         "covered": np.mean([d.low <= truth <= d.high for d in first]),
         "mean_covered": mean.low <= truth <= mean.high,
         "percentile_covered": np.mean([low <= truth <= high for low, high in quantiles]),
-        "welch_covered": np.mean([low <= truth <= high for _, low, high, _ in welch]),
-        "called": (p_values[0] < LEVEL).mean(),
-        "called_holm": (corrected[0] < LEVEL).mean(),
-        "mean_called": mean.p_value < LEVEL,
-        "estimate": 100 * mean.estimate,
+        "welch_covered": np.mean([low <= truth <= high for low, high in welch]),
+        "detected": (p_values[0] < LEVEL).mean(),
+        "detected_holm": (corrected[0] < LEVEL).mean(),
+        "mean_detected": mean.p_value < LEVEL,
+        "estimate": 100 * mean.effect,
     }
 
 
+def _welch_interval(of_task: Resamples) -> tuple[float, float]:
+    a, b = (of_task.observed[:, of_task.arms.index(arm)] for arm in CONTRASTS[0].shares())
+    if np.ptp(a) == np.ptp(b) == 0:
+        return a[0] - b[0], a[0] - b[0]
+    return tuple(stats.ttest_ind(a, b, equal_var=False).confidence_interval(effects.CONFIDENCE))
+
+
 def _chunk(world: World, gain: float, seed: tuple[int, ...], num_studies: int) -> list[dict[str, float]]:
-    gc.freeze()  # statsmodels collects garbage at every correction, which else takes ten times the study's own time
     rng = np.random.default_rng(seed)
     with threadpool_limits(1):  # a worker a core: numpy's own threads would take the cores from one another
         weights = draw_weights(world, rng)
         return [read_study(draw_study(world, weights, rng, gain)) for _ in range(num_studies)]
 
 
-def simulate(world: World, num_studies: int, gain: float = 0.0, *, seed: int) -> pd.DataFrame:
-    """Draw and judge many studies on all cores; a row a study, columns as `read_study` returns them."""
+def workers() -> ProcessPoolExecutor:
+    """Return a process on every core, for `simulate`."""
+    return ProcessPoolExecutor(num_cores(), CONTEXT, be_worker)
+
+
+def simulate(
+    executor: ProcessPoolExecutor, world: World, num_studies: int, gain: float = 0.0, *, seed: int
+) -> pd.DataFrame:
+    """Draw and judge many studies; a row a study, columns as `read_study` returns them."""
     sizes = [min(CHUNK, num_studies - start) for start in range(0, num_studies, CHUNK)]
-    with ProcessPoolExecutor(num_cores(), CONTEXT, be_worker) as executor:
-        jobs = [executor.submit(_chunk, world, gain, (seed, k), size) for k, size in enumerate(sizes)]
-        return pd.DataFrame([row for job in jobs for row in job.result()])
+    jobs = [executor.submit(_chunk, world, gain, (seed, k), size) for k, size in enumerate(sizes)]
+    return pd.DataFrame([row for job in jobs for row in job.result()])
 
 
 # The page ------------------------------------------------------------------------------------------------------
 
 RATES = {
-    "family": ("a table's 24 differences on tasks, Holm: any called", "at most 5"),
-    "family_of_means": ("its 3 means, Holm: any called", "at most 5"),
+    "family": ("a table's 24 differences on tasks, Holm: any detected", "at most 5"),
+    "family_of_means": ("its 3 means, Holm: any detected", "at most 5"),
     "covered": ("95 % interval on a task covers the truth", "93.5 to 96.5"),
     "mean_covered": ("95 % interval of the mean covers the truth", "93.5 to 96.5"),
     "percentile_covered": ("the bootstrap's own percentiles cover it, on a task", "for contrast"),
@@ -166,26 +178,26 @@ def rates(studies: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def power(null: pd.DataFrame, world: World, gains: Sequence[float], num_studies: int, *, seed: int) -> pd.DataFrame:
-    """Tabulate how often a true difference is called; the first row is that of the studies without one.
+def power(null: pd.DataFrame, studies: dict[float, pd.DataFrame]) -> pd.DataFrame:
+    """Tabulate how often a true difference is detected; the first row is that of the studies without one.
 
     Args:
-        null: Studies of the same world without any difference, as `simulate` returns them.
+        null: Studies without any difference, as `simulate` returns them.
+        studies: Of the same world with a true gain, by that gain.
 
     Returns:
         Columns points (the true difference, as the mean estimate of these studies), task, task_holm, mean: percent.
     """
+    columns = {"task": "detected", "task_holm": "detected_holm", "mean": "mean_detected"}
     rows = []
-    for k, gain in enumerate((0.0, *gains)):
-        studies = simulate(world, num_studies, gain, seed=seed + k) if gain else null
-        row = {"points": studies["estimate"].mean() if gain else 0.0}
-        columns = {"task": "called", "task_holm": "called_holm", "mean": "mean_called"}
-        rows.append(row | {name: 100 * studies[column].astype(float).mean() for name, column in columns.items()})
+    for gain, some in ({0.0: null} | studies).items():
+        row = {"points": some["estimate"].mean() if gain else 0.0}
+        rows.append(row | {name: 100 * some[column].astype(float).mean() for name, column in columns.items()})
     return pd.DataFrame(rows)
 
 
-def seen_points(curve: pd.DataFrame, column: str, percent: float = 80.0) -> float:
-    """Return the true difference that is called so often, between the simulated ones; NaN if beyond them."""
+def detected_points(curve: pd.DataFrame, column: str, percent: float = 80.0) -> float:
+    """Return the true difference that is detected so often, between the simulated ones; NaN if beyond them."""
     if curve[column].max() < percent:
         return math.nan
     return float(np.interp(percent, curve[column], curve["points"]))
@@ -200,67 +212,39 @@ def to_markdown(null: pd.DataFrame, macro: pd.DataFrame, curve: pd.DataFrame, si
         curve: As `power` returns it, scored by macro-F1.
         sizes: Numbers of studies: of the two tables, and of each point of the curve.
     """
-    world = World()
-    lines = [
-        "# How often the tests err, and what they can see",
-        "",
-        f"Simulated studies with our numbers: {len(world.num_test)} tasks, {world.num_seeds} seeds, three arms, "
-        f"{min(world.num_test):,} to {max(world.num_test):,} test texts. Texts differ in difficulty, arms in which "
-        "texts they find easy, and seeds in how good they are, about as much as in the records of notebook 02; no "
-        "arm is better than another. Our tasks are all scored by macro-F1; accuracy is simulated beside it, since it "
-        "is computed in a fraction of the time. Each study is judged by the functions that judge the real one "
-        "(`dontstop calibrate` makes this page again).",
-        "",
-        f"Without any true difference, {sizes[0]:,} studies scored by accuracy and {sizes[1]:,} by macro-F1, in "
-        "percent (± the simulation's standard error):",
-        "",
-        "| | accuracy | macro-F1 | aim |",
-        "|---|---|---|---|",
+    world, (num_accuracy, num_macro, num_power) = World(), sizes
+    rows = [
+        f"| {row['what']} | {row['percent']:.1f} ± {row['standard_error']:.1f} | {other['percent']:.1f} ± "
+        f"{other['standard_error']:.1f} | {row['aim']} |"
+        for (_, row), (_, other) in zip(null.iterrows(), macro.iterrows(), strict=True)
     ]
-    for (_, row), (_, other) in zip(null.iterrows(), macro.iterrows(), strict=True):
-        cells = [f"{r['percent']:.1f} ± {r['standard_error']:.1f}" for r in (row, other)]
-        lines.append(f"| {row['what']} | {cells[0]} | {cells[1]} | {row['aim']} |")
-    lines += [
-        "",
-        "The percentiles of the bootstrap take the variance of five seeds for known, even with the seeds' part scaled "
-        "up for their number as here, and so cover less than they say. Welch's interval knows nothing of the choice of "
-        "test texts; it covers as well here, where arms hardly differ in which texts they find easy. Student's "
-        "interval over both parts of the variance is what the study uses. On test sets of a few hundred texts it is "
-        "too long rather than too short. Seeds of the same number are drawn independently for each arm here; in our "
-        "records they tend to go together, which pairing turns to account, so the true power may be higher.",
-        "",
-        f"With a true difference of macro-F1 ({sizes[2]:,} studies a point, so give or take "
-        f"{50 / math.sqrt(sizes[2]):.1f} percentage points at worst for the mean over tasks), how often it is "
-        "called, in percent:",
-        "",
-        "| true difference, points | one task | one task, corrected for 24 | mean over eight tasks |",
-        "|---|---|---|---|",
-    ]
-    for _, row in curve.iterrows():
-        lines.append(f"| {row['points']:.2f} | {row['task']:.0f} | {row['task_holm']:.0f} | {row['mean']:.0f} |")
-    lines += [
-        "",
-        f"Four times out of five, five seeds see {_points(seen_points(curve, 'task'))} on one task, "
-        f"{_points(seen_points(curve, 'task_holm'))} on one task after correction, and "
-        f"{_points(seen_points(curve, 'mean'))} in the mean over eight tasks.",
-        "",
-        "![Power](calibration.svg)",
-        "",
-    ]
-    return "\n".join(lines)
+    points = [f"| {r.points:.2f} | {r.task:.0f} | {r.task_holm:.0f} | {r.mean:.0f} |" for r in curve.itertuples()]
+    page = resources.files("dontstop.verdicts").joinpath("calibration.md").read_text(encoding="utf-8")
+    return page.format(
+        num_tasks=len(world.num_test),
+        num_seeds=world.num_seeds,
+        fewest=min(world.num_test),
+        most=max(world.num_test),
+        num_accuracy=num_accuracy,
+        num_macro=num_macro,
+        num_power=num_power,
+        give_or_take=50 / math.sqrt(num_power),
+        rates="\n".join(rows),
+        power="\n".join(points),
+        **{name: _points(detected_points(curve, name)) for name in ("task", "task_holm", "mean")},
+    )
 
 
 def _points(value: float) -> str:
     return "more than the largest difference tried" if math.isnan(value) else f"a difference of {value:.1f} points"
 
 
-def main(folder: Path, num_studies: int) -> None:
-    """Simulate, and write calibration.md, calibration.csv (the power curve) and its figure under `folder`."""
+def calibrate(num_studies: int) -> tuple[str, pd.DataFrame]:
+    """Simulate; return the page, as Markdown, and the power curve that it shows as calibration.svg."""
     num_macro, num_power = max(num_studies // 5, 1), max(num_studies // 50, 1)
-    accuracy = simulate(World(metric="micro_f1"), num_studies, seed=1)
-    macro = simulate(World(), num_macro, seed=2)
-    curve = power(macro, World(), GAINS, num_power, seed=3)
-    write_text(folder / "calibration.csv", curve.to_csv(index=False))
-    figures.write_figure(figures.power_curve(curve), folder / "calibration")
-    page = to_markdown(rates(accuracy), rates(macro), curve, (num_studies, num_macro, num_power))
-    write_text(folder / "calibration.md", page)
+    with workers() as executor:
+        accuracy = simulate(executor, World(metric="micro_f1"), num_studies, seed=1)
+        macro = simulate(executor, World(), num_macro, seed=2)
+        studies = {g: simulate(executor, World(), num_power, g, seed=3 + k) for k, g in enumerate(GAINS, 1)}
+    curve = power(macro, studies)
+    return to_markdown(rates(accuracy), rates(macro), curve, (num_studies, num_macro, num_power)), curve

@@ -1,34 +1,37 @@
-"""Distances between samples of text: shared frequent words, word distributions, a classifier that tells them apart.
+"""Distances between samples of text: shared frequent words, word distributions, a classifier that distinguishes them.
 
 Source: section 3.1 and Figure 2 of the paper for the overlap; the other distances stand beside it.
 Departure: the paper compares samples of 50,000 documents each (150,000 of reviews). Here `equal_samples` first cuts
 every sample to the same number of words, because longer documents show more words and the distances depend on that.
 """
 
+import math
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from scipy.spatial.distance import jensenshannon
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from dontstop.errors import StudyError
 
+QUANTILES = (0.025, 0.975)
 DISTANCES = ("vocabulary_overlap", "jensen_shannon", "proxy_a_distance", "masked_lm_loss")
 
 # What sklearn's vectorizers take as a word: two letters or digits, or more.
 _WORD = re.compile(r"(?u)\b\w\w+\b")
 _NUM_FOLDS = 5
-_RESAMPLES_AT_ONCE = 50
+_COUNTS_AT_ONCE = 1_000_000  # words times resamples, of a sample, held in memory
 
 
 @dataclass(frozen=True)
@@ -163,13 +166,6 @@ def overlap_matrix(
     """
     compare = {"paper": vocabulary_overlap, "code": jaccard}[reading]
     lists = {name: most_frequent_words(texts, num_words) for name, texts in {**samples, **(others or {})}.items()}
-    _check_lengths(lists, num_words)
-    columns = list(samples if others is None else others)
-    rows = [[compare(lists[row], lists[column]) for column in columns] for row in samples]
-    return pd.DataFrame(rows, index=pd.Index(list(samples), name="sample"), columns=columns)
-
-
-def _check_lengths(lists: Mapping[str, Sequence[str]], num_words: int) -> None:
     shortest = min(lists, key=lambda name: len(lists[name]))
     if len(lists[shortest]) < num_words:
         raise StudyError(
@@ -177,6 +173,20 @@ def _check_lengths(lists: Mapping[str, Sequence[str]], num_words: int) -> None:
             f"at least num_words = {num_words:,}",
             "lower num_words, or ask supported_num_words",
         )
+    columns = list(samples if others is None else others)
+    rows = [[compare(lists[row], lists[column]) for column in columns] for row in samples]
+    return pd.DataFrame(rows, index=pd.Index(list(samples), name="sample"), columns=columns)
+
+
+def figure2(samples: Mapping[str, Sequence[str]], *, most_words: int = 10_000, seed: int) -> pd.DataFrame:
+    """Return Figure 2's percentages between samples cut to the same number of words, and num_words, the lists' length.
+
+    Returns:
+        Index text; a column a sample, and num_words.
+    """
+    equal = equal_samples(samples, seed=seed)
+    num_words = supported_num_words(equal, most_words)
+    return overlap_matrix(equal, num_words=num_words).rename_axis("text").assign(num_words=num_words)
 
 
 def jensen_shannon_divergence(counts: np.ndarray, other_counts: np.ndarray) -> float:
@@ -198,7 +208,7 @@ def proxy_a_distance(
     num_resamples: int = 0,
     seed: int,
 ) -> tuple[float, float, float]:
-    """Tell two samples apart by a linear classifier of passages, and turn its error into a distance.
+    """Distinguish two samples by a linear classifier of passages, and turn its error into a distance.
 
     As many passages of each sample, one a document and of a bounded length; a linear support vector machine on
     tf-idf weights, five-fold cross-validated; 2 (1 - 2 error), so that 0 is guessing and 2 is certainty.
@@ -214,19 +224,21 @@ def proxy_a_distance(
         raise StudyError(f"{size} documents in a sample", f"{_NUM_FOLDS} or more", "take larger samples")
     passages = [p for sample in (texts, others) for p in _passages(sample, size, num_passage_words, rng)]
     origins = np.repeat([0, 1], size)
-    classifier = make_pipeline(
-        CountVectorizer(token_pattern=_WORD.pattern),
-        TfidfTransformer(sublinear_tf=True),
-        LinearSVC(random_state=seed, max_iter=10_000),
-    )
+    counts = CountVectorizer(token_pattern=_WORD.pattern).fit_transform(passages)
     folds = StratifiedKFold(_NUM_FOLDS, shuffle=True, random_state=seed)
-    wrong = cross_val_predict(classifier, passages, origins, cv=folds) != origins  # (2 * size,)
-    distance = _distance_from_error(wrong.mean())
+    wrong = np.empty(len(origins), bool)  # (2 * size,)
+    for train, tested in folds.split(passages, origins):
+        seen = counts[:, np.flatnonzero(counts[train].sum(axis=0))]  # the words that occur in training
+        classifier = make_pipeline(
+            TfidfTransformer(sublinear_tf=True), LinearSVC(random_state=seed, max_iter=10_000)
+        ).fit(seen[train], origins[train])
+        wrong[tested] = classifier.predict(seen[tested]) != origins[tested]
+    distance = float(_distance_from_error(wrong.mean()))
     if not num_resamples:
         return distance, np.nan, np.nan
     # Resampling as many passages of each sample is drawing the number of errors in each.
     errors = rng.binomial(size, wrong.reshape(2, size).mean(axis=1), size=(num_resamples, 2)).sum(axis=1)
-    low, high = np.quantile(_distance_from_error(errors / (2 * size)), [0.025, 0.975])
+    low, high = np.quantile(_distance_from_error(errors / (2 * size)), QUANTILES)
     return distance, float(low), float(high)
 
 
@@ -240,6 +252,9 @@ def _passages(texts: Sequence[str], size: int, num_words: int, rng: np.random.Ge
         start = int(rng.integers(max(1, len(words) - num_words + 1)))
         span = words[start : start + num_words]
         yield texts[index][span[0].start() : span[-1].end()] if span else ""
+
+
+# Tables of distances -------------------------------------------------------------------------------------------
 
 
 def distance_table(
@@ -277,24 +292,26 @@ def distance_table(
     counted = count_words(equal)
     num_words = _supported(counted, most_words)
     num_documents = min(num_documents, *map(len, samples.values()))
-    resampled_base = _resample(counted, base, num_words, num_resamples, seed=seed)
+    resampled = _resampled_distances(counted, base, num_words, num_resamples, seed=seed)
     rows = {}
-    for domain in samples:
-        if domain == base:
-            continue
-        resampled = resampled_base, _resample(counted, domain, num_words, num_resamples, seed=seed)
-        a_distance = proxy_a_distance(
+    for domain in (name for name in samples if name != base):
+        row = _word_distances(counted, base, domain, num_words)
+        measured = {
+            name: _centred(row[name], resampled[name, domain], most)
+            for name, most in (("vocabulary_overlap", 100), ("jensen_shannon", 1))
+        }
+        measured["proxy_a_distance"] = proxy_a_distance(
             samples[base], samples[domain], num_documents=num_documents, num_resamples=num_resamples, seed=seed
         )
         loss = (masked_lm_loss or {}).get(domain, np.nan)
+        measured["masked_lm_loss"] = loss if isinstance(loss, tuple) else (loss, np.nan, np.nan)
         rows[domain] = {
-            **_word_distances(counted, resampled, base, domain, num_words),
-            **_with_bounds("proxy_a_distance", a_distance),
-            **_with_bounds("masked_lm_loss", loss if isinstance(loss, tuple) else (loss, np.nan, np.nan)),
-            "num_words": num_words,
-            "num_sample_words": num_words_in(equal[domain]),
-            "num_documents": num_documents,
+            f"{name}{bound}": value
+            for name, values in measured.items()
+            for bound, value in zip(("", "_low", "_high"), values, strict=True)
         }
+        rows[domain] |= {"jaccard": row["jaccard"], "num_words": num_words}
+        rows[domain] |= {"num_sample_words": num_words_in(equal[domain]), "num_documents": num_documents}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("domain")
 
 
@@ -318,64 +335,48 @@ def pair_distances(
     size = num_words_in(next(iter(equal.values())))
     num_documents = min(num_documents, *map(len, [*samples.values(), *others.values()]))
     rows = []
-    for sample, texts in samples.items():
-        for other in others:
-            measured = _word_distances(counted, None, other, sample, num_words)
-            a_distance, _, _ = proxy_a_distance(others[other], texts, num_documents=num_documents, seed=seed)
-            rows.append({"sample": sample, "other": other, **measured, "proxy_a_distance": a_distance})
+    for sample, other in product(samples, others):
+        a_distance, _, _ = proxy_a_distance(others[other], samples[sample], num_documents=num_documents, seed=seed)
+        measured = _word_distances(counted, other, sample, num_words)
+        rows.append({"sample": sample, "other": other, **measured, "proxy_a_distance": a_distance})
     return pd.DataFrame(rows).assign(num_words=num_words, num_sample_words=size, num_documents=num_documents)
 
 
-def _with_bounds(name: str, values: tuple[float, float, float]) -> dict[str, float]:
-    return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
-
-
-def _word_distances(counted, resampled, base: str, domain: str, num_words: int) -> dict[str, float]:
+def _word_distances(counted: WordCounts, base: str, domain: str, num_words: int) -> dict[str, float]:
     totals = counted.totals(base), counted.totals(domain)
     shared = int(np.count_nonzero(_in_list(totals[0], num_words) & _in_list(totals[1], num_words)))
-    overlap, divergence = 100 * shared / num_words, jensen_shannon_divergence(*totals)
-    measured = {"vocabulary_overlap": overlap, "jaccard": 100 * shared / (2 * num_words - shared)}
-    if resampled is None:
-        return {**measured, "jensen_shannon": divergence}
-    theirs, ours = resampled
-    shared_counts = ours.in_list.astype(np.int8) & theirs.in_list
-    overlaps = 100 * shared_counts.sum(axis=1) / num_words
-    halves = (_entropy((p + q) / 2) for p, q in _chunks(ours.shares, theirs.shares))
-    divergences = np.concatenate([*halves, np.empty(0)]) - (ours.entropy + theirs.entropy) / 2
-    return {
-        **_with_bounds("vocabulary_overlap", _centred_interval(overlap, overlaps, 0, 100)),
-        "jaccard": measured["jaccard"],
-        **_with_bounds("jensen_shannon", _centred_interval(divergence, divergences, 0, 1)),
-    }
+    overlaps = {"vocabulary_overlap": 100 * shared / num_words, "jaccard": 100 * shared / (2 * num_words - shared)}
+    return overlaps | {"jensen_shannon": jensen_shannon_divergence(*totals)}
 
 
-@dataclass(frozen=True)
-class _Resampled:
-    in_list: np.ndarray  # (num_resamples, num_words) whether the word is among the most frequent
-    shares: np.ndarray  # (num_resamples, num_words) float32
-    entropy: np.ndarray  # (num_resamples,) bits
+def _resampled_distances(counted: WordCounts, base: str, num_words: int, num_resamples: int, *, seed: int):
+    """Measure every sample against `base` with documents drawn with replacement, some resamples at a time.
+
+    Returns:
+        By distance and sample, (num_resamples,).
+    """
+    size = max(1, min(num_resamples, _COUNTS_AT_ONCE // len(counted.words)))
+    sizes = [min(size, num_resamples - start) for start in range(0, num_resamples, size)]
+    found: dict[tuple[str, str], list[np.ndarray]] = defaultdict(lambda: [np.empty(0)])
+    draws = {name: _draw_documents(counts, num_words, sizes, seed) for name, counts in counted.counts.items()}
+    for drawn in zip(*draws.values(), strict=True):
+        by_sample = dict(zip(draws, drawn, strict=True))
+        base_list, base_shares = by_sample.pop(base)
+        for name, (in_list, shares) in by_sample.items():
+            found["vocabulary_overlap", name].append(100 * (in_list & base_list).sum(axis=1) / num_words)
+            mixed = _entropy((shares + base_shares) / 2) - (_entropy(shares) + _entropy(base_shares)) / 2
+            found["jensen_shannon", name].append(mixed)
+    return defaultdict(lambda: np.empty(0), {key: np.concatenate(parts) for key, parts in found.items()})
 
 
-def _resample(counted: WordCounts, sample: str, num_words: int, num_resamples: int, *, seed: int) -> _Resampled:
-    """Draw documents with replacement: each resample is a row of document weights times the count matrix."""
-    counts = counted.counts[sample].astype(np.float64)
-    num_documents, width = counts.shape
+def _draw_documents(counts: sparse.csr_matrix, num_words: int, sizes: Sequence[int], seed: int):
+    """Yield resamples of a sample: (size, num_words) whether a word is among the most frequent, and its share."""
+    num_documents = counts.shape[0]
     rng = np.random.default_rng([seed, num_documents, int(counts.sum())])
-    in_list = np.zeros((num_resamples, width), bool)
-    shares = np.zeros((num_resamples, width), np.float32)
-    for start in range(0, num_resamples, _RESAMPLES_AT_ONCE):
-        rows = slice(start, min(start + _RESAMPLES_AT_ONCE, num_resamples))
-        weights = rng.multinomial(num_documents, np.full(num_documents, 1 / num_documents), rows.stop - start)
-        totals = (counts.T @ weights.T).T  # (rows, num_words)
-        in_list[rows] = _in_list(totals, num_words)
-        shares[rows] = totals / totals.sum(axis=1, keepdims=True)
-    entropy = np.concatenate([*(_entropy(part) for (part,) in _chunks(shares)), np.empty(0)])
-    return _Resampled(in_list, shares, entropy)
-
-
-def _chunks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    for start in range(0, len(arrays[0]), _RESAMPLES_AT_ONCE):
-        yield tuple(array[start : start + _RESAMPLES_AT_ONCE] for array in arrays)
+    for size in sizes:
+        weights = rng.multinomial(num_documents, np.full(num_documents, 1 / num_documents), size)
+        totals = (counts.T.astype(np.float64) @ weights.T).T  # a resample is a row of document weights times the counts
+        yield _in_list(totals, num_words), (totals / totals.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _entropy(shares: np.ndarray) -> np.ndarray:
@@ -392,36 +393,37 @@ def _in_list(totals: np.ndarray, num_words: int) -> np.ndarray:
     return (keys >= cut) & (totals > 0)
 
 
-def _centred_interval(estimate: float, resampled: np.ndarray, least: float, most: float):
+def _centred(measured: float, resampled: np.ndarray, most: float) -> tuple[float, float, float]:
     if not len(resampled):
-        return estimate, np.nan, np.nan
-    low, high = estimate + np.quantile(resampled - resampled.mean(), [0.025, 0.975])
-    return estimate, float(max(low, least)), float(min(high, most))
+        return measured, np.nan, np.nan
+    low, high = measured + np.quantile(resampled - resampled.mean(), QUANTILES)
+    return measured, float(max(low, 0)), float(min(high, most))
 
 
-def spearman(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return Spearman's rank correlation along the last axis; NaN where one side does not vary."""
-    ranks, other_ranks = rankdata(values, axis=-1), rankdata(others, axis=-1)
-    ranks = ranks - ranks.mean(axis=-1, keepdims=True)
-    other_ranks = other_ranks - other_ranks.mean(axis=-1, keepdims=True)
-    scale = np.sqrt((ranks**2).sum(axis=-1) * (other_ranks**2).sum(axis=-1))
-    return np.where(scale > 0, (ranks * other_ranks).sum(axis=-1) / np.where(scale > 0, scale, 1), np.nan)
+# Agreement -----------------------------------------------------------------------------------------------------
+
+
+def spearman(values: np.ndarray, others: np.ndarray) -> float:
+    """Return Spearman's rank correlation of two vectors; NaN where one side does not vary."""
+    if np.ptp(values) == 0 or np.ptp(others) == 0:
+        return math.nan
+    return float(spearmanr(values, others).statistic)
 
 
 def agreement(distances: pd.DataFrame) -> pd.DataFrame:
     """Compare the order in which each two distances put the same rows (domains, or pairs of task and domain).
 
-    Overlap is a likeness, so it enters as 100 - overlap: 1 is always the same order, -1 the reverse.
+    Overlap is a similarity, so it enters as 100 - overlap: 1 is always the same order, -1 the reverse.
 
     Returns:
         Columns distance, other_distance, spearman, num_points; a row for each two distances measured throughout.
     """
     columns = [name for name in DISTANCES if name in distances and distances[name].notna().all()]
     values = {name: as_distance(name, distances[name].to_numpy(float)) for name in columns}
-    rows = [(a, b, float(spearman(values[a], values[b])), len(distances)) for a, b in combinations(columns, 2)]
+    rows = [(a, b, spearman(values[a], values[b]), len(distances)) for a, b in combinations(columns, 2)]
     return pd.DataFrame(rows, columns=["distance", "other_distance", "spearman", "num_points"])
 
 
 def as_distance(name: str, values: np.ndarray) -> np.ndarray:
-    """Turn a likeness into a distance, so that more always means farther."""
+    """Turn a similarity into a distance, so that more always means farther."""
     return 100 - values if name == "vocabulary_overlap" else values

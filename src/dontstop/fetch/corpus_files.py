@@ -1,0 +1,212 @@
+"""Substitutes for the paper's corpora, streamed into a mirror up to a budget, and gone on with where they broke off."""
+
+import gzip
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import datasets
+
+from dontstop.errors import StudyError
+from dontstop.fetch import hub
+from dontstop.fetch.sources import CorpusSource
+from dontstop.machine import files
+from dontstop.text import leakage
+from dontstop.text.documents import forms_of
+
+SHARD_CHARACTERS, SHARD_SECONDS = 8_000_000, 30.0  # how much of a corpus is written, and so safe, at a time
+SEED = 0  # of the order of a source's files
+_ORDER = f"files shuffled with seed {SEED}, ten of them read in turns"
+
+_COUNTS = ("num_read", "num_documents", "num_words", "num_short", "num_other", "num_repeated")
+
+Tell = Callable[[str], None]
+
+
+def fetch_corpus(
+    mirror: Path,
+    domain: str,
+    source: CorpusSource,
+    tell: Tell,
+    *,
+    num_documents: int | None = None,
+    num_words: int | None = None,
+    min_words: int = 8,
+) -> Path:
+    """Stream a corpus into `mirror`/corpora/<domain>.jsonl.gz until a budget is spent, with its licence beside it.
+
+    Documents with fewer than `min_words` words, other fields' and repetitions are passed over. What has come is kept
+    shard by shard, and a later command goes on behind it, to the same bytes as one that was never interrupted.
+
+    Args:
+        num_documents, num_words: The budget: one of them, or both, whichever is spent first.
+
+    Raises:
+        StudyError: If no budget is given, or the source cannot be read or has no document of the kind.
+
+    Departure: the paper read whole corpora. A budget takes its part from many places of the source: the order of its
+    files is shuffled, and ten of them are read in turns. Within a file the order stays, since what a shuffle buffer
+    holds would be lost whenever a fetch goes on where it broke off.
+    """
+    if num_documents is None and num_words is None:
+        raise StudyError("no budget", "a number of documents or of words", "give --documents or --words")
+    request = {**asdict(source), "min_words": min_words, "order": _ORDER}
+    budget = {"num_documents": num_documents, "num_words": num_words}
+    target, about = (mirror / "corpora" / f"{domain}.{ending}" for ending in ("jsonl.gz", "source.json"))
+    if _is_there(target, domain, about, request | budget):
+        return target
+    stream = CorpusStream(target.with_name(f".{domain}.{files.fingerprint(request)[:12]}.shards"), source, request)
+    stream.fetch(budget, lambda line: tell(f"{domain}: {line}"))
+    if not stream.counts["num_documents"]:
+        found = f"none of {stream.counts['num_read']:,} documents of {source.path} kept for {domain}"
+        raise StudyError(found, "one or more", "take a source that holds the domain's text")
+    stream.write(target, about, request | budget)
+    return target
+
+
+def _is_there(target: Path, domain: str, about: Path, wanted: dict) -> bool:
+    """Tell whether the corpus was fetched before, as it is wanted now; refuse any other text of the domain."""
+    others = [path for path in (*forms_of(target.parent, domain), target.parent / domain) if path.exists()]
+    if others := [str(path) for path in others if path != target]:
+        raise StudyError(f"{', '.join(others)} in the mirror", f"no other text of {domain}", "move it away")
+    if not target.is_file():
+        return False
+    known = files.read_json(about) if about.is_file() else {}
+    for name, value in wanted.items():
+        if json.loads(json.dumps(value)) != known.get(name):
+            raise StudyError(
+                f"{target}, with {name} = {known.get(name)}",
+                f"{name} = {value}, or no such file",
+                "move the file away, or give the budget that it was fetched with",
+            )
+    return True
+
+
+class CorpusStream:
+    """A corpus being fetched: documents kept so far, in shards on the disk, and where in the source to go on."""
+
+    def __init__(self, folder: Path, source: CorpusSource, request: dict):
+        """Take up what an earlier fetch of the same request has left in `folder`."""
+        self.folder, self.source, self.min_words = folder, source, request["min_words"]
+        self.words = re.compile(r"\b(" + "|".join(map(re.escape, source.any_of)) + r")\b", re.IGNORECASE)
+        path = folder / "progress.json"
+        saved = files.read_json(path) if path.is_file() else {"state": None, "num_shards": 0, "counts": {}}
+        self.state, self.num_shards = saved["state"], saved["num_shards"]
+        self.counts = dict.fromkeys(_COUNTS, 0) | saved["counts"]
+        self.seen, self.num_last_words = set(), 0
+        for shard in self._shards():
+            for row in files.read_rows(shard):
+                self.seen.add(_key(row["text"]))
+                self.num_last_words = len(row["text"].split())
+        self._begin_shard()
+
+    def fetch(self, budget: dict[str, int | None], tell: Tell) -> None:
+        """Read the source until the budget is spent or the source ends.
+
+        Raises:
+            StudyError: If more has come already than the budget allows, or the source cannot be read.
+        """
+        self._check(budget)
+        if self._is_spent(budget):
+            return
+        rows = self._open()
+        # Nothing is saved where the source breaks off: the rows of a turn are read at once, and some would be lost.
+        for row in hub.read_stream(rows, self.source.path):
+            self.take(row)
+            if self._is_spent(budget):
+                break
+            if self.num_characters >= SHARD_CHARACTERS or time.monotonic() - self.begun >= SHARD_SECONDS:
+                self._save(rows.state_dict(), tell)
+        self._save(rows.state_dict(), tell)
+
+    def take(self, row: dict) -> None:
+        """Keep a document, or count why it is passed over."""
+        self.counts["num_read"] += 1
+        text = row.get(self.source.column)
+        if not isinstance(text, str):
+            found = f"no text in column {self.source.column!r} of {self.source.path}, row {self.counts['num_read']:,}"
+            raise StudyError(found, f"text among {', '.join(row)}", "mend the column of the source")
+        text = text.strip()
+        num_words = len(text.split())
+        if num_words < self.min_words:
+            self.counts["num_short"] += 1
+        elif not self._is_of_domain(text):
+            self.counts["num_other"] += 1
+        elif (key := _key(text)) in self.seen:
+            self.counts["num_repeated"] += 1
+        else:
+            self.seen.add(key)
+            self.counts["num_documents"] += 1
+            self.counts["num_words"] += num_words
+            self.rows.append({"text": text})
+            self.num_characters += len(text)
+
+    def write(self, target: Path, about: Path, wanted: dict) -> None:
+        """Join the shards, the same documents to the same bytes, and note beside them where they come from."""
+        with files.writing(target) as part:
+            with open(part, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as handle:
+                for path in self._shards():
+                    with open(path, "rb") as shard:
+                        shutil.copyfileobj(shard, handle)
+            # Before the corpus itself: where that stands, what it is made of stands beside it.
+            files.write_json(about, wanted | {"counts": self.counts, "sha256": files.digest(part)})
+        shutil.rmtree(self.folder)
+
+    def _open(self) -> datasets.IterableDataset:
+        """Open the source where an earlier fetch broke off."""
+        source = self.source
+        where = {"data_files": source.data_files, "split": source.split}
+        try:
+            rows = datasets.load_dataset(source.path, source.name, **where, streaming=True)
+            # As rows, not tables, which is five times as fast; in a buffer of one, so that none is lost in it.
+            rows = rows.map(dict).shuffle(seed=SEED, buffer_size=1)
+            if self.state is not None:
+                datasets.logging.set_verbosity_error()  # it warns of what a larger buffer would have lost
+                rows.load_state_dict(self.state)
+        except StopIteration as error:  # what `datasets` raises for a pattern that no file matches
+            raise hub.unreadable(source.path, FileNotFoundError(f"no file {source.data_files}")) from error
+        except hub.FAULTS as error:
+            raise hub.unreadable(source.path, error) from error
+        return rows
+
+    def _shards(self) -> list[Path]:
+        return [self.folder / f"{number:05d}.jsonl" for number in range(self.num_shards)]
+
+    def _begin_shard(self) -> None:
+        self.rows, self.num_characters, self.begun = [], 0, time.monotonic()
+
+    def _save(self, state: dict, tell: Tell) -> None:
+        """Keep a shard; it counts only once the position in the source is written down."""
+        files.write_jsonl(self.folder / f"{self.num_shards:05d}.jsonl", self.rows)
+        self.num_shards += 1
+        saved = {"state": state, "num_shards": self.num_shards, "counts": self.counts}
+        files.write_json(self.folder / "progress.json", saved)
+        self._begin_shard()
+        tell(f"{self.counts['num_documents']:,} documents, {self.counts['num_words']:,} words")
+
+    def _is_of_domain(self, text: str) -> bool:
+        source = self.source
+        return not source.any_of or len(set(self.words.findall(text.lower()))) >= source.num_words_of
+
+    def _is_spent(self, budget: dict[str, int | None]) -> bool:
+        return any(limit is not None and self.counts[name] >= limit for name, limit in budget.items())
+
+    def _check(self, budget: dict[str, int | None]) -> None:
+        """Refuse a budget that was spent before the last document came, under a larger one."""
+        last = {"num_documents": 1, "num_words": self.num_last_words}
+        for name, limit in budget.items():
+            if limit is not None and self.counts[name] - last[name] >= limit:
+                raise StudyError(
+                    f"{self.counts[name]:,} for {name} fetched already, under a larger budget",
+                    f"{name} = {limit:,} or fewer",
+                    f"give the larger budget again, or delete {self.folder} to begin again",
+                )
+
+
+def _key(text: str) -> bytes:
+    return hashlib.blake2b(leakage.normalise(text).encode(), digest_size=8).digest()

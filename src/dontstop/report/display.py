@@ -1,0 +1,152 @@
+"""How a table or figure is shown and written: readable in a notebook, in full precision and deterministic on disk."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from dontstop.machine.files import fingerprint, write_text, writing
+from dontstop.report import labels, theme
+
+_NAMED = {
+    "arm": labels.arm,
+    "other": labels.arm,
+    "highest_mean": labels.arm,
+    "contrast": labels.column,
+    "distance": labels.column,
+    "other_distance": labels.column,
+}
+_TEXT = "overflow-wrap: anywhere; max-width: 34em; text-align: left; vertical-align: top; white-space: pre-line"
+_NUMBER = "text-align: right; white-space: nowrap"
+_PARTS = ("std", "low", "high")  # shown within the value that stands to their left
+_PLAIN = labels.Column("")
+
+
+class Table(Styler):
+    """A table of texts that notebooks show whole, and that plain consoles read as Markdown."""
+
+    def __repr__(self) -> str:
+        return self.data.to_markdown(index=False, disable_numparse=True)
+
+
+def flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with plain column names: (dapt, mean) is `dapt_mean`, (dapt_gain, effect) is `dapt_gain`."""
+    if frame.columns.nlevels == 1:
+        return frame
+    names = [name if part in ("", "effect") else f"{name}_{part}" for name, part in frame.columns]
+    return frame.set_axis(names, axis=1)
+
+
+def readable(frame: pd.DataFrame, decimals: int | None = None) -> pd.DataFrame:
+    """Write every cell for a reader: `50.3 (1.2)` for mean and std, `+1.0 [+0.3, +1.8]` for a value and its interval.
+
+    Args:
+        frame: In full precision. A `std`, or `low` and `high`, belong to the column to their left (so do `iqm_low` and
+            `iqm_high` to `iqm`); where columns have two levels, they are those of an arm or contrast and its `mean`,
+            `std`, `effect`, `low`, `high`, `p`.
+        decimals: Of every number but counts and p-values, where not those that `labels.COLUMNS` has.
+
+    Returns:
+        Texts, under the names that `labels` has; an index is shown where it has a name.
+    """
+    frame = frame.reset_index() if frame.index.name or frame.index.nlevels > 1 else frame
+    factors = frame["task"].isin(labels.RATIOS) if "task" in frame.columns else [False] * len(frame)
+    texts, headings = [], []
+    for name, part, places in _grouped(frame.columns):
+        known = labels.Column("", signed=True) if part == "effect" != name else labels.COLUMNS.get(part, _PLAIN)
+        keeps = decimals is None or known.decimals == labels.P_DECIMALS
+        how = {"decimals": known.decimals if keeps else decimals, "signed": known.signed}
+        columns = [
+            [
+                _cell(part, cell, factor=factor, **how)
+                for cell, factor in zip(frame.iloc[:, place], factors, strict=True)
+            ]
+            for place in places
+        ]
+        texts.append([_merged(*cells) for cells in zip(*columns, strict=True)])
+        headings.append(labels.column(name) + (": p" if part == "p" != name else ""))
+    return pd.DataFrame(dict(enumerate(texts)), dtype=object).set_axis(_distinct(headings), axis=1)
+
+
+def _grouped(columns: pd.Index) -> list[tuple[str, str, list[int]]]:
+    """Return values with their names, their parts (`mean`, `effect`), and the places of all columns that are theirs."""
+    groups: list[tuple[str, str, list[int]]] = []
+    for place, column in enumerate(columns):
+        name, part = column if isinstance(column, tuple) else (column, column)
+        of_last = {f"{groups[-1][0]}_{part}": part for part in _PARTS} if groups else {}
+        if of_last.get(part, part) in _PARTS:
+            groups[-1][2].append(place)
+        else:
+            groups.append((name, part or name, [place]))
+    return groups
+
+
+def _cell(column: str, value: Any, *, factor: bool, decimals: int, signed: bool) -> str:
+    if isinstance(value, str):
+        return _NAMED.get(column, str)(value)
+    return f"×{labels.text(value, decimals)}" if signed and factor else labels.text(value, decimals, signed=signed)
+
+
+def _merged(value: str, *more: str) -> str:
+    """Write a value with its std, or its interval, where they are known."""
+    if not more or not {"–", "×–"}.isdisjoint(more):
+        return value
+    return f"{value} ({more[0].lstrip('+')})" if len(more) == 1 else f"{value} [{', '.join(more)}]"
+
+
+def _distinct(headings: list[str]) -> list[str]:
+    """Tell equal headings apart by spaces that no reader sees, since a Styler refuses doubles."""
+    return [heading + " " * headings[:place].count(heading) for place, heading in enumerate(headings)]
+
+
+def _is_text(column: pd.Series) -> bool:
+    return not all(cell[:1] in "−–+0123456789" for cell in column if cell)
+
+
+def styled(frame: pd.DataFrame, decimals: int | None = None) -> Table:
+    """Return what a notebook shows of a table: every row, nothing cut, text inert, numbers to the right."""
+    shown = readable(frame, decimals)
+    # Several tables share a page, where each needs a name of its own; equal tables have equal ones.
+    table = Table(shown, uuid=fingerprint(shown.to_dict("list"))[:12], cell_ids=False)
+    table.format(escape="html").format_index(escape="html", axis=1).hide(axis="index")
+    sides = {name: [{"selector": "", "props": _TEXT if _is_text(shown[name]) else _NUMBER}] for name in shown}
+    return table.set_table_styles(sides)
+
+
+def listed(*sentences: str) -> Markdown:
+    """Return sentences as a list for a notebook."""
+    return Markdown("\n".join(f"- {sentence}" for sentence in sentences))
+
+
+def to_markdown(frame: pd.DataFrame, decimals: int | None = None) -> str:
+    """Write a table as Markdown, for readers of its file."""
+    shown = readable(frame, decimals)
+    sides = ["left" if _is_text(shown[name]) else "right" for name in shown]
+    shown = shown.replace({r"\|": r"\\|", r"\s*\n\s*": " "}, regex=True)
+    return shown.to_markdown(index=False, disable_numparse=True, colalign=sides if len(shown) else None) + "\n"
+
+
+def write_table(frame: pd.DataFrame, path_without_suffix: Path, decimals: int | None = None) -> None:
+    """Write a table as CSV in full precision and as Markdown for reading, each file whole or not at all."""
+    named = frame.index.name is not None or frame.index.nlevels > 1
+    for kind, text in (("csv", flat(frame).to_csv(index=named)), ("md", to_markdown(frame, decimals))):
+        write_text(path_without_suffix.with_name(f"{path_without_suffix.name}.{kind}"), text)
+
+
+def write_figure(figure: Figure, path_without_suffix: Path) -> None:
+    """Write a figure as SVG and as PNG, each file whole or not at all; equal data gives equal bytes."""
+    for kind in ("svg", "png"):
+        with writing(path_without_suffix.with_name(f"{path_without_suffix.name}.{kind}")) as part:
+            part.write_bytes(theme.rendered(figure, kind))
+
+
+def show(thing: pd.DataFrame | Figure, path_without_suffix: Path, decimals: int | None = None) -> Table | Figure:
+    """Write a table or figure, and return what a notebook displays of it."""
+    if isinstance(thing, Figure):
+        write_figure(thing, path_without_suffix)
+        return thing
+    write_table(thing, path_without_suffix, decimals)
+    return styled(thing, decimals)

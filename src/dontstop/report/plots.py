@@ -1,0 +1,233 @@
+"""Figures of scores and training: frames in, figure out. Nothing is estimated here; intervals come with the data."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+
+from dontstop.report import labels, theme
+from dontstop.report.theme import StudyFigure, styled
+
+_WIDTH = 0.76  # of a row of height one, which its arms or contrasts share
+
+
+@styled
+def nothing(question: str) -> StudyFigure:
+    """Say in a figure's place that there is nothing to draw."""
+    return StudyFigure(8, 0.6, f"{question} This profile has no such runs.")
+
+
+@styled
+def scores(runs: pd.DataFrame, effects: pd.DataFrame, question: str = "What do the arms score?") -> StudyFigure:
+    """Draw each task's test scores by arm, seed by seed, and beside them differences between arms with intervals.
+
+    Args:
+        runs: Columns task, arm, seed, test_score (0 to 1); tasks and arms are drawn in their order.
+        effects: As `effects` returns it, of contrasts of two arms: columns contrast, task, effect, low, high.
+        question: That the figure answers.
+    """
+    if runs.empty or effects.empty:
+        return nothing(question)
+    arms, tasks = (list(dict.fromkeys(runs[column])) for column in ("arm", "task"))
+    rows = [*tasks, "mean"]
+    figure = StudyFigure(11, 1.8 + (0.32 + 0.08 * len(arms)) * len(rows), question)
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
+    _draw_scores(left, runs, rows, arms)
+    _draw_effects(right, effects, rows)
+    left.set_yticks(range(len(rows)), [labels.spelt(row) for row in rows])
+    left.set_ylim(len(rows) - 0.5, -0.5)
+    right.tick_params(axis="y", length=0)
+    return figure
+
+
+@styled
+def forest(effects: pd.DataFrame, question: str = "How large are the differences?") -> StudyFigure:
+    """Draw differences between arms with their 95 % intervals, a row a task; arguments as of `scores`."""
+    if effects.empty:
+        return nothing(question)
+    rows = list(dict.fromkeys(effects["task"]))
+    contrasts = effects["contrast"].nunique()
+    figure = StudyFigure(6.4, 1.8 + (0.32 + 0.08 * contrasts) * len(rows), question)
+    axes = figure.subplots()
+    _draw_effects(axes, effects, rows)
+    axes.set_yticks(range(len(rows)), [labels.spelt(row) for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    return figure
+
+
+def _draw_scores(axes: Axes, runs: pd.DataFrame, rows: list[str], arms: list[str]) -> None:
+    means = runs.groupby(["arm", "seed"], sort=False)["test_score"].mean().reset_index().assign(task="mean")
+    drawn = pd.concat([runs[["task", "arm", "seed", "test_score"]], means])
+    drawn = drawn.assign(score=100 * drawn["test_score"].astype(float))
+    how = {"data": drawn, "x": "score", "y": "task", "hue": "arm", "order": rows, "hue_order": arms, "ax": axes}
+    how |= {"palette": theme.colours(arms), "legend": False}
+    seaborn.stripplot(**how, dodge=True, jitter=False, size=4, alpha=0.45)
+    dodge = 0.8 - 0.8 / len(arms) if len(arms) > 1 else False  # as stripplot sets them apart
+    bar = {"marker": "|", "markersize": 10, "markeredgewidth": 2.4, "linestyle": "none"}
+    seaborn.pointplot(**how, dodge=dodge, errorbar=None, **bar)
+    for arm, colour in theme.colours(arms).items():
+        axes.plot([], [], color=colour, label=labels.arm(arm), **bar)
+    axes.set(xlabel="test F1 × 100 (dots: seeds, bar: mean)", ylabel="")
+    _shade_rows(axes, len(rows))
+    _legend_above(axes, 5.4, most=4)
+
+
+def _draw_effects(axes: Axes, effects: pd.DataFrame, rows: list[str]) -> None:
+    pairs = labels.with_arms(effects.drop_duplicates("contrast"))
+    others = set(pairs["other"])
+    alone = len(others) == 1 and len(pairs) > 3  # many arms with one and the same: it is named once, below
+    colours, seen = theme.colours([*pairs["arm"], *pairs["other"]]), dict.fromkeys(pairs["arm"], 0)
+    axes.axvline(0, color="#555555", linewidth=1)
+    for number, (name, a, b) in enumerate(pairs[["contrast", "arm", "other"]].itertuples(index=False)):
+        found = effects[effects["contrast"] == name]
+        places = found["task"].map(rows.index) + ((number + 0.5) / len(pairs) - 0.5) * _WIDTH
+        axes.errorbar(
+            found["effect"].astype(float),
+            places,
+            xerr=bars(found, "effect"),
+            fmt=theme.MARKERS[number % len(theme.MARKERS)],
+            color=colours[a],
+            markerfacecolor="white" if seen[a] else colours[a],  # compared twice, an arm keeps its colour
+            markersize=6,
+            capsize=3,
+            label=labels.arm(a) if alone else f"{labels.arm(a)} − {labels.arm(b)}",
+        )
+        seen[a] += 1
+    to = f" to {labels.arm(others.pop())}" if alone else ""
+    axes.set_xlabel(f"difference{to}, points (95 % interval)")
+    _shade_rows(axes, len(rows))
+    _legend_above(axes, 4.6, most=2)
+
+
+def bars(frame: pd.DataFrame, value: str, low: str = "low", high: str = "high") -> np.ndarray:
+    """Return the lengths of error bars, (2, num_rows), zero where there is no interval."""
+    lengths = np.stack([frame[value] - frame[low], frame[high] - frame[value]]).astype(float)
+    return np.nan_to_num(lengths).clip(min=0)
+
+
+def _shade_rows(axes: Axes, number: int) -> None:
+    axes.grid(axis="y", visible=False)
+    for row in range(number - 1, -1, -2):
+        axes.axhspan(row - 0.5, row + 0.5, color="#f6f6f6", zorder=0)
+
+
+def _legend_above(axes: Axes, width: float, most: int) -> None:
+    """Put the legend above the panel, in as many columns, `most` at most, as stand side by side in `width` inches."""
+    handles, texts = axes.get_legend_handles_labels()
+    columns = min(most, len(texts), max(1, int(width / (0.4 + 0.07 * max(map(len, texts))))))
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+    axes.legend(handles, texts, ncols=columns, handletextpad=0.3, columnspacing=1.0, **place)
+
+
+@styled
+def curves(curves: pd.DataFrame, by: str = "checkpoint") -> StudyFigure:
+    """Draw the training loss against the tokens processed, a panel a checkpoint, task or arm.
+
+    Args:
+        curves: As `study.curves` returns it: checkpoint, num_tokens, masked_lm_loss. All panels but the base encoder's
+            share their axis of losses.
+        by: The column that has a panel for each of its values.
+    """
+    question = "Does the loss still fall when the training ends?"
+    if curves.empty:
+        return StudyFigure(8, 0.6, f"{question} None of these encoders was trained here.")
+    groups = dict(sorted(curves.groupby(by, sort=False), key=lambda group: group[0] != "base"))
+    num_columns = min(5, len(groups))
+    num_rows = -(-len(groups) // num_columns)
+    figure = StudyFigure(max(4.8, 1.0 + 2.35 * num_columns), 0.9 + 2.6 * num_rows, question)
+    panels = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
+    shared = None
+    for axes, (name, curve) in zip(panels, groups.items(), strict=False):
+        colour = theme.ARM_COLOURS["base" if name == "base" else "dapt" if by == "checkpoint" else "tapt"]
+        axes.plot(curve["num_tokens"] / 1e6, curve["masked_lm_loss"], color=colour, linewidth=1.1)
+        axes.set_title(labels.column(name), fontsize=10)
+        axes.locator_params(axis="x", nbins=5)
+        if name != "base":
+            shared = shared or axes
+            axes.sharey(shared)
+    for axes in panels[len(groups) :]:
+        axes.remove()
+    figure.supxlabel("tokens processed (millions)", fontsize=10)
+    panels[0].set_ylabel("masked-LM loss in training (nats)")
+    return figure
+
+
+@styled
+def tapt_curve(curve: pd.DataFrame) -> StudyFigure:
+    """Draw dev and test scores against the epochs of TAPT, with the spread over seeds.
+
+    Args:
+        curve: As `tables.tapt_curve` returns it; zero epochs are the base encoder.
+    """
+    question = "How many epochs of TAPT does the task want?"
+    tasks = list(dict.fromkeys(curve["task"]))
+    if not tasks:
+        return nothing(question)
+    figure = StudyFigure(max(5.6, 4.8 * len(tasks)), 4.0, question)
+    panels = figure.subplots(1, len(tasks), squeeze=False, sharey=True)[0]
+    looks = {"dev": (theme.ARM_COLOURS["tapt"], "o", -0.04), "test": (theme.ARM_COLOURS["base"], "s", 0.04)}
+    for axes, task in zip(panels, tasks, strict=True):
+        for split, (colour, marker, shift) in looks.items():
+            rows = curve[(curve["task"] == task) & (curve["split"] == split)]
+            x, std = np.arange(len(rows)), rows["std"].fillna(0)
+            how = {"fmt": f"-{marker}", "color": colour, "capsize": 3, "label": f"{split} (mean and std over seeds)"}
+            axes.errorbar(x + shift, rows["mean"], yerr=std, **how)
+        axes.set_xticks(x, [f"{epochs:g}" for epochs in rows["num_epochs"]])
+        axes.set(title=labels.spelt(task), xlabel="epochs of TAPT (0: the base encoder), not to scale")
+    panels[0].set_ylabel("F1 × 100")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def heatmap(axes: Axes, numbers: pd.DataFrame, form: str, colours: pd.DataFrame | None = None, **how) -> None:
+    """Draw a table of numbers, coloured by themselves or by a table of the same shape; `how` is seaborn's."""
+    colours = numbers if colours is None else colours
+    looks = {"cbar": False, "linewidths": 1.5, "linecolor": "white", "annot_kws": {"size": 10}}
+    seaborn.heatmap(colours.astype(float), annot=numbers.astype(float), fmt=form, ax=axes, **looks, **how)
+    axes.set_facecolor("#f0f0f0")
+    axes.grid(False)
+    axes.set(xlabel="", ylabel="")
+    axes.set_xticks(np.arange(len(numbers.columns)) + 0.5, map(labels.on_lines, numbers.columns), rotation=0)
+    axes.set_yticks(np.arange(len(numbers.index)) + 0.5, map(labels.on_lines, numbers.index), rotation=0)
+    axes.tick_params(length=0)
+
+
+@styled
+def probability_best(best: pd.DataFrame) -> StudyFigure:
+    """Draw how likely each arm (column) is to rank first on each task (row), by resampling.
+
+    Args:
+        best: As `probability_best` returns it, 0 to 1, wide: a row a task, a column an arm.
+    """
+    table = 100 * best.rename(columns=labels.arm).rename_axis(index=None, columns=None)
+    size = 2.9 + 1.15 * len(table.columns), 1.5 + 0.42 * len(table)
+    figure = StudyFigure(*size, "Which arm is the best? (bootstrap probability of ranking first, %)")
+    axes = figure.subplots()
+    heatmap(axes, table, ".0f", cmap="Greens", vmin=0, vmax=100)
+    axes.set_yticks(np.arange(len(table)) + 0.5, map(labels.spelt, table.index))
+    return figure
+
+
+@styled
+def power_curve(curve: pd.DataFrame) -> StudyFigure:
+    """Draw the power of the tests: how often a true difference is detected, on one task and in the mean over tasks.
+
+    Args:
+        curve: As `calibration.power` returns it: columns points, task, task_holm, mean (percent).
+    """
+    figure = StudyFigure(6.4, 4.2, "How large must a difference be to be detected with five seeds?")
+    axes = figure.subplots()
+    lines = {"mean": "mean over eight tasks", "task": "one task", "task_holm": "one task, corrected for 24"}
+    _draw_lines(axes, curve, lines)
+    axes.axhline(80, color=theme.GREY, linewidth=1, linestyle="--")
+    axes.axhline(5, color=theme.GREY, linewidth=1, linestyle=":")
+    axes.set(xlabel="true difference, points", ylabel="detected, percent of simulated studies", ylim=(0, 102))
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _draw_lines(axes: Axes, curve: pd.DataFrame, lines: Mapping[str, str]) -> None:
+    for (column, text), colour, marker in zip(lines.items(), theme.CYCLE, theme.MARKERS, strict=False):
+        axes.plot(curve["points"], curve[column], color=colour, marker=marker, label=text)

@@ -1,0 +1,250 @@
+"""The claims judged: by our runs as far as they are there, and by the paper's own numbers."""
+
+import functools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from dontstop import paper
+from dontstop.runs import arms
+from dontstop.verdicts import effects, losses
+from dontstop.verdicts.aggregates import rank_correlation
+from dontstop.verdicts.claims import (
+    BYTES,
+    CLAIMS,
+    CORRELATION,
+    DOES_NOT_HOLD,
+    HOLDS,
+    INCONCLUSIVE,
+    KNN,
+    KNN_FEWEST,
+    KNN_MOST,
+    NOT_RUN,
+    RAND,
+    SECONDS,
+    Claim,
+    joint_verdict,
+    verdict,
+)
+from dontstop.verdicts.effects import CONFIDENCE, Contrast, name_of, welch_effects
+from dontstop.verdicts.resampling import NUM_RESAMPLES
+from dontstop.verdicts.scores import MEAN
+
+OURS, PAPER = "ours", "paper"
+PAPER_SEEDS = 5  # section 3.2 and Appendix B
+PAPER_NEIGHBOURS = (50, 150, 500)  # Table 8; the random control has as many texts as the fewest
+NUMBERS = ("effect", "low", "high", "p_value", "p_holm", "verdict")
+
+# Contrasts of arms ---------------------------------------------------------------------------------------------
+
+
+def resolved(contrast: Contrast, num_neighbours: Sequence[int], of_control: Sequence[int]) -> Contrast:
+    """Spell a contrast's families of arms out: its weights by arm, none of them zero.
+
+    Where one side has no arms, as with one number of neighbours, whose fewest and most are the same, none is left.
+
+    Args:
+        num_neighbours: The numbers of neighbours, ascending.
+        of_control: Those that have a random control.
+    """
+    knn, rand = [arms.knn_tapt(k) for k in num_neighbours], [arms.rand_tapt(k) for k in of_control]
+    members = {KNN: knn, RAND: rand, KNN_FEWEST: knn[:1], KNN_MOST: knn[-1:]}
+    weights: dict[str, float] = {}
+    for name, weight in contrast.weights:
+        some = [name_of(arm) for arm in members.get(name, [name])]
+        for arm in some:
+            weights[arm] = weights.get(arm, 0.0) + weight / len(some)
+    weights = {arm: weight for arm, weight in weights.items() if weight}
+    is_sound = len(weights) > 1 and abs(sum(weights.values())) < 1e-9
+    return replace(contrast, weights=tuple(weights.items()) if is_sound else ())
+
+
+def contrasts_of(claims: Iterable[Claim], num_neighbours: Sequence[int], of_control: Sequence[int]) -> list[Contrast]:
+    """List the contrasts of arms that claims rest on, families of arms spelt out, each once."""
+    found = {c.name: resolved(c, num_neighbours, of_control) for claim in claims for c in claim.contrasts if c.weights}
+    return list(found.values())
+
+
+def _paper_effects() -> pd.DataFrame:
+    """Compare arms by the paper's means and standard deviations.
+
+    Tables 7 and 8 have their own; of the others Table 5 is asked before Tables 3 and 6, all of which share arms.
+    """
+    own = {"table7": [paper.table7()], "table8": [paper.table8()]}
+    tables = {f: [_paper_moments(table) for table in some] for f, some in own.items()}
+    others = [_paper_moments(table) for table in (paper.table5(), paper.table3(), paper.table6())]
+    contrasts = contrasts_of(CLAIMS, PAPER_NEIGHBOURS, PAPER_NEIGHBOURS[:1])
+    found = []
+    for contrast in contrasts:
+        asked = (t for t in tables.get(contrast.family, others) if set(contrast.shares()) <= set(t["arm"]))
+        found.append(welch_effects(next(asked), [contrast], PAPER_SEEDS))
+    table = pd.concat(found, ignore_index=True)
+    return table.assign(p_holm=effects.corrected(table, contrasts))
+
+
+def _paper_moments(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one of the paper's tables in long form: columns arm, task (as the paper spells it), mean, std."""
+    tasks = table.index.map(paper.task_names())
+    names = [column.removesuffix("_mean") for column in table if column.endswith("_mean")]
+    parts = [{"arm": a, "task": tasks, "mean": table[f"{a}_mean"], "std": table[f"{a}_std"]} for a in names]
+    return pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True).astype({"mean": float, "std": float})
+
+
+# Correlation, losses and costs ---------------------------------------------------------------------------------
+
+
+def _measured(correlation: Mapping | None, forgetting: pd.DataFrame | None, cost_ratios: pd.DataFrame | None):
+    """Return what is judged beside arms' scores, as rows like those of `effects`; what is None gives none.
+
+    Each domain's encoder is one run, so the domains are the sample of the losses; of the costs it is the tasks.
+    """
+    rows = []
+    if correlation is not None:
+        bounds = {name: correlation[name] for name in ("low", "high", "p_value")}
+        rows.append({"contrast": CORRELATION, "effect": correlation[CORRELATION], **bounds})
+    if forgetting is not None and len(forgetting) > 1:
+        for name in (losses.IN_DOMAIN, losses.GENERAL):
+            changes = forgetting[name].to_numpy(float)
+            found = stats.ttest_1samp(changes, 0.0)
+            low, high = found.confidence_interval(CONFIDENCE)
+            rows.append({"contrast": name, "effect": changes.mean(), "low": low, "high": high, "p_value": found.pvalue})
+    # What others paid for their encoders is not known, and leaves the ratios without a number.
+    if cost_ratios is not None and len(cost_ratios) and np.isfinite(cost_ratios[[SECONDS, BYTES]].to_numpy()).all():
+        rows += [_geometric(name, cost_ratios[name].to_numpy(float)) for name in (SECONDS, BYTES)]
+    table = pd.DataFrame(rows, columns=["contrast", "effect", "low", "high", "p_value"])
+    return table.assign(task=MEAN, p_holm=table["p_value"])
+
+
+def _geometric(name: str, ratios: np.ndarray) -> dict[str, object]:
+    row = {"contrast": name, "effect": float(stats.gmean(ratios)), "p_value": math.nan}
+    if len(ratios) < 2 or np.ptp(ratios) == 0:
+        return row | {"low": math.nan, "high": math.nan}
+    low, high = np.exp(stats.ttest_1samp(np.log(ratios), 0.0).confidence_interval(CONFIDENCE))
+    return row | {"low": low, "high": high}
+
+
+@functools.cache
+def _paper_evidence() -> pd.DataFrame:
+    table, costs = paper.dapt_gains(), paper.table9().set_index("arm")
+    found = rank_correlation(-table["vocabulary_overlap"].to_numpy(float), table["gain"].to_numpy(float))
+    correlation = {CORRELATION: found[0], "low": math.nan, "high": math.nan, "p_value": found[1]}
+    ratios = costs.loc["tapt"] / costs.loc["dapt"]
+    ratios = pd.DataFrame({SECONDS: [ratios["num_steps"]], BYTES: [ratios["num_bytes"]]})
+    return pd.concat([_paper_effects(), _measured(correlation, losses.paper_forgetting(), ratios)])
+
+
+# Judging -------------------------------------------------------------------------------------------------------
+
+
+def judge(
+    runs: pd.DataFrame,
+    truth: Mapping[str, np.ndarray],
+    *,
+    names: Sequence[str] | None = None,
+    num_neighbours: Sequence[int] = (),
+    correlation: Mapping[str, float] | None = None,
+    forgetting: pd.DataFrame | None = None,
+    cost_ratios: pd.DataFrame | None = None,
+    num_resamples: int = NUM_RESAMPLES,
+) -> pd.DataFrame:
+    """Judge some of the claims, or all, by our evidence as far as it is there, and by the paper's own numbers.
+
+    Only the arms that these claims need are looked at, so that a notebook's verdicts rest on its own arms and those
+    before it.
+
+    Args:
+        runs: As `effects` takes them.
+        truth: As `effects` takes it.
+        names: Of claims.
+        num_neighbours: Of Table 8's arms.
+        correlation: Of DAPT's gain with the distance by vocabulary overlap: a row of `gain_correlations`.
+        forgetting: Columns in_domain_delta_loss and general_delta_loss, a row a domain.
+        cost_ratios: Columns seconds and bytes, TAPT's by DAPT's, a row a task.
+
+    Returns:
+        Columns claim, statement, place, study (`ours` or `paper`), task (a task; a measure; `mean`, the claim as a
+        whole), effect (points of F1; a rank correlation; nats; a ratio), low, high, p_value, p_holm, verdict.
+    """
+    numbers = sorted(num_neighbours)
+    chosen = [claim for claim in CLAIMS if names is None or claim.id in names]
+    wanted = {arm for contrast in contrasts_of(chosen, numbers, numbers) for arm in contrast.shares()}
+    families = [claim for claim in CLAIMS if claim.family in {c.family for c in chosen}]
+    of_arms = effects.effects(
+        runs[runs["arm"].isin(wanted)], contrasts_of(families, numbers, numbers), truth, num_resamples=num_resamples
+    )
+    ours = pd.concat([of_arms, _measured(correlation, forgetting, cost_ratios)])
+    evidence = ((OURS, ours), (PAPER, _paper_evidence()))
+    rows = [row for study, found in evidence for row in judge_effects(found, chosen, study)]
+    return pd.DataFrame(rows, columns=["claim", "statement", "place", "study", "task", *NUMBERS])
+
+
+def judge_effects(found: pd.DataFrame, claims: Iterable[Claim], study: str) -> list[dict[str, object]]:
+    """Judge claims by effects: each row that a claim's contrasts have is judged, and then they are put together.
+
+    Args:
+        found: Columns contrast, task, effect, low, high, p_value, p_holm.
+    """
+    by_contrast = dict(list(found.groupby("contrast")))
+    rows = []
+    for claim in claims:
+        parts = [by_contrast.get(contrast.name) for contrast in claim.contrasts]
+        shared = {"claim": claim.id, "statement": claim.statement, "place": claim.place, "study": study}
+        if any(part is None for part in parts):
+            rows.append(shared | {"task": MEAN, "verdict": NOT_RUN})
+            continue
+        judged = pd.concat(
+            [
+                part.assign(verdict=[verdict(r.effect, r.low, r.high, r.p_holm, rule) for r in part.itertuples()])
+                for part, rule in zip(parts, claim.rules, strict=True)
+            ]
+        )
+        rows += [shared | row for row in (_by_task(judged) if claim.family else _by_measure(judged))]
+    return rows
+
+
+def _by_task(judged: pd.DataFrame) -> list[dict[str, object]]:
+    """Put the contrasts of a claim together task by task; the effect shown is the smallest."""
+    rows = []
+    for task, group in judged.groupby("task", sort=False):
+        whole = joint_verdict(group["verdict"])
+        closest = group.loc[group["effect"].to_numpy() == group["effect"].min(), list(NUMBERS)].iloc[0].to_dict()
+        largest = closest["p_holm"] if whole == DOES_NOT_HOLD else group["p_holm"].max()
+        rows.append({"task": task} | closest | {"p_holm": largest, "verdict": whole})
+    return rows
+
+
+def _by_measure(judged: pd.DataFrame) -> list[dict[str, object]]:
+    """List the measures of a claim, and the claim as a whole, which has no number of its own where they are several."""
+    rows = [{"task": row["contrast"]} | {name: row[name] for name in NUMBERS} for _, row in judged.iterrows()]
+    if len(rows) == 1:
+        return [rows[0] | {"task": MEAN}]
+    return [*rows, {"task": MEAN, "verdict": joint_verdict(judged["verdict"])}]
+
+
+def overview(judged: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate a row a claim: our verdict over all tasks with its effect, in how many tasks it holds, the paper's.
+
+    Returns:
+        Columns claim, statement, place, ours, effect, low, high, p_holm, tasks, paper, paper_effect, paper_tasks.
+    """
+    rows = []
+    for (claim, statement, place), of_claim in judged.groupby(["claim", "statement", "place"], sort=False):
+        ours, theirs = (of_claim[of_claim["study"] == study] for study in (OURS, PAPER))
+        whole, paper_whole = (part[part["task"] == MEAN].iloc[0] for part in (ours, theirs))
+        row = {"claim": claim, "statement": statement, "place": place, "ours": whole["verdict"]}
+        row |= {name: whole[name] for name in ("effect", "low", "high", "p_holm")} | {"tasks": _counts(ours)}
+        row |= {"paper": paper_whole["verdict"], "paper_effect": paper_whole["effect"], "paper_tasks": _counts(theirs)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _counts(of_claim: pd.DataFrame) -> str:
+    """Say in how many tasks a claim holds, does not, or is inconclusive."""
+    measures = {contrast.name for claim in CLAIMS if not claim.family for contrast in claim.contrasts}
+    verdicts = of_claim.loc[~of_claim["task"].isin({MEAN, *measures}), "verdict"]
+    counts = [(word, int((verdicts == word).sum())) for word in (HOLDS, DOES_NOT_HOLD, INCONCLUSIVE)]
+    return ", ".join(f"{number} {word}" for word, number in counts if number) or "-"

@@ -1,0 +1,52 @@
+"""What an encoder has learnt of its own domain, and forgotten of the general text: changes of the masked-LM loss."""
+
+import pandas as pd
+
+from dontstop import paper
+
+IN_DOMAIN, GENERAL = "in_domain_delta_loss", "general_delta_loss"
+
+
+def loss_matrix(losses: pd.DataFrame) -> pd.DataFrame:
+    """Turn recorded losses (columns encoder, held_out, masked_lm_loss) into encoders by held-out samples."""
+    matrix = losses.pivot(index="encoder", columns="held_out", values="masked_lm_loss")
+    return matrix.loc[losses["encoder"].unique(), losses["held_out"].unique()].rename_axis(columns=None)
+
+
+def loss_changes(matrix: pd.DataFrame) -> pd.DataFrame:
+    """Return each encoder's losses less the base encoder's: below zero it has learnt, above zero forgotten."""
+    return matrix - matrix.loc["base"]
+
+
+def forgetting(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
+    """Tabulate what DAPT does to the loss on its own domain and on the base encoder's text, ours and the paper's.
+
+    Args:
+        losses: As recorded: columns encoder (`base`, `dapt_<domain>`), held_out, masked_lm_loss.
+        base_text: The sample that stands for the base encoder's own text.
+
+    Returns:
+        Columns study (`ours`, `paper`), domain, in_domain_loss_before, in_domain_loss_after, in_domain_delta_loss,
+        general_loss_before, general_loss_after, general_delta_loss; nats.
+
+    Source: Tables 1 and 12.
+    """
+    ours = _of_matrix(loss_matrix(losses), base_text).assign(study="ours")
+    both = pd.concat([ours, paper_forgetting().assign(study="paper")], ignore_index=True)
+    return both[["study", *both.columns.drop("study")]]
+
+
+def paper_forgetting() -> pd.DataFrame:
+    """Return the same changes by the paper's Table 12, without the column study."""
+    return _of_matrix(paper.table12(), "PT")
+
+
+def _of_matrix(matrix: pd.DataFrame, base_text: str) -> pd.DataFrame:
+    domains = [domain for domain in matrix.columns.drop(base_text) if f"dapt_{domain}" in matrix.index]
+    table = pd.DataFrame({"domain": domains})
+    for name, texts in (("in_domain", domains), ("general", [base_text] * len(domains))):
+        before = [matrix.loc["base", text] for text in texts]
+        after = [matrix.loc[f"dapt_{domain}", text] for domain, text in zip(domains, texts, strict=True)]
+        table = table.assign(**{f"{name}_loss_before": before, f"{name}_loss_after": after})
+        table[f"{name}_delta_loss"] = table[f"{name}_loss_after"] - table[f"{name}_loss_before"]
+    return table
