@@ -1,4 +1,4 @@
-"""Where the paper's tasks, and today's substitutes for its corpora, can be had: addresses and licences as data."""
+"""Where the paper's tasks, and today's substitutes for its corpora, can be found: addresses and licences as data."""
 
 import difflib
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ RELEASED = {
 
 @dataclass(frozen=True)
 class CorpusSource:
-    """A data set that can stand for a domain, and how its documents are told from others.
+    """A data set that can stand in for a domain, and how its documents are distinguished from others.
 
     Attributes:
         path, name, data_files, split: As `datasets.load_dataset` takes them.
@@ -86,12 +86,12 @@ _PES2O = {
 CORPORA = {
     "biomed": CorpusSource(
         **_PES2O,
-        remark="the paper: 2.68 million papers of S2ORC on biomedicine; peS2o names no field, so words tell it",
+        remark="the paper: 2.68 million papers of S2ORC on biomedicine; peS2o names no field, so words decide",
         any_of=("patients", "clinical", "disease", "protein", "gene", "cells", "tumor", "therapy", "mice", "receptor"),
     ),
     "cs": CorpusSource(
         **_PES2O,
-        remark="the paper: 2.22 million papers of S2ORC on computer science; peS2o names no field, so words tell it",
+        remark="the paper: 2.22 million papers of S2ORC on computer science; peS2o names no field, so words decide",
         any_of=("algorithm", "algorithms", "software", "neural network", "classifier", "computational complexity")
         + ("machine learning", "state-of-the-art", "query", "throughput"),
     ),
