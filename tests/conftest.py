@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dontstop.machine import processes
+from dontstop.machine import processes, runner
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -15,6 +15,13 @@ PROJECT = Path(__file__).resolve().parents[1]
 def one_thread():
     """Do arithmetic on one thread, as workers do: two threads collapse where tests run side by side."""
     with processes.one_thread():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def warm_workers():
+    """Keep worker processes from one study to the next, as one run keeps them from plan to plan."""
+    with runner.warm_workers():
         yield
 
 
