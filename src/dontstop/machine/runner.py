@@ -43,19 +43,11 @@ def only_run(lock: Path) -> Iterator[None]:
 
 
 def carry_out(
-    title: str,
-    jobs: Sequence[Job],
-    *,
-    num_workers: int | None = None,
-    progress_seconds: float = 5.0,
-    finished: Callable[[Job], None] = lambda job: None,
+    title: str, jobs: Sequence[Job], *, num_workers: int | None = None, progress_seconds: float = 5.0
 ) -> None:
     """Do all jobs, needs first, on as many processes as there are cores.
 
     Each job stores its own result before it ends; what has ended stays, whatever happens to the rest.
-
-    Args:
-        finished: Called here, in the parent, after each job.
 
     Raises:
         StudyError: The first one that a job raised; the jobs still running are stopped, and what has ended stays.
@@ -66,7 +58,7 @@ def carry_out(
     progress = Progress(title, jobs, progress_seconds)
     say(f"{title}: {len(jobs)} jobs on {num_workers} single-threaded processes")
     with _workers(num_workers) as (executor, reports):
-        _drive(executor, progress, reports, num_workers, finished)
+        _drive(executor, progress, reports, num_workers)
     progress.show()
 
 
@@ -110,7 +102,7 @@ def _at_hand(executor: ProcessPoolExecutor) -> bool:
         return False
 
 
-def _drive(executor, progress: Progress, reports, num_workers: int, finished: Callable[[Job], None]) -> None:
+def _drive(executor: ProcessPoolExecutor, progress: Progress, reports, num_workers: int) -> None:
     waiting, running = list(progress.jobs), {}
     while waiting or running:
         ready = progress.ready(waiting)
@@ -125,7 +117,6 @@ def _drive(executor, progress: Progress, reports, num_workers: int, finished: Ca
             job = running.pop(future)
             _raise_if_failed(future, job)
             progress.done.add(job.key)
-            finished(job)
         progress.tell()
 
 
