@@ -132,7 +132,7 @@ def test_transfer_runs_for_the_tasks_that_have_their_sister(with_tapt, tmp_path,
     shutil.copytree(root / "texts/tasks/citation_intent", root / "texts/tasks/sciie")
     names = ["citation_intent", "sciie", "hyperpartisan_news"]
     found = names_planned(planned, root, "transfer_tapt", text={"tasks": names})
-    cells = {name for kind, name in found if kind == "run" and "transfer_tapt" in name}
+    cells = {name for kind, name in found if kind == "cell" and "transfer_tapt" in name}
     assert len(cells) == 2 * 2 and all("citation_intent" in name or "sciie" in name for name in cells)
 
 
@@ -214,10 +214,10 @@ def test_only_what_depends_on_a_changed_setting_is_done_again(finished, tmp_path
     names = names_planned(planned, root, **changed)
     assert len(names) == NUM_CELLS / 2 and all(n.startswith("citation_intent") for _, n in names)
     assert names_planned(planned, root, seeds=[0, 1, 2]) == sorted(
-        ("run", f"{task} {arm} seed 2") for task in tiny.TASKS for arm in ("base", "dapt", "not_dapt")
+        ("cell", f"{task} {arm} seed 2") for task in tiny.TASKS for arm in ("base", "dapt", "not_dapt")
     )
     kinds = [kind for kind, _ in names_planned(planned, root, dapt={"num_steps": 7})]
-    assert (kinds.count("checkpoint"), kinds.count("run"), kinds.count("loss")) == (2, 8, 6)
+    assert (kinds.count("checkpoint"), kinds.count("cell"), kinds.count("loss")) == (2, 8, 6)
     assert len(names_planned(planned, root, base={"num_steps": 13})) == 3 + NUM_CELLS + 9
 
 
@@ -234,7 +234,7 @@ def test_checkpoints_without_their_scratch_are_adopted(finished, tmp_path, plann
     root = tiny.copy(finished, tmp_path / "study")
     (root / "work").rename(tmp_path / "away")
     kinds = [kind for kind, _ in names_planned(planned, root)]
-    assert kinds == ["run"] * NUM_CELLS + ["loss"] * 9
+    assert kinds == ["cell"] * NUM_CELLS + ["loss"] * 9
     assert tiny.unfinished(root) == []
     # Settings other than they were made with: not adopted.
     assert ("checkpoint", "base") in names_planned(planned, root, base={"num_steps": 13})
