@@ -6,7 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dontstop.report import figures, measures
+from dontstop.report import labels
+from dontstop.runs.arms import ARMS as KNOWN_ARMS
+from dontstop.runs.arms import FULL
 from dontstop.verdicts import claims
 
 ARMS = {
@@ -65,7 +67,7 @@ def enlarged(results: Path) -> str:
     )
     arms = [column.removesuffix("_mean") for column in eight if column.endswith("_mean")] + ["dapt_tapt"]
     arms += ["dapt_curated_tapt"]
-    named = [figures.arm_name(arm) for arm in arms]
+    named = [labels.arm(arm) for arm in arms]
     lines = [f"| mean test F1 over three tasks | {' | '.join(named)} |", "|---|" + "---|" * len(arms)]
     for study, name in {"paper": "the paper (its own tasks)", "ours": "here (`laptop`)"}.items():
         rows = [table[(table["study"] == study) & (table["task"] == "mean")].iloc[0] for table in (eight, seven)]
@@ -84,9 +86,9 @@ def costs(results: Path) -> str:
     ]
     for row in table.itertuples():
         cells = [f"{row.num_documents:,.0f}", f"{row.num_bytes / 1e6:.2f}", f"{row.num_steps:,.0f}"]
-        seconds = row.process_seconds + row.selection_seconds
-        cells += [f"{row.teraflops:.1f}", f"{seconds:.0f}", f"{row.score:.1f}"]
-        lines.append(f"| {figures.arm_name(row.arm)} | {' | '.join(cells)} |")
+        seconds = row.cpu_seconds + row.selection_seconds
+        cells += [f"{row.tflops:.1f}", f"{seconds:.0f}", f"{row.score:.1f}"]
+        lines.append(f"| {labels.arm(row.arm)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -101,13 +103,14 @@ def cheap(results: Path) -> str:
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for row in costs.itertuples():
-        cells = [f"{row.num_trained:,} ({row.percent_trained:.0f} %)", f"{row.megabytes_kept:.1f}"]
-        cells += [f"{row.process_seconds:.0f}", f"{row.loss_before:.2f}, {row.loss_after:.2f}"]
+        cells = [f"{row.trainable_parameters:,} ({row.percent_trainable:.0f} %)", f"{row.megabytes_kept:.1f}"]
+        cells += [f"{row.cpu_seconds:.0f}", f"{row.loss_before:.2f}, {row.loss_after:.2f}"]
         cells.append(f"{means[f'{row.arm}_mean']:.1f}")
-        whole = f"{row.arm}_over_{measures.WHOLE.get(row.arm)}"
+        full = FULL.get(KNOWN_ARMS[row.arm])
+        whole = f"{row.arm}_minus_{full}"
         bounds = [f"{means.get(name, float('nan')):+.1f}" for name in (whole, f"{whole}_low", f"{whole}_high")]
-        cells.append("" if row.arm not in measures.WHOLE else "{} [{}, {}]".format(*bounds))
-        lines.append(f"| {figures.arm_name(row.arm)} | {' | '.join(cells)} |")
+        cells.append("" if full is None else "{} [{}, {}]".format(*bounds))
+        lines.append(f"| {labels.arm(row.arm)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -116,7 +119,7 @@ def of_the_papers_tasks(results: Path) -> str:
     arms = ["base", "dapt", "not_dapt", "tapt", "dapt_tapt", "transfer_tapt"]
     tables = {arm: pd.read_csv(results / "tables" / f"{ARMS[arm]}.csv") for arm in arms}
     ours = {arm: table[table["study"] == "ours"].set_index("task") for arm, table in tables.items()}
-    named = [figures.arm_name(arm) for arm in ("naive_bayes", *arms)]
+    named = [labels.arm(arm) for arm in ("naive_bayes", *arms)]
     lines = [f"| `mini`, mean test F1 | {' | '.join(named)} |", "|---|" + "---|" * len(named)]
     for task in ours["base"].index:
         cells = [number(ours["base"].loc[task, "naive_bayes"])]

@@ -29,9 +29,8 @@ def test_coverage_by_hand():
 
 
 def test_agreement_is_the_share_of_the_union():
-    phases = {"vampire": knn_tapt(2), "bm25": knn_tapt(2, "bm25"), "random": rand_tapt(2)}
-    phases = {name: arm.checkpoint(TASKS[0]).last for name, arm in phases.items()}
-    matrix = selection_tables.agreement(TASKS, phases, chosen)
+    arms = {"vampire": knn_tapt(2), "bm25": knn_tapt(2, "bm25"), "random": rand_tapt(2)}
+    matrix = selection_tables.agreement(TASKS, arms, chosen)
     assert matrix.loc["vampire", "bm25"] == pytest.approx(50) and matrix.loc["vampire", "vampire"] == 100
     assert matrix.loc["random", "vampire"] == pytest.approx(100 / 7) and matrix.index.name == "selector"
 

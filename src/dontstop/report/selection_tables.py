@@ -90,19 +90,19 @@ def coverage(
     return pd.DataFrame(rows)
 
 
-def agreement(tasks: Sequence[Task], phases: Mapping[str, Phase], chosen: Chosen) -> pd.DataFrame:
+def agreement(tasks: Sequence[Task], arms: Mapping[str, Arm], chosen: Chosen) -> pd.DataFrame:
     """Tabulate how far retrieval methods choose the same candidates: the share of the union that both chose.
 
     Args:
-        phases: By retrieval method (and `random`), the phase that reads what it chose.
+        arms: By retrieval method (and `random`), the arm that reads what it chose; of random text, the first draw.
 
     Returns:
         Index selector; a column a selector; percent, mean over tasks.
     """
-    matrix = pd.DataFrame(0.0, index=pd.Index(phases, name="selector"), columns=list(phases))
+    matrix = pd.DataFrame(0.0, index=pd.Index(arms, name="selector"), columns=list(arms))
     for task in tasks:
-        found = {name: chosen(task.name, phase) for name, phase in phases.items()}
-        for a, b in ((a, b) for a in phases for b in phases):
+        found = {name: chosen(task.name, arm.checkpoint(task).last) for name, arm in arms.items()}
+        for a, b in ((a, b) for a in arms for b in arms):
             shared = len(np.intersect1d(found[a], found[b]))
             matrix.loc[a, b] += 100 * shared / (len(found[a]) + len(found[b]) - shared) / len(tasks)
     return matrix
