@@ -135,7 +135,7 @@ def costs(
     """Tabulate what it takes to get from the base encoder to each arm's, for each task: a row an arm and task.
 
     The phases of an arm add up; a random control costs the mean of its draws; a DAPT encoder that several tasks share
-    counts in full for each. Selecting text is told apart.
+    counts in full for each. Selecting text has a column of its own.
 
     Args:
         pretraining: As `study.pretraining()` gives it.

@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from dontstop.errors import StudyError
+from dontstop.verdicts import vocabulary
 from dontstop.verdicts.vocabulary import WORD, WordCounts, count_words, equal_samples, num_words_in
 
 QUANTILES = (0.025, 0.975)
@@ -178,10 +179,10 @@ def pair_distances(
 
 
 def _word_distances(counted: WordCounts, base: str, domain: str, num_words: int) -> dict[str, float]:
-    totals = counted.totals(base), counted.totals(domain)
-    shared = int(np.count_nonzero(_in_list(totals[0], num_words) & _in_list(totals[1], num_words)))
-    overlaps = {"vocabulary_overlap": 100 * shared / num_words, "jaccard": 100 * shared / (2 * num_words - shared)}
-    return overlaps | {"jensen_shannon": jensen_shannon_divergence(*totals)}
+    lists = [counted.most_frequent(name, num_words) for name in (base, domain)]
+    divergence = jensen_shannon_divergence(counted.totals(base), counted.totals(domain))
+    overlaps = {"vocabulary_overlap": vocabulary.vocabulary_overlap(*lists), "jaccard": vocabulary.jaccard(*lists)}
+    return overlaps | {"jensen_shannon": divergence}
 
 
 def _resampled_distances(counted: WordCounts, base: str, num_words: int, num_resamples: int, *, seed: int):
