@@ -1,4 +1,4 @@
-"""README and docs: the commands they give are accepted and run by tests, links lead somewhere, settings are all named."""
+"""README and docs: tests run the commands they give, links lead somewhere, every setting is named."""
 
 import ast
 import re
@@ -96,7 +96,8 @@ def test_links_lead_to_files_and_headings(page):
 def test_files_that_are_named_are_there(page):
     if page.name in ("log.md", "departures.md"):  # dated entries; code's names, not files
         return
-    for name in re.findall(r"`((?:src|tests|configs|notebooks|benchmarks|docs)/[\w./-]+\.\w+)`", page.read_text("utf-8")):
+    folders = "src|tests|configs|notebooks|benchmarks|docs"
+    for name in re.findall(rf"`((?:{folders})/[\w./-]+\.\w+)`", page.read_text(encoding="utf-8")):
         assert (PROJECT / name).is_file(), f"{page.name}: {name}"
 
 
