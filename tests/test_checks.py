@@ -9,10 +9,10 @@ from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths, load_profile
 from dontstop.report import checks
+from dontstop.runs.arms import ARMS, BASE, DAPT, NOT_DAPT
 from dontstop.text.tasks import SPLITS, Domain, Task
 
 SIZES = {"train": 24, "dev": 24, "test": 40}
-ARMS = ("base", "dapt", "not_dapt")
 
 
 @pytest.fixture
@@ -36,23 +36,21 @@ def study(root):
     sizes = {f"num_{split}": size for split, size in SIZES.items()}
     rows = [
         {"task": "t", "arm": arm, "seed": seed, "checkpoint": "base" if arm == "base" else "dapt_d", **sizes}
-        for arm in ARMS
+        for arm in ("base", "dapt", "not_dapt")
         for seed in (0, 1)
     ]
-    cells = pd.DataFrame(rows)
+    runs, task = pd.DataFrame(rows), Task("t", "d", "macro_f1", "T", "t")
     return SimpleNamespace(
         profile=load_profile("smoke"),
         paths=paths,
         texts=texts,
         domains=(Domain("d", "D", (), "d"),),
-        tasks=(Task("t", "d", "macro_f1", "T", "t"),),
-        lacking_tasks=lambda: [],
+        tasks=(task,),
+        missing_tasks=lambda: [],
         manifest=lambda: manifest,
         token_counts=lambda: {f"{kind}/{n}": {"num_documents": 1} for kind in ("corpora", "held_out") for n in texts},
-        notebook="02_dapt",
-        arm_records=lambda *names: cells,
-        trainings=lambda: pd.DataFrame({"checkpoint": ["base", "dapt_d"]}),
-        cells=cells,
+        arms=lambda: {arm: [task] for arm in (BASE, DAPT, NOT_DAPT)},
+        runs=runs,
     )
 
 
@@ -61,7 +59,7 @@ def test_a_whole_study_passes(study):
     assert checks.text_digests(study).startswith("7 files of text")
     assert checks.token_stores(study).startswith("4 token stores")
     assert checks.no_exact_leak(study).startswith("0 dev or test texts")
-    assert checks.cell_records(study).startswith("6 records = 1 tasks × 3 arms × 2 seeds")
+    assert checks.one_record_a_run(study, study.runs).startswith("6 records = 1 tasks × 3 arms × 2 seeds")
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -90,29 +88,62 @@ def test_a_leak_and_a_foreign_token_store_stop(study):
         checks.token_stores(study)
 
 
-def test_missing_double_and_short_cells_stop(study):
-    for wrong in (study.cells.iloc[1:], pd.concat([study.cells, study.cells.iloc[:1]])):
-        study.arm_records = lambda *names, wrong=wrong: wrong
-        with pytest.raises(StudyError, match="cells"):
-            checks.cell_records(study)
-    study.arm_records = lambda *names: study.cells.assign(num_test=39)
+def test_missing_double_foreign_and_short_runs_stop(study):
+    foreign = study.runs.iloc[:1].assign(seed=7)
+    wrongs = [study.runs.iloc[1:], pd.concat([study.runs, study.runs.iloc[:1]]), pd.concat([study.runs, foreign])]
+    for wrong in wrongs:
+        with pytest.raises(StudyError, match="runs"):
+            checks.one_record_a_run(study, wrong)
     with pytest.raises(StudyError, match="39 test texts in the record of t"):
-        checks.cell_records(study)
+        checks.one_record_a_run(study, study.runs.assign(num_test=39))
+
+
+def test_a_task_without_any_run_stops(study):
+    other = Task("u", "d", "macro_f1", "U", "t")
+    study.tasks = (*study.tasks, other)
+    study.arms = lambda: {arm: list(study.tasks) for arm in (BASE, DAPT, NOT_DAPT)}
+    with pytest.raises(StudyError, match="6 runs without a record, the first .*u"):
+        checks.one_record_a_run(study, study.runs)
+    assert checks.one_record_a_run(study, study.runs, study.tasks[:1]).startswith("6 records")
+
+
+def test_a_fingerprint_of_other_settings_stops(study, monkeypatch):
+    def run(run):
+        return f"{run.arm} {run.seed}"
+
+    monkeypatch.setattr(checks, "Identity", lambda profile, paths: SimpleNamespace(run=run))
+    study.arm = ARMS.__getitem__
+    study.arms = lambda: {arm: [Task("t", "cs", "macro_f1", "T", "t")] for arm in (BASE, DAPT, NOT_DAPT)}
+    runs = study.runs.assign(fingerprint=study.runs["arm"] + " " + study.runs["seed"].astype(str))
+    assert checks.fingerprints(study, runs).startswith("6 fingerprints are those of the text")
+    with pytest.raises(StudyError, match="as fingerprint of .'t', 'dapt', 1."):
+        checks.fingerprints(study, runs.replace({"fingerprint": {"dapt 1": "an earlier one"}}))
 
 
 def test_a_checkpoint_trained_twice_or_by_nobody_stops(study):
-    assert checks.no_phase_twice(study) == "2 checkpoints were trained, none twice; 6 cells start from 2 of them"
-    study.trainings = lambda: pd.DataFrame({"checkpoint": ["base", "dapt_d", "base"]})
+    pretraining = pd.DataFrame({"checkpoint": ["base", "dapt_d"]})
+    held = checks.no_checkpoint_twice(pretraining, study.runs)
+    assert held == "2 checkpoints were trained, none twice; 6 runs start from 2 of them"
     with pytest.raises(StudyError, match="3 checkpoints trained, each once"):
-        checks.no_phase_twice(study)
-    study.trainings = lambda: pd.DataFrame({"checkpoint": ["base"]})
-    with pytest.raises(StudyError, match="dapt_d.*cells that nobody trained"):
-        checks.no_phase_twice(study)
+        checks.no_checkpoint_twice(pd.concat([pretraining, pretraining[:1]]), study.runs)
+    with pytest.raises(StudyError, match="dapt_d.*runs that nobody trained"):
+        checks.no_checkpoint_twice(pretraining[:1], study.runs)
+
+
+def test_a_loss_that_is_missing_or_measured_twice_stops():
+    table = pd.DataFrame({"encoder": ["base"] * 2, "held_out": ["general", "d"], "measured_on": "domain"})
+    held = checks.losses(table, ["base"], ["general", "d"])
+    assert held == "2 masked-LM losses: 1 encoder on 2 held-out texts"
+    assert "2 tasks' dev texts" in checks.losses(table.assign(measured_on="task"), ["base"], ["general", "d"])
+    with pytest.raises(StudyError, match="1 losses not measured, the first .*'d'"):
+        checks.losses(table[:1], ["base"], ["general", "d"])
+    with pytest.raises(StudyError, match="3 losses measured"):
+        checks.losses(pd.concat([table, table[:1]]), ["base"], ["general", "d"])
 
 
 @pytest.fixture
-def enlarged(study, tmp_path):
-    """Give the study one enlarged text and its control: its 24 own texts and 3 selected ones."""
+def augmented(study, tmp_path):
+    """Give the study one augmented corpus and its control: its 24 own texts and 3 selected ones."""
     settings = study.profile.selection.model_copy(update={"num_neighbours": [1], "num_draws": 1})
     study.profile = study.profile.model_copy(update={"selection": settings})
     stores = {}
@@ -123,27 +154,27 @@ def enlarged(study, tmp_path):
         counts = {"num_documents": SIZES["train"] + 3, "num_selected": 3, "num_selected_tokens": 30}
         stores[name] = {**counts, "sha256": digest}
     study.selection_counts = lambda: {"stores": stores}
-    study.augmented_tasks = lambda: list(study.tasks)
+    study.design = SimpleNamespace(augmented_tasks=lambda: list(study.tasks))
     return study, stores
 
 
-def test_enlarged_texts_hold_the_tasks_own_whatever_the_text_comes_from(enlarged):
-    study, stores = enlarged
-    assert checks.selected_text(study).startswith("2 enlarged texts have the digests recorded; 1 random controls")
+def test_augmented_corpora_hold_the_tasks_own_whatever_the_text_comes_from(augmented):
+    study, stores = augmented
+    assert checks.selected_text(study).startswith("2 augmented corpora have the digests recorded; 1 random controls")
     study.profile = study.profile.model_copy(update={"text": study.profile.text.model_copy(update={"source": "files"})})
-    assert checks.selected_text(study).startswith("2 enlarged texts")
+    assert checks.selected_text(study).startswith("2 augmented corpora")
     stores["selected/t/knn_tapt_1"]["num_documents"] -= 1
     with pytest.raises(StudyError, match="23 own texts in selected/t/knn_tapt_1"):
         checks.selected_text(study)
 
 
-def test_a_control_of_another_size_stops(enlarged):
-    study, stores = enlarged
+def test_a_control_of_another_size_stops(augmented):
+    study, stores = augmented
     stores["selected/t/rand_tapt_1_draw_0"]["num_selected_tokens"] += 1
     with pytest.raises(StudyError, match="31 as num_selected_tokens of a control for 1 neighbours"):
         checks.selected_text(study)
 
 
 def test_tasks_that_the_mirror_lacks_are_named(study):
-    study.lacking_tasks = lambda: ["rct-20k", "amazon"]
+    study.missing_tasks = lambda: ["rct-20k", "amazon"]
     assert "1 tasks (not in the mirror, and in no table of ours: rct-20k, amazon);" in checks.split_sizes(study)

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from dontstop.errors import StudyError
-from dontstop.verdicts import domain_gap
+from dontstop.verdicts import domain_gap, vocabulary
 
 ANIMALS = ["cat dog cat bird", "the dog and the fish"]
 PLANTS = ["tree tree rose dog", "of a fish"]
@@ -22,50 +22,53 @@ def words(prefix, number):
 
 
 def test_frequent_words_are_lower_cased_without_stop_words_and_ties_go_by_alphabet():
-    assert domain_gap.most_frequent_words(["Cat the dog", "CAT bird of dog zebra"], 3) == ["cat", "dog", "bird"]
+    counted = vocabulary.count_words({"some": ["Cat the dog", "CAT bird of dog zebra"]})
+    assert counted.most_frequent("some", 3) == ["cat", "dog", "bird"]
 
 
 def test_a_list_is_as_long_as_the_words_allow():
-    assert domain_gap.most_frequent_words(ANIMALS, 100) == ["cat", "dog", "bird", "fish"]
+    counted = vocabulary.count_words({"animals": ANIMALS, "plants": PLANTS})
+    assert counted.most_frequent("animals", 100) == ["cat", "dog", "bird", "fish"]
 
 
 def test_overlap_and_jaccard_by_hand():
     ours, theirs = ["a", "b", "c", "d"], ["c", "d", "e", "f"]
-    assert domain_gap.vocabulary_overlap(ours, theirs) == 50
-    assert domain_gap.jaccard(ours, theirs) == pytest.approx(100 / 3)
+    assert vocabulary.vocabulary_overlap(ours, theirs) == 50
+    assert vocabulary.jaccard(ours, theirs) == pytest.approx(100 / 3)
 
 
 def test_supported_number_is_that_of_the_sample_with_fewest_distinct_words():
-    assert domain_gap.supported_num_words({"animals": ANIMALS, "one": ["dog dog"]}) == 1
-    assert domain_gap.supported_num_words({"animals": ANIMALS, "plants": PLANTS}, most=2) == 2
+    assert vocabulary.count_words({"animals": ANIMALS, "one": ["dog dog"]}).num_supported() == 1
+    assert vocabulary.count_words({"animals": ANIMALS, "plants": PLANTS}).num_supported(2) == 2
 
 
 def test_overlap_matrix_by_hand_in_both_readings():
     samples = {"animals": ANIMALS, "plants": PLANTS}  # bird cat dog fish | dog fish rose tree
-    overlap = domain_gap.overlap_matrix(samples, num_words=4)
+    overlap = vocabulary.overlap_matrix(samples, num_words=4)
     assert overlap.loc["animals"].tolist() == [100, 50]
-    code = domain_gap.overlap_matrix(samples, num_words=4, reading="code")
+    code = vocabulary.overlap_matrix(samples, num_words=4, reading="code")
     assert code.loc["plants", "animals"] == pytest.approx(100 * 2 / 6)
-    assert domain_gap.overlap_matrix(samples, {"plants": PLANTS}, num_words=4).shape == (2, 1)
+    found = vocabulary.figure2({"animals": ANIMALS, "one": ["dog dog"]}, seed=0)
+    assert found.index.tolist() == ["animals", "one"] and set(found["num_words"]) == {1}
 
 
 def test_too_many_words_asked_for_is_an_error():
     with pytest.raises(StudyError, match="4 distinct words in the sample 'animals'"):
-        domain_gap.overlap_matrix({"animals": ANIMALS}, num_words=5)
+        vocabulary.overlap_matrix({"animals": ANIMALS}, num_words=5)
 
 
 def test_equal_samples_have_the_smallest_samples_words():
     samples = {"small": ["one two three"], "large": sentences(words("w", 20), num_documents=9, seed=0)}
-    equal = domain_gap.equal_samples(samples, seed=3)
-    assert {name: domain_gap.num_words_in(texts) for name, texts in equal.items()} == {"small": 3, "large": 3}
-    assert equal == domain_gap.equal_samples(samples, seed=3)
-    assert equal["large"] != domain_gap.equal_samples(samples, seed=4)["large"]
+    equal = vocabulary.equal_samples(samples, seed=3)
+    assert {name: vocabulary.num_words_in(texts) for name, texts in equal.items()} == {"small": 3, "large": 3}
+    assert equal == vocabulary.equal_samples(samples, seed=3)
+    assert equal["large"] != vocabulary.equal_samples(samples, seed=4)["large"]
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["? !"]])
 def test_an_empty_sample_is_named(texts):
     with pytest.raises(StudyError, match="'nothing'"):
-        domain_gap.equal_samples({"some": ["dog"], "nothing": texts}, seed=0)
+        vocabulary.equal_samples({"some": ["dog"], "nothing": texts}, seed=0)
 
 
 def test_jensen_shannon_by_hand():
@@ -127,18 +130,18 @@ def test_intervals_hold_the_distance_and_say_nothing_that_was_not_measured(dista
 
 
 def test_table_and_single_functions_agree(samples, distances):
-    equal = domain_gap.equal_samples(samples, seed=0)
-    overlap = domain_gap.overlap_matrix(equal, num_words=50)
+    equal = vocabulary.equal_samples(samples, seed=0)
+    overlap = vocabulary.overlap_matrix(equal, num_words=50)
     assert distances.loc["far", "vocabulary_overlap"] == pytest.approx(overlap.loc["far", "general"])
-    counted = domain_gap.count_words(equal)
+    counted = vocabulary.count_words(equal)
     expected = domain_gap.jensen_shannon_divergence(counted.totals("general"), counted.totals("far"))
     assert distances.loc["far", "jensen_shannon"] == pytest.approx(expected)
 
 
 def test_vectorised_lists_are_the_plain_ones(samples):
-    counted = domain_gap.count_words(samples)
+    counted = vocabulary.count_words(samples)
     marked = domain_gap._in_list(counted.totals("far"), 40)
-    assert sorted(counted.words[marked]) == sorted(domain_gap.most_frequent_words(samples["far"], 40))
+    assert sorted(counted.words[marked]) == sorted(counted.most_frequent("far", 40))
 
 
 def test_resampled_divergence_is_that_of_the_resampled_counts():
@@ -181,3 +184,11 @@ def test_agreement_turns_overlap_into_a_distance_and_leaves_out_the_unmeasured()
     assert found.to_dict("records") == [
         {"distance": "vocabulary_overlap", "other_distance": "jensen_shannon", "spearman": 1.0, "num_points": 3}
     ]
+
+
+def test_resampling_some_at_a_time_is_resampling_all_at_once(samples, distances, monkeypatch):
+    monkeypatch.setattr(domain_gap, "_COUNTS_AT_ONCE", 7 * 130)
+    again = domain_gap.distance_table(
+        samples, "general", {"near": 4.0, "far": (5.0, 4.9, 5.1)}, most_words=50, num_resamples=120, seed=0
+    )
+    pd.testing.assert_frame_equal(distances, again)

@@ -9,11 +9,10 @@ import sys
 
 import nbformat
 import pytest
-from dontstop.runs.experiments import NOTEBOOKS
 
 from conftest import PROJECT
 from dontstop.profiles import profile_names
-from dontstop.report import checks, findings, reports
+from dontstop.runs.plan import NOTEBOOKS
 
 NAMES = sorted(path.stem for path in (PROJECT / "notebooks").glob("*.ipynb"))
 # The paper's section and tables that each notebook's first cell must name.
@@ -25,6 +24,40 @@ PLACES = {
     "06_knn_tapt": ("section 5", "Table 7", "Table 8", "Table 9", "Table 10"),
     "02_dapt": ("sections 3.2 to 3.4", "Table 1 ", "Table 3", "Table 12", "Tables 13 and 14"),
 }
+# The files that each notebook writes: tables, then figures.
+SHOWN = {
+    "01_domain_gap": (
+        ["table1_corpora", "table2_tasks", "label_counts", "leak_audit", "vocabulary_overlap", "task_domain_overlap"]
+        + ["distances", "agreement"],
+        ["loss_curves", "figure2_overlap", "task_domain_overlap", "distances"],
+    ),
+    "02_dapt": (
+        ["pretraining", "table1_corpora", "table3_dapt", "published_leaks", "table12_cross_domain_loss", "forgetting"]
+        + ["gain_against_distance", "gain_correlations", "degenerate_cells", "verdicts"],
+        ["loss_curves", "dapt_gains", "forgetting", "gain_against_distance"],
+    ),
+    "03_tapt": (
+        ["tapt_losses", "tapt_curve", "table5_tapt", "degenerate_cells", "verdicts"],
+        ["loss_curves", "tapt_curve", "tapt_gains"],
+    ),
+    "04_dapt_tapt": (
+        ["tapt_losses", "table5_dapt_tapt", "published_leaks", "cheap_scores", "cheap_costs", "best_arms", "aggregates"]
+        + ["tests", "degenerate_cells", "verdicts", "verdicts_by_task"],
+        ["loss_curves", "dapt_tapt_gains", "probability_best", "cheap_gains"],
+    ),
+    "05_transfer_tapt": (
+        ["table6_transfer", "cross_task_loss", "degenerate_cells", "verdicts", "verdicts_by_task"],
+        ["transfer_drop", "cross_task_loss"],
+    ),
+    "06_knn_tapt": (
+        ["neighbours", "topics", "coverage", "table7_curated", "table8_knn", "score_against_k", "selector_agreement"]
+        + ["selector_scores", "table9_costs", "table10_strategies", "degenerate_cells", "verdicts", "verdicts_by_task"],
+        ["loss_curves", "knn_gains", "score_against_k", "curated_gains", "selector_agreement", "selector_gains"]
+        + ["score_against_compute"],
+    ),
+}
+STATISTICS = {"mean", "std", "var", "sem", "median", "quantile", "corr", "describe", "agg"}
+DRAWING = {"plots", "gap_plots", "selection_plots"}
 PARTS = ("## Checks", "## What we found", "## What differs from the paper", "## Exercises")
 
 every_notebook = pytest.mark.parametrize("name", NAMES)
@@ -39,41 +72,61 @@ def sources(name: str, kind: str) -> list[str]:
     return [cell["source"] for cell in cells(name) if cell["cell_type"] == kind]
 
 
-def calls(name: str) -> list[tuple[str, tuple]]:
-    """List the calls of a study's methods in a notebook: the method, and those of its arguments that are literals."""
-    found = []
-    for source in sources(name, "code"):
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                literals = tuple(argument.value for argument in node.args if isinstance(argument, ast.Constant))
-                found.append((node.func.attr, literals))
-    return found
+def calls(name: str) -> list[ast.Call]:
+    """List all calls in a notebook's code."""
+    trees = (ast.walk(ast.parse(source)) for source in sources(name, "code"))
+    return [node for nodes in trees for node in nodes if isinstance(node, ast.Call)]
+
+
+def called(name: str) -> list[str]:
+    """Name the functions that a notebook calls: `study.run`, `checks.split_sizes`, `listed`."""
+    return [ast.unparse(call.func) for call in calls(name)]
 
 
 def test_there_is_a_notebook_for_every_experiment_and_for_nothing_else():
-    assert sorted(NOTEBOOKS) == NAMES == sorted(PLACES)
-    assert set(NAMES) == set(reports.TABLES) == set(reports.FIGURES) == set(findings.FINDINGS) == set(checks.CHECKS)
+    assert sorted(NOTEBOOKS) == NAMES == sorted(PLACES) == sorted(SHOWN)
 
 
 @every_notebook
 def test_every_table_and_figure_is_shown_once(name):
-    shown = [call for call in calls(name) if call[0] in {"table", "figure"}]
-    expected = [("table", (table,)) for table in reports.TABLES[name]]
-    expected += [("figure", (figure,)) for figure in reports.FIGURES[name]]
-    assert sorted(shown) == sorted(expected)
+    tables, figures = [], []
+    for call in calls(name):
+        if ast.unparse(call.func) == "study.show":
+            thing, file = call.args
+            assert isinstance(file, ast.Constant) and isinstance(file.value, str), "name the file where it is shown"
+            is_drawn = isinstance(thing, ast.Call) and ast.unparse(thing.func).split(".")[0] in DRAWING
+            (figures if is_drawn else tables).append(file.value)
+    assert (sorted(tables), sorted(figures)) == tuple(map(sorted, SHOWN[name]))
 
 
 @every_notebook
 def test_the_skeleton_is_whole(name):
-    called = [method for method, _ in calls(name)]
-    for method in ("run", "provenance", "settings", "excerpts", "masked_example", "check", "findings"):
-        assert method in called, f"no study.{method}()"
-    assert calls(name).count(("run", (NOTEBOOKS[name],))) == 1
+    methods, text = called(name), "\n".join(sources(name, "code"))
+    for method in ("run", "provenance", "settings", "excerpts", "masked_example"):
+        assert f"study.{method}" in methods, f"no study.{method}()"
+    assert text.count(f'study.run("{NOTEBOOKS[name]}")') == 1 and methods.count("study.run") == 1
+    for held in ("split_sizes", "text_digests", "token_stores", "no_exact_leak"):
+        assert f"checks.{held}" in methods, f"no checks.{held}()"
+    assert f"findings.of_{NOTEBOOKS[name]}" in methods
+    if name != "01_domain_gap":
+        assert {"checks.one_record_a_run", "checks.fingerprints", "checks.no_checkpoint_twice"} <= set(methods)
     prose = sources(name, "markdown")
     found = [text.split("\n")[0] for text in prose if text.startswith(PARTS)]
     assert found == list(PARTS)
     exercises = [line for line in prose[-1].splitlines() if line[:1].isdigit()]
     assert 3 <= len(exercises) <= 5
+
+
+@every_notebook
+def test_a_notebook_asks_and_src_answers(name):
+    for source in sources(name, "code"):
+        assert len(source.splitlines()) <= 15, f"a long cell: {source}"
+        for node in ast.walk(ast.parse(source)):
+            assert not isinstance(node, ast.For | ast.While | ast.If | ast.Lambda), f"control flow in: {source}"
+            assert not (isinstance(node, ast.comprehension) and "seed" in ast.unparse(node)), f"seeds in: {source}"
+            assert not (isinstance(node, ast.Attribute) and node.attr in STATISTICS), (
+                f"{node.attr} by hand in: {source}"
+            )
 
 
 @every_notebook
@@ -101,7 +154,8 @@ def test_every_call_has_prose_before_it(name):
     # The parameters and the import; and, in 01, two sets of excerpts side by side.
     assert len(both) <= 2
     for source in sources(name, "code")[2:]:
-        assert len(source.splitlines()) == 1, f"more than one call: {source}"
+        displays = [line for line in source.splitlines() if line.startswith(("study.show(", "styled(", "listed("))]
+        assert len(displays) <= 1, f"more than one display: {source}"
 
 
 @every_notebook

@@ -68,7 +68,7 @@ def fetch_tasks(
     source: Annotated[str, typer.Option(help="bucket (the authors') or hub")] = "bucket",
     address: Annotated[str | None, typer.Option(help="Another bucket's address, or a folder of data sets.")] = None,
 ) -> None:
-    """Fetch the paper's tasks into a mirror, and hold their sizes against Table 2."""
+    """Fetch the paper's tasks into a mirror, and compare their sizes with Table 2."""
     from dontstop.fetch import sources, task_files
     from dontstop.machine import progress
 
@@ -219,14 +219,14 @@ def calibrate(
     """Simulate studies to measure type I error and power of this study's own tests (the page docs/calibration.md)."""
     from dontstop.machine.files import write_text
     from dontstop.profiles import find_root
-    from dontstop.report import figures
+    from dontstop.report import display, plots
     from dontstop.verdicts import calibration
 
     page, curve = calibration.calibrate(num_studies)
     folder = find_root() / "docs"
     write_text(folder / "calibration.md", page)
     write_text(folder / "calibration.csv", curve.to_csv(index=False))
-    figures.write_figure(figures.power_curve(curve), folder / "calibration")
+    display.write_figure(plots.power_curve(curve), folder / "calibration")
 
 
 @app.command()

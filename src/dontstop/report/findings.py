@@ -174,7 +174,7 @@ def of_dapt(
 
 def _naive_bayes_sentence(runs: pd.DataFrame, naive_bayes: pd.Series) -> str:
     """Say which arms lose to naive Bayes, and where."""
-    found = means(runs).query("task != @MEAN")
+    found = means(runs)[lambda table: table["task"] != MEAN]
     tasks, below = list(dict.fromkeys(found["task"])), []
     for arm, part in found.groupby("arm", sort=False):
         lost = part.loc[part["mean"] < part["task"].map(naive_bayes), "task"].tolist()

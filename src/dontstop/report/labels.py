@@ -1,6 +1,8 @@
 """What names, columns and numbers are called and how they are written: the one place for all tables and figures."""
 
+import csv
 import functools
+from importlib import resources
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -41,77 +43,13 @@ class Column(NamedTuple):
     signed: bool = False
 
 
-def _counts(**texts: str) -> dict[str, Column]:
-    return {name: Column(text, 0) for name, text in texts.items()}
+def _columns() -> dict[str, Column]:
+    """Read how the columns of all tables are shown."""
+    rows = csv.DictReader(resources.files("dontstop.report").joinpath("columns.csv").read_text("utf-8").splitlines())
+    return {row["name"]: Column(row["label"], int(row["decimals"]), row["signed"] == "yes") for row in rows}
 
 
-COLUMNS: dict[str, Column] = {
-    **_counts(num_documents="documents", num_words="words in list", num_tokens="tokens", num_bytes="bytes of text"),
-    **_counts(num_train="train", num_dev="dev", num_test="test", num_classes="classes", num_texts="texts"),
-    **_counts(num_exact="exact", num_contained="contained", num_near_duplicate="near-duplicates", num_steps="steps"),
-    **_counts(num_sample_words="words of sample", num_processes="processes", num_epochs="epochs of TAPT"),
-    **_counts(num_affected="affected test texts", num_seeds="seeds", num_degenerate="degenerate", num_points="points"),
-    **_counts(num_tasks="tasks", num_left_out="pairs left out", num_candidates="candidates", num_selected="selected"),
-    **_counts(num_selected_tokens="tokens selected", control_selected="control: selected", control_tokens="its tokens"),
-    **_counts(num_text_tokens="tokens of text", tokens_processed="tokens processed", num_neighbours="neighbours (k)"),
-    **_counts(tokens_per_second="tokens/s", trainable_parameters="trainable parameters", rank="rank"),
-    **_counts(domain_documents="domain documents", task_documents="task documents", seed="seed", step="step"),
-    **_counts(source_documents="source documents", labelled_examples="labelled examples"),
-    "megabytes": Column("MB of text"),
-    "wall_seconds": Column("seconds"),
-    "cpu_seconds": Column("CPU-seconds of training"),
-    "selection_seconds": Column("CPU-seconds of selection"),
-    "tflops": Column("TFLOPs"),
-    "percent_trainable": Column("trainable (%)"),
-    "megabytes_kept": Column("MB to keep"),
-    "gradient_and_optimizer_mb": Column("gradients and optimizer (MB)"),
-    "score": Column("F1 × 100"),
-    "score_without": Column("F1 × 100 without them"),
-    "test_score": Column("test F1", 3),
-    "dev_score": Column("dev F1", 3),
-    "mean_with": Column("F1 × 100, all seeds"),
-    "mean_without": Column("F1 × 100, without degenerate seeds"),
-    "mean": Column("mean F1 × 100"),
-    "std": Column("std over seeds"),
-    "iqm": Column("interquartile mean F1 × 100"),
-    "probability_of_improvement": Column("probability of improvement over base", 2),
-    "change": Column("change", 2, signed=True),
-    "effect": Column("difference", 2, signed=True),
-    "gain": Column("gain of DAPT (points)", 1, signed=True),
-    "paired": Column("paired difference", 2, signed=True),
-    "welch": Column("unpaired difference", 2, signed=True),
-    "without_degenerate": Column("without degenerate seeds", 2, signed=True),
-    "pareto_optimal": Column("Pareto-optimal"),
-    "masked_lm_loss": Column("masked-LM loss (nats)", 2),
-    "loss_before": Column("loss before (nats)", 2),
-    "loss_after": Column("loss after (nats)", 2),
-    "in_domain_delta_loss": Column("in-domain Δ loss (nats)", 2, signed=True),
-    "general_delta_loss": Column("general Δ loss (nats)", 2, signed=True),
-    "in_domain_loss_before": Column("in-domain loss before (nats)", 2),
-    "in_domain_loss_after": Column("in-domain loss after (nats)", 2),
-    "general_loss_before": Column("general loss before (nats)", 2),
-    "general_loss_after": Column("general loss after (nats)", 2),
-    "paper_effect": Column("the paper's difference", 2, signed=True),
-    "vocabulary_overlap": Column("vocabulary overlap (%)"),
-    "jaccard": Column("Jaccard (%)"),
-    "jensen_shannon": Column("Jensen-Shannon divergence (bits)", 3),
-    "proxy_a_distance": Column("proxy A-distance (0 to 2)", 2),
-    "max_containment": Column("largest share of 5-grams", 2),
-    "spearman": Column("rank correlation", 2, signed=True),
-    "value": Column("value", 2),
-    "npmi": Column("NPMI", 2),
-    "share": Column("share of texts (%)"),
-    "percent_of_candidates": Column("% of candidates"),
-    "percent_of_tokens": Column("% of tokens"),
-    "percent_shared_with_control": Column("% shared with control"),
-    "highest_mean": Column("highest mean"),
-    "num_test_texts": Column("test texts", 0),
-    "p_value": Column("p", P_DECIMALS),
-    "p_holm": Column("p (Holm)", P_DECIMALS),
-    "p": Column("p (Holm)", P_DECIMALS),
-    "p_paired": Column("p (paired)", P_DECIMALS),
-    "p_welch": Column("p (Welch)", P_DECIMALS),
-}
+COLUMNS = _columns()
 
 
 @functools.cache

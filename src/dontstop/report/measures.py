@@ -1,36 +1,22 @@
-"""What is measured on a study's text and of its costs: gathered from its results, computed by the verdicts' functions.
+"""What is measured on a study's text and of its costs: gathered from its results, computed by the verdicts' functions."""
 
-What takes long is computed once for given inputs and code, and afterwards read.
-"""
-
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from dontstop.machine import files
 from dontstop.runs.arms import BASE, DAPT, FULL, TAPT, Arm, Checkpoint
-from dontstop.runs.identity import code_digest
 from dontstop.runs.plan import text_of
 from dontstop.runs.results import Results
 from dontstop.selection.candidates import load_candidates
 from dontstop.text import corpora, leakage
 from dontstop.text.tasks import GENERAL, SPLITS, Task
-from dontstop.verdicts import aggregates, baselines, domain_gap
+from dontstop.verdicts import aggregates, baselines, domain_gap, vocabulary
 from dontstop.verdicts import costs as costing
 from dontstop.verdicts.effects import over
 from dontstop.verdicts.judgements import judge
 from dontstop.verdicts.losses import forgetting
-
-
-def _once(study: Results, name: str, inputs: Mapping, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """Compute a frame once for given inputs and code; afterwards read it, so that a notebook reopens in seconds."""
-    code = code_digest("verdicts/domain_gap.py", "verdicts/baselines.py", "text/leakage.py")
-    path = study.paths.work / "measures" / f"{name}_{files.fingerprint([code, inputs])[:16]}.json"
-    if not path.is_file():
-        files.write_text(path, compute().reset_index().to_json(orient="split", double_precision=15))
-    return pd.read_json(io.StringIO(path.read_text()), orient="split", precise_float=True)
 
 
 # Text ----------------------------------------------------------------------------------------------------------
@@ -49,13 +35,6 @@ def examples(study: Results) -> dict[str, dict[str, list[dict]]]:
     }
 
 
-def _digests(study: Results) -> dict:
-    manifest = study.manifest()
-    held_out = {name: manifest["held_out"][name]["sha256"] for name in study.texts}
-    splits = {t.name: {s: manifest["tasks"][t.name]["splits"][s]["sha256"] for s in SPLITS} for t in study.tasks}
-    return {"held_out": held_out, "splits": splits, "settings": study.profile.domain_gap.model_dump()}
-
-
 def audit(study: Results) -> pd.DataFrame:
     """Return what the leak audit found, a row a task, split and corpus, as `audit.audit` has it."""
     return pd.DataFrame(files.read_json(study.paths.data / "leakage.json")["corpora"])
@@ -64,27 +43,16 @@ def audit(study: Results) -> pd.DataFrame:
 def vocabulary_overlap(study: Results) -> pd.DataFrame:
     """Figure 2's numbers: the vocabulary overlap of every two texts, in percent, and num_words, the lists' length."""
     settings = study.profile.domain_gap
-
-    def compute() -> pd.DataFrame:
-        samples = domain_gap.equal_samples(held_out_texts(study), seed=settings.seed)
-        num_words = domain_gap.supported_num_words(samples, settings.num_words)
-        matrix = domain_gap.overlap_matrix(samples, num_words=num_words)
-        return matrix.rename_axis("text").assign(num_words=num_words)
-
-    return _once(study, "vocabulary_overlap", _digests(study), compute).set_index("text")
+    return vocabulary.figure2(held_out_texts(study), most_words=settings.num_words, seed=settings.seed)
 
 
 def pairs(study: Results) -> pd.DataFrame:
     """Distances between every task's training texts and every domain, as `domain_gap.pair_distances` returns them."""
     settings = study.profile.domain_gap
-
-    def compute() -> pd.DataFrame:
-        texts = {task: [row["text"] for row in splits["train"]] for task, splits in examples(study).items()}
-        domains = {name: found for name, found in held_out_texts(study).items() if name != GENERAL}
-        how = {"most_words": settings.num_words, "num_documents": settings.num_classifier_documents}
-        return domain_gap.pair_distances(texts, domains, **how, seed=settings.seed)
-
-    return _once(study, "pairs", _digests(study), compute).drop(columns="index")
+    texts = {task: [row["text"] for row in splits["train"]] for task, splits in examples(study).items()}
+    domains = {name: found for name, found in held_out_texts(study).items() if name != GENERAL}
+    how = {"most_words": settings.num_words, "num_documents": settings.num_classifier_documents}
+    return domain_gap.pair_distances(texts, domains, **how, seed=settings.seed)
 
 
 def distances(study: Results) -> pd.DataFrame:
@@ -92,13 +60,9 @@ def distances(study: Results) -> pd.DataFrame:
     settings, losses = study.profile.domain_gap, study.losses()
     base = losses[(losses["notebook"] == "01_domain_gap") & (losses["encoder"] == "base")]
     loss = base.set_index("held_out")["masked_lm_loss"].to_dict()
-
-    def compute() -> pd.DataFrame:
-        how = {"most_words": settings.num_words, "num_documents": settings.num_classifier_documents}
-        how |= {"num_resamples": settings.num_resamples, "seed": settings.seed}
-        return domain_gap.distance_table(held_out_texts(study), GENERAL, loss, **how)
-
-    return _once(study, "distances", _digests(study) | {"losses": loss}, compute).set_index("domain")
+    how = {"most_words": settings.num_words, "num_documents": settings.num_classifier_documents}
+    how |= {"num_resamples": settings.num_resamples, "seed": settings.seed}
+    return domain_gap.distance_table(held_out_texts(study), GENERAL, loss, **how)
 
 
 def task_domain_overlap(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -115,31 +79,18 @@ def agreement(distances: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
 def train_test_overlap(study: Results) -> dict[str, np.ndarray]:
     """Mark, by task, the test texts that stand in train or dev too, as some were published: (num_test,) bool."""
-    limit = study.profile.text.near_duplicate_jaccard
-
-    def compute() -> pd.DataFrame:
-        found = []
-        for task, splits in examples(study).items():
-            test, *others = ([row["text"] for row in splits[split]] for split in ("test", "train", "dev"))
-            marks = leakage.train_test_overlap(test, [*others[0], *others[1]], jaccard_from=limit)
-            found += [(task, int(index)) for index in np.flatnonzero(marks)]
-        return pd.DataFrame(found, columns=["task", "test_index"])
-
-    found = _once(study, "train_test_overlap", _digests(study) | {"limit": limit}, compute)
-    sizes = {task: len(labels) for task, labels in study.truth().items()}
-    return {t: np.isin(np.arange(n), found.loc[found["task"] == t, "test_index"]) for t, n in sizes.items()}
+    limit, marks = study.profile.text.near_duplicate_jaccard, {}
+    for task, splits in examples(study).items():
+        test, train, dev = ([row["text"] for row in splits[split]] for split in ("test", "train", "dev"))
+        marks[task] = leakage.train_test_overlap(test, train + dev, jaccard_from=limit)
+    return marks
 
 
 def naive_bayes(study: Results, overlap: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Naive Bayes on every task's training texts, as `baselines.naive_bayes_scores` returns it."""
     entries = study.manifest()["tasks"]
     labels, metrics = ({task.name: entries[task.name][key] for task in study.tasks} for key in ("labels", "metric"))
-
-    def compute() -> pd.DataFrame:
-        return baselines.naive_bayes_scores(examples(study), labels, metrics, overlap)
-
-    inputs = _digests(study) | {"affected": {task: int(marks.sum()) for task, marks in overlap.items()}}
-    return _once(study, "naive_bayes", inputs, compute).set_index("task")
+    return baselines.naive_bayes_scores(examples(study), labels, metrics, overlap)
 
 
 # Selection and costs -------------------------------------------------------------------------------------------
@@ -187,8 +138,8 @@ def encoder_shape(study: Results) -> costing.Shape:
 
 def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:
     """Tabulate what arms cost on their tasks, as `costs.costs` returns it."""
-    checkpoints = [arm.checkpoint(task) for arm, tasks in arms.items() for task in tasks]
-    stores = dict.fromkeys(text_of(phase) for checkpoint in checkpoints for phase in checkpoint.lineage[1:])
+    phases = costing.phases_of(arms, study.profile.selection.num_draws)
+    stores = dict.fromkeys(text_of(checkpoint) for checkpoint in phases)
     selected = study.selection_counts() if any(arm.is_augmented for arm in arms) else {}
     of_tasks = {
         task: sum(len(row["text"].encode()) for row in splits["train"]) for task, splits in examples(study).items()

@@ -11,7 +11,7 @@ from dontstop.runs.arms import BASE, DAPT, TAPT, Arm, Phase, knn_tapt, rand_tapt
 from dontstop.runs.plan import text_of
 from dontstop.text.tasks import Task
 from dontstop.verdicts import costs
-from dontstop.verdicts.scores import means
+from dontstop.verdicts.scores import MEAN, means
 
 NUM_TOPICS = 8  # of each task, those that its texts use most
 LONGEST = 150  # characters of a text in a table
@@ -90,19 +90,19 @@ def coverage(
     return pd.DataFrame(rows)
 
 
-def agreement(tasks: Sequence[Task], phases: Mapping[str, Phase], chosen: Chosen) -> pd.DataFrame:
+def agreement(tasks: Sequence[Task], arms: Mapping[str, Arm], chosen: Chosen) -> pd.DataFrame:
     """Tabulate how far retrieval methods choose the same candidates: the share of the union that both chose.
 
     Args:
-        phases: By retrieval method (and `random`), the phase that reads what it chose.
+        arms: By retrieval method (and `random`), the arm that reads what it chose; of random text, the first draw.
 
     Returns:
         Index selector; a column a selector; percent, mean over tasks.
     """
-    matrix = pd.DataFrame(0.0, index=pd.Index(phases, name="selector"), columns=list(phases))
+    matrix = pd.DataFrame(0.0, index=pd.Index(arms, name="selector"), columns=list(arms))
     for task in tasks:
-        found = {name: chosen(task.name, phase) for name, phase in phases.items()}
-        for a, b in ((a, b) for a in phases for b in phases):
+        found = {name: chosen(task.name, arm.checkpoint(task).last) for name, arm in arms.items()}
+        for a, b in ((a, b) for a in arms for b in arms):
             shared = len(np.intersect1d(found[a], found[b]))
             matrix.loc[a, b] += 100 * shared / (len(found[a]) + len(found[b]) - shared) / len(tasks)
     return matrix
@@ -153,7 +153,7 @@ def table9(by_task: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     Source: Table 9.
     """
     table = by_task.groupby("arm", sort=False)[list(costs.COLUMNS)].mean().reset_index()
-    scores = means(runs).query("task == @MEAN").set_index("arm")["mean"]
+    scores = means(runs).set_index(["task", "arm"]).loc[MEAN, "mean"]
     table = table.assign(score=table["arm"].map(scores))
     table["pareto_optimal"] = pd.Series(costs.pareto_optimal(table["tflops"], table["score"]), dtype=object)
     counts = [name for name in table if name.startswith("num_") or name == "tokens_processed"]

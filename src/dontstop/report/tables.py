@@ -179,7 +179,7 @@ def table12(losses: pd.DataFrame, general: str) -> pd.DataFrame:
     """
     both = ((OURS, _with_changes(loss_matrix(losses), general)), (PAPER, _with_changes(paper.table12(), "PT")))
     table = pd.concat([part.reset_index(names="encoder").assign(study=name) for name, part in both], ignore_index=True)
-    return table[["study", *(name for name in table if name != "study")]]
+    return table[["study", *(name for name in table if name not in ("study", IN_DOMAIN, GENERAL)), IN_DOMAIN, GENERAL]]
 
 
 def _with_changes(matrix: pd.DataFrame, general: str) -> pd.DataFrame:

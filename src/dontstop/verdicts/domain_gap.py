@@ -1,17 +1,12 @@
 """Distances between samples of text: shared frequent words, word distributions, a classifier that distinguishes them.
 
 Source: section 3.1 and Figure 2 of the paper for the overlap; the other distances stand beside it.
-Departure: the paper compares samples of 50,000 documents each (150,000 of reviews). Here `equal_samples` first cuts
-every sample to the same number of words, because longer documents show more words and the distances depend on that.
 """
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations, product
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -24,169 +19,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from dontstop.errors import StudyError
+from dontstop.verdicts import vocabulary
+from dontstop.verdicts.vocabulary import WORD, WordCounts, count_words, equal_samples, num_words_in
 
 QUANTILES = (0.025, 0.975)
 DISTANCES = ("vocabulary_overlap", "jensen_shannon", "proxy_a_distance", "masked_lm_loss")
-
-# What sklearn's vectorizers take as a word: two letters or digits, or more.
-_WORD = re.compile(r"(?u)\b\w\w+\b")
 _NUM_FOLDS = 5
 _COUNTS_AT_ONCE = 1_000_000  # words times resamples, of a sample, held in memory
-
-
-@dataclass(frozen=True)
-class WordCounts:
-    """How often every document of every sample uses every word.
-
-    Attributes:
-        words: (num_words,) lower-cased unigrams without English stop words, in alphabetical order.
-        counts: Per sample, a sparse (num_documents, num_words) matrix.
-    """
-
-    words: np.ndarray
-    counts: dict[str, sparse.csr_matrix]
-
-    def totals(self, sample: str) -> np.ndarray:
-        """Return the (num_words,) counts of one sample."""
-        return np.asarray(self.counts[sample].sum(axis=0)).ravel()
-
-
-def num_words_in(texts: Sequence[str]) -> int:
-    """Count the words of a sample, stop words included."""
-    return sum(len(_WORD.findall(text)) for text in texts)
-
-
-def equal_samples(samples: Mapping[str, Sequence[str]], *, seed: int) -> dict[str, list[str]]:
-    """Cut every sample to as many words as the smallest has: documents in random order, the last one cut short.
-
-    Departure: the paper equates numbers of documents, not of words (see this module's first lines).
-    """
-    sizes = {name: num_words_in(texts) for name, texts in samples.items()}
-    for name, size in sizes.items():
-        if size == 0:
-            raise StudyError(
-                f"no words in the sample {name!r}", "text in every sample", "prepare the data again, or leave it out"
-            )
-    num_words = min(sizes.values())
-    # A generator for each sample, so that the order of the samples does not matter.
-    return {name: _draw_words(texts, num_words, seed=seed) for name, texts in samples.items()}
-
-
-def _draw_words(texts: Sequence[str], num_words: int, *, seed: int) -> list[str]:
-    drawn = []
-    for index in np.random.default_rng(seed).permutation(len(texts)):
-        size = num_words_in([texts[index]])
-        if size >= num_words:
-            last = [match.end() for match in _WORD.finditer(texts[index])][num_words - 1]
-            return [*drawn, texts[index][:last]]
-        drawn.append(texts[index])
-        num_words -= size
-    return drawn
-
-
-def count_words(samples: Mapping[str, Sequence[str]]) -> WordCounts:
-    """Count lower-cased unigrams without English stop words (sklearn's list), document by document.
-
-    Raises:
-        StudyError: If a sample holds no word at all.
-    """
-    vectorizer = CountVectorizer(lowercase=True, stop_words="english", dtype=np.int32)
-    bounds = np.cumsum([0, *(len(texts) for texts in samples.values())])
-    try:
-        together = vectorizer.fit_transform(text for texts in samples.values() for text in texts)
-    except ValueError as error:
-        raise StudyError("samples without a single word", "readable text", "prepare the data again") from error
-    counts = {name: together[bounds[i] : bounds[i + 1]] for i, name in enumerate(samples)}
-    for name, matrix in counts.items():
-        if matrix.sum() == 0:
-            raise StudyError(f"no words in the sample {name!r}", "readable text", "prepare the data again")
-    return WordCounts(vectorizer.get_feature_names_out(), counts)
-
-
-def most_frequent_words(texts: Sequence[str], num_words: int) -> list[str]:
-    """List the most frequent lower-cased unigrams without English stop words, ties in alphabetical order.
-
-    Returns:
-        num_words words, or all there are.
-    """
-    counted = count_words({"texts": texts})
-    totals = counted.totals("texts")
-    return counted.words[np.lexsort((counted.words, -totals))[:num_words]].tolist()
-
-
-def supported_num_words(samples: Mapping[str, Sequence[str]], most: int = 10_000) -> int:
-    """Return how many frequent words can be compared: `most`, or the distinct words of the sample that has fewest.
-
-    Source: section 3.1 (10,000 words).
-    """
-    return _supported(count_words(samples), most)
-
-
-def _supported(counted: WordCounts, most: int) -> int:
-    return min(most, *(int(np.count_nonzero(counted.totals(name))) for name in counted.counts))
-
-
-def vocabulary_overlap(words: Sequence[str], others: Sequence[str]) -> float:
-    """Return the percentage of `words` that are among `others`, two lists of the same length.
-
-    Source: section 3.1 and Figure 2, in the reading that the text suggests: shared words over the list's length.
-    """
-    return 100 * len(set(words) & set(others)) / len(words)
-
-
-def jaccard(words: Sequence[str], others: Sequence[str]) -> float:
-    """Return the percentage of words in either list that are in both.
-
-    Source: the authors' scripts/vocab_overlap.py, which divides by the union.
-    Departure: their script compares every word found in three documents or more; we keep to the most frequent words.
-    """
-    return 100 * len(set(words) & set(others)) / len(set(words) | set(others))
-
-
-def overlap_matrix(
-    samples: Mapping[str, Sequence[str]],
-    others: Mapping[str, Sequence[str]] | None = None,
-    *,
-    num_words: int,
-    reading: Literal["paper", "code"] = "paper",
-) -> pd.DataFrame:
-    """Compare the most frequent words of every sample with those of every other.
-
-    Args:
-        samples: Texts by name, the rows.
-        others: Texts by name, the columns; by default the rows again (Figure 2).
-        num_words: Length of the lists; `supported_num_words` says how many there may be.
-        reading: `vocabulary_overlap`, as the paper's text has it, or `jaccard`, as its code.
-
-    Returns:
-        Percentages.
-
-    Raises:
-        StudyError: If a sample has fewer distinct words than `num_words`.
-    """
-    compare = {"paper": vocabulary_overlap, "code": jaccard}[reading]
-    lists = {name: most_frequent_words(texts, num_words) for name, texts in {**samples, **(others or {})}.items()}
-    shortest = min(lists, key=lambda name: len(lists[name]))
-    if len(lists[shortest]) < num_words:
-        raise StudyError(
-            f"{len(lists[shortest]):,} distinct words in the sample {shortest!r}",
-            f"at least num_words = {num_words:,}",
-            "lower num_words, or ask supported_num_words",
-        )
-    columns = list(samples if others is None else others)
-    rows = [[compare(lists[row], lists[column]) for column in columns] for row in samples]
-    return pd.DataFrame(rows, index=pd.Index(list(samples), name="sample"), columns=columns)
-
-
-def figure2(samples: Mapping[str, Sequence[str]], *, most_words: int = 10_000, seed: int) -> pd.DataFrame:
-    """Return Figure 2's percentages between samples cut to the same number of words, and num_words, the lists' length.
-
-    Returns:
-        Index text; a column a sample, and num_words.
-    """
-    equal = equal_samples(samples, seed=seed)
-    num_words = supported_num_words(equal, most_words)
-    return overlap_matrix(equal, num_words=num_words).rename_axis("text").assign(num_words=num_words)
 
 
 def jensen_shannon_divergence(counts: np.ndarray, other_counts: np.ndarray) -> float:
@@ -224,7 +63,7 @@ def proxy_a_distance(
         raise StudyError(f"{size} documents in a sample", f"{_NUM_FOLDS} or more", "take larger samples")
     passages = [p for sample in (texts, others) for p in _passages(sample, size, num_passage_words, rng)]
     origins = np.repeat([0, 1], size)
-    counts = CountVectorizer(token_pattern=_WORD.pattern).fit_transform(passages)
+    counts = CountVectorizer(token_pattern=WORD.pattern).fit_transform(passages)
     folds = StratifiedKFold(_NUM_FOLDS, shuffle=True, random_state=seed)
     wrong = np.empty(len(origins), bool)  # (2 * size,)
     for train, tested in folds.split(passages, origins):
@@ -248,7 +87,7 @@ def _distance_from_error(error):
 
 def _passages(texts: Sequence[str], size: int, num_words: int, rng: np.random.Generator) -> Iterator[str]:
     for index in rng.choice(len(texts), size, replace=False):
-        words = list(_WORD.finditer(texts[index]))
+        words = list(WORD.finditer(texts[index]))
         start = int(rng.integers(max(1, len(words) - num_words + 1)))
         span = words[start : start + num_words]
         yield texts[index][span[0].start() : span[-1].end()] if span else ""
@@ -290,28 +129,25 @@ def distance_table(
         raise StudyError(f"no sample {base!r}", f"one of {', '.join(samples)}", "name a sample as the base's text")
     equal = equal_samples(samples, seed=seed)
     counted = count_words(equal)
-    num_words = _supported(counted, most_words)
+    num_words = counted.num_supported(most_words)
     num_documents = min(num_documents, *map(len, samples.values()))
     resampled = _resampled_distances(counted, base, num_words, num_resamples, seed=seed)
+    how = {"num_documents": num_documents, "num_resamples": num_resamples, "seed": seed}
     rows = {}
     for domain in (name for name in samples if name != base):
-        row = _word_distances(counted, base, domain, num_words)
+        row, loss = _word_distances(counted, base, domain, num_words), (masked_lm_loss or {}).get(domain, np.nan)
         measured = {
-            name: _centred(row[name], resampled[name, domain], most)
-            for name, most in (("vocabulary_overlap", 100), ("jensen_shannon", 1))
+            "vocabulary_overlap": _centred(row["vocabulary_overlap"], resampled["vocabulary_overlap", domain], 100),
+            "jaccard": (row["jaccard"],),
+            "jensen_shannon": _centred(row["jensen_shannon"], resampled["jensen_shannon", domain], 1),
+            "proxy_a_distance": proxy_a_distance(samples[base], samples[domain], **how),
+            "masked_lm_loss": loss if isinstance(loss, tuple) else (loss, np.nan, np.nan),
+            "num_words": (num_words,),
+            "num_sample_words": (num_words_in(equal[domain]),),
+            "num_documents": (num_documents,),
         }
-        measured["proxy_a_distance"] = proxy_a_distance(
-            samples[base], samples[domain], num_documents=num_documents, num_resamples=num_resamples, seed=seed
-        )
-        loss = (masked_lm_loss or {}).get(domain, np.nan)
-        measured["masked_lm_loss"] = loss if isinstance(loss, tuple) else (loss, np.nan, np.nan)
-        rows[domain] = {
-            f"{name}{bound}": value
-            for name, values in measured.items()
-            for bound, value in zip(("", "_low", "_high"), values, strict=True)
-        }
-        rows[domain] |= {"jaccard": row["jaccard"], "num_words": num_words}
-        rows[domain] |= {"num_sample_words": num_words_in(equal[domain]), "num_documents": num_documents}
+        bounds = ((name, bound, values) for name, values in measured.items() for bound in range(len(values)))
+        rows[domain] = {name + ("", "_low", "_high")[bound]: values[bound] for name, bound, values in bounds}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("domain")
 
 
@@ -331,7 +167,7 @@ def pair_distances(
     """
     equal = equal_samples({**samples, **others}, seed=seed)
     counted = count_words(equal)
-    num_words = _supported(counted, most_words)
+    num_words = counted.num_supported(most_words)
     size = num_words_in(next(iter(equal.values())))
     num_documents = min(num_documents, *map(len, [*samples.values(), *others.values()]))
     rows = []
@@ -343,10 +179,10 @@ def pair_distances(
 
 
 def _word_distances(counted: WordCounts, base: str, domain: str, num_words: int) -> dict[str, float]:
-    totals = counted.totals(base), counted.totals(domain)
-    shared = int(np.count_nonzero(_in_list(totals[0], num_words) & _in_list(totals[1], num_words)))
-    overlaps = {"vocabulary_overlap": 100 * shared / num_words, "jaccard": 100 * shared / (2 * num_words - shared)}
-    return overlaps | {"jensen_shannon": jensen_shannon_divergence(*totals)}
+    lists = [counted.most_frequent(name, num_words) for name in (base, domain)]
+    divergence = jensen_shannon_divergence(counted.totals(base), counted.totals(domain))
+    overlaps = {"vocabulary_overlap": vocabulary.vocabulary_overlap(*lists), "jaccard": vocabulary.jaccard(*lists)}
+    return overlaps | {"jensen_shannon": divergence}
 
 
 def _resampled_distances(counted: WordCounts, base: str, num_words: int, num_resamples: int, *, seed: int):

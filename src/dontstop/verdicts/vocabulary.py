@@ -1,0 +1,161 @@
+"""Words of text samples: samples of equal size, their counts, and the overlap of the most frequent ones.
+
+Source: section 3.1 and Figure 2 of the paper.
+Departure: the paper compares samples of 50,000 documents each (150,000 of reviews). Here `equal_samples` first cuts
+every sample to the same number of words, because longer documents show more words and all distances depend on that.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn.feature_extraction.text import CountVectorizer
+
+from dontstop.errors import StudyError
+
+# What sklearn's vectorizers take as a word: two letters or digits, or more.
+WORD = re.compile(r"(?u)\b\w\w+\b")
+
+
+@dataclass(frozen=True)
+class WordCounts:
+    """How often every document of every sample uses every word.
+
+    Attributes:
+        words: (num_words,) lower-cased unigrams without English stop words, in alphabetical order.
+        counts: Per sample, a sparse (num_documents, num_words) matrix.
+    """
+
+    words: np.ndarray
+    counts: dict[str, sparse.csr_matrix]
+
+    def totals(self, sample: str) -> np.ndarray:
+        """Return the (num_words,) counts of one sample."""
+        return np.asarray(self.counts[sample].sum(axis=0)).ravel()
+
+    def most_frequent(self, sample: str, num: int) -> list[str]:
+        """List a sample's most frequent words, ties in alphabetical order: num of them, or all there are."""
+        totals = self.totals(sample)
+        order = np.argsort(-totals, kind="stable")[:num]
+        return self.words[order[totals[order] > 0]].tolist()
+
+    def num_supported(self, most: int = 10_000) -> int:
+        """Return how many frequent words can be compared: `most`, or those of the sample that has fewest.
+
+        Source: section 3.1 (10,000 words).
+        """
+        return min(most, *(int(np.count_nonzero(self.totals(name))) for name in self.counts))
+
+
+def num_words_in(texts: Sequence[str]) -> int:
+    """Count the words of a sample, stop words included."""
+    return sum(len(WORD.findall(text)) for text in texts)
+
+
+def equal_samples(samples: Mapping[str, Sequence[str]], *, seed: int) -> dict[str, list[str]]:
+    """Cut every sample to as many words as the smallest has: documents in random order, the last one cut short.
+
+    Departure: the paper equates numbers of documents, not of words (see this module's first lines).
+    """
+    sizes = {name: num_words_in(texts) for name, texts in samples.items()}
+    for name, size in sizes.items():
+        if size == 0:
+            raise StudyError(
+                f"no words in the sample {name!r}", "text in every sample", "prepare the data again, or leave it out"
+            )
+    num_words = min(sizes.values())
+    # A generator for each sample, so that the order of the samples does not matter.
+    return {name: _draw_words(texts, num_words, seed=seed) for name, texts in samples.items()}
+
+
+def _draw_words(texts: Sequence[str], num_words: int, *, seed: int) -> list[str]:
+    drawn = []
+    for index in np.random.default_rng(seed).permutation(len(texts)):
+        size = num_words_in([texts[index]])
+        if size >= num_words:
+            last = [match.end() for match in WORD.finditer(texts[index])][num_words - 1]
+            return [*drawn, texts[index][:last]]
+        drawn.append(texts[index])
+        num_words -= size
+    return drawn
+
+
+def count_words(samples: Mapping[str, Sequence[str]]) -> WordCounts:
+    """Count lower-cased unigrams without English stop words (sklearn's list), document by document.
+
+    Raises:
+        StudyError: If a sample holds no word at all.
+    """
+    vectorizer = CountVectorizer(lowercase=True, stop_words="english", dtype=np.int32)
+    bounds = np.cumsum([0, *(len(texts) for texts in samples.values())])
+    try:
+        together = vectorizer.fit_transform(text for texts in samples.values() for text in texts)
+    except ValueError as error:
+        raise StudyError("samples without a single word", "readable text", "prepare the data again") from error
+    counts = {name: together[bounds[i] : bounds[i + 1]] for i, name in enumerate(samples)}
+    for name, matrix in counts.items():
+        if matrix.sum() == 0:
+            raise StudyError(f"no words in the sample {name!r}", "readable text", "prepare the data again")
+    return WordCounts(vectorizer.get_feature_names_out(), counts)
+
+
+def vocabulary_overlap(words: Sequence[str], others: Sequence[str]) -> float:
+    """Return the percentage of `words` that are among `others`, two lists of the same length.
+
+    Source: section 3.1 and Figure 2, in the reading that the text suggests: shared words over the list's length.
+    """
+    return 100 * len(set(words) & set(others)) / len(words)
+
+
+def jaccard(words: Sequence[str], others: Sequence[str]) -> float:
+    """Return the percentage of words in either list that are in both.
+
+    Source: the authors' scripts/vocab_overlap.py, which divides by the union.
+    Departure: their script compares every word found in three documents or more; we keep to the most frequent words.
+    """
+    return 100 * len(set(words) & set(others)) / len(set(words) | set(others))
+
+
+def overlap_matrix(
+    samples: Mapping[str, Sequence[str]], *, num_words: int, reading: Literal["paper", "code"] = "paper"
+) -> pd.DataFrame:
+    """Compare the most frequent words of every sample with those of every other, as Figure 2 does.
+
+    Args:
+        samples: Texts by name.
+        num_words: Length of the lists; `WordCounts.num_supported` says how many there may be.
+        reading: `vocabulary_overlap`, as the paper's text has it, or `jaccard`, as its code.
+
+    Returns:
+        Percentages.
+
+    Raises:
+        StudyError: If a sample has fewer distinct words than `num_words`.
+    """
+    compare = {"paper": vocabulary_overlap, "code": jaccard}[reading]
+    counted = count_words(samples)
+    lists = {name: counted.most_frequent(name, num_words) for name in samples}
+    shortest = min(lists, key=lambda name: len(lists[name]))
+    if len(lists[shortest]) < num_words:
+        raise StudyError(
+            f"{len(lists[shortest]):,} distinct words in the sample {shortest!r}",
+            f"at least num_words = {num_words:,}",
+            "lower num_words, or take larger samples",
+        )
+    rows = [[compare(lists[row], lists[column]) for column in samples] for row in samples]
+    return pd.DataFrame(rows, index=pd.Index(list(samples), name="text"), columns=list(samples))
+
+
+def figure2(samples: Mapping[str, Sequence[str]], *, most_words: int = 10_000, seed: int) -> pd.DataFrame:
+    """Return Figure 2's percentages between samples cut to the same number of words.
+
+    Returns:
+        Index text; a column a sample, and num_words, the length of the lists.
+    """
+    equal = equal_samples(samples, seed=seed)
+    num_words = count_words(equal).num_supported(most_words)
+    return overlap_matrix(equal, num_words=num_words).assign(num_words=num_words)

@@ -1,0 +1,97 @@
+"""What is shown is rounded and merged, and nothing is lost from it; what is written can be read again exactly."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dontstop.report import display, labels
+from dontstop.runs.arms import ARMS, knn_tapt, rand_tapt, short_tapt
+
+
+def test_values_are_rounded_and_merged_with_std_and_interval_and_the_table_left_alone():
+    table = pd.DataFrame({"task": ["x"], "iqm": [61.26], "iqm_low": [60.0], "iqm_high": [62.04], "n": [12_345]})
+    table = table.assign(effect=-0.44, low=-1.0, high=0.25, loss=4.0, done=True)
+    shown = display.readable(table)
+    assert shown.iloc[0].tolist() == ["x", "61.3 [60.0, 62.0]", "12,345", "−0.44 [−1.00, +0.25]", "4.0", "yes"]
+    assert table["iqm"].item() == 61.26
+    unknown = display.readable(table.assign(high=np.nan))
+    assert unknown["difference"].item() == "−0.44"
+
+
+def test_columns_of_two_levels_are_an_arms_mean_and_std_and_a_contrasts_effect_interval_and_p():
+    columns = [("task", ""), ("dapt", "mean"), ("dapt", "std"), ("base", "mean"), ("base", "std")]
+    columns += [("dapt_minus_base", part) for part in ("effect", "low", "high", "p")]
+    row = ["x", 61.26, 1.44, 60.0, np.nan, 1.26, 0.2, 2.3, 0.0412]
+    table = pd.DataFrame([row], columns=pd.MultiIndex.from_tuples(columns))
+    shown = display.readable(table)
+    assert shown.columns.tolist() == ["task", "DAPT", "base", "DAPT − base", "DAPT − base: p"]
+    assert shown.iloc[0].tolist() == ["x", "61.3 (1.4)", "60.0", "+1.3 [+0.2, +2.3]", "0.041"]
+    flat = ["task", "dapt_mean", "dapt_std", "base_mean", "base_std", "dapt_minus_base"]
+    assert display.flat(table).columns.tolist()[:6] == flat and "dapt_minus_base_p" in display.flat(table)
+
+
+def test_ratios_are_factors_and_p_values_keep_three_decimals():
+    table = pd.DataFrame({"task": ["seconds", "x"], "effect": [0.41, 2.0], "low": [0.3, -1], "high": [0.5, 5]})
+    shown = display.readable(table.assign(p_holm=[np.nan, 0.5]), decimals=1)
+    assert shown["difference"].tolist() == ["×0.4 [×0.3, ×0.5]", "+2.0 [−1.0, +5.0]"]
+    assert shown["p (Holm)"].tolist() == ["–", "0.500"]
+
+
+def test_equal_headings_are_told_apart_for_the_styler():
+    assert len(set(display.readable(pd.DataFrame({"p_holm": [0.1], "p": [0.2]})).columns)) == 2
+
+
+def test_markdown_escapes_what_would_end_a_cell():
+    table = pd.DataFrame({"name": ["a|b", "c\n d"], "score": [1.25, None]})
+    assert display.to_markdown(table, 2).splitlines() == [
+        "| name   |   F1 × 100 |",
+        "|:-------|-----------:|",
+        r"| a\|b   |       1.25 |",
+        "| c d    |          – |",
+    ]
+    assert display.to_markdown(pd.DataFrame({"task": []})).startswith("| task")
+
+
+def test_notebooks_show_every_row_whole_and_nothing_as_markup():
+    table = pd.DataFrame({"name": ["<b>bold</b>", "a" * 300], "score": [-1.0, 2.0]})
+    shown = display.styled(table)
+    html = shown.to_html()
+    assert "&lt;b&gt;bold" in html and "<b>" not in html and "a" * 300 in html and html.count("<tr>") == 3
+    assert html.count("text-align: right") == 1  # the column of numbers
+    assert display.styled(table).to_html() == html and repr(shown).startswith("| name")
+    other = display.styled(table.assign(score=3.0)).to_html()
+    assert html.split('table id="')[1][:14] != other.split('table id="')[1][:14]  # two on one page do not meet
+
+
+def test_written_files_keep_full_precision_in_csv(tmp_path):
+    table = pd.DataFrame({"encoder": ["base", "dapt_x"], "x": [1 / 3, 2 / 3]}).set_index("encoder")
+    shown = display.show(table, tmp_path / "tables" / "losses.v1", decimals=2)
+    assert isinstance(shown, display.Table)
+    assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == ["losses.v1.csv", "losses.v1.md"]
+    again = pd.read_csv(tmp_path / "tables" / "losses.v1.csv", index_col="encoder")
+    pd.testing.assert_frame_equal(again, table, check_exact=True)
+    assert "0.33" in (tmp_path / "tables" / "losses.v1.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arm", "name"),
+    [
+        ("dapt_tapt", "DAPT+TAPT"),
+        (knn_tapt(50), "50NN-TAPT"),
+        ("knn_tapt_15_bm25", "15NN-TAPT (BM25)"),
+        (rand_tapt(5).name, "RAND-TAPT (5)"),
+        (short_tapt(10), "TAPT (10 epochs)"),
+        ("naive_bayes", "naive Bayes"),
+    ],
+)
+def test_arms_are_named_as_in_the_paper(arm, name):
+    assert labels.arm(arm) == name
+
+
+def test_every_known_arm_has_a_name_of_its_own():
+    assert len({labels.arm(arm) for arm in ARMS}) == len(ARMS)
+
+
+def test_signs_are_typographic_and_zero_has_no_minus():
+    assert [labels.signed(value) for value in (1.25, -1.25, -0.04, 0)] == ["+1.2", "−1.2", "+0.0", "+0.0"]
+    assert [labels.number(value, 2) for value in (-0.001, 1234.5, np.nan)] == ["0.00", "1,234", "–"]

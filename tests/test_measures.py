@@ -1,0 +1,97 @@
+"""Measures: what is measured on texts is computed once, and again when texts or settings change."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dontstop.machine import files
+from dontstop.profiles import Paths, load_profile
+from dontstop.report import measures
+from dontstop.runs.arms import BASE, DAPT, EMBEDDING_TAPT, LORA_DAPT, LORA_TAPT, TAPT
+from dontstop.text.tasks import Task
+
+TASKS = [Task("t", "d", "macro_f1", "T", "u"), Task("u", "d", "macro_f1", "U", "t")]
+TEXTS = {"train": ["red red", "blue blue"] * 6, "dev": ["red", "blue"], "test": ["red", "blue", "red red"]}
+
+
+@pytest.fixture
+def study(root):
+    """Give what the measures look at: one domain, two tasks of three test texts, one of which stands in train."""
+    paths = Paths("smoke", root)
+    words = {"general": "alpha beta gamma", "d": "alpha beta delta"}
+    for name, text in words.items():
+        rows = [{"id": f"{k}", "text": f"{text} {text}", "source": "s"} for k in range(6)]
+        files.write_jsonl(paths.held_out(name), rows)
+    for task in TASKS:
+        for split, texts in TEXTS.items():
+            files.write_jsonl(
+                paths.split(task.name, split),
+                [{"id": str(k), "text": text, "label": text.split()[0]} for k, text in enumerate(texts)],
+            )
+    splits = {split: {"sha256": split} for split in TEXTS}
+    tasks = {task.name: {"splits": splits, "labels": ["blue", "red"], "metric": "macro_f1"} for task in TASKS}
+    manifest = {"held_out": {name: {"sha256": name} for name in words}, "tasks": tasks}
+    losses = {"encoder": "base", "held_out": list(words), "masked_lm_loss": [3.0, 4.0], "notebook": "01_domain_gap"}
+    everywhere = dict.fromkeys((BASE, DAPT, TAPT), TASKS)
+    return SimpleNamespace(
+        profile=load_profile("smoke"),
+        paths=paths,
+        texts=list(words),
+        tasks=TASKS,
+        manifest=lambda: manifest,
+        losses=lambda: pd.DataFrame(losses),
+        truth=lambda: {task.name: np.array([1, 0, 1]) for task in TASKS},
+        arms=lambda: everywhere | {EMBEDDING_TAPT: TASKS[:1], LORA_DAPT: TASKS[:1], LORA_TAPT: TASKS[:1]},
+        available_arms=lambda: [BASE, TAPT, LORA_TAPT],
+    )
+
+
+def test_overlap_of_frequent_words_by_hand(study):
+    matrix = measures.vocabulary_overlap(study)
+    assert matrix.loc["general", "d"] == pytest.approx(200 / 3) and set(matrix["num_words"]) == {3}
+    assert matrix.index.tolist() == study.texts
+
+
+def test_what_was_measured_is_read_until_text_changes(study, monkeypatch):
+    first = measures.vocabulary_overlap(study)
+    monkeypatch.setattr(measures, "held_out_texts", None)  # computing again would fail
+    pd.testing.assert_frame_equal(measures.vocabulary_overlap(study), first, check_exact=True)
+    study.manifest()["held_out"]["d"]["sha256"] = "changed"
+    with pytest.raises(TypeError):
+        measures.vocabulary_overlap(study)
+
+
+def test_test_texts_that_train_or_dev_have_too_are_marked_and_naive_bayes_scored_without_them(study):
+    overlap = measures.train_test_overlap(study)
+    assert {task: marks.tolist() for task, marks in overlap.items()} == dict.fromkeys("tu", [True, True, True])
+    monochrome = {task: np.array([False, False, True]) for task in overlap}
+    table = measures.naive_bayes(study, monochrome)
+    assert table.loc["t", ["score", "num_test", "num_affected"]].tolist() == [100, 3, 1]
+
+
+def test_tasks_and_domains_keep_their_order():
+    pairs = pd.DataFrame(
+        {"sample": ["t", "t", "a", "a"], "other": ["d", "c"] * 2, "vocabulary_overlap": [1.0, 2, 3, 4]}
+    )
+    matrix = measures.task_domain_overlap(pairs)
+    assert matrix.index.tolist() == ["t", "a"] and matrix.columns.tolist() == ["d", "c"] and matrix.loc["a", "c"] == 4
+
+
+def test_agreement_is_told_for_domains_and_pairs():
+    table = pd.DataFrame({"vocabulary_overlap": [10.0, 20, 30], "jensen_shannon": [0.9, 0.8, 0.7]})
+    found = measures.agreement(table, table)
+    assert found["spearman"].tolist() == [pytest.approx(1), pytest.approx(1)] and found["over"].nunique() == 2
+
+
+def test_arms_that_train_few_parameters_follow_their_full_counterparts(study):
+    assert list(measures.cheap_arms(study)) == [DAPT, LORA_DAPT, TAPT, EMBEDDING_TAPT, LORA_TAPT]
+    assert measures.cheap_arms(study)[TAPT] == TASKS[:1]
+    study.arms = lambda: dict.fromkeys((BASE, DAPT), TASKS)
+    assert measures.cheap_arms(study) == {} and measures.trained_parts(study, {}).empty
+
+
+def test_arms_are_given_where_all_of_some_tasks_have_run(study):
+    assert list(measures.arms_on(study, TASKS)) == [BASE, TAPT]
+    assert list(measures.arms_on(study, TASKS[:1])) == [BASE, TAPT, LORA_TAPT]

@@ -1,0 +1,216 @@
+"""Figures show what they are given, leave nothing behind in pyplot, and come out byte for byte the same."""
+
+import matplotlib.pyplot
+import numpy as np
+import pandas as pd
+import pytest
+
+from dontstop import paper
+from dontstop.report import display, gap_plots, plots, selection_plots, tables, theme
+from dontstop.runs.arms import BASE, DAPT, NOT_DAPT, knn_tapt, rand_tapt
+from dontstop.text.tasks import Task
+from dontstop.verdicts.effects import over
+
+DOMAINS = ["symbolic_math", "numerical"]
+TASKS = [Task(f"{domain}_{kind}", domain, "macro_f1", kind, "") for domain in DOMAINS for kind in ("topic", "role")]
+NAMES = [task.name for task in TASKS]
+ARMS = ("base", "dapt", "not_dapt")
+
+
+def square(names):
+    return pd.DataFrame(np.arange(len(names) ** 2).reshape(len(names), -1) + 10.0, index=names, columns=names)
+
+
+def measured():
+    table = pd.DataFrame({"vocabulary_overlap": [44.0, 50.0], "jensen_shannon": [0.5, 0.4]}, index=DOMAINS)
+    return table.assign(
+        vocabulary_overlap_low=[43.0, 49.0], vocabulary_overlap_high=[45.0, 51.0], proxy_a_distance=np.nan
+    )
+
+
+def points():
+    gains = pd.DataFrame({"task": NAMES, "effect": [1.0, 2.0, -1.0, 0.5]})
+    gains = gains.assign(low=gains["effect"] - 1, high=gains["effect"] + 1)
+    return tables.gain_against_distance(gains, measured(), TASKS)
+
+
+def runs(arms=ARMS):
+    rows = [(t, a, s) for t in NAMES for a in arms for s in (0, 1)]
+    table = pd.DataFrame(rows, columns=["task", "arm", "seed"])
+    return table.assign(test_score=np.linspace(0.5, 0.7, len(rows)), degenerate=False)
+
+
+def effects(*contrasts):
+    rows = [{"contrast": c.name, "task": task} for c in contrasts for task in (*NAMES, "mean")]
+    return pd.DataFrame(rows).assign(effect=1.0, low=0.0, high=2.0, p_value=0.01, p_holm=0.02)
+
+
+DAPT_EFFECTS = effects(over(DAPT, BASE), over(DAPT, NOT_DAPT))
+
+
+def best():
+    return pd.DataFrame(0.25, index=[*NAMES, "mean"], columns=["base", "dapt", "tapt", "dapt_tapt"])
+
+
+def tapt_curve():
+    rows = pd.DataFrame({"num_epochs": [0, 5, 10], "mean": [50.0, 52, 51], "task": NAMES[0]})
+    return pd.concat([rows.assign(split="dev", std=1.0), rows.assign(split="test", std=np.nan)])
+
+
+def cross_task():
+    losses = pd.DataFrame(4.0, index=["base", *(f"tapt_{name}" for name in NAMES)], columns=NAMES)
+    losses.loc[f"tapt_{NAMES[0]}"] = 3.5
+    return gap_plots.losses(losses, tasks=TASKS)
+
+
+def curves():
+    curve = pd.DataFrame({"num_tokens": [1e6, 2e6, 3e6], "masked_lm_loss": [6.0, 5.0, 4.5]})
+    return pd.concat([curve.assign(checkpoint=name) for name in ("dapt_numerical", "base")])
+
+
+def forgetting():
+    losses = square(["general", *DOMAINS]).set_axis(["base", *(f"dapt_{d}" for d in DOMAINS)])
+    return gap_plots.losses(losses, paper.table12())
+
+
+def costs():
+    arms = ["base", "tapt", "dapt", "knn_tapt_5", "rand_tapt_5", "knn_tapt_5_bm25"]
+    rows = {
+        "study": "ours",
+        "arm": arms,
+        "tflops": [0, 4, 9, 1, 1.01, 1.02],
+        "score": [48, 48.9, 49.8, 49.1, 48.7, 49.0],
+    }
+    return pd.DataFrame(rows).assign(pareto_optimal=[True, False, True, True, False, False])
+
+
+def by_k():
+    rows = {
+        "text": ["neighbours"] * 2 + ["random"] * 2 + ["base", "tapt", "dapt"],
+        "num_neighbours": [1, 2, 1, 2] + [None] * 3,
+    }
+    return pd.DataFrame(rows).astype({"num_neighbours": "Int64"}).assign(mean=50.0, low=49.0, high=51.0)
+
+
+DRAWN = {
+    "figure2": lambda: gap_plots.figure2(square(["general", *DOMAINS]), paper.figure2(), 500),
+    "task_domain_overlap": lambda: gap_plots.task_domain_overlap(
+        pd.DataFrame(30.0, index=NAMES, columns=["general", *DOMAINS]), TASKS
+    ),
+    "distances": lambda: gap_plots.distances(tables.long_distances(measured())),
+    "curves": lambda: plots.curves(curves()),
+    "scores": lambda: plots.scores(runs(), DAPT_EFFECTS, "What does it bring?"),
+    "forest": lambda: plots.forest(DAPT_EFFECTS),
+    "nothing": lambda: plots.scores(runs(), DAPT_EFFECTS[:0], "What does it bring?"),
+    "probability_best": lambda: plots.probability_best(best()),
+    "tapt_curve": lambda: plots.tapt_curve(tapt_curve()),
+    "cross_task": cross_task,
+    "power_curve": lambda: plots.power_curve(
+        pd.DataFrame({"points": [0.0, 1, 2], "task": [5, 30, 80], "task_holm": [0, 10, 60], "mean": [5, 90, 100]})
+    ),
+    "gain_against_distance": lambda: gap_plots.gain_against_distance(points()),
+    "forgetting": forgetting,
+    "score_against_k": lambda: selection_plots.score_against_k(by_k()),
+    "score_against_compute": lambda: selection_plots.score_against_compute(costs()),
+    "selector_agreement": lambda: selection_plots.selector_agreement(square(["vampire", "bm25", "random"])),
+}
+
+
+def texts(figure):
+    figure.canvas.draw()
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_figure_asks_a_question_and_leaves_pyplot_alone(name):
+    before = dict(matplotlib.rcParams)
+    figure = DRAWN[name]()
+    assert any("?" in text for text in texts(figure))
+    assert matplotlib.pyplot.get_fignums() == []
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("name", ["figure2", "gain_against_distance", "scores"])
+def test_same_data_same_bytes(name, tmp_path):
+    for folder in ("one", "two"):
+        display.write_figure(DRAWN[name](), tmp_path / folder / f"{name}.v1")
+    for kind in ("svg", "png"):
+        one, two = ((tmp_path / folder / f"{name}.v1.{kind}").read_bytes() for folder in ("one", "two"))
+        assert one == two
+    assert b"<dc:date>" not in (tmp_path / "one" / f"{name}.v1.svg").read_bytes()
+    assert len(list((tmp_path / "one").iterdir())) == 2
+
+
+def test_notebooks_show_a_figure_without_pyplot(tmp_path):
+    shown = display.show(DRAWN["distances"](), tmp_path / "distances")
+    assert shown._repr_png_() == (tmp_path / "distances.png").read_bytes()
+
+
+def test_overlap_shows_every_pair_and_hides_the_diagonal():
+    shown = texts(DRAWN["figure2"]())
+    assert "54.1" in shown and "11.0" in shown and "100.0" not in shown
+    assert "ours (the 500 most frequent words)" in shown
+
+
+def test_distances_leave_out_what_was_not_measured_and_put_farther_to_the_right():
+    left, right = DRAWN["distances"]().axes
+    assert left.xaxis_inverted() and not right.xaxis_inverted()
+    assert right.get_xlabel().startswith("Jensen-Shannon")
+
+
+def test_scores_and_effects_stand_at_the_tasks_height():
+    left, right = DRAWN["scores"]().axes
+    assert [label.get_text() for label in left.get_yticklabels()][-1] == "mean"
+    assert len(left.get_yticks()) == 5 and right.get_xlabel().startswith("difference")
+    dots = np.concatenate([offset for dots in left.collections if len(offset := dots.get_offsets()) == 2])
+    rows = [[100 * score for score in runs()[lambda r, t=t: r["task"] == t]["test_score"]] for t in NAMES]
+    for number, scores in enumerate(rows):
+        at_row = dots[np.abs(dots[:, 1] - number) < 0.5]
+        assert sorted(at_row[:, 0]) == pytest.approx(sorted(scores))
+
+
+def test_many_arms_with_one_reference_name_it_once():
+    arms = [knn_tapt(5, selector) for selector in (None, "tfidf", "bm25", "dsir")]
+    control = rand_tapt(5)
+    some = runs([control.name, *(arm.name for arm in arms)])
+    _, right = plots.scores(some, effects(*(over(arm, control) for arm in arms)), "Which?").axes
+    assert right.get_xlabel().startswith("difference to RAND-TAPT (5)")
+    assert [text.get_text() for text in right.get_legend().get_texts()][2] == "5NN-TAPT (BM25)"
+
+
+def test_correlations_are_shown_as_given():
+    given = pd.DataFrame(
+        {"spearman": [0.25, np.nan], "low": [-0.5, np.nan], "high": [0.75, np.nan], "p_value": [np.nan, np.nan]}
+    ).assign(distance=["vocabulary_overlap", "jensen_shannon"])
+    titles = [axes.get_title(loc="left") for axes in gap_plots.gain_against_distance(points(), given).axes]
+    assert titles == ["rank correlation ρ = 0.25 [−0.50, 0.75]", "the order of the tasks is not defined"]
+
+
+@pytest.mark.parametrize(("name", "number"), [("gain_against_distance", len(TASKS)), ("score_against_compute", 6)])
+def test_labels_of_points_do_not_touch_each_other(name, number):
+    figure = DRAWN[name]()
+    figure.canvas.draw()
+    for axes in figure.axes:
+        boxes = [text.get_window_extent() for text in axes.texts if text.get_text()]
+        assert len(boxes) == number
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+        assert all(figure.bbox.contains(x, y) for box in boxes for x, y in box.corners())
+
+
+def test_points_without_intervals_are_drawn_without_bars():
+    bare = points().assign(low=np.nan, high=np.nan)
+    assert gap_plots.gain_against_distance(bare).axes[0].get_ylabel() == "gain of DAPT, points"
+
+
+def test_the_base_encoders_curve_comes_first_and_keeps_its_own_axis():
+    base, dapt = plots.curves(curves()).axes
+    assert (base.get_title(loc="left"), dapt.get_title(loc="left")) == ("base", "DAPT numerical")
+    assert "None of these encoders was trained here." in texts(plots.curves(curves()[:0]))[0]
+
+
+def test_every_arm_has_a_colour_of_its_own():
+    arms = [*theme.ARM_COLOURS, *(kind(k).name for kind in (knn_tapt, rand_tapt) for k in (5, 15, 50))]
+    arms += [knn_tapt(15, selector).name for selector in ("tfidf", "encoder", "bm25", "dsir")]
+    colours = theme.colours(arms)
+    assert list(colours) and len({colour.lower() for colour in colours.values()}) == len(arms)
+    assert theme.colours(["knn_tapt_50", "knn_tapt_5"])["knn_tapt_50"] == colours["knn_tapt_50"]  # the more the darker

@@ -1,0 +1,89 @@
+"""Tables of selection and costs hold the hand-computed numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dontstop import paper
+from dontstop.report import selection_tables
+from dontstop.runs.arms import CURATED_TAPT, DAPT_TAPT, knn_tapt, rand_tapt
+from dontstop.text.tasks import Task
+from dontstop.verdicts import costs
+
+TASKS = [Task("x", "cs", "macro_f1", "X", "y"), Task("y", "cs", "macro_f1", "Y", "x")]
+CHOSEN = {"knn_tapt_2": [0, 1, 2, 3], "rand_tapt_2_draw_0": [3, 4, 5, 6], "knn_tapt_2_bm25": [0, 1]}
+
+
+def chosen(task, phase):
+    return np.array(CHOSEN[phase.name])
+
+
+def test_coverage_by_hand():
+    counts = {"num_documents": 9, "num_selected": 4, "num_selected_tokens": 40}
+    stores = {f"selected/{task.name}/{name}": counts for task in TASKS for name in ("knn_tapt_2", "rand_tapt_2_draw_0")}
+    table = selection_tables.coverage(TASKS, [2], stores, {"cs": {"num_candidates": 16, "num_tokens": 400}}, chosen)
+    assert table["task"].tolist() == ["x", "y"]
+    row = table.iloc[0]
+    assert (row["percent_of_candidates"], row["percent_of_tokens"], row["control_tokens"]) == (25, 10, 40)
+    assert row["percent_shared_with_control"] == 25
+
+
+def test_agreement_is_the_share_of_the_union():
+    arms = {"vampire": knn_tapt(2), "bm25": knn_tapt(2, "bm25"), "random": rand_tapt(2)}
+    matrix = selection_tables.agreement(TASKS, arms, chosen)
+    assert matrix.loc["vampire", "bm25"] == pytest.approx(50) and matrix.loc["vampire", "vampire"] == 100
+    assert matrix.loc["random", "vampire"] == pytest.approx(100 / 7) and matrix.index.name == "selector"
+
+
+def test_what_each_strategy_reads_by_hand():
+    stores = {"corpora/cs": {"num_documents": 100}, "tasks/x/train": {"num_documents": 5}}
+    stores |= {"tasks/y/train": {"num_documents": 7}}
+    for task, own in (("x", 5), ("y", 7)):
+        stores[f"selected/{task}/knn_tapt_2"] = {"num_documents": own + 4, "num_selected": 4}
+        stores[f"selected/{task}/curated_tapt"] = {"num_documents": own + 10, "num_selected": 10}
+    arms = dict.fromkeys([DAPT_TAPT, knn_tapt(2), CURATED_TAPT], TASKS)
+    table = selection_tables.table10(arms, stores, {"x": 5, "y": 7}).set_index("arm")
+    assert table.loc["dapt_tapt"].tolist() == [100, 6, 0, 6]
+    assert table.loc["knn_tapt_2"].tolist() == [4, 6, 0, 6]
+    assert table.loc["curated_tapt"].tolist() == [0, 6, 10, 6]
+
+
+def test_costs_are_means_over_tasks_beside_scores_and_the_papers():
+    by_task = pd.DataFrame(
+        {"arm": ["base", "tapt", "base", "tapt"], "task": ["x", "x", "y", "y"]}
+        | dict.fromkeys(costs.COLUMNS, [0.0, 2, 0, 4])
+    )
+    runs = pd.DataFrame({"arm": ["base", "tapt"] * 2, "task": ["x", "x", "y", "y"], "seed": 0, "degenerate": False})
+    table = selection_tables.table9(by_task, runs.assign(test_score=[0.5, 0.4, 0.5, 0.4]))
+    ours = table[table["study"] == "ours"].set_index("arm")
+    assert ours.loc["tapt", ["num_steps", "tflops"]].tolist() == [3, 3] and ours.loc["tapt", "score"] == pytest.approx(
+        40
+    )
+    assert ours["pareto_optimal"].tolist() == [True, False]
+    theirs = table[table["study"] == "paper"].set_index("arm")
+    assert theirs.loc["tapt", "num_steps"] == 200 and pd.isna(theirs.loc["tapt", "tflops"])
+
+
+def test_the_papers_neighbours_stand_under_ours_in_order():
+    table = selection_tables.paper_table8([15, 5, 50])
+    assert table["knn_tapt_5_mean"].tolist() == paper.table8()["knn_tapt_50_mean"].tolist()
+    assert table["rand_tapt_5_mean"].tolist() == paper.table8()["rand_tapt_50_mean"].tolist()
+    assert selection_tables.paper_table8([5]).columns.tolist() == paper.table8().columns.tolist()
+
+
+def test_scores_go_by_the_number_of_neighbours():
+    arms = ["knn_tapt_1", "knn_tapt_2", "rand_tapt_1", "rand_tapt_2", "base", "tapt", "dapt"]
+    given = pd.DataFrame({"mean": range(7), "low": -1.0, "high": 9.0}, index=arms)
+    table = selection_tables.score_against_k(given, [2, 1])
+    assert table["mean"].tolist() == list(range(7)) and table["num_neighbours"].tolist()[:4] == [1, 2, 1, 2]
+    assert table["text"].tolist() == ["neighbours"] * 2 + ["random"] * 2 + ["base", "tapt", "dapt"]
+
+
+def test_neighbours_stand_side_by_side_and_long_texts_are_cut():
+    shown = {"text": "a text", "rank": 1, "score": 0.5, "neighbour": "b" * 200}
+    rankings = {"x": {"vampire": {"shown": [shown]}, "bm25": {"shown": [shown | {"score": 7, "neighbour": "c"}]}}}
+    [row] = selection_tables.neighbours(rankings).to_dict("records")
+    assert row["bm25"] == "7.00: c" and row["vampire"].startswith("0.50: bbb") and row["vampire"].endswith("…")
+    topic = {"words": ["matrix", "rank"], "npmi": 0.2, "share": 0.25}
+    table = selection_tables.topics({"x": {"vampire": {"topics": [topic]}}, "y": {"bm25": {}}})
+    assert table.to_dict("records") == [{"task": "x", "words": "matrix, rank", "npmi": 0.2, "share": 25.0}]
