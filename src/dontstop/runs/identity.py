@@ -124,7 +124,7 @@ def capability(device: str, precision: str) -> str:
     if device.startswith("cuda"):
         parts = ["cuda", ".".join(map(str, torch.cuda.get_device_capability()))]
     else:
-        found = getattr(torch.cpu, "get_capabilities", dict)()  # not in all versions
+        found = devices.processor_capabilities()
         parts = [platform.machine(), *found.get("cpu_name", "").split()[:1]]
         parts.append(torch.backends.cpu.get_cpu_capability().replace("DEFAULT", "no vectors"))
         parts += ["AMX"] if found.get("amx_bf16") and precision == "bf16" else []
