@@ -382,10 +382,10 @@ def test_what_this_machine_makes_of_anothers_checkpoint_says_so(manifests):
     own, other = accepting.identity.capability, "arm64 float32"
     key = finished(manifests, accepting, other)
     dapt = accepting.checkpoint(DAPT)
-    assert dapt.needs == {key} and dapt.arguments[-1]["capability"] == f"{own} after {other}"
+    assert dapt.needs == {key} and dapt.arguments[5].capability == f"{own} after {other}"
     run = accepting.run(Run(TASKS[0], arms.DAPT, 0))
-    assert run.needs == {dapt.key} and run.arguments[-1]["capability"] == f"{own} after {other}"
-    assert made(manifests).checkpoint(DAPT).arguments[-1]["capability"] == own
+    assert run.needs == {dapt.key} and run.arguments[5].capability == f"{own} after {other}"
+    assert made(manifests).checkpoint(DAPT).arguments[5].capability == own
 
 
 def wait_and_write(last, seconds, log):

@@ -21,6 +21,10 @@ def test_costs_of_stages(root):
     assert table.loc["02_dapt"].tolist() == pytest.approx([2.0, 3.0])
     assert 0 <= table.loc["prepare", "wall_minutes"] < 0.1 and np.isnan(table.loc["03_tapt", "wall_minutes"])
     assert table.loc["all"].tolist() == pytest.approx([2.0, 3.0], abs=0.1)
+    # Trained by a command of its own, which the notebook then found done.
+    files.write_json(paths.work / "tiny.stages.json", {"dapt": 60.0, "tapt": 30.0})
+    wall = ledger.stage_costs(paths).set_index("stage")["wall_minutes"]
+    assert wall["02_dapt"] == pytest.approx(3.0) and wall["03_tapt"] == pytest.approx(0.5)
 
 
 def test_a_stage_that_failed_is_not_written_down(root):

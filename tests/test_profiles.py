@@ -140,6 +140,73 @@ def test_the_root_is_the_one_named_and_paths_stand_below_it(root):
     assert paths.split("numerical_role", "dev").parts[-3:] == ("tasks", "numerical_role", "dev.jsonl")
 
 
-def test_without_a_name_the_root_is_the_checkout(monkeypatch):
+@pytest.fixture
+def anywhere(tmp_path, monkeypatch):
+    """Give a folder to work in that is no part of any checkout, with no root named."""
     monkeypatch.delenv("DONTSTOP_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def checkout(folder, name: str = "dontstop"):
+    """Make what a checkout of a project is known by."""
+    (folder / "configs").mkdir(parents=True)
+    (folder / "notebooks").mkdir()
+    (folder / "pyproject.toml").write_text(f'[project]\nname = "{name}"\n')
+    return folder
+
+
+def test_outside_any_checkout_the_root_is_where_the_package_stands(anywhere):
     assert (find_root() / "src" / "dontstop" / "profiles.py").is_file()
+
+
+def test_the_root_is_the_checkout_that_one_works_in(anywhere, monkeypatch):
+    worktree = checkout(anywhere / "worktree")
+    for folder in (worktree, worktree / "notebooks"):
+        monkeypatch.chdir(folder)
+        assert find_root() == worktree.resolve()
+    monkeypatch.setenv("DONTSTOP_ROOT", str(anywhere))
+    assert find_root() == anywhere.resolve()
+
+
+@pytest.mark.parametrize("damage", ["another project", "no configs", "no pyproject", "unreadable"])
+def test_a_folder_that_is_no_checkout_of_this_project_is_not_the_root(anywhere, monkeypatch, damage):
+    other = checkout(anywhere / "other", "other" if damage == "another project" else "dontstop")
+    if damage == "no configs":
+        (other / "configs").rmdir()
+    if damage == "no pyproject":
+        (other / "pyproject.toml").unlink()
+    if damage == "unreadable":
+        (other / "pyproject.toml").write_text("[project")
+    monkeypatch.chdir(other)
+    assert find_root() != other.resolve()
+
+
+PATHS = ("encoder.name", "tokens.tokenizer", "released", "text.folder", "selection.sentence_transformer")
+
+
+def with_path(root, setting: str, value: str):
+    """Return what a profile's setting is loaded as."""
+    group, _, name = setting.partition(".")
+    content = {"text": {"source": "files"}, "tokens": {}}
+    content[group] = {**content.get(group, {}), name: value} if name else value
+    (root / "configs" / "mine.yaml").write_text(yaml.safe_dump(content))
+    profile = load_profile("mine", root)
+    return getattr(getattr(profile, group), name) if name else getattr(profile, group)
+
+
+@pytest.mark.parametrize("setting", PATHS)
+def test_all_paths_of_a_profile_resolve_alike(root, tmp_path, monkeypatch, setting):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for folder in (root / "encoders" / "mine", tmp_path / "home" / "mine", tmp_path / "elsewhere"):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert with_path(root, setting, "encoders/mine") == str(root / "encoders" / "mine")
+    assert with_path(root, setting, "~/mine") == str(tmp_path / "home" / "mine")
+    assert with_path(root, setting, str(tmp_path / "elsewhere")) == str(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("setting", PATHS)
+def test_a_name_that_is_no_folder_stays_a_name_on_the_hub_where_there_may_be_one(root, setting):
+    found = with_path(root, setting, "org/encoder")
+    assert found == ("org/encoder" if setting not in ("released", "text.folder") else str(root / "org" / "encoder"))

@@ -47,21 +47,15 @@ def open_study(notebook: str, **parameters) -> "Study":
 
 
 def _injected() -> dict[str, Any]:
-    """Return what papermill has set in this kernel; nothing where it has injected no cell of its own.
+    """Return what papermill has set in this kernel, by name; nothing where it has injected no cell.
 
-    Its cell begins with a comment, and stands before any but the parameters' own: what the kernel has by then of plain
-    values, it has of these two.
+    Its cell begins with a comment and assigns literals; the names are not to be told from others that the kernel holds
+    by now, so they are assigned once more, each for itself.
     """
-    shell = get_ipython()
-    if shell is None or not any(source.startswith("# Parameters\n") for source in shell.user_ns.get("In", [])):
-        return {}
-    return {
-        name: value
-        for name, value in shell.user_ns.items()
-        if not name.startswith("_")
-        and name not in shell.user_ns_hidden
-        and isinstance(value, str | int | float | list | dict | None)
-    }
+    shell, found = get_ipython(), {}
+    cells = shell.user_ns.get("In", []) if shell is not None else []
+    exec(next((source for source in cells if source.startswith("# Parameters\n")), ""), {}, found)
+    return found
 
 
 def default_profile() -> str:

@@ -1,18 +1,12 @@
-"""What is measured on a study's text and of its costs: gathered from its results, computed by the verdicts' functions.
+"""What is measured on a study's text and of its costs: gathered from its results, computed by the verdicts' functions."""
 
-What takes long is computed once for given inputs and code, and afterwards read.
-"""
-
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from pandas import DataFrame
 
 from dontstop.machine import files
 from dontstop.runs.arms import BASE, DAPT, FULL, TAPT, Arm, Checkpoint
-from dontstop.runs.identity import code_digest
 from dontstop.runs.plan import text_of
 from dontstop.runs.results import Results
 from dontstop.selection.candidates import load_candidates
@@ -23,15 +17,6 @@ from dontstop.verdicts import costs as costing
 from dontstop.verdicts.effects import over
 from dontstop.verdicts.judgements import judge
 from dontstop.verdicts.losses import forgetting
-
-
-def _once(study: Results, name: str, inputs: Mapping, compute: Callable[[], DataFrame]) -> DataFrame:
-    """Compute a frame once for given inputs and code; afterwards read it, so that a notebook reopens in seconds."""
-    code = code_digest("verdicts/domain_gap.py", "verdicts/baselines.py", "text/leakage.py")
-    path = study.paths.work / "measures" / f"{name}_{files.fingerprint([code, inputs])[:16]}.json"
-    if not path.is_file():
-        files.write_text(path, compute().reset_index().to_json(orient="split", double_precision=15))
-    return pd.read_json(io.StringIO(path.read_text()), orient="split", precise_float=True)
 
 
 # Text ----------------------------------------------------------------------------------------------------------
@@ -50,62 +35,43 @@ def examples(study: Results) -> dict[str, dict[str, list[dict]]]:
     }
 
 
-def _digests(study: Results) -> dict:
-    manifest = study.manifest()
-    held_out = {name: manifest["held_out"][name]["sha256"] for name in study.texts}
-    splits = {t.name: {s: manifest["tasks"][t.name]["splits"][s]["sha256"] for s in SPLITS} for t in study.tasks}
-    return {"held_out": held_out, "splits": splits, "settings": study.profile.domain_gap.model_dump()}
-
-
-def audit(study: Results) -> DataFrame:
+def audit(study: Results) -> pd.DataFrame:
     """Return what the leak audit found, a row a task, split and corpus, as `audit.audit` has it."""
-    return DataFrame(files.read_json(study.paths.data / "leakage.json")["corpora"])
+    return pd.DataFrame(files.read_json(study.paths.data / "leakage.json")["corpora"])
 
 
-def vocabulary_overlap(study: Results) -> DataFrame:
+def vocabulary_overlap(study: Results) -> pd.DataFrame:
     """Figure 2's numbers: the vocabulary overlap of every two texts, in percent, and num_words, the lists' length."""
     settings = study.profile.domain_gap
-
-    def compute() -> DataFrame:
-        return vocabulary.figure2(held_out_texts(study), most_words=settings.num_words, seed=settings.seed)
-
-    return _once(study, "vocabulary_overlap", _digests(study), compute).set_index("text")
+    return vocabulary.figure2(held_out_texts(study), most_words=settings.num_words, seed=settings.seed)
 
 
-def pairs(study: Results) -> DataFrame:
+def pairs(study: Results) -> pd.DataFrame:
     """Distances between every task's training texts and every domain, as `domain_gap.pair_distances` returns them."""
     settings = study.profile.domain_gap
-
-    def compute() -> DataFrame:
-        texts = {task: [row["text"] for row in splits["train"]] for task, splits in examples(study).items()}
-        domains = {name: found for name, found in held_out_texts(study).items() if name != GENERAL}
-        how = {"most_words": settings.num_words, "num_documents": settings.num_classifier_documents}
-        return domain_gap.pair_distances(texts, domains, **how, seed=settings.seed)
-
-    return _once(study, "pairs", _digests(study), compute).drop(columns="index")
+    texts = {task: [row["text"] for row in splits["train"]] for task, splits in examples(study).items()}
+    domains = {name: found for name, found in held_out_texts(study).items() if name != GENERAL}
+    how = {"most_words": settings.num_words, "num_documents": settings.num_classifier_documents}
+    return domain_gap.pair_distances(texts, domains, **how, seed=settings.seed)
 
 
-def distances(study: Results) -> DataFrame:
+def distances(study: Results) -> pd.DataFrame:
     """Four distances of every domain from the general text, with intervals, as `domain_gap.distance_table` has them."""
     settings, losses = study.profile.domain_gap, study.losses()
     base = losses[(losses["notebook"] == "01_domain_gap") & (losses["encoder"] == "base")]
     loss = base.set_index("held_out")["masked_lm_loss"].to_dict()
-
-    def compute() -> DataFrame:
-        how = {"most_words": settings.num_words, "num_documents": settings.num_classifier_documents}
-        how |= {"num_resamples": settings.num_resamples, "seed": settings.seed}
-        return domain_gap.distance_table(held_out_texts(study), GENERAL, loss, **how)
-
-    return _once(study, "distances", _digests(study) | {"losses": loss}, compute).set_index("domain")
+    how = {"most_words": settings.num_words, "num_documents": settings.num_classifier_documents}
+    how |= {"num_resamples": settings.num_resamples, "seed": settings.seed}
+    return domain_gap.distance_table(held_out_texts(study), GENERAL, loss, **how)
 
 
-def task_domain_overlap(pairs: DataFrame) -> DataFrame:
+def task_domain_overlap(pairs: pd.DataFrame) -> pd.DataFrame:
     """Return each task's vocabulary overlap with each domain, in percent: tasks by domains, in their order."""
     matrix = pairs.pivot(index="sample", columns="other", values="vocabulary_overlap")
     return matrix.loc[pairs["sample"].unique(), pairs["other"].unique()].rename_axis(index="task", columns=None)
 
 
-def agreement(distances: DataFrame, pairs: DataFrame) -> DataFrame:
+def agreement(distances: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Say how far the distances put things in the same order: the domains, and the pairs of a task and a domain."""
     both = {"domains, from the general text": distances, "pairs of a task's texts and a domain": pairs}
     return pd.concat([domain_gap.agreement(table).assign(over=over) for over, table in both.items()], ignore_index=True)
@@ -113,31 +79,18 @@ def agreement(distances: DataFrame, pairs: DataFrame) -> DataFrame:
 
 def train_test_overlap(study: Results) -> dict[str, np.ndarray]:
     """Mark, by task, the test texts that stand in train or dev too, as some were published: (num_test,) bool."""
-    limit = study.profile.text.near_duplicate_jaccard
-
-    def compute() -> DataFrame:
-        found = []
-        for task, splits in examples(study).items():
-            test, *others = ([row["text"] for row in splits[split]] for split in ("test", "train", "dev"))
-            marks = leakage.train_test_overlap(test, [*others[0], *others[1]], jaccard_from=limit)
-            found += [(task, int(index)) for index in np.flatnonzero(marks)]
-        return DataFrame(found, columns=["task", "test_index"])
-
-    found = _once(study, "train_test_overlap", _digests(study) | {"limit": limit}, compute)
-    sizes = {task: len(labels) for task, labels in study.truth().items()}
-    return {t: np.isin(np.arange(n), found.loc[found["task"] == t, "test_index"]) for t, n in sizes.items()}
+    limit, marks = study.profile.text.near_duplicate_jaccard, {}
+    for task, splits in examples(study).items():
+        test, train, dev = ([row["text"] for row in splits[split]] for split in ("test", "train", "dev"))
+        marks[task] = leakage.train_test_overlap(test, train + dev, jaccard_from=limit)
+    return marks
 
 
-def naive_bayes(study: Results, overlap: Mapping[str, np.ndarray]) -> DataFrame:
+def naive_bayes(study: Results, overlap: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Naive Bayes on every task's training texts, as `baselines.naive_bayes_scores` returns it."""
     entries = study.manifest()["tasks"]
     labels, metrics = ({task.name: entries[task.name][key] for task in study.tasks} for key in ("labels", "metric"))
-
-    def compute() -> DataFrame:
-        return baselines.naive_bayes_scores(examples(study), labels, metrics, overlap)
-
-    inputs = _digests(study) | {"affected": {task: int(marks.sum()) for task, marks in overlap.items()}}
-    return _once(study, "naive_bayes", inputs, compute).set_index("task")
+    return baselines.naive_bayes_scores(examples(study), labels, metrics, overlap)
 
 
 # Selection and costs -------------------------------------------------------------------------------------------
@@ -149,10 +102,10 @@ def cheap_arms(study: Results) -> dict[Arm, list[Task]]:
     return {one: cheap[arm] for arm in sorted(cheap, key=lambda arm: FULL[arm].name) for one in (FULL[arm], arm)}
 
 
-def trained_parts(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> DataFrame:
+def trained_parts(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:
     """Tabulate what arms of one phase train and keep, as `costs.trained_parts` returns it; of no arms, nothing."""
     if not arms:
-        return DataFrame(columns=["arm"])
+        return pd.DataFrame(columns=["arm"])
     return costing.trained_parts(arms, study.pretraining(), costs(study, arms), encoder_shape(study))
 
 
@@ -183,10 +136,10 @@ def encoder_shape(study: Results) -> costing.Shape:
     return costing.shape_of(AutoConfig.from_pretrained(study.checkpoint_folder(Checkpoint())))
 
 
-def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> DataFrame:
+def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:
     """Tabulate what arms cost on their tasks, as `costs.costs` returns it."""
-    checkpoints = [arm.checkpoint(task) for arm, tasks in arms.items() for task in tasks]
-    stores = dict.fromkeys(text_of(phase) for checkpoint in checkpoints for phase in checkpoint.lineage[1:])
+    phases = costing.phases_of(arms, study.profile.selection.num_draws)
+    stores = dict.fromkeys(text_of(checkpoint) for checkpoint in phases)
     selected = study.selection_counts() if any(arm.is_augmented for arm in arms) else {}
     of_tasks = {
         task: sum(len(row["text"].encode()) for row in splits["train"]) for task, splits in examples(study).items()
@@ -199,7 +152,7 @@ def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> DataFrame:
 # Verdicts ------------------------------------------------------------------------------------------------------
 
 
-def judged(study: Results) -> DataFrame:
+def judged(study: Results) -> pd.DataFrame:
     """Judge all claims by what has run so far, as `judgements.judge` returns it."""
     available, truth, evidence = study.available_arms(), study.truth(), {}
     if {BASE, DAPT} <= set(available):

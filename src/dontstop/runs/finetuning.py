@@ -12,27 +12,26 @@ from dontstop.profiles import Paths, Profile
 from dontstop.runs import scratch
 from dontstop.runs.arms import Run
 from dontstop.runs.records import encode_predictions
+from dontstop.runs.scratch import Target
 from dontstop.text.tasks import SPLITS
 from dontstop.training import devices, finetune
 
 
-def fine_tune(profile: Profile, paths: Paths, run: Run, encoder: str, labels: list[str], key: str, about: dict) -> None:
+def fine_tune(profile: Profile, target: Target, run: Run, encoder: str, labels: list[str]) -> None:
     """Fine-tune a run's checkpoint on its task with its seed, and write the record.
 
     Args:
         encoder: The checkpoint's scratch key.
         labels: In the order of their ids.
-        key: The run's scratch key.
-        about: What the record says of its identity: fingerprint, capability, precision.
     """
-    begin = time.perf_counter()
+    begin, paths = time.perf_counter(), target.paths
     task, settings = run.task, profile.finetune_for(run.task.name)
     splits = {split: load_examples(paths, task.name, labels, split, settings.max_length) for split in SPLITS}
     classifier = finetune.load_classifier(
         scratch.folder(paths, encoder) / "encoder", len(labels), settings, seed=seed_of("head", run.seed, task.name)
     ).to(devices.resolve_device(profile.device))
     data = finetune.TaskData(task.name, **splits, num_labels=len(labels), metric=task.metric)
-    outcome = finetune.finetune(classifier, data, settings, seed=run.seed, precision=about["precision"])
+    outcome = finetune.finetune(classifier, data, settings, seed=run.seed, precision=target.precision)
     record = {
         "task": task.name,
         "arm": run.arm.name,
@@ -51,11 +50,10 @@ def fine_tune(profile: Profile, paths: Paths, run: Run, encoder: str, labels: li
         "labels": labels,
         "test_predictions": encode_predictions(outcome.predictions),
         "checkpoint": run.checkpoint.name,
-        "fingerprint": about["fingerprint"],
-        "capability": about["capability"],
+        **target.identity,
         "wall_seconds": time.perf_counter() - begin,
     }
-    files.write_json(scratch.result_path(paths, key), record)
+    files.write_json(target.result, record)
 
 
 def load_examples(paths: Paths, task: str, labels: list[str], split: str, max_length: int) -> finetune.Examples:

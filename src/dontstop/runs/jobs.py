@@ -10,7 +10,7 @@ from dontstop.runs import finetuning, pretraining, scratch
 from dontstop.runs.arms import Checkpoint, Run
 from dontstop.runs.identity import Identity, released_folder
 from dontstop.runs.plan import held_out_of, text_of
-from dontstop.runs.scratch import Scratch, key_of, load_result
+from dontstop.runs.scratch import Scratch, Target, key_of, load_result
 from dontstop.training import devices
 
 PROCESSES_ON_A_GPU = 4  # runs that keep one busy; of RoBERTa-base at length 512 they need some 30 GB together
@@ -33,60 +33,38 @@ class Jobs:
 
     def checkpoint(self, checkpoint: Checkpoint) -> Job:
         """Make the job that pretrains one checkpoint from its parent, or takes it where others have trained it."""
-        key, made_by = self.place(checkpoint)
-        about = self._about(self.identity.checkpoint(checkpoint), made_by)
+        target = self._target(self.identity.checkpoint(checkpoint), self.place(checkpoint)[1])
         settings, given = self.identity.settings(checkpoint), released_folder(self.profile, checkpoint)
         if given is not None or settings is None:
-            arguments = (self.profile, self.paths, checkpoint, str(given or self.profile.encoder.name), key, about)
-            return self._job(key, checkpoint.name, "checkpoint", 1.0, pretraining.take, arguments)
+            arguments = (pretraining.take, checkpoint, str(given or self.profile.encoder.name))
+            return self._job(target, checkpoint.name, "checkpoint", 1.0, *arguments)
         self._check_text(text_of(checkpoint), settings.sequence_length)
         self._check_text(held_out_of(checkpoint), settings.sequence_length)
         per_epoch = self.identity.store(text_of(checkpoint))["num_tokens"]
         steps = settings.num_steps or settings.num_epochs * per_epoch / settings.batch_size / settings.sequence_length
+        size = steps * settings.batch_size * settings.sequence_length
         parent = None if checkpoint.parent is None else self.place(checkpoint.parent)[0]
-        return self._job(
-            key,
-            checkpoint.name,
-            "checkpoint",
-            steps * settings.batch_size * settings.sequence_length,
-            pretraining.pretrain,
-            (self.profile, self.paths, checkpoint, parent, key, about),
-            needs=frozenset() if parent is None else frozenset([parent]),
-            divisible=True,
-            alone=self.identity.device != "cpu",
-        )
+        how = {"needs": frozenset([parent] if parent else []), "divisible": True}
+        how["alone"] = self.identity.device != "cpu"
+        return self._job(target, checkpoint.name, "checkpoint", size, pretraining.pretrain, checkpoint, parent, **how)
 
     def run(self, run: Run) -> Job:
         """Make the job of one fine-tuning run."""
         encoder, made_by = self.place(run.checkpoint)
-        task, about = run.task.name, self._about(self.identity.run(run), self._made_by(made_by))
-        key = key_of(about["fingerprint"], about["capability"])
+        task, target = run.task.name, self._target(self.identity.run(run), self._made_by(made_by))
         epochs = self.profile.finetune_for(task).num_epochs
-        return self._job(
-            key,
-            f"{task} {run.arm} seed {run.seed}",
-            "run",
-            float(epochs * self.identity.store(f"tasks/{task}/train")["num_tokens"]),
-            finetuning.fine_tune,
-            (self.profile, self.paths, run, encoder, self.identity.labels(task), key, about),
-            needs=frozenset([encoder]),
-        )
+        size = float(epochs * self.identity.store(f"tasks/{task}/train")["num_tokens"])
+        arguments = (finetuning.fine_tune, run, encoder, self.identity.labels(task))
+        return self._job(target, f"{task} {run.arm} seed {run.seed}", "run", size, *arguments, needs={encoder})
 
     def loss(self, checkpoint: Checkpoint, store: str) -> Job:
         """Make the job that measures one encoder's masked-LM loss on one token store, of text it was not trained on."""
         self._check_text(store, self.profile.dapt.sequence_length)
         encoder, made_by = self.place(checkpoint)
-        about = self._about(self.identity.loss(checkpoint, store), self._made_by(made_by))
-        key = key_of(about["fingerprint"], about["capability"])
-        return self._job(
-            key,
-            f"{checkpoint.name} on {store}",
-            "loss",
-            self.identity.store(store)["num_tokens"] / 3.0,
-            pretraining.measure,
-            (self.profile, self.paths, (checkpoint.name, encoder), store, key, about),
-            needs=frozenset([encoder]),
-        )
+        target = self._target(self.identity.loss(checkpoint, store), self._made_by(made_by))
+        size = self.identity.store(store)["num_tokens"] / 3.0
+        arguments = (pretraining.measure, (checkpoint.name, encoder), store)
+        return self._job(target, f"{checkpoint.name} on {store}", "loss", size, *arguments, needs={encoder})
 
     def place(self, checkpoint: Checkpoint) -> tuple[str, str]:
         """Return the key that a checkpoint stands under, or will, and the capability of the machines that make it."""
@@ -105,13 +83,13 @@ class Jobs:
             return start or own
         return f"{own} after {start}"
 
-    def _about(self, fingerprint: str, made_by: str) -> dict:
-        return {"fingerprint": fingerprint, "capability": made_by, "precision": self.identity.precision}
+    def _target(self, fingerprint: str, made_by: str) -> Target:
+        return Target(self.paths, fingerprint, made_by, self.identity.precision)
 
-    def _job(self, key: str, name: str, kind: str, size: float, function, arguments: tuple, **more) -> Job:
-        folder, result = scratch.folder(self.paths, key), scratch.result_path(self.paths, key)
-        last = folder / scratch.TRAINING_FILE if kind == "checkpoint" else result
-        return Job(key, name, kind, size, scratch.once, (self.paths, key, last, function, *arguments), **more)
+    def _job(self, target: Target, name: str, kind: str, size: float, function, *arguments, needs=(), **how) -> Job:
+        last = target.folder / scratch.TRAINING_FILE if kind == "checkpoint" else target.result
+        whole = (self.paths, target.key, last, function, self.profile, target, *arguments)
+        return Job(target.key, name, kind, size, scratch.once, whole, needs=frozenset(needs), **how)
 
     def _check_text(self, name: str, length: int) -> None:
         num_tokens = self.identity.store(name)["num_tokens"]

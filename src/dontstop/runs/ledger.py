@@ -38,7 +38,7 @@ def notebook_seconds(paths: Paths, notebook: str) -> float | None:
 
 
 def trained_seconds(paths: Paths, notebook: str) -> float:
-    """Sum the process seconds of a notebook's checkpoints and cells, over all tries, from their records."""
+    """Sum the CPU-seconds of a notebook's checkpoints and runs, over all tries, from their records."""
     total = 0.0
     for path in sorted((paths.results / "records" / notebook).glob("*.jsonl")):
         for row in files.read_jsonl(path):
@@ -47,7 +47,7 @@ def trained_seconds(paths: Paths, notebook: str) -> float:
 
 
 def selected_seconds(paths: Paths) -> float:
-    """Sum the process seconds of all rankings of candidates, from what they kept of themselves."""
+    """Sum the CPU-seconds of all rankings of candidates, from what they kept of themselves."""
     found = [files.read_json(path) for path in sorted(paths.selected.glob("*/rankings.json"))]
     return sum(ranking["wall_seconds"] for by_selector in found for ranking in by_selector.values())
 
@@ -56,13 +56,20 @@ def stage_costs(paths: Paths) -> pd.DataFrame:
     """Tabulate the stages in their order, with a last row for their sum.
 
     Returns:
-        Columns stage; wall_minutes, of its last execution (empty where it has not run); training_minutes, of
-        processes, from the records: what the stage costs from nothing, also where it has since found its work done.
+        Columns stage; wall_minutes, of its last execution (empty where it has not run), a notebook's training included
+        where a command of its own did it; training_minutes, of processes, from the records: what the stage costs from
+        nothing, also where it has since found its work done.
     """
     ledger = read_ledger(paths)
+
+    def wall(notebook: str) -> float | None:
+        parts = [ledger.get(NOTEBOOKS[notebook]), notebook_seconds(paths, notebook)]
+        known = [seconds for seconds in parts if seconds is not None]
+        return sum(known) if known else None
+
     rows = [("prepare", ledger.get("prepare"), 0.0), ("base", ledger.get("base"), trained_seconds(paths, "base"))]
     rows.append(("select", ledger.get("select"), selected_seconds(paths)))
-    rows += [(notebook, notebook_seconds(paths, notebook), trained_seconds(paths, notebook)) for notebook in NOTEBOOKS]
+    rows += [(notebook, wall(notebook), trained_seconds(paths, notebook)) for notebook in NOTEBOOKS]
     rows.append(("claims", ledger.get("claims"), 0.0))
     table = pd.DataFrame(rows, columns=["stage", "wall_minutes", "training_minutes"])
     table[["wall_minutes", "training_minutes"]] = table[["wall_minutes", "training_minutes"]].astype(float) / 60

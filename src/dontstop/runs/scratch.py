@@ -97,6 +97,36 @@ def result_of_prepare(path: Path) -> dict:
     return load_result(path)
 
 
+@dataclass(frozen=True)
+class Target:
+    """What a job makes: where it puts its result, and what the record says of the result's identity."""
+
+    paths: Paths
+    fingerprint: str
+    capability: str
+    precision: str
+
+    @property
+    def key(self) -> str:
+        """The name of its scratch."""
+        return key_of(self.fingerprint, self.capability)
+
+    @property
+    def folder(self) -> Path:
+        """The scratch folder of a checkpoint."""
+        return folder(self.paths, self.key)
+
+    @property
+    def result(self) -> Path:
+        """The scratch file of a run or a loss."""
+        return result_path(self.paths, self.key)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What its record holds to be found again by."""
+        return {"fingerprint": self.fingerprint, "capability": self.capability}
+
+
 # Writing ---------------------------------------------------------------------------------------------------------
 
 

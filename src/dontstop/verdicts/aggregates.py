@@ -40,19 +40,17 @@ def aggregates(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
 
 
-def interquartile_mean(scores: np.ndarray) -> float:
-    """Return the mean of the middle half of all runs, (num_seeds, num_tasks) of them.
+def interquartile_interval(scores: np.ndarray, *, num_resamples: int, seed: int) -> tuple[float, float, float]:
+    """Return the mean of the middle half of all runs with a 95 % interval: seeds resampled within each task.
+
+    Args:
+        scores: (num_seeds, num_tasks).
 
     Source: Agarwal et al. (2021), who argue for it where a few runs are far off.
     """
-    return float(stats.trim_mean(scores, 0.25, axis=None))
-
-
-def interquartile_interval(scores: np.ndarray, *, num_resamples: int, seed: int) -> tuple[float, float, float]:
-    """Return the interquartile mean with a 95 % interval: seeds resampled within each task."""
     flat = _draw_seeds(scores, np.random.default_rng(seed), num_resamples).reshape(num_resamples, -1)
     low, high = np.quantile(stats.trim_mean(flat, 0.25, axis=1), QUANTILES)
-    return interquartile_mean(scores), float(low), float(high)
+    return float(stats.trim_mean(scores, 0.25, axis=None)), float(low), float(high)
 
 
 def _draw_seeds(scores: np.ndarray, rng: np.random.Generator, num_resamples: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from dontstop.profiles import PhaseSettings, Profile
 from dontstop.runs.arms import Arm, Checkpoint, phase_settings
 from dontstop.runs.plan import text_of
 from dontstop.text.tasks import Task
-from dontstop.training import encoders
+from dontstop.training import modernbert
 
 COLUMNS = (
     "num_documents",
@@ -55,7 +55,7 @@ def shape_of(config) -> Shape:
         model = AutoModelForMaskedLM.from_config(config)
     body, whole = (_matrix_weights(part) for part in (model.base_model, model))
     # Of a last layer that is cut down, keys and values are needed everywhere: two thirds of the joint projection.
-    layer = model.base_model.layers[-1] if encoders.is_lean(model) else None
+    layer = model.base_model.layers[-1] if modernbert.supports(config) else None
     masked = _matrix_weights(layer) - layer.attn.Wqkv.weight.numel() * 2 // 3 if layer is not None else 0
     sizes = config.hidden_size, config.num_hidden_layers, model.num_parameters()
     return Shape(body - masked, masked, whole - body, *sizes)
@@ -87,6 +87,16 @@ def pretraining_flops(shape: Shape, num_tokens: int, length: int, mlm_probabilit
     return float(num_tokens) * (body + attention + head)
 
 
+def phases_of(arms: Mapping[Arm, Sequence[Task]], num_draws: int) -> list[Checkpoint]:
+    """List the checkpoints of all phases that arms rest on, of random text those of every draw."""
+    draws = ((arm, task, draw) for arm, tasks in arms.items() for task in tasks for draw in _draws_of(arm, num_draws))
+    return list(dict.fromkeys(c for arm, task, draw in draws for c in arm.checkpoint(task, draw).lineage[1:]))
+
+
+def _draws_of(arm: Arm, num_draws: int) -> range:
+    return range(num_draws if arm.is_random else 1)
+
+
 def text_sizes(
     stores: Iterable[str],
     token_counts: Mapping[str, Mapping],
@@ -97,7 +107,7 @@ def text_sizes(
     """Put together how much text stands behind token stores: num_documents, num_tokens and num_bytes by store.
 
     Args:
-        stores: As `plan.text_of` names them.
+        stores: As `plan.text_of` names those of `phases_of`.
         token_counts: Documents and tokens by store, of corpora and tasks.
         manifest: Of the prepared text, with the corpora's bytes.
         selection_counts: Of augmented corpora.
@@ -125,7 +135,7 @@ def costs(
     """Tabulate what it takes to get from the base encoder to each arm's, for each task: a row an arm and task.
 
     The phases of an arm add up; a random control costs the mean of its draws; a DAPT encoder that several tasks share
-    counts in full for each. Selecting text is told apart.
+    counts in full for each. Selecting text has a column of its own.
 
     Args:
         pretraining: As `study.pretraining()` gives it.
@@ -137,10 +147,9 @@ def costs(
     """
     trainings, rows = pretraining.set_index("checkpoint"), []
     for arm, task in ((arm, task) for arm, tasks in arms.items() for task in tasks):
-        draws = range(profile.selection.num_draws) if arm.is_random else (0,)
         found = [
             [_of_phase(c, trainings.loc[c.name], sizes, shape, profile) for c in arm.checkpoint(task, draw).lineage[1:]]
-            for draw in draws
+            for draw in _draws_of(arm, profile.selection.num_draws)
         ]
         mean = {name: float(np.mean([sum(phase[name] for phase in draw) for draw in found])) for name in COLUMNS[:-1]}
         selector = arm.selector or profile.selection.selector

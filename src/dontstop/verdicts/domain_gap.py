@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from dontstop.errors import StudyError
+from dontstop.verdicts import vocabulary
 from dontstop.verdicts.vocabulary import WORD, WordCounts, count_words, equal_samples, num_words_in
 
 QUANTILES = (0.025, 0.975)
@@ -131,25 +132,22 @@ def distance_table(
     num_words = counted.num_supported(most_words)
     num_documents = min(num_documents, *map(len, samples.values()))
     resampled = _resampled_distances(counted, base, num_words, num_resamples, seed=seed)
+    how = {"num_documents": num_documents, "num_resamples": num_resamples, "seed": seed}
     rows = {}
     for domain in (name for name in samples if name != base):
-        row = _word_distances(counted, base, domain, num_words)
+        row, loss = _word_distances(counted, base, domain, num_words), (masked_lm_loss or {}).get(domain, np.nan)
         measured = {
-            name: _centred(row[name], resampled[name, domain], most)
-            for name, most in (("vocabulary_overlap", 100), ("jensen_shannon", 1))
+            "vocabulary_overlap": _centred(row["vocabulary_overlap"], resampled["vocabulary_overlap", domain], 100),
+            "jaccard": (row["jaccard"],),
+            "jensen_shannon": _centred(row["jensen_shannon"], resampled["jensen_shannon", domain], 1),
+            "proxy_a_distance": proxy_a_distance(samples[base], samples[domain], **how),
+            "masked_lm_loss": loss if isinstance(loss, tuple) else (loss, np.nan, np.nan),
+            "num_words": (num_words,),
+            "num_sample_words": (num_words_in(equal[domain]),),
+            "num_documents": (num_documents,),
         }
-        measured["proxy_a_distance"] = proxy_a_distance(
-            samples[base], samples[domain], num_documents=num_documents, num_resamples=num_resamples, seed=seed
-        )
-        loss = (masked_lm_loss or {}).get(domain, np.nan)
-        measured["masked_lm_loss"] = loss if isinstance(loss, tuple) else (loss, np.nan, np.nan)
-        rows[domain] = {
-            f"{name}{bound}": value
-            for name, values in measured.items()
-            for bound, value in zip(("", "_low", "_high"), values, strict=True)
-        }
-        rows[domain] |= {"jaccard": row["jaccard"], "num_words": num_words}
-        rows[domain] |= {"num_sample_words": num_words_in(equal[domain]), "num_documents": num_documents}
+        bounds = ((name, bound, values) for name, values in measured.items() for bound in range(len(values)))
+        rows[domain] = {name + ("", "_low", "_high")[bound]: values[bound] for name, bound, values in bounds}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("domain")
 
 
@@ -181,10 +179,10 @@ def pair_distances(
 
 
 def _word_distances(counted: WordCounts, base: str, domain: str, num_words: int) -> dict[str, float]:
-    totals = counted.totals(base), counted.totals(domain)
-    shared = int(np.count_nonzero(_in_list(totals[0], num_words) & _in_list(totals[1], num_words)))
-    overlaps = {"vocabulary_overlap": 100 * shared / num_words, "jaccard": 100 * shared / (2 * num_words - shared)}
-    return overlaps | {"jensen_shannon": jensen_shannon_divergence(*totals)}
+    lists = [counted.most_frequent(name, num_words) for name in (base, domain)]
+    divergence = jensen_shannon_divergence(counted.totals(base), counted.totals(domain))
+    overlaps = {"vocabulary_overlap": vocabulary.vocabulary_overlap(*lists), "jaccard": vocabulary.jaccard(*lists)}
+    return overlaps | {"jensen_shannon": divergence}
 
 
 def _resampled_distances(counted: WordCounts, base: str, num_words: int, num_resamples: int, *, seed: int):

@@ -98,10 +98,7 @@ def effects(
         runs, truth, {arm for c in contrasts for arm in c.shares()}, num_resamples=num_resamples, seed=seed
     )
     found = {contrast: differences(resamples, contrast) for contrast in contrasts}
-    table = _tabulated(
-        {c: by_task | ({MEAN: mean_difference(by_task)} if by_task else {}) for c, by_task in found.items()}
-    )
-    return table.assign(num_seeds=runs["seed"].nunique())
+    return _tabulated(found).assign(num_seeds=runs["seed"].nunique())
 
 
 def welch_effects(moments: pd.DataFrame, contrasts: Sequence[Contrast], num_seeds: int) -> pd.DataFrame:
@@ -119,13 +116,9 @@ def welch_effects(moments: pd.DataFrame, contrasts: Sequence[Contrast], num_seed
     found: dict[Contrast, dict[str, Difference]] = {contrast: {} for contrast in contrasts}
     for contrast in (c for c in contrasts if set(c.shares()) <= set(means)):
         weights = pd.Series(contrast.shares())
-        effect = (means[weights.index] / 100 @ weights).dropna()
-        parts = (stds.loc[effect.index, weights.index] / 100 * weights).to_numpy() ** 2 / num_seeds  # (tasks, arms)
-        for task, rows in [*((task, [k]) for k, task in enumerate(effect.index)), (MEAN, slice(None))]:
-            of_rows = effect.to_numpy()[rows]
-            variances = parts[rows].ravel() / len(of_rows) ** 2
-            df = _pooled_df(variances, num_seeds - 1)
-            found[contrast][task] = _student(float(of_rows.mean()), float(variances.sum()), df)
+        for task, effect in (means[weights.index] / 100 @ weights).dropna().items():
+            parts = (stds.loc[task, weights.index] / 100 * weights).to_numpy() ** 2 / num_seeds  # (num_arms,)
+            found[contrast][task] = _student(effect, parts.sum(), _pooled_df(parts, num_seeds - 1))
     return _tabulated(found).assign(num_seeds=num_seeds)
 
 
@@ -140,7 +133,7 @@ def _tabulated(found: Mapping[Contrast, Mapping[str, Difference]]) -> pd.DataFra
         {"contrast": c.name, "family": c.family or c.name, "task": task, "p_value": d.p_value, "df": d.df}
         | {name: 100 * getattr(d, name) for name in ("effect", "low", "high", "standard_error")}
         for c, by_task in found.items()
-        for task, d in by_task.items()
+        for task, d in (by_task | ({MEAN: mean_difference(by_task)} if by_task else {})).items()
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.assign(p_holm=corrected(table, list(found)))
@@ -208,7 +201,8 @@ def mean_difference(by_task: Mapping[str, Difference]) -> Difference:
     found = list(by_task.values())
     variances = np.array([of_task.standard_error**2 for of_task in found]) / len(found) ** 2
     effect = float(np.mean([of_task.effect for of_task in found]))
-    resamples = np.mean([of_task.resamples for of_task in found], axis=0)
+    is_resampled = found[0].resamples is not None
+    resamples = np.mean([of_task.resamples for of_task in found], axis=0) if is_resampled else None
     return _student(effect, float(variances.sum()), _pooled_df(variances, [f.df for f in found]), resamples)
 
 

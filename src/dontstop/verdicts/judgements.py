@@ -11,25 +11,10 @@ from scipy import stats
 
 from dontstop import paper
 from dontstop.runs import arms
+from dontstop.verdicts import claims as claimed
 from dontstop.verdicts import effects, losses
 from dontstop.verdicts.aggregates import rank_correlation
-from dontstop.verdicts.claims import (
-    BYTES,
-    CLAIMS,
-    CORRELATION,
-    DOES_NOT_HOLD,
-    HOLDS,
-    INCONCLUSIVE,
-    KNN,
-    KNN_FEWEST,
-    KNN_MOST,
-    NOT_RUN,
-    RAND,
-    SECONDS,
-    Claim,
-    joint_verdict,
-    verdict,
-)
+from dontstop.verdicts.claims import BYTES, CLAIMS, CORRELATION, NOT_RUN, SECONDS, Claim, joint_verdict, verdict
 from dontstop.verdicts.effects import CONFIDENCE, Contrast, name_of, welch_effects
 from dontstop.verdicts.resampling import NUM_RESAMPLES
 from dontstop.verdicts.scores import MEAN
@@ -52,7 +37,7 @@ def resolved(contrast: Contrast, num_neighbours: Sequence[int], of_control: Sequ
         of_control: Those that have a random control.
     """
     knn, rand = [arms.knn_tapt(k) for k in num_neighbours], [arms.rand_tapt(k) for k in of_control]
-    members = {KNN: knn, RAND: rand, KNN_FEWEST: knn[:1], KNN_MOST: knn[-1:]}
+    members = {claimed.KNN: knn, claimed.RAND: rand, claimed.KNN_FEWEST: knn[:1], claimed.KNN_MOST: knn[-1:]}
     weights: dict[str, float] = {}
     for name, weight in contrast.weights:
         some = [name_of(arm) for arm in members.get(name, [name])]
@@ -212,7 +197,7 @@ def _by_task(judged: pd.DataFrame) -> list[dict[str, object]]:
     for task, group in judged.groupby("task", sort=False):
         whole = joint_verdict(group["verdict"])
         closest = group.loc[group["effect"].to_numpy() == group["effect"].min(), list(NUMBERS)].iloc[0].to_dict()
-        largest = closest["p_holm"] if whole == DOES_NOT_HOLD else group["p_holm"].max()
+        largest = closest["p_holm"] if whole == claimed.DOES_NOT_HOLD else group["p_holm"].max()
         rows.append({"task": task} | closest | {"p_holm": largest, "verdict": whole})
     return rows
 
@@ -246,5 +231,7 @@ def _counts(of_claim: pd.DataFrame) -> str:
     """Say in how many tasks a claim holds, does not, or is inconclusive."""
     measures = {contrast.name for claim in CLAIMS if not claim.family for contrast in claim.contrasts}
     verdicts = of_claim.loc[~of_claim["task"].isin({MEAN, *measures}), "verdict"]
-    counts = [(word, int((verdicts == word).sum())) for word in (HOLDS, DOES_NOT_HOLD, INCONCLUSIVE)]
+    counts = [
+        (word, int((verdicts == word).sum())) for word in (claimed.HOLDS, claimed.DOES_NOT_HOLD, claimed.INCONCLUSIVE)
+    ]
     return ", ".join(f"{number} {word}" for word, number in counts if number) or "-"
