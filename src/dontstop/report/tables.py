@@ -247,12 +247,8 @@ def scores(
         columns |= {(contrast, name): of_task[name].to_numpy() for name in ("effect", "low", "high", "p")}
     columns["num_seeds", ""] = int(found["num_seeds"].iloc[0])
     columns["num_degenerate", ""] = found.groupby("task")["num_degenerate"].sum()[rows].to_numpy()
-    ours = DataFrame(columns)
-    return (
-        ours
-        if theirs is None
-        else below(ours, _paper_scores(theirs, effects, rows[:-1], list(dict.fromkeys(runs["arm"]))))
-    )
+    ours, arms = DataFrame(columns), list(dict.fromkeys(runs["arm"]))
+    return ours if theirs is None else below(ours, _paper_scores(theirs, effects, rows[:-1], arms))
 
 
 def _paper_scores(theirs: DataFrame, effects: DataFrame, tasks: Sequence[str], arms: list[str]) -> DataFrame:
