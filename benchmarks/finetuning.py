@@ -1,4 +1,4 @@
-"""Fine-tuning a grid of cells: the Trainer, one cell after another, and ours, on warm single-threaded processes."""
+"""Fine-tuning a grid of runs: the Trainer, one run after another, and ours, on warm single-threaded processes."""
 
 import functools
 import itertools
@@ -36,18 +36,18 @@ START_UP = "import datasets, sklearn.metrics; from transformers import {}".forma
 
 @dataclass(frozen=True)
 class Grid:
-    """The cells to fine-tune, and how many of them each peer really does; its time is scaled up to all."""
+    """The runs to fine-tune, and how many of them each peer really does; its time is scaled up to all."""
 
-    cells: list[tuple[int, int, int]]  # task, checkpoint, seed
+    runs: list[tuple[int, int, int]]  # task, checkpoint, seed
     num_measured: dict[str, int]
     sizes: dict[str, int]
     settings: Finetune
     folder: Path
 
     def measured(self, contender: str) -> list[tuple[int, int, int]]:
-        """Return the cells that a contender is measured on, spread over tasks, checkpoints and seeds."""
+        """Return the runs that a contender is measured on, spread over tasks, checkpoints and seeds."""
         number = self.num_measured[contender]
-        return [self.cells[(i * len(self.cells)) // number] for i in range(number)]
+        return [self.runs[(i * len(self.runs)) // number] for i in range(number)]
 
     def checkpoint(self, index: int) -> Path:
         """Return a checkpoint's folder."""
@@ -59,12 +59,12 @@ class Grid:
 
 
 def make_grid(folder: Path, settings: Finetune, *, quick: bool) -> Grid:
-    """List the cells: 2 tasks, 3 checkpoints, 4 seeds; fewer and smaller if quick."""
+    """List the runs: 2 tasks, 3 checkpoints, 4 seeds; fewer and smaller if quick."""
     num_checkpoints, num_seeds = (1, 2) if quick else (3, 4)
-    cells = list(itertools.product(range(2), range(num_checkpoints), range(num_seeds)))
-    measured = {AS_SCRIPT: 1, TUNED: 2, OURS: len(cells)} if quick else {AS_SCRIPT: 3, TUNED: 6, OURS: len(cells)}
+    runs = list(itertools.product(range(2), range(num_checkpoints), range(num_seeds)))
+    measured = {AS_SCRIPT: 1, TUNED: 2, OURS: len(runs)} if quick else {AS_SCRIPT: 3, TUNED: 6, OURS: len(runs)}
     sizes = dict(zip(("train", "dev", "test"), (64, 64, 128) if quick else (500, 500, 2000), strict=True))
-    return Grid(cells, measured, sizes, settings, folder)
+    return Grid(runs, measured, sizes, settings, folder)
 
 
 def make_texts(num: int, vocabulary_size: int, max_length: int, *, rng: np.random.Generator) -> finetune.Examples:
@@ -99,9 +99,9 @@ def load_examples(folder: Path) -> finetune.Examples:
 def prepare(grid: Grid, profile) -> None:
     """Write the grid's checkpoints and tasks."""
     size, length = profile.tokens.vocabulary_size, grid.settings.max_length
-    for checkpoint in {checkpoint for _, checkpoint, _ in grid.cells}:
+    for checkpoint in {checkpoint for _, checkpoint, _ in grid.runs}:
         save_start(grid.checkpoint(checkpoint), profile.encoder, size, length, seed=checkpoint)
-    for task in {task for task, _, _ in grid.cells}:
+    for task in {task for task, _, _ in grid.runs}:
         for split, num in grid.sizes.items():
             rng = generator("benchmark task", task, split)
             save_examples(grid.task(task) / split, make_texts(num, size, length, rng=rng))
@@ -144,9 +144,11 @@ def _pad_length(grid: Grid, *, tuned: bool) -> int | None:
     return None if tuned else grid.settings.max_length
 
 
-def run_trainer_cell(grid: Grid, cell: tuple[int, int, int], scratch: Path, *, tuned: bool, precision: str) -> float:
-    """Fine-tune one cell with the Trainer, dev after every epoch, and return its macro-F1 on test."""
-    task, checkpoint, seed = cell
+def fine_tune_with_trainer(
+    grid: Grid, run: tuple[int, int, int], scratch: Path, *, tuned: bool, precision: str
+) -> float:
+    """Do one run with the Trainer, dev after every epoch, and return its macro-F1 on test."""
+    task, checkpoint, seed = run
     settings = grid.settings
     how = {"per_device_train_batch_size": SCRIPT_BATCH, "per_device_eval_batch_size": SCRIPT_BATCH}
     if tuned:
@@ -201,10 +203,10 @@ def _macro_f1(prediction) -> dict[str, float]:
 # -------------------------------------------------------------------------------------------------------------- ours
 
 
-def run_our_cell(grid: Grid, cell: tuple[int, int, int], precision: str, result: Path) -> None:
-    """Fine-tune one cell as the study does, and write its score with the times of its begin and end."""
+def fine_tune_ours(grid: Grid, run: tuple[int, int, int], precision: str, result: Path) -> None:
+    """Do one run as the study does, and write its score with the times of its begin and end."""
     begin = time.monotonic()  # the one clock that all processes share
-    task, checkpoint, seed = cell
+    task, checkpoint, seed = run
     splits = [load_examples(grid.task(task) / split) for split in grid.sizes]
     data = finetune.TaskData(f"benchmark_{task}", *splits, NUM_LABELS, METRIC)
     classifier = finetune.load_classifier(grid.checkpoint(checkpoint), NUM_LABELS, grid.settings, seed=seed)
@@ -215,10 +217,10 @@ def run_our_cell(grid: Grid, cell: tuple[int, int, int], precision: str, result:
 
 def run_ours(grid: Grid, scratch: Path, precision: str) -> dict[str, float]:
     """Fine-tune the whole grid on our runner; return seconds with and without the start of its processes."""
-    results = {cell: scratch / "cells" / f"{'_'.join(map(str, cell))}.json" for cell in grid.cells}
+    results = {run: scratch / "runs" / f"{'_'.join(map(str, run))}.json" for run in grid.runs}
     jobs = [
-        Job(path.stem, path.stem, "run", 1.0, run_our_cell, (grid, cell, precision, path))
-        for cell, path in results.items()
+        Job(path.stem, path.stem, "run", 1.0, fine_tune_ours, (grid, run, precision, path))
+        for run, path in results.items()
     ]
     begin = time.perf_counter()
     carry_out("fine-tuning, ours", jobs, num_workers=measuring.NUM_CORES, progress_seconds=10.0)
@@ -246,7 +248,7 @@ def benchmark(scratch: Path, results: Path | None, *, num_repeats: int, quick: b
     # Three epochs whatever dev says, so that all do the same work.
     settings = profile.finetune.model_copy(update={"num_epochs": 3, "patience": 3})
     grid = make_grid(scratch / "grid", settings, quick=quick)
-    say(f"fine-tuning: a grid of {len(grid.cells)} cells, {' / '.join(map(str, grid.sizes.values()))} texts each")
+    say(f"fine-tuning: a grid of {len(grid.runs)} runs, {' / '.join(map(str, grid.sizes.values()))} texts each")
     prepare(grid, profile)
     contenders = _contenders(grid, precision)
     start_ups = [start_up_seconds() for _ in range(num_repeats)]
@@ -270,7 +272,7 @@ def _contenders(grid: Grid, precision: str) -> dict[str, dict]:
         OURS: {"processes": measuring.NUM_CORES, "threads": 1, "batch_size": size}
         | {"padding": "to longest, grouped", "precision": precision},
     }
-    return {name: {**row, "measured_cells": grid.num_measured[name]} for name, row in contenders.items()}
+    return {name: {**row, "measured_runs": grid.num_measured[name]} for name, row in contenders.items()}
 
 
 def _measure(name: str, grid: Grid, scratch: Path, precision: str, start_up: float, *, title: str) -> dict[str, float]:
@@ -279,16 +281,16 @@ def _measure(name: str, grid: Grid, scratch: Path, precision: str, start_up: flo
         warm, with_start, score = found["warm"], found["wall"] + start_up, found[METRIC]
     else:
         seconds, scores = [], []
-        for number, cell in enumerate(grid.measured(name), 1):
+        for number, run in enumerate(grid.measured(name), 1):
             for split in grid.sizes:  # prepared before the clock runs, and kept
-                trainer_data(grid.task(cell[0]), split, _pad_length(grid, tuned=name == TUNED))
+                trainer_data(grid.task(run[0]), split, _pad_length(grid, tuned=name == TUNED))
             begin = time.perf_counter()
-            scores.append(run_trainer_cell(grid, cell, scratch, tuned=name == TUNED, precision=precision))
+            scores.append(fine_tune_with_trainer(grid, run, scratch, tuned=name == TUNED, precision=precision))
             seconds.append(time.perf_counter() - begin)
-            say(f"  {title}: cell {number} of {grid.num_measured[name]} took {seconds[-1]:.1f} s")
-        warm, score = float(np.mean(seconds)) * len(grid.cells), float(np.mean(scores))
-        with_start = warm + start_up * (len(grid.cells) if name == AS_SCRIPT else 1)
-    say(f"{title}: {warm:.1f} s for {len(grid.cells)} cells, {with_start:.1f} s with start-up; macro-F1 {score:.3f}")
+            say(f"  {title}: run {number} of {grid.num_measured[name]} took {seconds[-1]:.1f} s")
+        warm, score = float(np.mean(seconds)) * len(grid.runs), float(np.mean(scores))
+        with_start = warm + start_up * (len(grid.runs) if name == AS_SCRIPT else 1)
+    say(f"{title}: {warm:.1f} s for {len(grid.runs)} runs, {with_start:.1f} s with start-up; macro-F1 {score:.3f}")
     return {
         "grid_seconds": warm,
         "grid_seconds_with_start_up": with_start,
@@ -306,11 +308,11 @@ def _notes(summary, grid: Grid) -> list[str]:
     sizes = " / ".join(map(str, grid.sizes.values()))
     return [
         *notes,
-        f"{len(grid.cells)} cells: {grid.settings.num_epochs} epochs, {sizes} texts of 30 tokens on average and "
+        f"{len(grid.runs)} runs: {grid.settings.num_epochs} epochs, {sizes} texts of 30 tokens on average and "
         f"{grid.settings.max_length} at most; dev after every epoch, test once. Loading the encoder counts.",
-        "Where fewer cells were measured, their mean is scaled up to the grid. The Trainer's texts are tokenised and, "
+        "Where fewer runs were measured, their mean is scaled up to the grid. The Trainer's texts are tokenised and, "
         "for run_glue.py, padded before its clock runs.",
-        "Start-up: run_glue.py is started anew for every cell, the tuned Trainer once; ours once, and its processes.",
+        "Start-up: run_glue.py is started anew for every run, the tuned Trainer once; ours once, and its processes.",
         "The Trainer's classifier is Transformers' own, with a head of the same size as ours; it neither keeps nor "
         "loads its best epoch, which ours does: both in its favour. Macro-F1 shows that all sides learn.",
     ]

@@ -83,17 +83,17 @@ def test_both_padders_keep_every_token():
 
 
 @pytest.mark.parametrize("quick", [False, True])
-def test_measured_cells_are_spread_over_the_grid(tmp_path, quick):
+def test_measured_runs_are_spread_over_the_grid(tmp_path, quick):
     grid = finetuning.make_grid(tmp_path, Finetune(), quick=quick)
-    assert len(grid.cells) == (4 if quick else 24)
+    assert len(grid.runs) == (4 if quick else 24)
     for name, number in grid.num_measured.items():
-        cells = grid.measured(name)
-        assert len(set(cells)) == number
-        assert number == 1 or {task for task, _, _ in cells} == {0, 1}
-    assert grid.measured(finetuning.OURS) == grid.cells
+        runs = grid.measured(name)
+        assert len(set(runs)) == number
+        assert number == 1 or {task for task, _, _ in runs} == {0, 1}
+    assert grid.measured(finetuning.OURS) == grid.runs
 
 
-def test_a_cell_of_either_side_runs_and_is_scored(tmp_path):
+def test_a_run_of_either_side_ends_and_is_scored(tmp_path):
     settings = Finetune(num_epochs=1, batch_size=4, max_length=16)
     grid = finetuning.Grid([(0, 0, 0)], {}, {"train": 8, "dev": 4, "test": 4}, settings, tmp_path)
     pretraining.save_start(grid.checkpoint(0), ENCODER, 512, 16, seed=0)
@@ -101,10 +101,10 @@ def test_a_cell_of_either_side_runs_and_is_scored(tmp_path):
         examples = finetuning.make_texts(number, 512, 16, rng=generator("test", split))
         finetuning.save_examples(grid.task(0) / split, examples)
     for tuned in (False, True):
-        score = finetuning.run_trainer_cell(grid, (0, 0, 0), tmp_path, tuned=tuned, precision="fp32")
+        score = finetuning.fine_tune_with_trainer(grid, (0, 0, 0), tmp_path, tuned=tuned, precision="fp32")
         assert 0.0 <= score <= 1.0
-    found = finetuning.run_our_cell(grid, (0, 0, 0), "fp32", tmp_path / "cell.json")
-    assert found is None and '"num_epochs": 1' in (tmp_path / "cell.json").read_text()
+    found = finetuning.fine_tune_ours(grid, (0, 0, 0), "fp32", tmp_path / "run.json")
+    assert found is None and '"num_epochs": 1' in (tmp_path / "run.json").read_text()
     assert isinstance(finetuning.load_examples(grid.task(0) / "dev"), finetune.Examples)
 
 

@@ -1,5 +1,7 @@
 """Docstrings found and parsed, and cut into passages of English by the section they stood in."""
 
+import contextlib
+import os
 import textwrap
 
 import pytest
@@ -268,6 +270,22 @@ def test_reading_a_package_twice_gives_the_same_documents():
     assert len({document.id for document in first}) == len(first) >= 20
     assert {document.source for document in first} <= {"pluggy", "iniconfig"}
     assert all(document.id.startswith(f"{document.source}:{document.module}") for document in first)
+
+
+@pytest.mark.parametrize("num_cores", [1, 3, 100])
+def test_docstrings_are_read_on_the_cores_that_the_process_may_use(monkeypatch, num_cores):
+    asked = []
+
+    class Pool(contextlib.nullcontext):
+        def __init__(self, num_workers, **_):
+            super().__init__(self)
+            asked.append(num_workers)
+
+        map = staticmethod(map)
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(num_cores)), raising=False)
+    monkeypatch.setattr(docstrings, "ProcessPoolExecutor", Pool)
+    assert docstrings.read_docstrings(["iniconfig"]) and asked == [min(num_cores, 8)]
 
 
 def test_not_installed_packages_have_no_version():

@@ -45,7 +45,9 @@ def test_a_cut_connection_goes_on_where_it_was(server, tmp_path):
 
 def test_a_later_command_goes_on_where_an_earlier_gave_up(server, tmp_path):
     server.faults["/file"] = ["cut", *[503] * (downloads.NUM_TRIES - 1)]
-    with pytest.raises(StudyError, match=r"not downloaded in 5 tries, the last time: the server answered 503[\s\S]*is kept"):
+    with pytest.raises(
+        StudyError, match=r"not downloaded in 5 tries, the last time: the server answered 503[\s\S]*is kept"
+    ):
         fetch(server, tmp_path)
     assert not (tmp_path / "file").exists()
     fetch(server, tmp_path)

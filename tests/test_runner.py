@@ -1,5 +1,6 @@
 """The runner: order, progress, errors, killed workers, one run at a time."""
 
+import contextlib
 import errno
 import os
 import re
@@ -15,6 +16,7 @@ from dontstop.errors import StudyError
 from dontstop.machine import progress, runner
 from dontstop.machine.progress import Job
 from dontstop.machine.runner import carry_out, only_run
+from test_processes import is_alive
 
 HOLDER = """
 import sys, time
@@ -57,8 +59,8 @@ def job(key, function=note, arguments=(), *, needs=(), kind="run", size=1.0, div
 
 @pytest.fixture(scope="module")
 def carried_out(tmp_path_factory):
-    """Carry out a few jobs once; give the folder, the order in which they were told finished, and the lines said."""
-    folder, order, lines = tmp_path_factory.mktemp("runner"), [], []
+    """Carry out a few jobs once; give the folder, where each has noted itself, and the lines said."""
+    folder, lines = tmp_path_factory.mktemp("runner"), []
     some = [
         job("third", arguments=(folder, "third"), needs={"second"}),
         job("second", arguments=(folder, "second"), needs={"first", "of another run"}, kind="loss"),
@@ -67,15 +69,13 @@ def carried_out(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for module in (runner, progress):
             patch.setattr(module, "say", lambda line: lines.append((time.monotonic(), line)))
-        finished = lambda done: order.append(done.key)  # noqa: E731
-        carry_out("study", some, num_workers=2, progress_seconds=0.5, finished=finished)
-    return folder, order, lines
+        carry_out("study", some, num_workers=2, progress_seconds=0.5)
+    return folder, lines
 
 
 def test_jobs_come_after_what_they_need(carried_out):
-    folder, order, _ = carried_out
-    assert order == ["first", "second", "third"]
-    assert (folder / "log").read_text().split("\n")[1:3] == ["second", "third"]
+    noted = (carried_out[0] / "log").read_text().splitlines()
+    assert [line.split()[0] for line in noted] == ["first", "second", "third"]
 
 
 def test_idle_processes_share_a_divisible_job(carried_out):
@@ -83,15 +83,52 @@ def test_idle_processes_share_a_divisible_job(carried_out):
 
 
 def test_a_line_comes_every_progress_seconds(carried_out):
-    times = [when for when, _ in carried_out[2][:-1]]  # the last one comes when the workers have gone
+    times = [when for when, _ in carried_out[1][:-1]]  # the last one comes when the workers have gone
     assert len(times) > 4 and max(b - a for a, b in zip(times, times[1:], strict=False)) < 1.0  # 0.5 on a quiet machine
 
 
 def test_lines_say_done_left_and_estimate(carried_out):
-    lines = [line for _, line in carried_out[2]]
+    lines = [line for _, line in carried_out[1]]
     assert lines[0] == "study: 3 jobs on 2 single-threaded processes"
     assert any(re.search(r"3 left, \d+ s so far, about .* to go \(now: first \d+ %\)", line) for line in lines)
     assert "1/1 runs, 1/1 losses, 1/1 checkpoints done, 0 left" in lines[-1] and "to go" not in lines[-1]
+
+
+def workers_of(folder, *functions):
+    """Carry out a plan for each function, and return the processes that were at work in each."""
+    found = []
+    for number, function in enumerate(functions):
+        log = folder / str(number)
+        log.mkdir()
+        some = [job(name, function, (log, name)) for name in "ab"]
+        with contextlib.suppress(StudyError):
+            carry_out("study", some, num_workers=1)
+        found.append({int(line) for line in (log / "log").read_text().split()})
+    return found
+
+
+def note_process(folder, _name):
+    note(folder, str(os.getpid()))
+
+
+def note_and_fail(folder, name):
+    note_process(folder, name)
+    raise StudyError("a crab", "a fish", "throw it back")
+
+
+def test_in_a_block_workers_go_on_from_plan_to_plan_until_one_fails_or_they_are_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_warm", None)  # the session's own block
+    with runner.warm_workers():
+        first, again, failing, after = workers_of(tmp_path, note_process, note_process, note_and_fail, note_process)
+        assert first == again == failing and len(first) == 1 and not first & after
+        os.kill(after.copy().pop(), signal.SIGKILL)
+        (tmp_path / "more").mkdir()
+        more, still = workers_of(tmp_path / "more", note_process, note_process)
+        assert more == still != after
+    (tmp_path / "outside").mkdir()
+    one, other = workers_of(tmp_path / "outside", note_process, note_process)
+    assert len({*more, *one, *other}) == 3
+    assert not [process for process in [*first, *after, *more, *one, *other] if is_alive(process)]
 
 
 def test_nothing_to_do_starts_no_process(monkeypatch):

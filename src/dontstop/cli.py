@@ -68,7 +68,7 @@ def fetch_tasks(
     source: Annotated[str, typer.Option(help="bucket (the authors') or hub")] = "bucket",
     address: Annotated[str | None, typer.Option(help="Another bucket's address, or a folder of data sets.")] = None,
 ) -> None:
-    """Fetch the paper's tasks into a mirror, and hold their sizes against Table 2."""
+    """Fetch the paper's tasks into a mirror, and compare their sizes with Table 2."""
     from dontstop.fetch import sources, task_files
     from dontstop.machine import progress
 

@@ -1,4 +1,4 @@
-"""Substitutes for the paper's corpora, streamed into a mirror up to a budget, and gone on with where they broke off."""
+"""Substitutes for the paper's corpora, streamed into a mirror up to a budget, and resumed where they broke off."""
 
 import gzip
 import hashlib
@@ -40,8 +40,8 @@ def fetch_corpus(
 ) -> Path:
     """Stream a corpus into `mirror`/corpora/<domain>.jsonl.gz until a budget is spent, with its licence beside it.
 
-    Documents with fewer than `min_words` words, other fields' and repetitions are passed over. What has come is kept
-    shard by shard, and a later command goes on behind it, to the same bytes as one that was never interrupted.
+    Documents with fewer than `min_words` words, of other fields or repeated are skipped. What has been read is kept
+    shard by shard, and a later command resumes behind it, to the same bytes as one that was never interrupted.
 
     Args:
         num_documents, num_words: The budget: one of them, or both, whichever is spent first.
@@ -51,7 +51,7 @@ def fetch_corpus(
 
     Departure: the paper read whole corpora. A budget takes its part from many places of the source: the order of its
     files is shuffled, and ten of them are read in turns. Within a file the order stays, since what a shuffle buffer
-    holds would be lost whenever a fetch goes on where it broke off.
+    holds would be lost whenever a fetch is resumed.
     """
     if num_documents is None and num_words is None:
         raise StudyError("no budget", "a number of documents or of words", "give --documents or --words")
@@ -70,7 +70,7 @@ def fetch_corpus(
 
 
 def _is_there(target: Path, domain: str, about: Path, wanted: dict) -> bool:
-    """Tell whether the corpus was fetched before, as it is wanted now; refuse any other text of the domain."""
+    """Return whether the corpus was fetched before as it is wanted now; refuse any other text of the domain."""
     others = [path for path in (*forms_of(target.parent, domain), target.parent / domain) if path.exists()]
     if others := [str(path) for path in others if path != target]:
         raise StudyError(f"{', '.join(others)} in the mirror", f"no other text of {domain}", "move it away")
@@ -88,7 +88,7 @@ def _is_there(target: Path, domain: str, about: Path, wanted: dict) -> bool:
 
 
 class CorpusStream:
-    """A corpus being fetched: documents kept so far, in shards on the disk, and where in the source to go on."""
+    """A corpus being fetched: documents kept so far, in shards on the disk, and where in the source to resume."""
 
     def __init__(self, folder: Path, source: CorpusSource, request: dict):
         """Take up what an earlier fetch of the same request has left in `folder`."""
@@ -125,7 +125,7 @@ class CorpusStream:
         self._save(rows.state_dict(), tell)
 
     def take(self, row: dict) -> None:
-        """Keep a document, or count why it is passed over."""
+        """Keep a document, or count why it is skipped."""
         self.counts["num_read"] += 1
         text = row.get(self.source.column)
         if not isinstance(text, str):
@@ -153,7 +153,7 @@ class CorpusStream:
                 for path in self._shards():
                     with open(path, "rb") as shard:
                         shutil.copyfileobj(shard, handle)
-            # Before the corpus itself: where that stands, what it is made of stands beside it.
+            # Before the corpus itself: wherever that is, a note of what it is made of is beside it.
             files.write_json(about, wanted | {"counts": self.counts, "sha256": files.digest(part)})
         shutil.rmtree(self.folder)
 

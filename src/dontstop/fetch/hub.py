@@ -1,4 +1,4 @@
-"""Data sets of a hub, streamed; what goes wrong on the way is told as the source's fault, not the disk's."""
+"""Data sets of a hub, streamed; errors on the way are the source's, not the disk's."""
 
 import zlib
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ def read_stream(rows: Iterable[dict], path: str) -> Iterator[dict]:
 
 
 def unreadable(path: str, error: Exception) -> StudyError:
-    """Return what users are told of a data set that cannot be read."""
+    """Return the error of a data set that cannot be read."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     remedy = "check its name and the network, and give the same command again: what has been read is kept"
     return StudyError(f"{path} cannot be read: {reason}", "a data set that can be read", remedy)

@@ -1,10 +1,10 @@
-"""Where the paper's tasks, and today's substitutes for its corpora, can be had: addresses and licences as data."""
+"""Where the paper's tasks, and today's substitutes for its corpora, can be found: addresses and licences as data."""
 
 import difflib
 from dataclasses import dataclass
 
 from dontstop.errors import StudyError
-from dontstop.text.tasks import GENERAL
+from dontstop.text.tasks import GENERAL, get_task
 
 # <BUCKET>/<task>/<split>.jsonl, with the ids of `tasks`.
 BUCKET = "https://allennlp.s3-us-west-2.amazonaws.com/dont_stop_pretraining/data"
@@ -21,39 +21,33 @@ HUB_TASKS = {
     "imdb": "yxchar/imdb-tlm",
 }
 
-# The authors' encoders, by the checkpoint's name in this study; the number in a name counts the task's texts. The
-# larger one, where there are two, is curated TAPT's. RCT's is of all its texts, so not for RCT-500.
-RELEASED = {
-    "dapt_biomed": "allenai/biomed_roberta_base",
-    "dapt_cs": "allenai/cs_roberta_base",
-    "dapt_news": "allenai/news_roberta_base",
-    "dapt_reviews": "allenai/reviews_roberta_base",
-    "tapt_chemprot": "allenai/dsp_roberta_base_tapt_chemprot_4169",
-    "tapt_rct-20k": "allenai/dsp_roberta_base_tapt_rct_180K",
-    "tapt_citation_intent": "allenai/dsp_roberta_base_tapt_citation_intent_1688",
-    "tapt_sciie": "allenai/dsp_roberta_base_tapt_sciie_3219",
-    "tapt_hyperpartisan_news": "allenai/dsp_roberta_base_tapt_hyperpartisan_news_515",
-    "tapt_ag": "allenai/dsp_roberta_base_tapt_ag_115K",
-    "tapt_amazon": "allenai/dsp_roberta_base_tapt_amazon_helpfulness_115K",
-    "tapt_imdb": "allenai/dsp_roberta_base_tapt_imdb_20000",
-    "dapt_biomed_then_tapt_chemprot": "allenai/dsp_roberta_base_dapt_biomed_tapt_chemprot_4169",
-    "dapt_biomed_then_tapt_rct-20k": "allenai/dsp_roberta_base_dapt_biomed_tapt_rct_180K",
-    "dapt_cs_then_tapt_citation_intent": "allenai/dsp_roberta_base_dapt_cs_tapt_citation_intent_1688",
-    "dapt_cs_then_tapt_sciie": "allenai/dsp_roberta_base_dapt_cs_tapt_sciie_3219",
-    "dapt_news_then_tapt_hyperpartisan_news": "allenai/dsp_roberta_base_dapt_news_tapt_hyperpartisan_news_515",
-    "dapt_news_then_tapt_ag": "allenai/dsp_roberta_base_dapt_news_tapt_ag_115K",
-    "dapt_reviews_then_tapt_amazon": "allenai/dsp_roberta_base_dapt_reviews_tapt_amazon_helpfulness_115K",
-    "dapt_reviews_then_tapt_imdb": "allenai/dsp_roberta_base_dapt_reviews_tapt_imdb_20000",
-    "curated_tapt_hyperpartisan_news": "allenai/dsp_roberta_base_tapt_hyperpartisan_news_5015",
-    "curated_tapt_imdb": "allenai/dsp_roberta_base_tapt_imdb_70000",
-    "dapt_news_then_curated_tapt_hyperpartisan_news": "allenai/dsp_roberta_base_dapt_news_tapt_hyperpartisan_news_5015",
-    "dapt_reviews_then_curated_tapt_imdb": "allenai/dsp_roberta_base_dapt_reviews_tapt_imdb_70000",
+# The texts of the authors' TAPT encoders; the number in a name counts them. RCT's are all, so not for RCT-500.
+_TEXTS = {
+    "tapt": {
+        "chemprot": "chemprot_4169",
+        "rct-20k": "rct_180K",
+        "citation_intent": "citation_intent_1688",
+        "sciie": "sciie_3219",
+        "hyperpartisan_news": "hyperpartisan_news_515",
+        "ag": "ag_115K",
+        "amazon": "amazon_helpfulness_115K",
+        "imdb": "imdb_20000",
+    },
+    "curated_tapt": {"hyperpartisan_news": "hyperpartisan_news_5015", "imdb": "imdb_70000"},
 }
+
+# The authors' encoders, by the checkpoint's name in this study.
+RELEASED = {f"dapt_{domain}": f"allenai/{domain}_roberta_base" for domain in ("biomed", "cs", "news", "reviews")}
+for _kind, _names in _TEXTS.items():
+    for _task, _name in _names.items():
+        _domain = get_task(_task).domain
+        RELEASED[f"{_kind}_{_task}"] = f"allenai/dsp_roberta_base_tapt_{_name}"
+        RELEASED[f"dapt_{_domain}_then_{_kind}_{_task}"] = f"allenai/dsp_roberta_base_dapt_{_domain}_tapt_{_name}"
 
 
 @dataclass(frozen=True)
 class CorpusSource:
-    """A data set that can stand for a domain, and how its documents are told from others.
+    """A data set that can stand in for a domain, and how its documents are distinguished from others.
 
     Attributes:
         path, name, data_files, split: As `datasets.load_dataset` takes them.
@@ -86,12 +80,12 @@ _PES2O = {
 CORPORA = {
     "biomed": CorpusSource(
         **_PES2O,
-        remark="the paper: 2.68 million papers of S2ORC on biomedicine; peS2o names no field, so words tell it",
+        remark="the paper: 2.68 million papers of S2ORC on biomedicine; peS2o names no field, so words decide",
         any_of=("patients", "clinical", "disease", "protein", "gene", "cells", "tumor", "therapy", "mice", "receptor"),
     ),
     "cs": CorpusSource(
         **_PES2O,
-        remark="the paper: 2.22 million papers of S2ORC on computer science; peS2o names no field, so words tell it",
+        remark="the paper: 2.22 million papers of S2ORC on computer science; peS2o names no field, so words decide",
         any_of=("algorithm", "algorithms", "software", "neural network", "classifier", "computational complexity")
         + ("machine learning", "state-of-the-art", "query", "throughput"),
     ),

@@ -1,4 +1,4 @@
-"""The paper's tasks, fetched into a mirror split by split, and held against the paper's Table 2."""
+"""The paper's tasks, fetched into a mirror split by split, and compared with the paper's Table 2."""
 
 import itertools
 import json
@@ -32,7 +32,7 @@ class Origin:
 def fetch_tasks(mirror: Path, names: Sequence[str], source: str, address: str, tell: Tell) -> None:
     """Fetch the splits of tasks into `mirror`/tasks, each with a note of where it came from.
 
-    Their numbers of examples are held against the paper's Table 2, and every difference is told; they may differ. A
+    Their numbers of examples are compared with the paper's Table 2, and differences are reported; they may differ. A
     split that the user has put there is left as it is, whatever its form.
 
     Args:

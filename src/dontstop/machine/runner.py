@@ -4,7 +4,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from dontstop.machine.processes import CONTEXT, ask_for_large_pages, be_worker, 
 from dontstop.machine.progress import Job, Progress, say
 
 _reports: Any = None  # in a worker: the queue on which running jobs tell how far they are
+_warm: dict[int, tuple[contextlib.ExitStack, ProcessPoolExecutor, Any]] | None = None  # by the number of workers
 
 
 @contextlib.contextmanager
@@ -59,19 +60,11 @@ def only_run(lock: Path) -> Iterator[None]:
 
 
 def carry_out(
-    title: str,
-    jobs: Sequence[Job],
-    *,
-    num_workers: int | None = None,
-    progress_seconds: float = 5.0,
-    finished: Callable[[Job], None] = lambda job: None,
+    title: str, jobs: Sequence[Job], *, num_workers: int | None = None, progress_seconds: float = 5.0
 ) -> None:
     """Do all jobs, needs first, on as many processes as there are cores.
 
     Each job stores its own result before it ends; what has ended stays, whatever happens to the rest.
-
-    Args:
-        finished: Called here, in the parent, after each job.
 
     Raises:
         StudyError: The first one that a job raised; the jobs still running are stopped, and what has ended stays.
@@ -79,15 +72,54 @@ def carry_out(
     if not jobs:
         return
     num_workers = min(num_workers or num_cores(), max(len(jobs), num_cores()))
-    progress, reports = Progress(title, jobs, progress_seconds), CONTEXT.Queue()
+    progress = Progress(title, jobs, progress_seconds)
     say(f"{title}: {len(jobs)} jobs on {num_workers} single-threaded processes")
-    ask_for_large_pages()
-    with pool(num_workers, _start_worker, reports) as executor:
-        _drive(executor, progress, reports, num_workers, finished)
+    with _workers(num_workers) as (executor, reports):
+        _drive(executor, progress, reports, num_workers)
     progress.show()
 
 
-def _drive(executor, progress: Progress, reports, num_workers: int, finished: Callable[[Job], None]) -> None:
+@contextlib.contextmanager
+def warm_workers() -> Iterator[None]:
+    """Keep worker processes from one plan of a block to the next, since they take seconds to start.
+
+    They end with the block; those of a plan that fails, with the plan.
+    """
+    global _warm
+    if _warm is not None:
+        yield
+        return
+    _warm = {}
+    try:
+        yield
+    finally:
+        kept, _warm = _warm, None
+        for stack, _, _ in kept.values():
+            stack.close()
+
+
+@contextlib.contextmanager
+def _workers(num_workers: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
+    """Give worker processes, warm ones if there are some, and the queue on which their jobs tell how far they are."""
+    stack, executor, reports = (_warm or {}).pop(num_workers, None) or (contextlib.ExitStack(), None, CONTEXT.Queue())
+    with stack:
+        if executor is None or not _at_hand(executor):
+            ask_for_large_pages()
+            executor = stack.enter_context(pool(num_workers, _start_worker, reports))
+        yield executor, reports
+        if _warm is not None:
+            _warm[num_workers] = stack.pop_all(), executor, reports
+
+
+def _at_hand(executor: ProcessPoolExecutor) -> bool:
+    """Whether none of the idle workers was killed meanwhile."""
+    try:
+        return executor.submit(bool, True).result()
+    except BrokenProcessPool:
+        return False
+
+
+def _drive(executor: ProcessPoolExecutor, progress: Progress, reports, num_workers: int) -> None:
     waiting, running = list(progress.jobs), {}
     while waiting or running:
         ready = progress.ready(waiting)
@@ -102,7 +134,6 @@ def _drive(executor, progress: Progress, reports, num_workers: int, finished: Ca
             job = running.pop(future)
             _raise_if_failed(future, job)
             progress.done.add(job.key)
-            finished(job)
         progress.tell()
 
 

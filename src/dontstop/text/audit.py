@@ -81,12 +81,12 @@ def no_overlap(index: EvalIndex, jaccard_from: float) -> OverlapStats:
 
 
 def measure_overlap(index: EvalIndex, documents: Sequence[str], jaccard_from: float) -> OverlapStats:
-    """Tell what documents share with the dev and test texts."""
+    """Measure what documents share with the dev and test texts."""
     return _scan(index, documents, jaccard_from, None)[1]
 
 
 def find_leaks(index: EvalIndex, documents: Sequence[str], settings: Text) -> tuple[np.ndarray, OverlapStats]:
-    """Find the documents that leak dev and test texts, and tell what the others share with these.
+    """Find the documents that leak dev and test texts, and measure the overlap of the others.
 
     Returns:
         (num_documents,) bool, whether a document holds `leak_containment` of some text's grams, as every copy does;
@@ -108,9 +108,8 @@ def _scan(
             shares = found.shared / index.sizes[found.texts]
             np.maximum.at(stats.containment, found.texts, shares)
             # The similarity is at most the containment, and a copy holds all grams: few pairs need a closer look.
-            _compare_closely(
-                index, documents[piece], found.select((shares >= jaccard_from) | (shares == 1.0)), stats, jaccard_from
-            )
+            close = found.select((shares >= jaccard_from) | (shares == 1.0))
+            _compare_closely(index, documents[piece], close, stats, jaccard_from)
     return leaking, stats
 
 

@@ -107,7 +107,7 @@ def read_documents(path: Path, fields: tuple[str, ...] = ("text",)) -> Iterator[
                 number += 1
                 yield {field: _value(row, field, f"{path}, {line}") for field in fields}
     except (EOFError, lzma.LZMAError, OSError, pyarrow.ArrowException, zlib.error) as error:
-        raise StudyError(f"{path} unreadable after row {number}: {error}", "a whole file", "copy it anew") from error
+        raise StudyError(f"{path} unreadable after row {number}: {error}", "a whole file", "copy it again") from error
     if not number:
         raise StudyError(f"no documents in {path}", "one document or more", "fill the file or leave it out")
 

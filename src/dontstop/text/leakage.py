@@ -51,7 +51,7 @@ class GramIndex:
         """Yield the pairs of texts and documents that share grams; all pairs of a document come together.
 
         Args:
-            hashes: (num,) uint64, the documents' grams; a gram counts once a document, however often it stands there.
+            hashes: (num,) uint64, the documents' grams; a gram counts once a document, however often it occurs.
             owners: (num,) int64, ascending, the document that each gram is of.
         """
         possible = np.flatnonzero(self.slots[_slot(hashes, len(self.slots))])
@@ -166,7 +166,7 @@ def _max_jaccard(texts: Grams, documents: Grams) -> np.ndarray:
 
 
 def train_test_overlap(test: Sequence[str], train: Sequence[str], *, jaccard_from: float) -> np.ndarray:
-    """Mark the test texts that stand among training texts too, exactly or as near-duplicates, (num_test,) bool.
+    """Mark the test texts that are among the training texts too, exactly or nearly, (num_test,) bool.
 
     Args:
         jaccard_from: From which Jaccard similarity of the sets of word 5-grams two texts count as the same.

@@ -1,4 +1,4 @@
-"""A docstring as passages of English, each with the section it stood in."""
+"""A docstring as passages of English, each with the section that it is from."""
 
 import functools
 import itertools

@@ -1,4 +1,4 @@
-"""English prose: told from code and symbols, and freed of inline markup."""
+"""English prose: distinguished from code and symbols, and freed of inline markup."""
 
 import re
 
@@ -45,7 +45,7 @@ _INLINE = [
 
 
 def is_english(text: str, *, min_words: int = 4) -> bool:
-    """Tell English prose from code, symbols and lists of names, by its letters and function words."""
+    """Distinguish English prose from code, symbols and lists of names, by its letters and function words."""
     words = _WORD.findall(text)
     if len(words) < min_words:
         return False

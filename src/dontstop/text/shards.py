@@ -1,6 +1,6 @@
 """Read a mirror's corpora shard by shard, on several processes, each text in memory for a moment only.
 
-Twice: once for the keys by which documents are told apart, and again for the documents that are kept. What stays in
+Twice: once for the keys by which documents are distinguished, and again for the documents that are kept. What stays in
 memory between is 18 bytes a document, of two corpora at most.
 """
 
@@ -82,7 +82,7 @@ def write_corpora(
 ) -> dict[str, dict[str, Written]]:
     """Write the corpora of a mirror and their held-out samples, without repetitions, short documents and leaks.
 
-    The bytes are the same whatever the number of processes, and the documents whatever files they stand in, but for
+    The bytes are the same whatever the number of processes, and the documents whatever files they are in, but for
     the `source` that they name.
 
     Args:
@@ -166,9 +166,9 @@ def outline(path: Path, settings: Text) -> Outline:
 
 
 def settle(outlines: Sequence[Outline], max_documents: int | None) -> tuple[list[np.ndarray], dict[str, int]]:
-    """Tell which documents of a corpus are kept: of equal ones the first that is long enough; then the lowest keys.
+    """Choose the documents of a corpus: of equal ones the first that is long enough; of those, the lowest keys.
 
-    Half of a content key, 16 bytes, tells as many texts apart as any disk holds.
+    Half of a content key, 16 bytes, distinguishes as many texts as any disk holds.
 
     Returns:
         A bool array for each shard; and counts of documents read, repeated and short, but for those that are none, in

@@ -70,7 +70,7 @@ def topic_candidates(domain: str, documents: Sequence[Document], settings: Text)
 
 
 def role_candidates(documents: Sequence[Document], settings: Text) -> list[Candidate]:
-    """Return (passage -> the section it stood in) candidates."""
+    """Return (passage -> the section that it is from) candidates."""
     return [
         _candidate(k, passage.text, passage.section, settings)
         for k, document in enumerate(documents)

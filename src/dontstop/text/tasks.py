@@ -110,7 +110,7 @@ def get_domain(name: str) -> Domain:
     """Return one domain of either study by its name.
 
     Raises:
-        StudyError: If no domain bears the name.
+        StudyError: If no domain has the name.
     """
     return _named(name, _DOCSTRING_DOMAINS + _PAPER_DOMAINS, "domain")
 
@@ -173,7 +173,7 @@ def get_task(name: str) -> Task:
     """Return one task of either study by its name.
 
     Raises:
-        StudyError: If no task bears the name.
+        StudyError: If no task has the name.
     """
     return _named(name, _DOCSTRING_TASKS + _PAPER_TASKS, "task")
 

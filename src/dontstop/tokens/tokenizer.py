@@ -35,8 +35,25 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: Path) ->
             f"{smallest} or more: every byte and the special tokens",
             "raise tokens.vocabulary_size",
         )
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
+
+    tokenizer = _train_bpe(texts, vocabulary_size)
+    if tokenizer.get_vocab_size() < vocabulary_size:
+        raise StudyError(
+            f"text that yields only {tokenizer.get_vocab_size()} word pieces",
+            f"tokens.vocabulary_size = {vocabulary_size}",
+            "lower tokens.vocabulary_size, or give the general corpus more text",
+        )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, **SPECIAL_TOKENS, cls_token="<s>", sep_token="</s>", add_prefix_space=True
+    )
+    with files.saving_folder(folder) as part:
+        fast.save_pretrained(part)
+
+
+def _train_bpe(texts: Iterable[str], vocabulary_size: int):
+    """Train a byte-level BPE that puts a start and an end token around every text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -50,21 +67,11 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: Path) ->
             show_progress=False,
         ),
     )
-    if tokenizer.get_vocab_size() < vocabulary_size:
-        raise StudyError(
-            f"text that yields only {tokenizer.get_vocab_size()} word pieces",
-            f"tokens.vocabulary_size = {vocabulary_size}",
-            "lower tokens.vocabulary_size, or give the general corpus more text",
-        )
     start, end = (tokenizer.token_to_id(SPECIAL_TOKENS[name]) for name in ("bos_token", "eos_token"))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", start), ("</s>", end)]
     )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, **SPECIAL_TOKENS, cls_token="<s>", sep_token="</s>", add_prefix_space=True
-    )
-    with files.saving_folder(folder) as part:
-        fast.save_pretrained(part)
+    return tokenizer
 
 
 def load_tokenizer(folder: Path):

@@ -12,19 +12,10 @@ from dontstop.training import modernbert
 
 # Families whose LM head sees one position at a time, so that it can run on the masked ones alone. Any other family's
 # head runs on all, which is as correct and slower.
-MASKED_ONLY = {
-    "albert",
-    "bert",
-    "camembert",
-    "deberta",
-    "deberta-v2",
-    "distilbert",
-    "electra",
-    "modernbert",
-    "mpnet",
-    "roberta",
-    "xlm-roberta",
-}
+MASKED_ONLY = set(
+    "albert bert camembert deberta deberta-v2 distilbert electra modernbert mpnet roberta xlm-roberta".split()
+)
+SPECIAL_IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
 
 
 def build_encoder(settings: Encoder, tokenizer, *, max_length: int, seed: int):
@@ -44,11 +35,7 @@ def build_encoder(settings: Encoder, tokenizer, *, max_length: int, seed: int):
         intermediate_size=settings.intermediate_size,
         max_position_embeddings=max_length,
         layer_types=["full_attention"] * settings.num_layers,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        cls_token_id=tokenizer.cls_token_id,
-        sep_token_id=tokenizer.sep_token_id,
+        **{name: getattr(tokenizer, name) for name in SPECIAL_IDS},
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

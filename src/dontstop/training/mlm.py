@@ -194,18 +194,25 @@ def train(
         StudyError: If the loss is no longer a number, or another process is lost.
     """
     model = load_model().to(device)
-    flat, num_micro_batches = FlatParameters(model), batches.settings.num_shards
+    flat = FlatParameters(model)
     if compiled:
         encoders.compile_layers(model)
-    with one_thread(), torch.random.fork_rng(devices=[]), contextlib.ExitStack() as stack:
-        if distributed:
-            group = TorchrunGroup(num_micro_batches)
-        else:
-            num_processes = min(num_processes, num_micro_batches) if device == "cpu" else 1
-            group = SharedMemoryGroup(num_processes, num_micro_batches, flat.values)
-            stack.enter_context(group.other_processes(_train_beside, (load_model, batches, state, precision)))
-        training = _Training(group, model, flat, batches, state, precision)
-        return model, training.run(steps_between_saves, progress)
+    num_processes = num_processes if device == "cpu" else 1
+    made = _process_group(num_processes, distributed, flat, load_model, batches, state, precision)
+    with one_thread(), torch.random.fork_rng(devices=[]), made as group:
+        return model, _Training(group, model, flat, batches, state, precision).run(steps_between_saves, progress)
+
+
+@contextlib.contextmanager
+def _process_group(num_processes: int, distributed: bool, flat: FlatParameters, load_model, batches, state, precision):
+    """Give the processes that share a training, the others of which are at work meanwhile."""
+    num_micro_batches = batches.settings.num_shards
+    if distributed:
+        yield TorchrunGroup(num_micro_batches)
+        return
+    group = SharedMemoryGroup(min(num_processes, num_micro_batches), num_micro_batches, flat.values)
+    with group.other_processes(_train_beside, (load_model, batches, state, precision)):
+        yield group
 
 
 def _train_beside(group: SharedMemoryGroup, rank: int, load_model, batches: Batches, state: Path, precision: str):
