@@ -165,7 +165,7 @@ def test_one_run_at_a_time_and_a_killed_one_lets_go(tmp_path):
             pass
         process.send_signal(signal.SIGKILL)
     with only_run(lock):
-        assert lock.read_text() == str(os.getpid())
+        assert lock.with_suffix(".process").read_text() == str(os.getpid())
         with pytest.raises(StudyError, match=f"process {os.getpid()}"), only_run(lock):
             pass
     with only_run(lock):
