@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.spatial.distance import cdist
 
 from dontstop.verdicts import effects, scores
-from dontstop.verdicts.domain_gap import DISTANCES, as_distance, spearman
+from dontstop.verdicts.domain_gap import as_distances, spearman
 from dontstop.verdicts.effects import QUANTILES, Contrast, name_of
 from dontstop.verdicts.resampling import NUM_RESAMPLES, resample
 from dontstop.verdicts.scores import MEAN
@@ -28,16 +28,13 @@ def aggregates(
     """
     arms, tasks, seeds = scores.names_in(runs)
     matrices = {arm: scores.score_matrix(runs, arm, tasks, seeds) for arm in arms}
-    rows = {}
-    for arm, matrix in matrices.items():
-        middle = interquartile_interval(100 * matrix, num_resamples=num_resamples, seed=seed)
-        better = probability_of_improvement(
-            matrix, matrices[name_of(reference)], num_resamples=num_resamples, seed=seed
-        )
-        rows[arm] = {"mean": 100 * float(matrix.mean())}
-        for name, values in (("iqm", middle), ("probability_of_improvement", better)):
-            rows[arm] |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
+    how, base = {"num_resamples": num_resamples, "seed": seed}, matrices[name_of(reference)]
+    bounded = [f"{name}{bound}" for name in ("iqm", "probability_of_improvement") for bound in ("", "_low", "_high")]
+    rows = [
+        [100 * m.mean(), *interquartile_interval(100 * m, **how), *probability_of_improvement(m, base, **how)]
+        for m in matrices.values()
+    ]
+    return pd.DataFrame(rows, pd.Index(arms, name="arm"), ["mean", *bounded])
 
 
 def interquartile_interval(scores: np.ndarray, *, num_resamples: int, seed: int) -> tuple[float, float, float]:
@@ -48,15 +45,7 @@ def interquartile_interval(scores: np.ndarray, *, num_resamples: int, seed: int)
 
     Source: Agarwal et al. (2021), who argue for it where a few runs are far off.
     """
-    flat = _draw_seeds(scores, np.random.default_rng(seed), num_resamples).reshape(num_resamples, -1)
-    low, high = np.quantile(stats.trim_mean(flat, 0.25, axis=1), QUANTILES)
-    return float(stats.trim_mean(scores, 0.25, axis=None)), float(low), float(high)
-
-
-def _draw_seeds(scores: np.ndarray, rng: np.random.Generator, num_resamples: int) -> np.ndarray:
-    """Return (num_resamples, num_seeds, num_tasks): each task's seeds drawn with replacement."""
-    rows = rng.integers(len(scores), size=(num_resamples, *scores.shape))
-    return np.take_along_axis(np.broadcast_to(scores, rows.shape), rows, axis=1)
+    return _with_interval(lambda some: stats.trim_mean(some, 0.25, axis=(-2, -1)), [scores], num_resamples, seed)
 
 
 def probability_of_improvement(
@@ -70,15 +59,20 @@ def probability_of_improvement(
 
     Source: Agarwal et al. (2021).
     """
-    rng = np.random.default_rng(seed)
-    drawn = [_draw_seeds(scores, rng, num_resamples) for scores in (scores_a, scores_b)]
-    low, high = np.quantile(_wins(*drawn), QUANTILES)
-    return float(_wins(scores_a, scores_b)), float(low), float(high)
+    return _with_interval(_wins, [scores_a, scores_b], num_resamples, seed)
 
 
 def _wins(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     pairs = a[..., :, None, :] - b[..., None, :, :]  # (..., seeds, seeds, tasks)
     return ((pairs > 0) + 0.5 * (pairs == 0)).mean(axis=(-3, -2, -1))
+
+
+def _with_interval(statistic, samples: Sequence[np.ndarray], num_resamples: int, seed: int):
+    rng, drawn = np.random.default_rng(seed), []
+    for sample in samples:  # (num_seeds, num_tasks), each task's seeds drawn with replacement
+        rows = rng.integers(len(sample), size=(num_resamples, *sample.shape))
+        drawn.append(np.take_along_axis(np.broadcast_to(sample, rows.shape), rows, axis=1))
+    return tuple(map(float, (statistic(*samples), *np.quantile(statistic(*drawn), QUANTILES))))
 
 
 def probability_best(
@@ -93,15 +87,12 @@ def probability_best(
     Returns:
         Index task with a last row `mean`; a column an arm, 0 to 1; ties are shared.
     """
-    arms = scores.names_in(runs)[0]
     resamples = resample(runs, truth, num_resamples=num_resamples, seed=seed)
-    means = {task: r.means()[:, [r.arms.index(arm) for arm in arms]] for task, r in resamples.items()}
-    means[MEAN] = np.mean(list(means.values()), axis=0)
-    rows = {}
-    for task, drawn in means.items():
-        best = drawn == drawn.max(axis=1, keepdims=True)
-        rows[task] = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
-    return pd.DataFrame.from_dict(rows, orient="index", columns=arms).rename_axis("task")
+    means = {task: pd.DataFrame(r.means(), columns=r.arms)[runs["arm"].unique()] for task, r in resamples.items()}
+    means[MEAN] = sum(means.values()) / len(means)
+    best = {task: drawn.eq(drawn.max(axis=1), axis=0) for task, drawn in means.items()}
+    shares = {task: some.div(some.sum(axis=1), axis=0).mean() for task, some in best.items()}
+    return pd.DataFrame(shares).T.rename_axis("task")
 
 
 def intervals(
@@ -116,8 +107,8 @@ def intervals(
     Returns:
         Index arm; columns mean, low, high (x 100). The reference's own interval has no width.
     """
-    contrasts = [Contrast(arm, ((arm, 1.0), (name_of(reference), -1.0))) for arm in runs["arm"].unique()]
-    contrasts = [contrast for contrast in contrasts if contrast.name != name_of(reference)]
+    against = name_of(reference)
+    contrasts = [Contrast(arm, ((arm, 1.0), (against, -1.0))) for arm in runs["arm"].unique() if arm != against]
     table = effects.effects(runs, contrasts, truth, num_resamples=num_resamples, seed=seed)
     table = table[table["task"] == MEAN].set_index("contrast")
     found = scores.means(runs).query("task == @MEAN").set_index("arm")[["mean"]]
@@ -136,18 +127,19 @@ def tests(runs: pd.DataFrame, found: pd.DataFrame, contrasts: Sequence[Contrast]
         Columns contrast, task, paired and its interval and p_paired (not corrected), welch and its interval and
         p_welch; without_degenerate, the paired difference without them, and num_left_out, pairs of a task and a seed.
     """
-    keys, numbers = ["contrast", "task"], ["effect", "low", "high", "p_value"]
-    kept, left_out = scores.without_degenerate(runs)
+    keys = ["contrast", "task"]
+    kept, num_left_out = scores.without_degenerate(runs)
     unpaired, without = (
         effects.welch_effects(effects.moments(some), contrasts, runs["seed"].nunique()) for some in (runs, kept)
     )
     paired, unpaired = (
-        table[keys + numbers].set_axis([*keys, name, f"{name}_low", f"{name}_high", f"p_{name}"], axis=1)
+        table.set_index(keys)[["effect", "low", "high", "p_value"]].set_axis(
+            [name, f"{name}_low", f"{name}_high", f"p_{name}"], axis=1
+        )
         for name, table in (("paired", found[found["task"] != MEAN]), ("welch", unpaired))
     )
-    without = without[[*keys, "effect"]].rename(columns={"effect": "without_degenerate"})
-    table = paired.merge(unpaired, on=keys).merge(without, on=keys, how="left")
-    return table.assign(num_left_out=left_out)
+    without = without.set_index(keys)["effect"].rename("without_degenerate")
+    return paired.join(unpaired).join(without).reset_index().assign(num_left_out=num_left_out)
 
 
 # Gains and distances -------------------------------------------------------------------------------------------
@@ -177,11 +169,9 @@ def gain_correlations(
     """
     resamples = resample(runs, truth, contrast.shares(), num_resamples=num_resamples, seed=seed)
     gains = effects.differences(resamples, contrast)
-    domains = runs.drop_duplicates("task").set_index("task")["domain"]
-    rows = {}
-    for name in (name for name in DISTANCES if name in distances and distances[name].notna().all()):
-        far = as_distance(name, distances.loc[domains[list(gains)], name].to_numpy(float))
-        rows[name] = gain_correlation(far, list(gains.values()))
+    domains = runs.drop_duplicates("task").set_index("task").loc[list(gains), "domain"]
+    far = as_distances(distances).loc[domains]
+    rows = {name: gain_correlation(far[name].to_numpy(), list(gains.values())) for name in far}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("distance")
 
 
@@ -193,8 +183,8 @@ def gain_correlation(far: np.ndarray, gains: Sequence[effects.Difference]) -> di
         resampled = np.stack([gain.resamples for gain in gains], axis=1)  # (num_resamples, num_tasks)
         # A thousand calls of spearmanr take 0.4 s, this a millisecond.
         found = 1 - cdist(stats.rankdata(far)[None], stats.rankdata(resampled, axis=1), "correlation")[0]
-        low, high = np.nanquantile(found, QUANTILES)
-    return {"spearman": observed, "low": float(low), "high": float(high), "p_value": p_value, "num_tasks": len(gains)}
+        low, high = map(float, np.nanquantile(found, QUANTILES))
+    return {"spearman": observed, "low": low, "high": high, "p_value": p_value, "num_tasks": len(gains)}
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

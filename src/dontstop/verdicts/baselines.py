@@ -60,19 +60,15 @@ def naive_bayes_scores(
     """
     rows = {}
     for task, splits in examples.items():
-        metric, num_labels = metrics[task], len(labels[task])
-        ids = {label: k for k, label in enumerate(labels[task])}
+        how, affected = (len(labels[task]), metrics[task]), overlap[task]
         texts = {split: [row["text"] for row in found] for split, found in splits.items()}
-        truth = {split: np.array([ids[row["label"]] for row in found]) for split, found in splits.items()}
-        predicted = naive_bayes(
-            texts["train"],
-            truth["train"],
-            texts["dev"],
-            texts["test"],
-            lambda given, dev=truth["dev"], how=(metric, num_labels): finetune.score(dev, given, *how),
-        )
-        rows[task] = _with_and_without(predicted[None], overlap[task], truth["test"], num_labels, metric)
-        rows[task] |= {"num_test": len(overlap[task]), "num_affected": int(overlap[task].sum())}
+        truth = {split: np.array([labels[task].index(row["label"]) for row in splits[split]]) for split in splits}
+
+        def dev_score(given, dev=truth["dev"], how=how):
+            return finetune.score(dev, given, how[1], how[0])
+
+        predicted = naive_bayes(texts["train"], truth["train"], texts["dev"], texts["test"], dev_score)
+        rows[task] = _with_and_without(predicted[None], affected, truth["test"], *how) | _sizes(affected)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
 
 
@@ -97,11 +93,13 @@ def train_test_overlap(
             predicted = np.stack([decode_predictions(text) for text in of_arm["test_predictions"]])
             how = len(of_arm.iloc[0]["labels"]), of_arm.iloc[0]["metric"]
             scored[arm] = _with_and_without(predicted, overlap[task], truth[task], *how)
-        size = {"num_test": len(overlap[task]), "num_affected": int(overlap[task].sum())}
-        rows += [{"task": task, "arm": arm, **size, **both} for arm, both in scored.items()]
-    columns = ["task", "arm", "num_test", "num_affected", "score", "score_without"]
-    table = pd.DataFrame(rows, columns=columns)
+        rows += [{"task": task, "arm": arm} | _sizes(overlap[task]) | both for arm, both in scored.items()]
+    table = pd.DataFrame(rows, columns=["task", "arm", "num_test", "num_affected", "score", "score_without"])
     return table.assign(change=table["score_without"] - table["score"])
+
+
+def _sizes(affected: np.ndarray) -> dict[str, int]:
+    return {"num_test": len(affected), "num_affected": int(affected.sum())}
 
 
 def _with_and_without(

@@ -3,26 +3,24 @@
 Source: section 3.1 and Figure 2 of the paper for the overlap; the other distances stand beside it.
 """
 
-import math
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, product
+from itertools import chain, combinations, product
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import spearmanr
-from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
-from sklearn.model_selection import StratifiedKFold
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from dontstop.errors import StudyError
 from dontstop.verdicts import vocabulary
+from dontstop.verdicts.effects import QUANTILES
 from dontstop.verdicts.vocabulary import WORD, WordCounts, count_words, equal_samples, num_words_in
 
-QUANTILES = (0.025, 0.975)
 DISTANCES = ("vocabulary_overlap", "jensen_shannon", "proxy_a_distance", "masked_lm_loss")
 _NUM_FOLDS = 5
 _COUNTS_AT_ONCE = 1_000_000  # words times resamples, of a sample, held in memory
@@ -61,17 +59,15 @@ def proxy_a_distance(
     size = min(num_documents, len(texts), len(others))
     if size < _NUM_FOLDS:
         raise StudyError(f"{size} documents in a sample", f"{_NUM_FOLDS} or more", "take larger samples")
-    passages = [p for sample in (texts, others) for p in _passages(sample, size, num_passage_words, rng)]
+    analyze = CountVectorizer(token_pattern=WORD.pattern).build_analyzer()
+    passages = [analyze(p) for sample in (texts, others) for p in _passages(sample, size, num_passage_words, rng)]
     origins = np.repeat([0, 1], size)
-    counts = CountVectorizer(token_pattern=WORD.pattern).fit_transform(passages)
+    # Fitted in each fold anew, so that it knows the words that occur in training only.
+    classifier = make_pipeline(
+        TfidfVectorizer(analyzer=list, sublinear_tf=True), LinearSVC(random_state=seed, max_iter=10_000)
+    )
     folds = StratifiedKFold(_NUM_FOLDS, shuffle=True, random_state=seed)
-    wrong = np.empty(len(origins), bool)  # (2 * size,)
-    for train, tested in folds.split(passages, origins):
-        seen = counts[:, np.flatnonzero(counts[train].sum(axis=0))]  # the words that occur in training
-        classifier = make_pipeline(
-            TfidfTransformer(sublinear_tf=True), LinearSVC(random_state=seed, max_iter=10_000)
-        ).fit(seen[train], origins[train])
-        wrong[tested] = classifier.predict(seen[tested]) != origins[tested]
+    wrong = cross_val_predict(classifier, passages, origins, cv=folds) != origins  # (2 * size,)
     distance = float(_distance_from_error(wrong.mean()))
     if not num_resamples:
         return distance, np.nan, np.nan
@@ -127,28 +123,14 @@ def distance_table(
     """
     if base not in samples:
         raise StudyError(f"no sample {base!r}", f"one of {', '.join(samples)}", "name a sample as the base's text")
-    equal = equal_samples(samples, seed=seed)
-    counted = count_words(equal)
-    num_words = counted.num_supported(most_words)
-    num_documents = min(num_documents, *map(len, samples.values()))
-    resampled = _resampled_distances(counted, base, num_words, num_resamples, seed=seed)
-    how = {"num_documents": num_documents, "num_resamples": num_resamples, "seed": seed}
-    rows = {}
-    for domain in (name for name in samples if name != base):
-        row, loss = _word_distances(counted, base, domain, num_words), (masked_lm_loss or {}).get(domain, np.nan)
-        measured = {
-            "vocabulary_overlap": _centred(row["vocabulary_overlap"], resampled["vocabulary_overlap", domain], 100),
-            "jaccard": (row["jaccard"],),
-            "jensen_shannon": _centred(row["jensen_shannon"], resampled["jensen_shannon", domain], 1),
-            "proxy_a_distance": proxy_a_distance(samples[base], samples[domain], **how),
-            "masked_lm_loss": loss if isinstance(loss, tuple) else (loss, np.nan, np.nan),
-            "num_words": (num_words,),
-            "num_sample_words": (num_words_in(equal[domain]),),
-            "num_documents": (num_documents,),
-        }
-        bounds = ((name, bound, values) for name, values in measured.items() for bound in range(len(values)))
-        rows[domain] = {name + ("", "_low", "_high")[bound]: values[bound] for name, bound, values in bounds}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("domain")
+    pairs = [(name, base) for name in samples if name != base]
+    how = {"most_words": most_words, "num_documents": num_documents, "num_resamples": num_resamples, "seed": seed}
+    table = _measure(samples, pairs, **how).drop(columns="other").set_index("sample").rename_axis("domain")
+    losses = [(masked_lm_loss or {}).get(domain, np.nan) for domain in table.index]
+    losses = np.array([loss if isinstance(loss, tuple) else (loss, np.nan, np.nan) for loss in losses])
+    for column, values in zip(_bounded("masked_lm_loss"), losses.T, strict=True):
+        table.insert(table.columns.get_loc("num_words"), column, values)
+    return table
 
 
 def pair_distances(
@@ -165,24 +147,35 @@ def pair_distances(
         Columns sample, other, vocabulary_overlap, jaccard, jensen_shannon, proxy_a_distance, num_words,
         num_sample_words, num_documents; a row a pair.
     """
-    equal = equal_samples({**samples, **others}, seed=seed)
-    counted = count_words(equal)
+    how = {"most_words": most_words, "num_documents": num_documents, "num_resamples": 0, "seed": seed}
+    table = _measure({**samples, **others}, list(product(samples, others)), **how)
+    return table[[column for column in table if not column.endswith(("_low", "_high"))]]
+
+
+def _bounded(name: str) -> list[str]:
+    return [name, f"{name}_low", f"{name}_high"]
+
+
+def _measure(samples, pairs: Sequence[tuple[str, str]], *, most_words, num_documents, num_resamples, seed):
+    """Measure pairs of samples (all with the same second one, if resampled); columns as in `distance_table`."""
+    equal = equal_samples(samples, seed=seed)
+    counted, num_documents = count_words(equal), min(num_documents, *map(len, samples.values()))
     num_words = counted.num_supported(most_words)
-    size = num_words_in(next(iter(equal.values())))
-    num_documents = min(num_documents, *map(len, [*samples.values(), *others.values()]))
+    lists = {name: counted.most_frequent(name, num_words) for name in equal}
+    resampled = _resampled_distances(counted, pairs[0][1], num_words, num_resamples, seed=seed)
+    how = {"num_documents": num_documents, "num_resamples": num_resamples, "seed": seed}
     rows = []
-    for sample, other in product(samples, others):
-        a_distance, _, _ = proxy_a_distance(others[other], samples[sample], num_documents=num_documents, seed=seed)
-        measured = _word_distances(counted, other, sample, num_words)
-        rows.append({"sample": sample, "other": other, **measured, "proxy_a_distance": a_distance})
-    return pd.DataFrame(rows).assign(num_words=num_words, num_sample_words=size, num_documents=num_documents)
-
-
-def _word_distances(counted: WordCounts, base: str, domain: str, num_words: int) -> dict[str, float]:
-    lists = [counted.most_frequent(name, num_words) for name in (base, domain)]
-    divergence = jensen_shannon_divergence(counted.totals(base), counted.totals(domain))
-    overlaps = {"vocabulary_overlap": vocabulary.vocabulary_overlap(*lists), "jaccard": vocabulary.jaccard(*lists)}
-    return overlaps | {"jensen_shannon": divergence}
+    for name, other in pairs:
+        overlap = vocabulary.vocabulary_overlap(lists[other], lists[name])
+        divergence = jensen_shannon_divergence(counted.totals(other), counted.totals(name))
+        row = [name, other, *_centred(overlap, resampled["vocabulary_overlap", name], 100)]
+        row += [vocabulary.jaccard(lists[other], lists[name])]
+        row += _centred(divergence, resampled["jensen_shannon", name], 1)
+        rows.append([*row, *proxy_a_distance(samples[other], samples[name], **how)])
+    overlap, *others = (_bounded(distance) for distance in DISTANCES[:3])
+    table = pd.DataFrame(rows, columns=["sample", "other", *overlap, "jaccard", *chain(*others)])
+    size = num_words_in(next(iter(equal.values())))
+    return table.assign(num_words=num_words, num_sample_words=size, num_documents=num_documents)
 
 
 def _resampled_distances(counted: WordCounts, base: str, num_words: int, num_resamples: int, *, seed: int):
@@ -193,16 +186,16 @@ def _resampled_distances(counted: WordCounts, base: str, num_words: int, num_res
     """
     size = max(1, min(num_resamples, _COUNTS_AT_ONCE // len(counted.words)))
     sizes = [min(size, num_resamples - start) for start in range(0, num_resamples, size)]
-    found: dict[tuple[str, str], list[np.ndarray]] = defaultdict(lambda: [np.empty(0)])
+    found = {(distance, name): [np.empty(0)] for distance in DISTANCES[:2] for name in counted.counts}
     draws = {name: _draw_documents(counts, num_words, sizes, seed) for name, counts in counted.counts.items()}
     for drawn in zip(*draws.values(), strict=True):
         by_sample = dict(zip(draws, drawn, strict=True))
-        base_list, base_shares = by_sample.pop(base)
+        base_list, base_shares = by_sample[base]
         for name, (in_list, shares) in by_sample.items():
             found["vocabulary_overlap", name].append(100 * (in_list & base_list).sum(axis=1) / num_words)
             mixed = _entropy((shares + base_shares) / 2) - (_entropy(shares) + _entropy(base_shares)) / 2
             found["jensen_shannon", name].append(mixed)
-    return defaultdict(lambda: np.empty(0), {key: np.concatenate(parts) for key, parts in found.items()})
+    return {key: np.concatenate(parts) for key, parts in found.items()}
 
 
 def _draw_documents(counts: sparse.csr_matrix, num_words: int, sizes: Sequence[int], seed: int):
@@ -241,9 +234,8 @@ def _centred(measured: float, resampled: np.ndarray, most: float) -> tuple[float
 
 def spearman(values: np.ndarray, others: np.ndarray) -> float:
     """Return Spearman's rank correlation of two vectors; NaN where one side does not vary."""
-    if np.ptp(values) == 0 or np.ptp(others) == 0:
-        return math.nan
-    return float(spearmanr(values, others).statistic)
+    varies = np.ptp(values) > 0 and np.ptp(others) > 0
+    return float(spearmanr(values, others).statistic) if varies else np.nan
 
 
 def agreement(distances: pd.DataFrame) -> pd.DataFrame:
@@ -254,10 +246,15 @@ def agreement(distances: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns distance, other_distance, spearman, num_points; a row for each two distances measured throughout.
     """
-    columns = [name for name in DISTANCES if name in distances and distances[name].notna().all()]
-    values = {name: as_distance(name, distances[name].to_numpy(float)) for name in columns}
-    rows = [(a, b, spearman(values[a], values[b]), len(distances)) for a, b in combinations(columns, 2)]
+    far = as_distances(distances)
+    rows = [(a, b, spearman(far[a], far[b]), len(far)) for a, b in combinations(far, 2)]
     return pd.DataFrame(rows, columns=["distance", "other_distance", "spearman", "num_points"])
+
+
+def as_distances(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the distances that were measured throughout, as `as_distance` turns them."""
+    columns = [name for name in DISTANCES if name in table and table[name].notna().all()]
+    return pd.DataFrame({name: as_distance(name, table[name].astype(float)) for name in columns}, table.index)
 
 
 def as_distance(name: str, values: np.ndarray) -> np.ndarray:

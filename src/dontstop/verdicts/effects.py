@@ -20,10 +20,8 @@ COLUMNS = ("contrast", "family", "task", "effect", "low", "high", "p_value", "p_
 class Contrast:
     """A weighted sum of arms' mean scores, such as DAPT less the base encoder.
 
-    Attributes:
-        name: As its effects are listed.
-        weights: Arms (objects with a name, or their names), each with its weight; they add up to zero.
-        family: The contrasts of one name are corrected together; empty: this one stands alone.
+    The weights, of arms or their names, add up to zero. Contrasts of one family are corrected together; without a
+    family, a contrast stands alone.
     """
 
     name: str
@@ -47,16 +45,10 @@ def name_of(arm) -> str:
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of arms' mean test scores (0 to 1), with its 95 % interval and two-sided p-value.
+    """A difference of arms' mean test scores (0 to 1), with its 95 % interval and its two-sided p-value.
 
-    Attributes:
-        effect: Mean over the seeds of arm a's score less arm b's.
-        low: Lower bound.
-        high: Upper bound.
-        p_value: Of no difference.
-        standard_error: Over seeds and test examples.
-        df: Degrees of freedom of its t distribution.
-        resamples: (num_resamples,) differences, for what is computed further on.
+    Its standard error is over seeds and test examples; `df` are the degrees of freedom of its t distribution;
+    `resamples`, (num_resamples,), is for what is computed further on.
     """
 
     effect: float
@@ -94,11 +86,9 @@ def effects(
     Raises:
         StudyError: If a run is missing, or its score does not follow from the labels.
     """
-    resamples = resample(
-        runs, truth, {arm for c in contrasts for arm in c.shares()}, num_resamples=num_resamples, seed=seed
-    )
-    found = {contrast: differences(resamples, contrast) for contrast in contrasts}
-    return _tabulated(found).assign(num_seeds=runs["seed"].nunique())
+    arms = {arm for contrast in contrasts for arm in contrast.shares()}
+    resamples = resample(runs, truth, arms, num_resamples=num_resamples, seed=seed)
+    return _tabulated({c: differences(resamples, c) for c in contrasts}).assign(num_seeds=runs["seed"].nunique())
 
 
 def welch_effects(moments: pd.DataFrame, contrasts: Sequence[Contrast], num_seeds: int) -> pd.DataFrame:
@@ -163,33 +153,29 @@ def difference(resamples: Resamples, shares: Mapping[str, float]) -> Difference:
 
 
 def _variance(by_seed: np.ndarray, drawn: np.ndarray) -> tuple[float, float]:
-    """Return the variance of the mean over seeds, and its degrees of freedom.
+    """Return the variance of the mean of (num_seeds,) differences, and its degrees of freedom.
 
     Args:
-        by_seed: (num_seeds,) differences on the test set.
         drawn: (num_resamples, num_seeds) differences on resampled examples.
     """
-    num_seeds = len(by_seed)
-    means = drawn.mean(axis=1)
+    num_seeds, means = len(by_seed), drawn.mean(axis=1)
     of_examples = means.var(ddof=1)
     if num_seeds == 1:
         return float(of_examples), math.inf
-    of_seeds = by_seed.var(ddof=1) / num_seeds
     single = drawn - by_seed - (means - by_seed.mean())[:, None]  # what examples do to one seed and not to all
     of_both = (single**2).sum(axis=1).mean() / (num_seeds - 1) / num_seeds
     # The seeds' part contains that of both, so a smaller estimate of it is chance. Left as it is, five seeds that
     # happen to agree would give a short interval: in simulation, 7 % of families of 24 tests erred, instead of 2 %.
-    of_seeds = max(of_seeds, of_both)
+    of_seeds = max(by_seed.var(ddof=1) / num_seeds, of_both)
     variance = of_seeds + of_examples - of_both
     return float(variance), float((num_seeds - 1) * (variance / of_seeds) ** 2) if of_seeds > 0 else math.inf
 
 
 def _student(effect: float, variance: float, df: float, resamples: np.ndarray | None = None) -> Difference:
     error = math.sqrt(variance)
-    if error == 0:  # the same predictions throughout
-        return Difference(effect, effect, effect, float(effect == 0), 0.0, df, resamples)
     half = error * float(stats.t.ppf(QUANTILES[1], df))
-    p_value = 2 * float(stats.t.sf(abs(effect) / error, df))
+    # No error: the same predictions throughout.
+    p_value = 2 * float(stats.t.sf(abs(effect) / error, df)) if error else float(effect == 0)
     return Difference(effect, effect - half, effect + half, p_value, error, df, resamples)
 
 
@@ -198,12 +184,10 @@ def mean_difference(by_task: Mapping[str, Difference]) -> Difference:
 
     The interval speaks of these tasks, not of tasks in general.
     """
-    found = list(by_task.values())
-    variances = np.array([of_task.standard_error**2 for of_task in found]) / len(found) ** 2
-    effect = float(np.mean([of_task.effect for of_task in found]))
-    is_resampled = found[0].resamples is not None
-    resamples = np.mean([of_task.resamples for of_task in found], axis=0) if is_resampled else None
-    return _student(effect, float(variances.sum()), _pooled_df(variances, [f.df for f in found]), resamples)
+    found = pd.DataFrame([vars(of_task) for of_task in by_task.values()])
+    variances = found["standard_error"].to_numpy() ** 2 / len(found) ** 2
+    resamples = None if found["resamples"].isna().any() else np.mean(found["resamples"].tolist(), axis=0)
+    return _student(found["effect"].mean(), variances.sum(), _pooled_df(variances, found["df"]), resamples)
 
 
 def _pooled_df(variances: np.ndarray, freedoms) -> float:

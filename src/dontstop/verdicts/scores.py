@@ -1,6 +1,5 @@
 """From runs to scores: matrices of seeds by tasks, means and deviations, and what degenerate seeds do to them."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,20 +32,13 @@ def runs_of_arm(runs: pd.DataFrame, arm: str, tasks: Sequence[str], seeds: Seque
     chosen = runs[runs["arm"] == arm].set_index(["task", "seed"])
     chosen = chosen[chosen.index.isin(wanted)]
     twice, missing = chosen.index[chosen.index.duplicated()], wanted.difference(chosen.index, sort=False)
+    first = "the first {} on {} with seed {}".format
     if len(twice):
-        task, seed = twice[0]
-        raise StudyError(
-            f"{len(twice)} runs recorded twice, the first {arm} on {task} with seed {seed}",
-            "one record a run",
-            "remove one of the two records",
-        )
+        found = f"{len(twice)} runs recorded twice, {first(arm, *twice[0])}"
+        raise StudyError(found, "one record a run", "remove one of the two records")
     if len(missing):
-        task, seed = missing[0]
-        raise StudyError(
-            f"{len(missing)} of {len(wanted)} runs not recorded, the first {arm} on {task} with seed {seed}",
-            "a record of every run",
-            "run the study again: what is finished is kept",
-        )
+        found = f"{len(missing)} of {len(wanted)} runs not recorded, {first(arm, *missing[0])}"
+        raise StudyError(found, "a record of every run", "run the study again: what is finished is kept")
     return chosen.loc[wanted].reset_index()
 
 
@@ -60,31 +52,24 @@ def means(runs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns arm, task (after an arm's tasks comes `mean`, whose std is that of the seeds' means over tasks), mean,
-        std (the sample's, n - 1), num_seeds, num_degenerate.
+        std (the sample's, n - 1; NaN for a single seed), num_seeds, num_degenerate.
+
+    Raises:
+        StudyError: If a run is missing or recorded twice.
+
+    Departure: the paper does not say which of the two standard deviations it gives, the sample's or the population's.
     """
-    parts = []
     arms, _, seeds = names_in(runs)
+    parts = []
     for arm in arms:
         of_arm = runs[runs["arm"] == arm]
-        tasks = list(of_arm["task"].unique())
-        scores = 100 * score_matrix(of_arm, arm, tasks, seeds)  # (num_seeds, num_tasks)
-        mean, std = mean_and_std(np.column_stack([scores, scores.mean(axis=1)]))
-        degenerate = of_arm["degenerate"].astype(int).groupby(of_arm["task"]).sum()
-        part = pd.DataFrame({"arm": arm, "task": [*tasks, MEAN], "mean": mean, "std": std, "num_seeds": len(seeds)})
-        parts.append(part.assign(num_degenerate=[*degenerate[tasks], degenerate.sum()]))
+        of_arm = runs_of_arm(of_arm, arm, of_arm["task"].unique(), seeds).astype({"degenerate": int})
+        whole = of_arm.groupby("seed", as_index=False).agg({"test_score": "mean", "degenerate": "sum"})
+        by_task = pd.concat([of_arm, whole.assign(task=MEAN)]).groupby("task", sort=False)
+        part = (100 * by_task["test_score"].agg(["mean", "std"])).reset_index()
+        part.insert(0, "arm", arm)
+        parts.append(part.assign(num_seeds=len(seeds), num_degenerate=by_task["degenerate"].sum().to_numpy()))
     return pd.concat(parts, ignore_index=True)
-
-
-def mean_and_std(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation over seeds, the first axis.
-
-    The sample's standard deviation (n - 1 in the denominator); NaN for a single seed.
-
-    Departure: the paper does not say which of the two it gives.
-    """
-    scores = np.asarray(scores, float)
-    std = scores.std(axis=0, ddof=1) if len(scores) > 1 else np.full(scores.shape[1:], np.nan)
-    return scores.mean(axis=0), std
 
 
 def degenerate_runs(runs: pd.DataFrame) -> pd.DataFrame:
@@ -92,14 +77,16 @@ def degenerate_runs(runs: pd.DataFrame) -> pd.DataFrame:
 
     Departure: the paper replaced degenerate HyperPartisan seeds (Appendix B); here none is dropped.
     """
-    rows = []
-    for (task, arm), group in runs.groupby(["task", "arm"], sort=False):
-        flags = group["degenerate"].astype(bool)
-        if flags.any():
-            kept = 100 * group.loc[~flags, "test_score"].mean() if not flags.all() else math.nan
-            rows.append((task, arm, int(flags.sum()), len(group), 100 * group["test_score"].mean(), kept))
-    columns = ["task", "arm", "num_degenerate", "num_seeds", "mean_with", "mean_without"]
-    return pd.DataFrame(rows, columns=columns)
+    flags = runs["degenerate"].astype(bool)
+    scored = runs.assign(degenerate=flags, test_score=100 * runs["test_score"])
+    table = scored.assign(kept=scored["test_score"].mask(flags)).groupby(["task", "arm"], sort=False, as_index=False)
+    table = table.agg(
+        num_degenerate=("degenerate", "sum"),
+        num_seeds=("seed", "size"),
+        mean_with=("test_score", "mean"),
+        mean_without=("kept", "mean"),
+    )
+    return table[table["num_degenerate"] > 0].reset_index(drop=True)
 
 
 def without_degenerate(runs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
