@@ -49,22 +49,12 @@ class World:
 
 
 def draw_weights(world: World, rng: np.random.Generator) -> list[np.ndarray]:
-    """Resample each task's test texts, (1 + num_resamples, num_test); the first row is the test set as it is.
-
-    They know nothing of the study, so several studies can share them.
-    """
+    """Resample each task's test texts, as `resampling.draw_weights` does; several studies can share these weights."""
     return [resampling.draw_weights(rng, world.num_resamples, num_test) for num_test in world.num_test]
 
 
-def draw_study(
-    world: World, weights: Sequence[np.ndarray], rng: np.random.Generator, gain: float = 0.0
-) -> dict[str, Resamples]:
-    """Draw one study of three arms; see `World`.
-
-    Args:
-        weights: As `draw_weights` gives them.
-        gain: What arm a has over the two others, in logits.
-    """
+def draw_study(world: World, weights: Sequence[np.ndarray], rng: np.random.Generator, gain=0.0) -> dict[str, Resamples]:
+    """Draw one study of three arms; arm a has a gain over the two others, in logits. See `World`, `draw_weights`."""
     return {f"task {k}": _draw_task(world, k, of_task, rng, gain) for k, of_task in enumerate(weights)}
 
 
@@ -84,15 +74,13 @@ def _draw_task(world: World, k: int, weights: np.ndarray, rng: np.random.Generat
 def read_study(resamples: dict[str, Resamples], truth: float = 0.0) -> dict[str, float]:
     """Judge one simulated study as the real one is, and say where the judgement is right.
 
-    Args:
-        truth: The true difference of the first pair (0 to 1), for the coverage of its intervals.
+    The truth is the true difference of the first pair (0 to 1), for the coverage of its intervals.
 
     Returns:
         family and family_of_means, whether Holm's correction lets any difference of three contrasts pass, on single
-        tasks and on means; covered and mean_covered, the share of the first contrast's intervals that hold the truth;
-        percentile_covered and welch_covered, the same for the bootstrap's percentiles and Welch's test; detected,
-        detected_holm, mean_detected, the share of the first contrast's differences that are detected; estimate, its
-        mean.
+        tasks and on means; of the first contrast: covered and mean_covered, the share of intervals that hold the truth,
+        percentile_covered and welch_covered, by the bootstrap's percentiles and Welch's test; detected, detected_holm,
+        mean_detected, the share of differences that are detected; estimate, their mean.
     """
     found = [effects.differences(resamples, contrast) for contrast in CONTRASTS]
     means = [effects.mean_difference(by_task) for by_task in found]
@@ -134,16 +122,12 @@ def workers() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(num_cores(), CONTEXT, be_worker)
 
 
-def simulate(
-    executor: ProcessPoolExecutor, world: World, num_studies: int, gain: float = 0.0, *, seed: int
-) -> pd.DataFrame:
+def simulate(executor: ProcessPoolExecutor, world: World, num_studies: int, gain=0.0, *, seed: int) -> pd.DataFrame:
     """Draw and judge many studies; a row a study, columns as `read_study` returns them."""
     sizes = [min(CHUNK, num_studies - start) for start in range(0, num_studies, CHUNK)]
     jobs = [executor.submit(_chunk, world, gain, (seed, k), size) for k, size in enumerate(sizes)]
     return pd.DataFrame([row for job in jobs for row in job.result()])
 
-
-# The page ------------------------------------------------------------------------------------------------------
 
 RATES = {
     "family": ("a table's 24 differences on tasks, Holm: any detected", "at most 5"),
@@ -157,22 +141,14 @@ GAINS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.9)  # logits
 
 
 def rates(studies: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate the rates of studies without any true difference, in percent.
-
-    Returns:
-        Columns what, percent, standard_error (of the simulation), aim.
-    """
+    """Tabulate studies without any true difference: columns what, percent, standard_error (the simulation's), aim."""
     values, (what, aim) = studies[list(RATES)].astype(float), zip(*RATES.values(), strict=True)
     found = pd.DataFrame({"what": what, "percent": 100 * values.mean().array})
     return found.assign(standard_error=100 * values.sem().array, aim=aim)
 
 
 def power(null: pd.DataFrame, studies: dict[float, pd.DataFrame]) -> pd.DataFrame:
-    """Tabulate how often a true difference is detected; the first row is that of the studies without one.
-
-    Args:
-        null: Studies without any difference, as `simulate` returns them.
-        studies: Of the same world with a true gain, by that gain.
+    """Tabulate how often a true difference is detected: in studies without any, then in those with true gains, by gain.
 
     Returns:
         Columns points (the true difference, as the mean estimate of these studies), task, task_holm, mean: percent.
@@ -194,31 +170,22 @@ def to_markdown(null: pd.DataFrame, macro: pd.DataFrame, curve: pd.DataFrame, si
     """Write the page on error rates and power.
 
     Args:
-        null: `rates` of studies scored by accuracy.
-        macro: The same, scored by macro-F1.
-        curve: As `power` returns it, scored by macro-F1.
+        null: `rates` of studies scored by accuracy; `macro` are those scored by macro-F1, as is the curve of `power`.
         sizes: Numbers of studies: of the two tables, and of each point of the curve.
     """
-    world, (num_accuracy, num_macro, num_power) = World(), sizes
-    both = null.join(macro, rsuffix="_macro").itertuples()
-    rates = (
-        "| {0.what} | {0.percent:.1f} ± {0.standard_error:.1f} | {0.percent_macro:.1f} ± {0.standard_error_macro:.1f} "
-    )
+    rates = "| {0.what} | {0.percent:.1f} ± {0.standard_error:.1f} "
+    rates += "| {0.percent_macro:.1f} ± {0.standard_error_macro:.1f} | {0.aim} |"
     points = "| {0.points:.2f} | {0.task:.0f} | {0.task_holm:.0f} | {0.mean:.0f} |"
     detected = {name: detected_points(curve, name) for name in ("task", "task_holm", "mean")}
-    unknown = "more than the largest difference tried"
+    unknown, num_test = "more than the largest difference tried", World.num_test
+    numbers = {"num_tasks": len(num_test), "num_seeds": World.num_seeds, "fewest": min(num_test), "most": max(num_test)}
+    numbers |= dict(zip(("num_accuracy", "num_macro", "num_power"), sizes, strict=True))
     page = resources.files("dontstop.verdicts").joinpath("calibration.md").read_text(encoding="utf-8")
     return page.format(
-        num_tasks=len(world.num_test),
-        num_seeds=world.num_seeds,
-        fewest=min(world.num_test),
-        most=max(world.num_test),
-        num_accuracy=num_accuracy,
-        num_macro=num_macro,
-        num_power=num_power,
-        give_or_take=50 / math.sqrt(num_power),
-        rates="\n".join(f"{rates}| {{0.aim}} |".format(row) for row in both),
-        power="\n".join(points.format(row) for row in curve.itertuples()),
+        **numbers,
+        give_or_take=50 / math.sqrt(sizes[2]),
+        rates="\n".join(map(rates.format, null.join(macro.add_suffix("_macro")).itertuples())),
+        power="\n".join(map(points.format, curve.itertuples())),
         **{k: unknown if math.isnan(v) else f"a difference of {v:.1f} points" for k, v in detected.items()},
     )
 

@@ -14,6 +14,8 @@ from dontstop.runs.plan import text_of
 from dontstop.text.tasks import Task
 from dontstop.training import modernbert
 
+Arms = Mapping[Arm, Sequence[Task]]  # each with the tasks that it is run on
+ByName = Mapping[str, Mapping]
 _OF_PHASE = ("num_documents", "num_text_tokens", "num_bytes", "num_steps", "tokens_processed", "tflops", "cpu_seconds")
 COLUMNS = (*_OF_PHASE, "selection_seconds")
 
@@ -55,7 +57,7 @@ def _matrix_weights(module: nn.Module) -> int:
 
 
 def pretraining_flops(shape: Shape, num_tokens: int, length: int, mlm_probability: float, part: str = "all") -> float:
-    """Count the floating-point operations of masked-LM training, forward and backward.
+    """Count the floating-point operations of masked-LM training on so many tokens in all, forward and backward.
 
     Two for each parameter of a matrix and token, and for each pair of positions in attention (scores, then the mix),
     times three for the backward pass, of which matrices that are not trained save one. The LM head is run at the masked
@@ -63,7 +65,6 @@ def pretraining_flops(shape: Shape, num_tokens: int, length: int, mlm_probabilit
     activations, the embedding's look-up, an adapter's own small products and the optimizer are left out, as is usual.
 
     Args:
-        num_tokens: Seen in training, over all steps.
         length: Of a sequence.
         mlm_probability: The share of tokens that are masked.
         part: What is trained: `all`, `lora` or `embeddings` (with a tied LM head, whose matrix they are).
@@ -76,7 +77,7 @@ def pretraining_flops(shape: Shape, num_tokens: int, length: int, mlm_probabilit
     return float(num_tokens) * (body + attention + head)
 
 
-def phases_of(arms: Mapping[Arm, Sequence[Task]], num_draws: int) -> list[Checkpoint]:
+def phases_of(arms: Arms, num_draws: int) -> list[Checkpoint]:
     """List the checkpoints of all phases that arms rest on, of random text those of every draw."""
     lineages = (some for arm, tasks in arms.items() for task in tasks for some in _lineages(arm, task, num_draws))
     return list(dict.fromkeys(checkpoint for lineage in lineages for checkpoint in lineage))
@@ -88,20 +89,12 @@ def _lineages(arm: Arm, task: Task, num_draws: int) -> list[Sequence[Checkpoint]
 
 
 def text_sizes(
-    stores: Iterable[str],
-    token_counts: Mapping[str, Mapping],
-    manifest: Mapping,
-    selection_counts: Mapping,
-    task_bytes: Mapping[str, int],
+    stores: Iterable, token_counts: ByName, manifest: ByName, selection_counts: ByName, task_bytes: Mapping[str, int]
 ) -> dict[str, dict[str, int]]:
     """Put together how much text stands behind token stores: num_documents, num_tokens and num_bytes by store.
 
-    Args:
-        stores: As `plan.text_of` names those of `phases_of`.
-        token_counts: Documents and tokens by store, of corpora and tasks.
-        manifest: Of the prepared text, with the corpora's bytes.
-        selection_counts: Of augmented corpora.
-        task_bytes: Of each task's training texts.
+    The stores are as `plan.text_of` names those of `phases_of`; documents and tokens of corpora and tasks, by store,
+    are in the token counts, the corpora's bytes in the manifest; augmented corpora have counts of their own.
     """
     sizes = {}
     for store in stores:
@@ -115,12 +108,7 @@ def text_sizes(
 
 
 def costs(
-    arms: Mapping[Arm, Sequence[Task]],
-    pretraining: pd.DataFrame,
-    sizes: Mapping[str, Mapping],
-    rankings: Mapping[str, Mapping],
-    shape: Shape,
-    profile: Profile,
+    arms: Arms, pretraining: pd.DataFrame, sizes: ByName, rankings: ByName, shape: Shape, profile: Profile
 ) -> pd.DataFrame:
     """Tabulate what it takes to get from the base encoder to each arm's, for each task: a row an arm and task.
 
@@ -128,18 +116,15 @@ def costs(
     counts in full for each. Selecting text has a column of its own.
 
     Args:
-        pretraining: As `study.pretraining()` gives it.
-        sizes: As `text_sizes` gives them, for the text of every phase.
+        pretraining: As `study.pretraining()` gives it; the sizes, of every phase's text, are from `text_sizes`.
         rankings: By task and selector, with the wall_seconds of one process.
 
     Returns:
         Columns arm, task and `COLUMNS`; seconds are of processes, over all tries; NaN where others trained a phase.
     """
     num_draws, trainings = profile.selection.num_draws, pretraining.set_index("checkpoint")
-    of_phase = {
-        c: _of_phase(c, trainings.loc[c.name], sizes[text_of(c)], shape, profile) for c in phases_of(arms, num_draws)
-    }
-    rows = []
+    phases, rows = phases_of(arms, num_draws), []
+    of_phase = {c: _of_phase(c, trainings.loc[c.name], sizes[text_of(c)], shape, profile) for c in phases}
     for arm, task in ((arm, task) for arm, tasks in arms.items() for task in tasks):
         lineages, nothing = _lineages(arm, task, num_draws), np.zeros(len(_OF_PHASE))
         draws = [sum((of_phase[c] for c in lineage), nothing) for lineage in lineages]
@@ -161,13 +146,8 @@ def _of_phase(checkpoint: Checkpoint, training: pd.Series, size: Mapping, shape:
     return np.array([*of_text, num_steps, num_tokens, *paid], float)
 
 
-def trained_parts(
-    arms: Mapping[Arm, Sequence[Task]], pretraining: pd.DataFrame, costs: pd.DataFrame, shape: Shape
-) -> pd.DataFrame:
-    """Tabulate what arms of one phase train of the encoder, and what that takes: means over tasks.
-
-    Args:
-        costs: As `costs` gives them, for these arms and tasks.
+def trained_parts(arms: Arms, pretraining: pd.DataFrame, costs: pd.DataFrame, shape: Shape) -> pd.DataFrame:
+    """Tabulate what arms of one phase train of the encoder, and what that takes (by their `costs`): means over tasks.
 
     Returns:
         Columns arm; trainable_parameters, percent_trainable; megabytes_kept, of those parameters, since the rest is the
@@ -178,10 +158,10 @@ def trained_parts(
     rows = []
     for arm, tasks in arms.items():
         found = trainings.loc[[arm.checkpoint(task).name for task in tasks]]
-        number = shape.num_parameters if arm.part == "all" else found["trainable_parameters"].iloc[0]
-        row = {"arm": arm.name, "trainable_parameters": int(number)}
-        row |= {"percent_trainable": 100 * number / shape.num_parameters}
-        row |= {"megabytes_kept": 4 * number / 1e6, "gradient_and_optimizer_mb": 12 * number / 1e6}
+        number = shape.num_parameters if arm.part == "all" else int(found["trainable_parameters"].iloc[0])
+        row = {"arm": arm.name, "trainable_parameters": number}
+        row |= {"percent_trainable": 100 * number / shape.num_parameters, "megabytes_kept": 4 * number / 1e6}
+        row["gradient_and_optimizer_mb"] = 12 * number / 1e6
         rows.append(row | dict(of_arm.loc[arm.name]) | dict(found[["loss_before", "loss_after"]].mean()))
     return pd.DataFrame(rows)
 

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dontstop.verdicts.resampling import NUM_RESAMPLES, Resamples, resample
+from dontstop.verdicts.resampling import NUM_RESAMPLES, Resamples, Truth, resample
 from dontstop.verdicts.scores import MEAN
 
 CONFIDENCE = 0.95
 QUANTILES = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 COLUMNS = ("contrast", "family", "task", "effect", "low", "high", "p_value", "p_holm", "standard_error", "df")
+_POINTS = ["effect", "low", "high", "standard_error"]  # times 100 in tables
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,7 @@ class Difference:
 
 
 def effects(
-    runs: pd.DataFrame,
-    contrasts: Sequence[Contrast],
-    truth: Mapping[str, np.ndarray],
-    *,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
+    runs: pd.DataFrame, contrasts: Sequence[Contrast], truth: Truth, *, num_resamples: int = NUM_RESAMPLES, seed=0
 ) -> pd.DataFrame:
     """Compare arms on every task on which all arms of a contrast have run, and over these tasks.
 
@@ -75,8 +71,6 @@ def effects(
 
     Args:
         runs: A row a run, as `study.runs()` gives them; of the seeds that occur, every arm and task needs all.
-        truth: By task, (num_test,) label ids in the order of the predictions.
-        seed: Of the resampling, as in `resample`.
 
     Returns:
         Columns contrast, family, task (last of a contrast's tasks comes `mean`), effect, low, high (points of F1; 95 %
@@ -92,15 +86,7 @@ def effects(
 
 
 def welch_effects(moments: pd.DataFrame, contrasts: Sequence[Contrast], num_seeds: int) -> pd.DataFrame:
-    """Compare arms by means and standard deviations alone, as readers of a table would: nothing can be paired.
-
-    Args:
-        moments: Columns arm, task, mean, std (the sample's), in points of F1.
-        num_seeds: Behind every mean.
-
-    Returns:
-        As `effects` does, by Welch's test.
-    """
+    """Compare arms by moments over seeds alone (Welch), as readers of a table would; returns as `effects` does."""
     tasks = moments["task"].unique()
     means, stds = (moments.pivot(index="task", columns="arm", values=part).loc[tasks] for part in ("mean", "std"))
     found: dict[Contrast, dict[str, Difference]] = {contrast: {} for contrast in contrasts}
@@ -119,13 +105,14 @@ def moments(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _tabulated(found: Mapping[Contrast, Mapping[str, Difference]]) -> pd.DataFrame:
+    whole = {c: by_task | {MEAN: mean_difference(by_task)} for c, by_task in found.items() if by_task}
     rows = [
-        {"contrast": c.name, "family": c.family or c.name, "task": task, "p_value": d.p_value, "df": d.df}
-        | {name: 100 * getattr(d, name) for name in ("effect", "low", "high", "standard_error")}
-        for c, by_task in found.items()
-        for task, d in (by_task | ({MEAN: mean_difference(by_task)} if by_task else {})).items()
+        {"contrast": c.name, "family": c.family or c.name, "task": task, **vars(of_task)}
+        for c, by_task in whole.items()
+        for task, of_task in by_task.items()
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table[_POINTS] = 100 * table[_POINTS].astype(float)
     return table.assign(p_holm=corrected(table, list(found)))
 
 
@@ -138,10 +125,10 @@ def differences(resamples: Mapping[str, Resamples], contrast: Contrast) -> dict[
 def difference(resamples: Resamples, shares: Mapping[str, float]) -> Difference:
     """Compare weighted arms on one task, paired by seed and by test example.
 
-    The variance has a part from the seeds and one from the examples, both of which contain how much single
-    predictions change between seeds; this third part is taken off once. The seeds' part is known from few seeds only,
-    so the interval is Student's, with Satterthwaite's degrees of freedom. It covers the choice of examples and of
-    fine-tuning seeds; it does not cover another pretraining run, since all seeds start from one checkpoint.
+    The variance has a part from the seeds and one from the examples, both of which contain how much single predictions
+    change between seeds; this third part is taken off once. The seeds' part is known from few seeds only, so the
+    interval is Student's, with Satterthwaite's degrees of freedom. It covers the choice of examples and of fine-tuning
+    seeds, and not another pretraining run, since all seeds start from one checkpoint.
 
     Departure: the paper gives means and standard deviations, and no test. The bootstrap's own percentiles would make
     too short an interval of five seeds, whose variance it takes for known (docs/calibration.md has the numbers).
@@ -153,11 +140,7 @@ def difference(resamples: Resamples, shares: Mapping[str, float]) -> Difference:
 
 
 def _variance(by_seed: np.ndarray, drawn: np.ndarray) -> tuple[float, float]:
-    """Return the variance of the mean of (num_seeds,) differences, and its degrees of freedom.
-
-    Args:
-        drawn: (num_resamples, num_seeds) differences on resampled examples.
-    """
+    """Return variance and degrees of freedom of the mean over seeds; drawn are (num_resamples, num_seeds)."""
     num_seeds, means = len(by_seed), drawn.mean(axis=1)
     of_examples = means.var(ddof=1)
     if num_seeds == 1:
@@ -184,8 +167,8 @@ def mean_difference(by_task: Mapping[str, Difference]) -> Difference:
 
     The interval speaks of these tasks, not of tasks in general.
     """
-    found = pd.DataFrame([vars(of_task) for of_task in by_task.values()])
-    variances = found["standard_error"].to_numpy() ** 2 / len(found) ** 2
+    found = pd.DataFrame(map(vars, by_task.values()))
+    variances = (found["standard_error"] / len(found)).to_numpy() ** 2
     resamples = None if found["resamples"].isna().any() else np.mean(found["resamples"].tolist(), axis=0)
     return _student(found["effect"].mean(), variances.sum(), _pooled_df(variances, found["df"]), resamples)
 
@@ -194,9 +177,6 @@ def _pooled_df(variances: np.ndarray, freedoms) -> float:
     """Return Satterthwaite's degrees of freedom of a sum of independent estimates."""
     squares = float((variances**2 / np.asarray(freedoms)).sum())
     return float(variances.sum() ** 2) / squares if squares > 0 else math.inf
-
-
-# Correction ----------------------------------------------------------------------------------------------------
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -214,9 +194,8 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 def corrected(table: pd.DataFrame, contrasts: Sequence[Contrast]) -> pd.Series:
     """Correct p-values over each family, its tasks and its means apart.
 
-    Args:
-        table: Columns contrast, family, task, p_value.
-        contrasts: All that were asked for; those that have not run count with p = 1.
+    The table has columns contrast, family, task, p_value. Of the contrasts asked for, those that have not run count
+    with p = 1.
     """
     asked = pd.Series([c.family or c.name for c in contrasts], dtype=object).value_counts()
     adjusted = pd.Series(np.nan, table.index, float)

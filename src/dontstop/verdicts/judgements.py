@@ -16,7 +16,7 @@ from dontstop.verdicts import effects, losses
 from dontstop.verdicts.aggregates import rank_correlation
 from dontstop.verdicts.claims import BYTES, CLAIMS, CORRELATION, NOT_RUN, SECONDS, Claim, joint_verdict, verdict
 from dontstop.verdicts.effects import CONFIDENCE, Contrast, name_of, welch_effects
-from dontstop.verdicts.resampling import NUM_RESAMPLES
+from dontstop.verdicts.resampling import NUM_RESAMPLES, Truth
 from dontstop.verdicts.scores import MEAN
 
 OURS, PAPER = "ours", "paper"
@@ -24,17 +24,12 @@ PAPER_SEEDS = 5  # section 3.2 and Appendix B
 PAPER_NEIGHBOURS = (50, 150, 500)  # Table 8; the random control has as many texts as the fewest
 NUMBERS = ("effect", "low", "high", "p_value", "p_holm", "verdict")
 
-# Contrasts of arms ---------------------------------------------------------------------------------------------
-
 
 def resolved(contrast: Contrast, num_neighbours: Sequence[int], of_control: Sequence[int]) -> Contrast:
     """Spell a contrast's families of arms out: its weights by arm, none of them zero.
 
     Where one side has no arms, as with one number of neighbours, whose fewest and most are the same, none is left.
-
-    Args:
-        num_neighbours: The numbers of neighbours, ascending.
-        of_control: Those that have a random control.
+    Numbers of neighbours are ascending; `of_control` are those with a random control.
     """
     knn, rand = [arms.knn_tapt(k) for k in num_neighbours], [arms.rand_tapt(k) for k in of_control]
     members = {claimed.KNN: knn, claimed.RAND: rand, claimed.KNN_FEWEST: knn[:1], claimed.KNN_MOST: knn[-1:]}
@@ -108,12 +103,9 @@ def _mean_test(values: np.ndarray) -> tuple[float, float, float, float]:
     return values.mean(), *found.confidence_interval(CONFIDENCE), found.pvalue
 
 
-# Judging -------------------------------------------------------------------------------------------------------
-
-
 def judge(
     runs: pd.DataFrame,
-    truth: Mapping[str, np.ndarray],
+    truth: Truth,
     *,
     names: Sequence[str] | None = None,
     num_neighbours: Sequence[int] = (),
@@ -128,8 +120,7 @@ def judge(
     before it.
 
     Args:
-        runs: As `effects` takes them.
-        truth: As `effects` takes it.
+        runs: As `effects` takes them, as it does the truth.
         names: Of claims.
         num_neighbours: Of Table 8's arms.
         correlation: Of DAPT's gain with the distance by vocabulary overlap: a row of `gain_correlations`.
@@ -144,9 +135,8 @@ def judge(
     chosen = [claim for claim in CLAIMS if names is None or claim.id in names]
     wanted = {arm for contrast in contrasts_of(chosen, numbers, numbers) for arm in contrast.shares()}
     families = [claim for claim in CLAIMS if claim.family in {c.family for c in chosen}]
-    of_arms = effects.effects(
-        runs[runs["arm"].isin(wanted)], contrasts_of(families, numbers, numbers), truth, num_resamples=num_resamples
-    )
+    own, contrasts = runs[runs["arm"].isin(wanted)], contrasts_of(families, numbers, numbers)
+    of_arms = effects.effects(own, contrasts, truth, num_resamples=num_resamples)
     ours = pd.concat([of_arms, _measured(correlation, forgetting, cost_ratios)])
     evidence = ((OURS, ours), (PAPER, _paper_evidence()))
     rows = [row for study, found in evidence for row in judge_effects(found, chosen, study)]
@@ -154,23 +144,16 @@ def judge(
 
 
 def judge_effects(found: pd.DataFrame, claims: Iterable[Claim], study: str) -> list[dict[str, object]]:
-    """Judge claims by effects: each row that a claim's contrasts have is judged, and then they are put together.
-
-    Args:
-        found: Columns contrast, task, effect, low, high, p_value, p_holm.
-    """
+    """Judge claims by effects (and alike): each row of a claim's contrasts is judged, then they are put together."""
     by_contrast, rows = dict(list(found.groupby("contrast"))), []
     for claim in claims:
         shared = {"claim": claim.id, "statement": claim.statement, "place": claim.place, "study": study}
         if not {contrast.name for contrast in claim.contrasts} <= set(by_contrast):
             rows.append(shared | {"task": MEAN, "verdict": NOT_RUN})
             continue
-        judged = pd.concat(
-            by_contrast[contrast.name].assign(rule=rule)
-            for contrast, rule in zip(claim.contrasts, claim.rules, strict=True)
-        )
-        numbers = judged[["effect", "low", "high", "p_holm", "rule"]].itertuples(index=False)
-        judged["verdict"] = [verdict(*row) for row in numbers]
+        parts = zip(claim.contrasts, claim.rules, strict=True)
+        judged = pd.concat(by_contrast[contrast.name].assign(rule=rule) for contrast, rule in parts)
+        judged["verdict"] = [verdict(r.effect, r.low, r.high, r.p_holm, r.rule) for r in judged.itertuples()]
         rows += [shared | row for row in (_by_task(judged) if claim.family else _by_measure(judged))]
     return rows
 
@@ -199,16 +182,13 @@ def overview(judged: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns claim, statement, place, ours, effect, low, high, p_holm, tasks, paper, paper_effect, paper_tasks.
     """
-    keys, rows = ["claim", "statement", "place"], []
-    for names, of_claim in judged.groupby(keys, sort=False):
-        row = dict(zip(keys, names, strict=True))
-        for study, prefix in ((OURS, ""), (PAPER, "paper_")):
-            found = of_claim[of_claim["study"] == study]
-            whole = found[found["task"] == MEAN].iloc[0]
-            numbers = {f"{prefix}{name}": whole[name] for name in ("effect", "low", "high", "p_holm")}
-            row |= {study: whole["verdict"]} | numbers | {f"{prefix}tasks": _counts(found)}
-        rows.append(row)
-    return pd.DataFrame(rows).drop(columns=["paper_low", "paper_high", "paper_p_holm"])
+    keys, numbers = ["claim", "statement", "place"], ["effect", "low", "high", "p_holm"]
+    whole = judged[judged["task"] == MEAN].set_index(keys)
+    ours, theirs = (whole[whole["study"] == study] for study in (OURS, PAPER))
+    counts = judged.groupby([*keys, "study"]).apply(_counts, include_groups=False).unstack().loc[ours.index]
+    table = ours[["verdict", *numbers]].rename(columns={"verdict": OURS}).assign(tasks=counts[OURS])
+    table = table.assign(paper=theirs["verdict"], paper_effect=theirs["effect"], paper_tasks=counts[PAPER])
+    return table.reset_index()
 
 
 def _counts(of_claim: pd.DataFrame) -> str:

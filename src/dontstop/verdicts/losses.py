@@ -21,9 +21,7 @@ def loss_changes(matrix: pd.DataFrame) -> pd.DataFrame:
 def forgetting(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
     """Tabulate what DAPT does to the loss on its own domain and on the base encoder's text, ours and the paper's.
 
-    Args:
-        losses: As recorded: columns encoder (`base`, `dapt_<domain>`), held_out, masked_lm_loss.
-        base_text: The sample that stands for the base encoder's own text.
+    Losses are as recorded: columns encoder (`base`, `dapt_<domain>`), held_out, masked_lm_loss.
 
     Returns:
         Columns study (`ours`, `paper`), domain, in_domain_loss_before, in_domain_loss_after, in_domain_delta_loss,

@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from dontstop.runs.records import decode_predictions
 from dontstop.verdicts.scores import names_in, runs_of_arm
 
 NUM_RESAMPLES = 1000
+Truth = Mapping[str, np.ndarray]  # by task, (num_test,) label ids in the order of the predictions
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,12 @@ class Resamples:
 
 
 def resample(
-    runs: pd.DataFrame,
-    truth: Mapping[str, np.ndarray],
-    arms: Sequence[str] | None = None,
-    *,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
+    runs: pd.DataFrame, truth: Truth, arms: Iterable[str] | None = None, *, num_resamples: int = NUM_RESAMPLES, seed=0
 ) -> dict[str, Resamples]:
-    """Resample test examples and seeds for all arms of every task; tasks draw independently of one another.
+    """Resample test examples and seeds for all arms of every task, or for those wanted; tasks draw independently.
 
-    Args:
-        runs: A row a run, as `study.runs()` gives them.
-        truth: By task, (num_test,) label ids in the order of the predictions.
-        arms: Those wanted, which need not all have run on every task; by default all.
-        seed: Of the draw; with the task's name, so that a task's interval stays the same when others come or go.
+    The arms wanted need not all have run on every task. The draw's seed goes with the task's name, so that a task's
+    interval stays the same when others come or go.
 
     Returns:
         By task, over the arms that have run on it.
@@ -92,11 +85,8 @@ def draw_counts(rng: np.random.Generator, num_resamples: int, size: int) -> np.n
 def from_predictions(arms, predictions, truth, weights, num_labels: int, metric: str, rng) -> Resamples:
     """Score every arm and seed under every weighting of the test examples, and resample seeds as well.
 
-    Args:
-        arms: Their names.
-        predictions: (num_arms * num_seeds, num_test) label ids, arm by arm.
-        truth: (num_test,) label ids.
-        weights: As `draw_weights` gives them.
+    Predictions are (num_arms * num_seeds, num_test) label ids, arm by arm; truth is (num_test,); weights are as
+    `draw_weights` gives them.
     """
     scores = np.asarray(weighted_scores(weights, predictions, truth, num_labels, metric), float)
     scores = scores.reshape(len(weights), len(arms), -1).swapaxes(1, 2)  # (1 + resamples, seeds, arms)
@@ -120,13 +110,8 @@ def from_scores(arms: tuple[str, ...], observed: np.ndarray, drawn: np.ndarray, 
 def weighted_scores(weights, predictions, truth, num_labels: int, metric: str) -> np.ndarray:
     """Score every classifier under every weighting of the test examples: (num_weightings, num_classifiers).
 
-    Counts of hits, predictions and truths by label are products of the weights with indicators.
-
-    Args:
-        weights: (num_weightings, num_test) float32.
-        predictions: (num_classifiers, num_test) label ids.
-        truth: (num_test,) label ids.
-        metric: `macro_f1` or `micro_f1`.
+    Counts of hits, predictions and truths by label are products of the weights, (num_weightings, num_test) float32,
+    with indicators. Predictions are (num_classifiers, num_test) label ids; the metric is `macro_f1` or `micro_f1`.
     """
     if metric == "micro_f1":  # single-label, so it is accuracy
         return weights @ (predictions == truth).T.astype(np.float32) / weights.sum(axis=1, keepdims=True)

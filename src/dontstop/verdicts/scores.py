@@ -10,16 +10,10 @@ from dontstop.errors import StudyError
 MEAN = "mean"  # the row that is over all tasks
 
 
-def score_matrix(
-    runs: pd.DataFrame, arm: str, tasks: Sequence[str], seeds: Sequence[int], column: str = "test_score"
-) -> np.ndarray:
-    """Return one arm's scores, (num_seeds, num_tasks), 0 to 1.
-
-    Raises:
-        StudyError: If a run is missing or recorded twice.
-    """
-    chosen = runs_of_arm(runs, arm, tasks, seeds)
-    return chosen[column].to_numpy(float).reshape(len(tasks), len(seeds)).T
+def score_matrix(runs: pd.DataFrame, arm: str, tasks: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+    """Return one arm's scores, (num_seeds, num_tasks), 0 to 1; raise as `runs_of_arm` does."""
+    scores = runs_of_arm(runs, arm, tasks, seeds)["test_score"].to_numpy(float)
+    return scores.reshape(len(tasks), len(seeds)).T
 
 
 def runs_of_arm(runs: pd.DataFrame, arm: str, tasks: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
@@ -59,17 +53,14 @@ def means(runs: pd.DataFrame) -> pd.DataFrame:
 
     Departure: the paper does not say which of the two standard deviations it gives, the sample's or the population's.
     """
-    arms, _, seeds = names_in(runs)
-    parts = []
-    for arm in arms:
-        of_arm = runs[runs["arm"] == arm]
+    seeds, parts = names_in(runs)[2], []
+    for arm, of_arm in runs.groupby("arm", sort=False):
         of_arm = runs_of_arm(of_arm, arm, of_arm["task"].unique(), seeds).astype({"degenerate": int})
-        whole = of_arm.groupby("seed", as_index=False).agg({"test_score": "mean", "degenerate": "sum"})
-        by_task = pd.concat([of_arm, whole.assign(task=MEAN)]).groupby("task", sort=False)
-        part = (100 * by_task["test_score"].agg(["mean", "std"])).reset_index()
-        part.insert(0, "arm", arm)
-        parts.append(part.assign(num_seeds=len(seeds), num_degenerate=by_task["degenerate"].sum().to_numpy()))
-    return pd.concat(parts, ignore_index=True)
+        whole = of_arm.groupby(["arm", "seed"], as_index=False).agg({"test_score": "mean", "degenerate": "sum"})
+        parts += [of_arm, whole.assign(task=MEAN)]
+    by_task = pd.concat(parts).groupby(["arm", "task"], sort=False)
+    table = 100 * by_task["test_score"].agg(["mean", "std"])
+    return table.assign(num_seeds=len(seeds), num_degenerate=by_task["degenerate"].sum()).reset_index()
 
 
 def degenerate_runs(runs: pd.DataFrame) -> pd.DataFrame:
@@ -77,16 +68,11 @@ def degenerate_runs(runs: pd.DataFrame) -> pd.DataFrame:
 
     Departure: the paper replaced degenerate HyperPartisan seeds (Appendix B); here none is dropped.
     """
-    flags = runs["degenerate"].astype(bool)
-    scored = runs.assign(degenerate=flags, test_score=100 * runs["test_score"])
-    table = scored.assign(kept=scored["test_score"].mask(flags)).groupby(["task", "arm"], sort=False, as_index=False)
-    table = table.agg(
-        num_degenerate=("degenerate", "sum"),
-        num_seeds=("seed", "size"),
-        mean_with=("test_score", "mean"),
-        mean_without=("kept", "mean"),
-    )
-    return table[table["num_degenerate"] > 0].reset_index(drop=True)
+    scored = runs.assign(degenerate=runs["degenerate"].astype(bool), mean_with=100 * runs["test_score"])
+    scored = scored.assign(num_seeds=1, mean_without=scored["mean_with"].mask(scored["degenerate"]))
+    how = {"degenerate": "sum", "num_seeds": "sum", "mean_with": "mean", "mean_without": "mean"}
+    table = scored.groupby(["task", "arm"], sort=False, as_index=False).agg(how)
+    return table.rename(columns={"degenerate": "num_degenerate"}).query("num_degenerate > 0").reset_index(drop=True)
 
 
 def without_degenerate(runs: pd.DataFrame) -> tuple[pd.DataFrame, int]:

@@ -17,8 +17,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from dontstop.errors import StudyError
 
-# What sklearn's vectorizers take as a word: two letters or digits, or more.
-WORD = re.compile(r"(?u)\b\w\w+\b")
+Samples = Mapping[str, Sequence[str]]  # texts by name
+WORD = re.compile(r"(?u)\b\w\w+\b")  # sklearn's vectorizers' own: two letters or digits, or more
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def num_words_in(texts: Sequence[str]) -> int:
     return sum(len(WORD.findall(text)) for text in texts)
 
 
-def equal_samples(samples: Mapping[str, Sequence[str]], *, seed: int) -> dict[str, list[str]]:
+def equal_samples(samples: Samples, *, seed: int) -> dict[str, list[str]]:
     """Cut every sample to as many words as the smallest has: documents in random order, the last one cut short.
 
     Departure: the paper equates numbers of documents, not of words (see this module's first lines).
@@ -79,7 +79,7 @@ def _draw_words(texts: Sequence[str], num_words: int, *, seed: int) -> list[str]
     return drawn
 
 
-def count_words(samples: Mapping[str, Sequence[str]]) -> WordCounts:
+def count_words(samples: Samples) -> WordCounts:
     """Count lower-cased unigrams without English stop words (sklearn's list), document by document.
 
     Raises:
@@ -114,13 +114,10 @@ def jaccard(words: Sequence[str], others: Sequence[str]) -> float:
     return 100 * len(set(words) & set(others)) / len(set(words) | set(others))
 
 
-def overlap_matrix(
-    samples: Mapping[str, Sequence[str]], *, num_words: int, reading: Literal["paper", "code"] = "paper"
-) -> pd.DataFrame:
+def overlap_matrix(samples: Samples, *, num_words: int, reading: Literal["paper", "code"] = "paper") -> pd.DataFrame:
     """Compare the most frequent words of every sample with those of every other, as Figure 2 does, in percent.
 
     Args:
-        samples: Texts by name.
         num_words: Length of the lists; `WordCounts.num_supported` says how many there may be.
         reading: `vocabulary_overlap`, as the paper's text has it, or `jaccard`, as its code.
 
@@ -137,12 +134,8 @@ def overlap_matrix(
     return pd.DataFrame(rows, index=pd.Index(list(samples), name="text"), columns=list(samples))
 
 
-def figure2(samples: Mapping[str, Sequence[str]], *, most_words: int = 10_000, seed: int) -> pd.DataFrame:
-    """Return Figure 2's percentages between samples cut to the same number of words.
-
-    Returns:
-        Index text; a column a sample, and num_words, the length of the lists.
-    """
+def figure2(samples: Samples, *, most_words: int = 10_000, seed: int) -> pd.DataFrame:
+    """Return Figure 2's percentages between samples cut to the same number of words, and num_words of the lists."""
     equal = equal_samples(samples, seed=seed)
     num_words = count_words(equal).num_supported(most_words)
     return overlap_matrix(equal, num_words=num_words).assign(num_words=num_words)
