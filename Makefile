@@ -5,6 +5,7 @@
 #   PROFILE=mini      run a profile of configs/ other than params.yaml's, stage by stage, without DVC
 #   MIRROR=...        the folder with the text of a profile of files: corpora/<domain>.* (or corpora/<domain>/, of
 #                     shards) and tasks/<task>/<split>.*
+#   DONTSTOP_ACCEPT_OTHER_MACHINES=1   read results that machines of another kind have made (dontstop run --help)
 #   TORCH_INDEX=...   an index of PyTorch builds, for a certain CUDA, ROCm or CPU build (see PyTorch's install page)
 
 ENV ?=

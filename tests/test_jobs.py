@@ -351,7 +351,7 @@ def test_the_machine_is_named_as_its_arithmetic_sees_it(monkeypatch):
     monkeypatch.setattr(identity.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(identity.torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     known = {"cpu_name": "AMD EPYC", "amx_bf16": False}
-    monkeypatch.setattr(identity.torch.cpu, "get_capabilities", lambda: known)
+    monkeypatch.setattr(identity.devices, "processor_capabilities", lambda: known)
     assert identity.capability("cpu", "fp32") == "x86_64 AMD AVX512 float32"
     assert identity.capability("cpu", "bf16") == "x86_64 AMD AVX512 bfloat16"
     known |= {"cpu_name": "Intel Xeon", "amx_bf16": True}

@@ -1,4 +1,4 @@
-"""Measures: what is measured on texts is computed once, and again when texts or settings change."""
+"""Measures: a study's texts and arms reach the functions that measure them."""
 
 from types import SimpleNamespace
 
@@ -52,15 +52,6 @@ def test_overlap_of_frequent_words_by_hand(study):
     matrix = measures.vocabulary_overlap(study)
     assert matrix.loc["general", "d"] == pytest.approx(200 / 3) and set(matrix["num_words"]) == {3}
     assert matrix.index.tolist() == study.texts
-
-
-def test_what_was_measured_is_read_until_text_changes(study, monkeypatch):
-    first = measures.vocabulary_overlap(study)
-    monkeypatch.setattr(measures, "held_out_texts", None)  # computing again would fail
-    pd.testing.assert_frame_equal(measures.vocabulary_overlap(study), first, check_exact=True)
-    study.manifest()["held_out"]["d"]["sha256"] = "changed"
-    with pytest.raises(TypeError):
-        measures.vocabulary_overlap(study)
 
 
 def test_test_texts_that_train_or_dev_have_too_are_marked_and_naive_bayes_scored_without_them(study):

@@ -1,9 +1,11 @@
 """The command line: fetch text, convert weights, prepare, select, run, claims, report, costs, departures, calibrate."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,6 +48,17 @@ AcceptOtherMachines = Annotated[
         help="Read results of machines whose arithmetic differs from this one's; also DONTSTOP_ACCEPT_OTHER_MACHINES.",
     ),
 ]
+
+
+@contextlib.contextmanager
+def _timed_study(stage: str, profile: str | None, notebook: str = "base") -> Iterator[Any]:
+    """Give a study, and write down how long the stage took that it is for."""
+    from dontstop.runs import ledger
+    from dontstop.study import Study
+
+    study = Study(profile, notebook)
+    with ledger.timed(study.paths, stage):
+        yield study
 
 
 @app.command()
@@ -109,11 +122,7 @@ def convert_weights(
 @app.command()
 def prepare(profile: ProfileName = None, mirror: Mirror = None) -> None:
     """Read, clean, de-duplicate, split and tokenise the profile's text."""
-    from dontstop.runs import ledger
-    from dontstop.study import Study
-
-    study = Study(profile)
-    with ledger.timed(study.paths, "prepare"):
+    with _timed_study("prepare", profile) as study:
         study.prepare()
 
 
@@ -122,11 +131,7 @@ def select(
     profile: ProfileName = None, mirror: Mirror = None, accept_other_machines: AcceptOtherMachines = False
 ) -> None:
     """Select the text of the domains that tasks are augmented by: neighbours, random and curated text."""
-    from dontstop.runs import ledger
-    from dontstop.study import Study
-
-    study = Study(profile, "06_knn_tapt")
-    with ledger.timed(study.paths, "select"):
+    with _timed_study("select", profile, "06_knn_tapt") as study:
         study.select()
 
 
@@ -138,12 +143,9 @@ def run(
     accept_other_machines: AcceptOtherMachines = False,
 ) -> None:
     """Train and measure what an experiment still lacks."""
-    from dontstop.runs import ledger
     from dontstop.runs.plan import notebook_of
-    from dontstop.study import Study
 
-    study = Study(profile, notebook_of(experiment))
-    with ledger.timed(study.paths, experiment):
+    with _timed_study(experiment, profile, notebook_of(experiment)) as study:
         study.run(experiment)
 
 
@@ -162,11 +164,7 @@ def pretrain(
 @app.command()
 def claims(profile: ProfileName = None) -> None:
     """Judge the paper's claims by the records, and write claims.csv and claims.md."""
-    from dontstop.runs import ledger
-    from dontstop.study import Study
-
-    study = Study(profile)
-    with ledger.timed(study.paths, "claims"):
+    with _timed_study("claims", profile) as study:
         typer.echo(study.judge())
 
 

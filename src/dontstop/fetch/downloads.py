@@ -48,6 +48,11 @@ def download(
             )
         tell(f"{url}: {failure}; trying again")
         time.sleep(pause * 2 ** (len(failures) - 1))
+    _finish(url, part, target, sha256)
+
+
+def _finish(url: str, part: Path, target: Path, sha256: str | None) -> None:
+    """Give a whole file its name, if it has the checksum."""
     if sha256 is not None and (found := files.digest(part)) != sha256:
         _forget(part)
         raise StudyError(f"{url} with SHA-256 {found}", sha256, "see whether the publisher has changed the file")

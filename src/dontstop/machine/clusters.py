@@ -42,28 +42,33 @@ def carry_out(
     queued = folder / QUEUED
     if settings.kind == "slurm":
         _cancel_left(queued)
-    progress, waiting, running = Progress(title, jobs, progress_seconds), list(jobs), {}
+    progress, running = Progress(title, jobs, progress_seconds), {}
     say(f"{title}: {len(jobs)} jobs for {settings.kind}, {settings.parallel} at a time; logs in {folder}")
     try:
-        while waiting or running:
-            ready = progress.ready(waiting)
-            if settings.kind == "local":  # Slurm holds an array to its number itself
-                ready = ready[: settings.parallel - len(running)]
-            if ready:
-                running |= _submitted(executor, ready, settings)
-                files.write_json(queued, [future.job_id for future in running])
-                waiting = [job for job in waiting if job not in ready]
-            for future in [future for future in running if future.done()]:
-                job = running.pop(future)
-                _raise_if_failed(future, job)
-                progress.done.add(job.key)
-            progress.tell()
-            time.sleep(POLL_SECONDS if running else 0.0)
+        _drive(executor, progress, running, settings, queued)
     except BaseException:
         _cancel(list(running), settings.kind)
         raise  # cancelled jobs take a while to end: the next run waits for those that stand in `queued`
     queued.unlink()
     progress.show()
+
+
+def _drive(executor, progress: Progress, running: dict[Any, Job], settings: Cluster, queued: Path) -> None:
+    waiting = list(progress.jobs)
+    while waiting or running:
+        ready = progress.ready(waiting)
+        if settings.kind == "local":  # Slurm holds an array to its number itself
+            ready = ready[: settings.parallel - len(running)]
+        if ready:
+            running |= _submitted(executor, ready, settings)
+            files.write_json(queued, [future.job_id for future in running])
+            waiting = [job for job in waiting if job not in ready]
+        for future in [future for future in running if future.done()]:
+            job = running.pop(future)
+            _raise_if_failed(future, job)
+            progress.done.add(job.key)
+        progress.tell()
+        time.sleep(POLL_SECONDS if running else 0.0)
 
 
 def _cancel(futures: list, kind: str) -> None:

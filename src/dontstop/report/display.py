@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
+from pandas import DataFrame, Series
 from pandas.io.formats.style import Styler
 
 from dontstop.machine.files import fingerprint, write_text, writing
@@ -32,7 +33,7 @@ class Table(Styler):
         return self.data.to_markdown(index=False, disable_numparse=True)
 
 
-def flat(frame: pd.DataFrame) -> pd.DataFrame:
+def flat(frame: DataFrame) -> DataFrame:
     """Return a table with plain column names: (dapt, mean) is `dapt_mean`, (dapt_gain, effect) is `dapt_gain`."""
     if frame.columns.nlevels == 1:
         return frame
@@ -40,7 +41,7 @@ def flat(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.set_axis(names, axis=1)
 
 
-def readable(frame: pd.DataFrame, decimals: int | None = None) -> pd.DataFrame:
+def readable(frame: DataFrame, decimals: int | None = None) -> DataFrame:
     """Write every cell for a reader: `50.3 (1.2)` for mean and std, `+1.0 [+0.3, +1.8]` for a value and its interval.
 
     Args:
@@ -68,7 +69,7 @@ def readable(frame: pd.DataFrame, decimals: int | None = None) -> pd.DataFrame:
         ]
         texts.append([_merged(*cells) for cells in zip(*columns, strict=True)])
         headings.append(labels.column(name) + (": p" if part == "p" != name else ""))
-    return pd.DataFrame(dict(enumerate(texts)), dtype=object).set_axis(_distinct(headings), axis=1)
+    return DataFrame(dict(enumerate(texts)), dtype=object).set_axis(_distinct(headings), axis=1)
 
 
 def _grouped(columns: pd.Index) -> list[tuple[str, str, list[int]]]:
@@ -102,11 +103,11 @@ def _distinct(headings: list[str]) -> list[str]:
     return [heading + " " * headings[:place].count(heading) for place, heading in enumerate(headings)]
 
 
-def _is_text(column: pd.Series) -> bool:
+def _is_text(column: Series) -> bool:
     return not all(cell[:1] in "−–+0123456789" for cell in column if cell)
 
 
-def styled(frame: pd.DataFrame, decimals: int | None = None) -> Table:
+def styled(frame: DataFrame, decimals: int | None = None) -> Table:
     """Return what a notebook shows of a table: every row, nothing cut, text inert, numbers to the right."""
     shown = readable(frame, decimals)
     # Several tables share a page, where each needs a name of its own; equal tables have equal ones.
@@ -121,7 +122,7 @@ def listed(*sentences: str) -> Markdown:
     return Markdown("\n".join(f"- {sentence}" for sentence in sentences))
 
 
-def to_markdown(frame: pd.DataFrame, decimals: int | None = None) -> str:
+def to_markdown(frame: DataFrame, decimals: int | None = None) -> str:
     """Write a table as Markdown, for readers of its file."""
     shown = readable(frame, decimals)
     sides = ["left" if _is_text(shown[name]) else "right" for name in shown]
@@ -129,7 +130,7 @@ def to_markdown(frame: pd.DataFrame, decimals: int | None = None) -> str:
     return shown.to_markdown(index=False, disable_numparse=True, colalign=sides if len(shown) else None) + "\n"
 
 
-def write_table(frame: pd.DataFrame, path_without_suffix: Path, decimals: int | None = None) -> None:
+def write_table(frame: DataFrame, path_without_suffix: Path, decimals: int | None = None) -> None:
     """Write a table as CSV in full precision and as Markdown for reading, each file whole or not at all."""
     named = frame.index.name is not None or frame.index.nlevels > 1
     for kind, text in (("csv", flat(frame).to_csv(index=named)), ("md", to_markdown(frame, decimals))):
@@ -143,7 +144,7 @@ def write_figure(figure: Figure, path_without_suffix: Path) -> None:
             part.write_bytes(theme.rendered(figure, kind))
 
 
-def show(thing: pd.DataFrame | Figure, path_without_suffix: Path, decimals: int | None = None) -> Table | Figure:
+def show(thing: DataFrame | Figure, path_without_suffix: Path, decimals: int | None = None) -> Table | Figure:
     """Write a table or figure, and return what a notebook displays of it."""
     if isinstance(thing, Figure):
         write_figure(thing, path_without_suffix)

@@ -1,10 +1,13 @@
-"""What each notebook found, in sentences whose numbers come from frames, whichever way they fall."""
+"""What each notebook found, in sentences whose numbers come from frames, whichever way they fall.
+
+Frames are named after the functions that return them: `overview` and `judged` (of `judge`), `effects`, `coverage`.
+"""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 from IPython.display import Markdown
+from pandas import DataFrame, Series
 
 from dontstop import paper
 from dontstop.report import labels
@@ -29,7 +32,7 @@ def _interval(low: float, high: float, decimals: int = 1) -> str:
     return f"95 % interval {signed(low, decimals)} to {signed(high, decimals)}"
 
 
-def _points(row: pd.Series) -> str:
+def _points(row: Series) -> str:
     return f"{signed(row['effect'])} points ({_interval(row['low'], row['high'])})"
 
 
@@ -37,16 +40,9 @@ def _points(row: pd.Series) -> str:
 
 
 def of_domain_gap(
-    measured: pd.DataFrame, agreement: pd.DataFrame, overlap: pd.DataFrame, tasks: Sequence[Task], leaks: Mapping
+    measured: DataFrame, agreement: DataFrame, overlap: DataFrame, tasks: Sequence[Task], leaks: Mapping
 ) -> Markdown:
-    """Say in which order the distances put the domains, how far they agree, and what leaks were left.
-
-    Args:
-        measured: As `domain_gap.distance_table` returns it.
-        agreement: As `measures.agreement` returns it.
-        overlap: The tasks' vocabulary overlap with the domains, in percent.
-        leaks: What the audit found in the corpora, summed (`leakage` of the manifest).
-    """
+    """Say in which order the distances put the domains, how far they agree, and what leaks were left."""
     names = [name for name in domain_gap.DISTANCES if measured[name].notna().all()]
     sentences = [_order_sentence(measured, name) for name in names]
     sentences += [_farthest_sentence(measured, names), *_agreement_sentences(agreement), _overlap_sentence(measured)]
@@ -55,12 +51,12 @@ def of_domain_gap(
     return listed(*sentences, near, _leak_sentence(leaks))
 
 
-def _nearest_first(measured: pd.DataFrame, name: str) -> pd.DataFrame:
+def _nearest_first(measured: DataFrame, name: str) -> DataFrame:
     far = domain_gap.as_distance(name, measured[name].to_numpy(float))
     return measured.iloc[np.argsort(far, kind="stable")]
 
 
-def _order_sentence(measured: pd.DataFrame, name: str) -> str:
+def _order_sentence(measured: DataFrame, name: str) -> str:
     words, form = _UNITS[name]
     ordered = _nearest_first(measured, name)
     places = ", ".join(f"{spelt(domain)} ({form.format(row[name])})" for domain, row in ordered.iterrows())
@@ -73,7 +69,7 @@ def _order_sentence(measured: pd.DataFrame, name: str) -> str:
     return f"{sentence} The intervals of the two ends {'lie apart' if apart else 'overlap'}."
 
 
-def _farthest_sentence(measured: pd.DataFrame, names: list[str]) -> str:
+def _farthest_sentence(measured: DataFrame, names: list[str]) -> str:
     farthest = [spelt(_nearest_first(measured, name).index[-1]) for name in names]
     if len(set(farthest)) == 1:
         return f"All {len(names)} distances take the same domain for the farthest: {farthest[0]}."
@@ -81,7 +77,7 @@ def _farthest_sentence(measured: pd.DataFrame, names: list[str]) -> str:
     return f"The {len(names)} distances do not take the same domain for the farthest: {votes}."
 
 
-def _agreement_sentences(agreement: pd.DataFrame) -> list[str]:
+def _agreement_sentences(agreement: DataFrame) -> list[str]:
     sentences = []
     for over, group in agreement.dropna(subset="spearman").groupby("over", sort=False):
         found = group["spearman"]
@@ -91,7 +87,7 @@ def _agreement_sentences(agreement: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def _overlap_sentence(measured: pd.DataFrame) -> str:
+def _overlap_sentence(measured: DataFrame) -> str:
     ours, theirs = measured["vocabulary_overlap"], paper.figure2()["PT"].drop("PT")
     return (
         f"Our domains' vocabulary overlap with the base encoder's text is {ours.min():.1f} to {ours.max():.1f} % of "
@@ -111,16 +107,12 @@ def _leak_sentence(left: Mapping) -> str:
 # Sentences of several notebooks --------------------------------------------------------------------------------
 
 
-def of_claims(overview: pd.DataFrame) -> list[str]:
-    """Say of claims about arms: the verdict, the mean difference, the tasks, and what the paper's numbers give.
-
-    Args:
-        overview: As `judgements.overview` returns it.
-    """
+def of_claims(overview: DataFrame) -> list[str]:
+    """Say of claims about arms: the verdict, the mean difference, the tasks, and what the paper's numbers give."""
     return [_claim_sentence(row) for _, row in overview.iterrows()]
 
 
-def _claim_sentence(row: pd.Series) -> str:
+def _claim_sentence(row: Series) -> str:
     if row["ours"] == NOT_RUN:
         return f"*{row['statement']}*: **{NOT_RUN}**."
     found = (
@@ -133,7 +125,7 @@ def _claim_sentence(row: pd.Series) -> str:
     )
 
 
-def of_degenerate(runs: pd.DataFrame) -> str:
+def of_degenerate(runs: DataFrame) -> str:
     """Count the classifiers that gave every test text the same label."""
     number = int(runs["degenerate"].astype(bool).sum())
     return f"{number} of {len(runs)} fine-tuned classifiers gave every test text the same label; none is left out."
@@ -143,24 +135,15 @@ def of_degenerate(runs: pd.DataFrame) -> str:
 
 
 def of_dapt(
-    overview: pd.DataFrame,
-    judged: pd.DataFrame,
-    runs: pd.DataFrame,
-    naive_bayes: pd.Series,
-    overlap: pd.DataFrame,
-    correlations: pd.DataFrame,
-    forgetting: pd.DataFrame,
+    overview: DataFrame,
+    judged: DataFrame,
+    runs: DataFrame,
+    naive_bayes: Series,
+    overlap: DataFrame,
+    correlations: DataFrame,
+    forgetting: DataFrame,
 ) -> Markdown:
-    """Judge DAPT and not-DAPT against the base encoder and each other, the gain's course, and forgetting.
-
-    Args:
-        overview: Of `judged`.
-        judged: As `judge` returns it, C12 among its claims.
-        naive_bayes: Scores x 100 by task.
-        overlap: As `baselines.train_test_overlap` returns it.
-        correlations: As `aggregates.gain_correlations` returns it.
-        forgetting: As `losses.forgetting` returns it.
-    """
+    """Judge DAPT and not-DAPT against the base encoder and each other, the gain's course, and forgetting."""
     return listed(
         *of_claims(overview[overview["claim"].isin(["C2", "C3", "C4"])]),
         _naive_bayes_sentence(runs, naive_bayes),
@@ -172,7 +155,7 @@ def of_dapt(
     )
 
 
-def _naive_bayes_sentence(runs: pd.DataFrame, naive_bayes: pd.Series) -> str:
+def _naive_bayes_sentence(runs: DataFrame, naive_bayes: Series) -> str:
     """Say which arms lose to naive Bayes, and where."""
     found = means(runs)[lambda table: table["task"] != MEAN]
     tasks, below = list(dict.fromkeys(found["task"])), []
@@ -185,7 +168,7 @@ def _naive_bayes_sentence(runs: pd.DataFrame, naive_bayes: pd.Series) -> str:
     )
 
 
-def _overlap_sentences(table: pd.DataFrame) -> list[str]:
+def _overlap_sentences(table: DataFrame) -> list[str]:
     """Say what the test texts that were published in train too are worth; nothing where there are none."""
     return [
         f"{of_task['num_affected'].iloc[0]:,} of {of_task['num_test'].iloc[0]:,} test texts of {task} also stand in "
@@ -196,7 +179,7 @@ def _overlap_sentences(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _course_sentence(correlations: pd.DataFrame) -> str:
+def _course_sentence(correlations: DataFrame) -> str:
     found = "; ".join(_correlation_text(name, row) for name, row in correlations.iterrows())
     theirs = paper.dapt_gains()
     names = ("vocabulary_overlap", "masked_lm_loss")
@@ -210,7 +193,7 @@ def _course_sentence(correlations: pd.DataFrame) -> str:
     )
 
 
-def _correlation_text(name: str, row: pd.Series) -> str:
+def _correlation_text(name: str, row: Series) -> str:
     words = f"by {_UNITS[name][0]}"
     if np.isnan(row["spearman"]):
         return f"{words} not defined, since the tasks do not differ"
@@ -220,7 +203,7 @@ def _correlation_text(name: str, row: pd.Series) -> str:
     return f"{words} **{judged}** (rank correlation {signed(row['spearman'], 2)}, {bounds}{chance})"
 
 
-def _loss_sentence(claim: str, judged: pd.DataFrame, forgetting: pd.DataFrame, change: str, sign: int) -> str:
+def _loss_sentence(claim: str, judged: DataFrame, forgetting: DataFrame, change: str, sign: int) -> str:
     ours, theirs = (forgetting.loc[forgetting["study"] == study, change] for study in ("ours", "paper"))
     found = judged.loc[(judged["study"] == "ours") & (judged["task"] == change), "verdict"]
     counts = [int((sign * changes > 0).sum()) for changes in (ours, theirs)]
@@ -233,14 +216,8 @@ def _loss_sentence(claim: str, judged: pd.DataFrame, forgetting: pd.DataFrame, c
 # 03_tapt, 04_dapt_tapt, 05_transfer_tapt -----------------------------------------------------------------------
 
 
-def of_tapt(overview: pd.DataFrame, effects: pd.DataFrame, losses: pd.DataFrame, curve: pd.DataFrame, runs) -> Markdown:
-    """Judge TAPT against the base encoder, set it beside DAPT, and say what its loss and its course show.
-
-    Args:
-        effects: Among them TAPT's over DAPT.
-        losses: As `tables.tapt_losses` returns it.
-        curve: As `tables.tapt_curve` returns it.
-    """
+def of_tapt(overview: DataFrame, effects: DataFrame, losses: DataFrame, curve: DataFrame, runs) -> Markdown:
+    """Judge TAPT against the base encoder, set it beside DAPT, and say what its loss and its course show."""
     over_dapt = effects[(effects["contrast"] == "tapt_minus_dapt") & (effects["task"] == MEAN)].iloc[0]
     change = losses["change"]
     return listed(
@@ -253,7 +230,7 @@ def of_tapt(overview: pd.DataFrame, effects: pd.DataFrame, losses: pd.DataFrame,
     )
 
 
-def _curve_sentences(curve: pd.DataFrame) -> list[str]:
+def _curve_sentences(curve: DataFrame) -> list[str]:
     sentences = []
     for task, rows in curve.groupby("task", sort=False):
         best, last = rows.loc[rows["mean"].idxmax()], rows.iloc[-1]
@@ -265,21 +242,9 @@ def _curve_sentences(curve: pd.DataFrame) -> list[str]:
 
 
 def of_dapt_tapt(
-    overview: pd.DataFrame,
-    best: pd.DataFrame,
-    tests: pd.DataFrame,
-    runs: pd.DataFrame,
-    cheap_effects: pd.DataFrame,
-    parts: pd.DataFrame,
+    overview: DataFrame, best: DataFrame, tests: DataFrame, runs: DataFrame, cheap_effects: DataFrame, parts: DataFrame
 ) -> Markdown:
-    """Judge DAPT then TAPT as the best arm, name the likeliest best, and count what unpaired tests would say.
-
-    Args:
-        best: As `aggregates.probability_best` returns it.
-        tests: As `aggregates.tests` returns it.
-        cheap_effects: Of the arms that train few parameters; empty where the profile runs none.
-        parts: As `costs.trained_parts` returns it, of these arms.
-    """
+    """Judge DAPT then TAPT as the best arm, name the likeliest best, and count what unpaired tests would say."""
     mean = best.loc[MEAN].sort_values(ascending=False)
     by_task = best.drop(index=MEAN).idxmax(axis=1)
     counts = ", ".join(f"{named(arm)} {(by_task == arm).sum()}" for arm in best.columns)
@@ -296,7 +261,7 @@ def of_dapt_tapt(
     )
 
 
-def _cheap_sentences(effects: pd.DataFrame, parts: pd.DataFrame) -> list[str]:
+def _cheap_sentences(effects: DataFrame, parts: DataFrame) -> list[str]:
     """Say of each arm that trains few parameters how few, and what it brings; nothing where there are none."""
     sentences = []
     for arm, rows in labels.with_arms(effects[effects["task"] == MEAN]).groupby("arm", sort=False):
@@ -306,15 +271,8 @@ def _cheap_sentences(effects: pd.DataFrame, parts: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def of_transfer_tapt(
-    overview: pd.DataFrame, losses: pd.DataFrame, tasks: Sequence[Task], runs: pd.DataFrame
-) -> Markdown:
-    """Judge transfer-TAPT against TAPT, and say whose texts the encoders have learnt.
-
-    Args:
-        losses: Encoders by tasks, as `losses.loss_matrix` returns it.
-        tasks: Those whose domain's other task the study has too.
-    """
+def of_transfer_tapt(overview: DataFrame, losses: DataFrame, tasks: Sequence[Task], runs: DataFrame) -> Markdown:
+    """Judge transfer-TAPT against TAPT, and say whose texts the encoders have learnt."""
     changes = loss_changes(losses)
     own = [changes.loc[f"tapt_{task.name}", task.name] for task in tasks]
     other = [changes.loc[f"tapt_{task.other_task}", task.name] for task in tasks]
@@ -331,22 +289,15 @@ def of_transfer_tapt(
 
 
 def of_knn_tapt(
-    overview: pd.DataFrame,
-    judged: pd.DataFrame,
-    runs: pd.DataFrame,
-    coverage: pd.DataFrame,
-    agreement: pd.DataFrame,
-    selector_effects: pd.DataFrame,
-    table9: pd.DataFrame,
+    overview: DataFrame,
+    judged: DataFrame,
+    runs: DataFrame,
+    coverage: DataFrame,
+    agreement: DataFrame,
+    selector_effects: DataFrame,
+    table9: DataFrame,
 ) -> Markdown:
-    """Judge neighbours, random and curated text, say how much was selected, how methods agree, and what it costs.
-
-    Args:
-        coverage: As `selection_tables.coverage` returns it.
-        agreement: As `selection_tables.agreement` returns it.
-        selector_effects: Of every retrieval method over the random control; empty where only one is run.
-        table9: As `selection_tables.table9` returns it.
-    """
+    """Judge neighbours, random and curated text, say how much was selected, how methods agree, and what it costs."""
     shares = coverage.groupby("num_neighbours")["percent_of_candidates"].agg(["min", "max"])
     taken = ", ".join(f"{k} take {row['min']:.0f} to {row['max']:.0f} %" for k, row in shares.iterrows())
     return listed(
@@ -359,7 +310,7 @@ def of_knn_tapt(
     )
 
 
-def _selector_sentences(matrix: pd.DataFrame, effects: pd.DataFrame) -> list[str]:
+def _selector_sentences(matrix: DataFrame, effects: DataFrame) -> list[str]:
     if effects.empty:
         return []
     between = matrix.drop(index="random", columns="random")
@@ -373,7 +324,7 @@ def _selector_sentences(matrix: pd.DataFrame, effects: pd.DataFrame) -> list[str
     ]
 
 
-def _cost_sentence(judged: pd.DataFrame) -> str:
+def _cost_sentence(judged: DataFrame) -> str:
     ours = judged[(judged["claim"] == "C13") & (judged["study"] == "ours")].set_index("task")
     found, claim = ours.loc[MEAN, "verdict"], "*TAPT costs a fraction of DAPT's time and storage*"
     if found == NOT_RUN:
@@ -385,7 +336,7 @@ def _cost_sentence(judged: pd.DataFrame) -> str:
     )
 
 
-def _front_sentence(table9: pd.DataFrame) -> str:
+def _front_sentence(table9: DataFrame) -> str:
     ours = table9[table9["study"] == "ours"]
     front = ours[ours["pareto_optimal"].astype(bool)].sort_values("tflops")
     names = ", ".join(f"{named(row.arm)} ({row.score:.1f})" for row in front.itertuples())

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from pandas import DataFrame, Series
 
 from dontstop.report import labels, theme
 from dontstop.report.plots import bars, heatmap
@@ -21,7 +21,7 @@ _SIMILARITIES = {"vocabulary_overlap"}  # the more, the nearer
 
 
 @styled
-def figure2(ours: pd.DataFrame, paper: pd.DataFrame, num_words: int | None = None) -> StudyFigure:
+def figure2(ours: DataFrame, paper: DataFrame, num_words: int | None = None) -> StudyFigure:
     """Draw the overlap of frequent words between domains, ours beside the paper's.
 
     Args:
@@ -43,7 +43,7 @@ def figure2(ours: pd.DataFrame, paper: pd.DataFrame, num_words: int | None = Non
 
 
 @styled
-def task_domain_overlap(overlap: pd.DataFrame, tasks: Sequence[Task]) -> StudyFigure:
+def task_domain_overlap(overlap: DataFrame, tasks: Sequence[Task]) -> StudyFigure:
     """Draw the vocabulary overlap of every task with every domain, in percent, its own domain framed.
 
     Args:
@@ -60,7 +60,7 @@ def task_domain_overlap(overlap: pd.DataFrame, tasks: Sequence[Task]) -> StudyFi
     return figure
 
 
-def _frame(axes: Axes, table: pd.DataFrame, own: Mapping[str, str], colour: str) -> None:
+def _frame(axes: Axes, table: DataFrame, own: Mapping[str, str], colour: str) -> None:
     """Frame, in each row, the cell of the column that is its own."""
     for row, name in enumerate(table.index):
         if own.get(name) in table.columns:
@@ -69,7 +69,7 @@ def _frame(axes: Axes, table: pd.DataFrame, own: Mapping[str, str], colour: str)
 
 
 @styled
-def distances(measured: pd.DataFrame) -> StudyFigure:
+def distances(measured: DataFrame) -> StudyFigure:
     """Draw the distances of each domain from the base encoder's text, a panel a distance, with 95 % intervals.
 
     Args:
@@ -96,7 +96,7 @@ def distances(measured: pd.DataFrame) -> StudyFigure:
 
 
 @styled
-def gain_against_distance(points: pd.DataFrame, correlations: pd.DataFrame | None = None) -> StudyFigure:
+def gain_against_distance(points: DataFrame, correlations: DataFrame | None = None) -> StudyFigure:
     """Draw the gain of DAPT against each distance from the base encoder's text, a point a task.
 
     Args:
@@ -127,7 +127,7 @@ def gain_against_distance(points: pd.DataFrame, correlations: pd.DataFrame | Non
     return figure
 
 
-def _along_bars(x: np.ndarray, points: pd.DataFrame, number: int = 25) -> np.ndarray:
+def _along_bars(x: np.ndarray, points: DataFrame, number: int = 25) -> np.ndarray:
     """Return places along the error bars, (num_places, 2)."""
     ends = points[["low", "high"]].to_numpy(float)
     along = np.linspace(ends[:, 0], ends[:, 1], number, axis=1)  # (num_tasks, number)
@@ -135,7 +135,7 @@ def _along_bars(x: np.ndarray, points: pd.DataFrame, number: int = 25) -> np.nda
     return places[~np.isnan(places).any(axis=1)]
 
 
-def _correlation_text(row: pd.Series) -> str:
+def _correlation_text(row: Series) -> str:
     if np.isnan(row["spearman"]):
         return "the order of the tasks is not defined"
     value, low, high = (labels.number(row[name], 2) for name in ("spearman", "low", "high"))
@@ -143,7 +143,7 @@ def _correlation_text(row: pd.Series) -> str:
     return f"rank correlation ρ = {value} [{low}, {high}]" + ("" if np.isnan(p_value) else f", p = {p_value:.2f}")
 
 
-def _draw_points(axes: Axes, points: pd.DataFrame, colours: Mapping[str, str]) -> np.ndarray:
+def _draw_points(axes: Axes, points: DataFrame, colours: Mapping[str, str]) -> np.ndarray:
     """Draw the tasks with their bars, and return where they stand, (num_tasks,)."""
     values = points["value"].to_numpy(float)
     spread = np.ptp(values) or 1.0
@@ -179,7 +179,7 @@ def label_points(axes: Axes, x: np.ndarray, y: np.ndarray, names: list[str], avo
 
 
 @styled
-def losses(ours: pd.DataFrame, paper: pd.DataFrame | None = None, tasks: Sequence[Task] = ()) -> StudyFigure:
+def losses(ours: DataFrame, paper: DataFrame | None = None, tasks: Sequence[Task] = ()) -> StudyFigure:
     """Draw every encoder's masked-LM loss on every text, coloured by its change from the base encoder.
 
     Args:

@@ -1,4 +1,4 @@
-"""What is measured on a study's text and of its costs: gathered from its results, computed by the verdicts' functions."""
+"""What is measured on a study's text and of its costs: gathered from its results, computed by `verdicts`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +17,6 @@ from dontstop.verdicts import costs as costing
 from dontstop.verdicts.effects import over
 from dontstop.verdicts.judgements import judge
 from dontstop.verdicts.losses import forgetting
-
 
 # Text ----------------------------------------------------------------------------------------------------------
 

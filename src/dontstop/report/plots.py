@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
+from pandas import DataFrame
 
 from dontstop.report import labels, theme
 from dontstop.report.theme import StudyFigure, styled
@@ -20,7 +21,7 @@ def nothing(question: str) -> StudyFigure:
 
 
 @styled
-def scores(runs: pd.DataFrame, effects: pd.DataFrame, question: str = "What do the arms score?") -> StudyFigure:
+def scores(runs: DataFrame, effects: DataFrame, question: str = "What do the arms score?") -> StudyFigure:
     """Draw each task's test scores by arm, seed by seed, and beside them differences between arms with intervals.
 
     Args:
@@ -43,7 +44,7 @@ def scores(runs: pd.DataFrame, effects: pd.DataFrame, question: str = "What do t
 
 
 @styled
-def forest(effects: pd.DataFrame, question: str = "How large are the differences?") -> StudyFigure:
+def forest(effects: DataFrame, question: str = "How large are the differences?") -> StudyFigure:
     """Draw differences between arms with their 95 % intervals, a row a task; arguments as of `scores`."""
     if effects.empty:
         return nothing(question)
@@ -57,7 +58,7 @@ def forest(effects: pd.DataFrame, question: str = "How large are the differences
     return figure
 
 
-def _draw_scores(axes: Axes, runs: pd.DataFrame, rows: list[str], arms: list[str]) -> None:
+def _draw_scores(axes: Axes, runs: DataFrame, rows: list[str], arms: list[str]) -> None:
     means = runs.groupby(["arm", "seed"], sort=False)["test_score"].mean().reset_index().assign(task="mean")
     drawn = pd.concat([runs[["task", "arm", "seed", "test_score"]], means])
     drawn = drawn.assign(score=100 * drawn["test_score"].astype(float))
@@ -74,7 +75,7 @@ def _draw_scores(axes: Axes, runs: pd.DataFrame, rows: list[str], arms: list[str
     _legend_above(axes, 5.4, most=4)
 
 
-def _draw_effects(axes: Axes, effects: pd.DataFrame, rows: list[str]) -> None:
+def _draw_effects(axes: Axes, effects: DataFrame, rows: list[str]) -> None:
     pairs = labels.with_arms(effects.drop_duplicates("contrast"))
     others = set(pairs["other"])
     alone = len(others) == 1 and len(pairs) > 3  # many arms with one and the same: it is named once, below
@@ -101,7 +102,7 @@ def _draw_effects(axes: Axes, effects: pd.DataFrame, rows: list[str]) -> None:
     _legend_above(axes, 4.6, most=2)
 
 
-def bars(frame: pd.DataFrame, value: str, low: str = "low", high: str = "high") -> np.ndarray:
+def bars(frame: DataFrame, value: str, low: str = "low", high: str = "high") -> np.ndarray:
     """Return the lengths of error bars, (2, num_rows), zero where there is no interval."""
     lengths = np.stack([frame[value] - frame[low], frame[high] - frame[value]]).astype(float)
     return np.nan_to_num(lengths).clip(min=0)
@@ -122,7 +123,7 @@ def _legend_above(axes: Axes, width: float, most: int) -> None:
 
 
 @styled
-def curves(curves: pd.DataFrame, by: str = "checkpoint") -> StudyFigure:
+def curves(curves: DataFrame, by: str = "checkpoint") -> StudyFigure:
     """Draw the training loss against the tokens processed, a panel a checkpoint, task or arm.
 
     Args:
@@ -155,7 +156,7 @@ def curves(curves: pd.DataFrame, by: str = "checkpoint") -> StudyFigure:
 
 
 @styled
-def tapt_curve(curve: pd.DataFrame) -> StudyFigure:
+def tapt_curve(curve: DataFrame) -> StudyFigure:
     """Draw dev and test scores against the epochs of TAPT, with the spread over seeds.
 
     Args:
@@ -181,7 +182,7 @@ def tapt_curve(curve: pd.DataFrame) -> StudyFigure:
     return figure
 
 
-def heatmap(axes: Axes, numbers: pd.DataFrame, form: str, colours: pd.DataFrame | None = None, **how) -> None:
+def heatmap(axes: Axes, numbers: DataFrame, form: str, colours: DataFrame | None = None, **how) -> None:
     """Draw a table of numbers, coloured by themselves or by a table of the same shape; `how` is seaborn's."""
     colours = numbers if colours is None else colours
     looks = {"cbar": False, "linewidths": 1.5, "linecolor": "white", "annot_kws": {"size": 10}}
@@ -195,7 +196,7 @@ def heatmap(axes: Axes, numbers: pd.DataFrame, form: str, colours: pd.DataFrame 
 
 
 @styled
-def probability_best(best: pd.DataFrame) -> StudyFigure:
+def probability_best(best: DataFrame) -> StudyFigure:
     """Draw how likely each arm (column) is to rank first on each task (row), by resampling.
 
     Args:
@@ -211,7 +212,7 @@ def probability_best(best: pd.DataFrame) -> StudyFigure:
 
 
 @styled
-def power_curve(curve: pd.DataFrame) -> StudyFigure:
+def power_curve(curve: DataFrame) -> StudyFigure:
     """Draw the power of the tests: how often a true difference is detected, on one task and in the mean over tasks.
 
     Args:
@@ -228,6 +229,6 @@ def power_curve(curve: pd.DataFrame) -> StudyFigure:
     return figure
 
 
-def _draw_lines(axes: Axes, curve: pd.DataFrame, lines: Mapping[str, str]) -> None:
+def _draw_lines(axes: Axes, curve: DataFrame, lines: Mapping[str, str]) -> None:
     for (column, text), colour, marker in zip(lines.items(), theme.CYCLE, theme.MARKERS, strict=False):
         axes.plot(curve["points"], curve[column], color=colour, marker=marker, label=text)

@@ -57,7 +57,7 @@ def score_against_compute(table: pd.DataFrame) -> StudyFigure:
     axes.set(xscale="log", ylabel="mean test F1 × 100")
     axes.set_xlabel("pretraining beyond the base encoder, TFLOPs (logarithmic; base: none)")
     axes.set_title("mean over the tasks with an augmented TAPT corpus; line: Pareto front", fontsize=9.5)
-    axes.margins(x=0.16, y=0.12)
+    axes.margins(x=0.2, y=0.12)
     between = np.linspace(0, front.sum() - 1, 60)  # along the front
     line = [np.interp(between, range(front.sum()), values[front]) for values in (np.log(x), y)]
     label_points(axes, x, y, [labels.arm(arm) for arm in table["arm"]], np.stack([np.exp(line[0]), line[1]], axis=1))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from pandas import DataFrame, Series
 
 from dontstop import paper
 from dontstop.report.tables import OURS, PAPER, below
@@ -19,7 +20,7 @@ PAPER_NEIGHBOURS = (50, 150, 500)  # Table 8
 Chosen = Callable[[str, Phase], np.ndarray]  # the candidates of a task's augmented corpus, as `study.chosen` has them
 
 
-def neighbours(rankings: Mapping[str, Mapping[str, dict]]) -> pd.DataFrame:
+def neighbours(rankings: Mapping[str, Mapping[str, dict]]) -> DataFrame:
     """Set the nearest neighbours of a few training texts side by side, a column a retrieval method.
 
     Args:
@@ -36,21 +37,21 @@ def neighbours(rankings: Mapping[str, Mapping[str, dict]]) -> pd.DataFrame:
             for shown in ranking["shown"]:
                 row = rows.setdefault((task, shown["text"], shown["rank"]), {})
                 row[selector] = f"{shown['score']:.2f}: {_short(shown['neighbour'])}"
-    return pd.DataFrame([{"task": t, "text": _short(text), "rank": k, **row} for (t, text, k), row in rows.items()])
+    return DataFrame([{"task": t, "text": _short(text), "rank": k, **row} for (t, text, k), row in rows.items()])
 
 
 def _short(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"
 
 
-def topics(rankings: Mapping[str, Mapping[str, dict]]) -> pd.DataFrame:
+def topics(rankings: Mapping[str, Mapping[str, dict]]) -> DataFrame:
     """Tabulate VAMPIRE's topics that each task's texts use most: columns task, words, npmi, share (percent)."""
     rows = [
         {"task": task, "words": ", ".join(topic["words"]), "npmi": topic["npmi"], "share": 100 * topic["share"]}
         for task, by_selector in rankings.items()
         for topic in by_selector.get("vampire", {"topics": []})["topics"][:NUM_TOPICS]
     ]
-    return pd.DataFrame(rows, columns=["task", "words", "npmi", "share"])
+    return DataFrame(rows, columns=["task", "words", "npmi", "share"])
 
 
 def coverage(
@@ -59,7 +60,7 @@ def coverage(
     stores: Mapping[str, Mapping],
     candidates: Mapping[str, Mapping[str, int]],
     chosen: Chosen,
-) -> pd.DataFrame:
+) -> DataFrame:
     """Tabulate how much of a domain each number of neighbours takes, and how its random control compares.
 
     Args:
@@ -87,10 +88,10 @@ def coverage(
                 row |= {name: ours[name], f"percent_of_{short}": 100 * ours[name] / whole[of_whole]}
             row |= {"control_selected": control["num_selected"], "control_tokens": control["num_selected_tokens"]}
             rows.append(row | {"percent_shared_with_control": 100 * shared / max(ours["num_selected"], 1)})
-    return pd.DataFrame(rows)
+    return DataFrame(rows)
 
 
-def agreement(tasks: Sequence[Task], arms: Mapping[str, Arm], chosen: Chosen) -> pd.DataFrame:
+def agreement(tasks: Sequence[Task], arms: Mapping[str, Arm], chosen: Chosen) -> DataFrame:
     """Tabulate how far retrieval methods choose the same candidates: the share of the union that both chose.
 
     Args:
@@ -99,7 +100,7 @@ def agreement(tasks: Sequence[Task], arms: Mapping[str, Arm], chosen: Chosen) ->
     Returns:
         Index selector; a column a selector; percent, mean over tasks.
     """
-    matrix = pd.DataFrame(0.0, index=pd.Index(arms, name="selector"), columns=list(arms))
+    matrix = DataFrame(0.0, index=pd.Index(arms, name="selector"), columns=list(arms))
     for task in tasks:
         found = {name: chosen(task.name, arm.checkpoint(task).last) for name, arm in arms.items()}
         for a, b in ((a, b) for a in arms for b in arms):
@@ -108,7 +109,7 @@ def agreement(tasks: Sequence[Task], arms: Mapping[str, Arm], chosen: Chosen) ->
     return matrix
 
 
-def paper_table8(numbers: Sequence[int]) -> pd.DataFrame:
+def paper_table8(numbers: Sequence[int]) -> DataFrame:
     """Return the paper's Table 8 in the columns of our arms: its 50, 150 and 500 neighbours under ours, in order.
 
     Its one random control stands under that of our fewest neighbours.
@@ -122,7 +123,7 @@ def paper_table8(numbers: Sequence[int]) -> pd.DataFrame:
     return paper.table8().rename(columns=renamed)
 
 
-def score_against_k(intervals: pd.DataFrame, numbers: Iterable[int]) -> pd.DataFrame:
+def score_against_k(intervals: DataFrame, numbers: Iterable[int]) -> DataFrame:
     """Tabulate mean scores against the number of neighbours, for neighbours and random text alike.
 
     Args:
@@ -136,10 +137,10 @@ def score_against_k(intervals: pd.DataFrame, numbers: Iterable[int]) -> pd.DataF
     named = [(text, k, arm(k).name) for text, arm in kinds.items() for k in numbers]
     named += [(arm.name, None, arm.name) for arm in (BASE, TAPT, DAPT)]
     rows = [{"text": text, "num_neighbours": k, **intervals.loc[arm].to_dict()} for text, k, arm in named]
-    return pd.DataFrame(rows).astype({"num_neighbours": "Int64"})
+    return DataFrame(rows).astype({"num_neighbours": "Int64"})
 
 
-def table9(by_task: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+def table9(by_task: DataFrame, runs: DataFrame) -> DataFrame:
     """Tabulate what each arm costs beyond the base encoder, mean over tasks, and what it scores; the paper's below.
 
     Args:
@@ -155,7 +156,7 @@ def table9(by_task: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     table = by_task.groupby("arm", sort=False)[list(costs.COLUMNS)].mean().reset_index()
     scores = means(runs).set_index(["task", "arm"]).loc[MEAN, "mean"]
     table = table.assign(score=table["arm"].map(scores))
-    table["pareto_optimal"] = pd.Series(costs.pareto_optimal(table["tflops"], table["score"]), dtype=object)
+    table["pareto_optimal"] = Series(costs.pareto_optimal(table["tflops"], table["score"]), dtype=object)
     counts = [name for name in table if name.startswith("num_") or name == "tokens_processed"]
     table[counts] = table[counts].round().astype("Int64")
     table.insert(0, "study", OURS)
@@ -164,7 +165,7 @@ def table9(by_task: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 def table10(
     arms: Mapping[Arm, Sequence[Task]], stores: Mapping[str, Mapping], num_train: Mapping[str, int]
-) -> pd.DataFrame:
+) -> DataFrame:
     """Tabulate which texts each strategy reads: documents of the domain, the task and its source, then labels.
 
     Args:
@@ -179,10 +180,10 @@ def table10(
     """
     rows = []
     for arm, tasks in arms.items():
-        read = pd.DataFrame([_read(arm, task, stores) for task in tasks]).mean().round().astype(int)
+        read = DataFrame([_read(arm, task, stores) for task in tasks]).mean().round().astype(int)
         labelled = round(float(np.mean([num_train[task.name] for task in tasks])))
         rows.append({"arm": arm.name, **read.to_dict(), "labelled_examples": labelled})
-    return pd.DataFrame(rows)
+    return DataFrame(rows)
 
 
 def _read(arm: Arm, task: Task, stores: Mapping[str, Mapping]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas import DataFrame, Series
 
 from dontstop import paper
 from dontstop.report import labels
@@ -20,10 +21,10 @@ PAPER_SEEDS = 5  # section 3.2 and Appendix B
 _SPLITS = ("train", "dev", "test")
 
 
-def below(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+def below(ours: DataFrame, theirs: DataFrame) -> DataFrame:
     """Put the paper's rows below ours, in our columns; counts stay whole numbers where one of the two has none."""
     theirs = theirs.reindex(columns=ours.columns)
-    both = pd.DataFrame(ours.to_dict("records") + theirs.to_dict("records"), columns=ours.columns)
+    both = DataFrame(ours.to_dict("records") + theirs.to_dict("records"), columns=ours.columns)
     counts = [name for name in ours if str(name[0] if isinstance(name, tuple) else name).startswith("num_")]
     return both.astype(dict.fromkeys(counts, "Int64"))
 
@@ -31,7 +32,7 @@ def below(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
 # Text ----------------------------------------------------------------------------------------------------------
 
 
-def table1(texts: Sequence[str], manifest: Mapping, token_counts: Mapping, losses: pd.DataFrame | None = None):
+def table1(texts: Sequence[str], manifest: Mapping, token_counts: Mapping, losses: DataFrame | None = None):
     """Tabulate the corpora and the masked-LM loss on each domain's held-out text, before and after its DAPT.
 
     Args:
@@ -45,8 +46,8 @@ def table1(texts: Sequence[str], manifest: Mapping, token_counts: Mapping, losse
 
     Source: Table 1.
     """
-    matrix = pd.DataFrame() if losses is None else loss_matrix(losses)
-    ours = pd.DataFrame([manifest["domains"][name] for name in texts])[["num_documents", "num_words", "num_bytes"]]
+    matrix = DataFrame() if losses is None else loss_matrix(losses)
+    ours = DataFrame([manifest["domains"][name] for name in texts])[["num_documents", "num_words", "num_bytes"]]
     ours.insert(0, "study", OURS)
     ours.insert(1, "domain", list(texts))
     ours.insert(4, "num_tokens", [token_counts[f"corpora/{name}"]["num_tokens"] for name in texts])
@@ -57,11 +58,11 @@ def table1(texts: Sequence[str], manifest: Mapping, token_counts: Mapping, losse
     return below(ours, theirs.assign(study=PAPER, megabytes=1000 * theirs["gigabytes"]))
 
 
-def _entry(matrix: pd.DataFrame, row: str, column: str) -> float:
+def _entry(matrix: DataFrame, row: str, column: str) -> float:
     return float(matrix.loc[row, column]) if row in matrix.index and column in matrix else np.nan
 
 
-def table2(tasks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+def table2(tasks: Mapping[str, Mapping[str, Any]]) -> DataFrame:
     """Tabulate the tasks: sizes of the splits, classes, metric.
 
     Args:
@@ -79,10 +80,10 @@ def table2(tasks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
         for name, task in tasks.items()
     ]
     theirs = paper.table2().drop(columns="task").rename(columns={"name": "task"})
-    return below(pd.DataFrame(rows), theirs.assign(study=PAPER))
+    return below(DataFrame(rows), theirs.assign(study=PAPER))
 
 
-def label_counts(tasks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+def label_counts(tasks: Mapping[str, Mapping[str, Any]]) -> DataFrame:
     """Tabulate how many examples each label has in each split: columns task, label, train, dev, test."""
     rows = [
         {"task": name, "label": label}
@@ -90,10 +91,10 @@ def label_counts(tasks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
         for name, task in tasks.items()
         for label in task["labels"]
     ]
-    return pd.DataFrame(rows, columns=["task", "label", *_SPLITS])
+    return DataFrame(rows, columns=["task", "label", *_SPLITS])
 
 
-def leak_audit(audit: pd.DataFrame) -> pd.DataFrame:
+def leak_audit(audit: DataFrame) -> DataFrame:
     """Tabulate how many texts of each task's splits still stand, in part or whole, in the audited corpora.
 
     Args:
@@ -113,7 +114,7 @@ def leak_audit(audit: pd.DataFrame) -> pd.DataFrame:
 # Distances and losses ------------------------------------------------------------------------------------------
 
 
-def distances(measured: pd.DataFrame) -> pd.DataFrame:
+def distances(measured: DataFrame) -> DataFrame:
     """Put the paper's two distances from RoBERTa's text below ours.
 
     Args:
@@ -128,16 +129,16 @@ def distances(measured: pd.DataFrame) -> pd.DataFrame:
     return below(ours, theirs.assign(study=PAPER, vocabulary_overlap=overlap, num_words=10_000))
 
 
-def long_distances(measured: pd.DataFrame) -> pd.DataFrame:
+def long_distances(measured: DataFrame) -> DataFrame:
     """Turn a table of distances into long form: columns domain, distance, value, low, high; those measured only."""
     parts = [
-        pd.DataFrame(
+        DataFrame(
             {
                 "domain": measured.index,
                 "distance": name,
                 "value": measured[name].to_numpy(float),
-                "low": measured.get(f"{name}_low", pd.Series(np.nan, measured.index)).to_numpy(float),
-                "high": measured.get(f"{name}_high", pd.Series(np.nan, measured.index)).to_numpy(float),
+                "low": measured.get(f"{name}_low", Series(np.nan, measured.index)).to_numpy(float),
+                "high": measured.get(f"{name}_high", Series(np.nan, measured.index)).to_numpy(float),
             }
         )
         for name in DISTANCES
@@ -146,7 +147,7 @@ def long_distances(measured: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).dropna(subset="value")
 
 
-def gain_against_distance(gains: pd.DataFrame, measured: pd.DataFrame, tasks: Sequence[Task]) -> pd.DataFrame:
+def gain_against_distance(gains: DataFrame, measured: DataFrame, tasks: Sequence[Task]) -> DataFrame:
     """Join each task's gain of DAPT with the distances of its domain from the base encoder's text.
 
     Args:
@@ -164,7 +165,7 @@ def gain_against_distance(gains: pd.DataFrame, measured: pd.DataFrame, tasks: Se
     return both[["task", "domain", "distance", "value", "value_low", "value_high", "gain", "low", "high"]]
 
 
-def table12(losses: pd.DataFrame, general: str) -> pd.DataFrame:
+def table12(losses: DataFrame, general: str) -> DataFrame:
     """Tabulate the masked-LM loss of every encoder on every held-out text, ours above the paper's.
 
     Args:
@@ -182,14 +183,14 @@ def table12(losses: pd.DataFrame, general: str) -> pd.DataFrame:
     return table[["study", *(name for name in table if name not in ("study", IN_DOMAIN, GENERAL)), IN_DOMAIN, GENERAL]]
 
 
-def _with_changes(matrix: pd.DataFrame, general: str) -> pd.DataFrame:
+def _with_changes(matrix: DataFrame, general: str) -> DataFrame:
     changes = loss_changes(matrix)
     own = {f"dapt_{domain}": domain for domain in matrix.columns}
     in_domain = [changes.loc[name, own[name]] if name in own else np.nan for name in matrix.index]
     return matrix.assign(**{IN_DOMAIN: in_domain, GENERAL: changes[general].where(matrix.index != "base")})
 
 
-def tapt_losses(pretraining: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+def tapt_losses(pretraining: DataFrame, runs: DataFrame) -> DataFrame:
     """Tabulate the masked-LM loss on each task's dev texts before and after TAPT on its training texts.
 
     Args:
@@ -207,18 +208,15 @@ def tapt_losses(pretraining: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 # Scores --------------------------------------------------------------------------------------------------------
 
 
-def on_common_tasks(runs: pd.DataFrame) -> pd.DataFrame:
+def on_common_tasks(runs: DataFrame) -> DataFrame:
     """Keep the runs on the tasks for which all of their arms have run."""
     num_arms = runs.groupby("task")["arm"].transform("nunique")
     return runs[num_arms == runs["arm"].nunique()].reset_index(drop=True)
 
 
 def scores(
-    runs: pd.DataFrame,
-    effects: pd.DataFrame,
-    theirs: pd.DataFrame | None = None,
-    naive_bayes: Mapping[str, float] | None = None,
-) -> pd.DataFrame:
+    runs: DataFrame, effects: DataFrame, theirs: DataFrame | None = None, naive_bayes: Mapping[str, float] | None = None
+) -> DataFrame:
     """Tabulate the test scores of arms over seeds, x 100, with differences between them; the paper's below ours.
 
     Args:
@@ -236,7 +234,7 @@ def scores(
     Source: Tables 3, 5, 6, 7 and 8.
     """
     if effects.empty:
-        return pd.DataFrame(columns=["study", "task"])
+        return DataFrame(columns=["study", "task"])
     found, rows = means(runs), [*dict.fromkeys(runs["task"]), MEAN]
     columns: dict[tuple[str, str], Any] = {("study", ""): OURS, ("task", ""): rows}
     if naive_bayes is not None:
@@ -249,15 +247,11 @@ def scores(
         columns |= {(contrast, name): of_task[name].to_numpy() for name in ("effect", "low", "high", "p")}
     columns["num_seeds", ""] = int(found["num_seeds"].iloc[0])
     columns["num_degenerate", ""] = found.groupby("task")["num_degenerate"].sum()[rows].to_numpy()
-    ours = pd.DataFrame(columns)
-    return (
-        ours
-        if theirs is None
-        else below(ours, _paper_scores(theirs, effects, rows[:-1], list(dict.fromkeys(runs["arm"]))))
-    )
+    ours, arms = DataFrame(columns), list(dict.fromkeys(runs["arm"]))
+    return ours if theirs is None else below(ours, _paper_scores(theirs, effects, rows[:-1], arms))
 
 
-def _paper_scores(theirs: pd.DataFrame, effects: pd.DataFrame, tasks: Sequence[str], arms: list[str]) -> pd.DataFrame:
+def _paper_scores(theirs: DataFrame, effects: DataFrame, tasks: Sequence[str], arms: list[str]) -> DataFrame:
     """Give the paper's table our columns, and rows for its means."""
     names, of_means = paper.task_names(), {MEAN: theirs.index}
     same = theirs.index[theirs.index.isin(tasks)]
@@ -266,7 +260,7 @@ def _paper_scores(theirs: pd.DataFrame, effects: pd.DataFrame, tasks: Sequence[s
     mean, std = (
         theirs.reindex(columns=[f"{arm}_{part}" for arm in arms]).set_axis(arms, axis=1) for part in ("mean", "std")
     )
-    averaged = pd.DataFrame({name: mean.loc[some].mean(skipna=False) for name, some in of_means.items()}).T
+    averaged = DataFrame({name: mean.loc[some].mean(skipna=False) for name, some in of_means.items()}).T
     mean = pd.concat([mean.rename(index=names), averaged])
     std = std.rename(index=names).reindex(mean.index)
     columns: dict[tuple[str, str], Any] = {
@@ -280,10 +274,10 @@ def _paper_scores(theirs: pd.DataFrame, effects: pd.DataFrame, tasks: Sequence[s
     pairs = labels.with_arms(effects[["contrast"]].drop_duplicates())
     for contrast, a, b in pairs.itertuples(index=False):
         columns[contrast, "effect"] = (mean[a] - mean[b]).to_numpy(float)
-    return pd.DataFrame(columns)
+    return DataFrame(columns)
 
 
-def tapt_curve(runs: pd.DataFrame, short: Sequence[Arm], num_epochs: int) -> pd.DataFrame:
+def tapt_curve(runs: DataFrame, short: Sequence[Arm], num_epochs: int) -> DataFrame:
     """Tabulate scores against the epochs of TAPT: mean and std over seeds, x 100.
 
     Args:
@@ -305,7 +299,7 @@ def tapt_curve(runs: pd.DataFrame, short: Sequence[Arm], num_epochs: int) -> pd.
     return found.astype({"task": object})
 
 
-def best_arms(best: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+def best_arms(best: DataFrame, runs: DataFrame) -> DataFrame:
     """Tabulate the arm with the highest mean on each task, and each arm's bootstrap probability of ranking first.
 
     Args:

@@ -19,8 +19,8 @@ from dontstop.training import devices, encoders
 
 PACKAGE = Path(__file__).parents[1]
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
-# The code that decides what training and selection produce; prepared text counts by its digests.
-DECIDING = ("machine/randomness.py", "tokens/", "training/", "selection/", "text/leakage.py", "text/grams.py")
+# Where the code stands that decides what training and selection produce; text counts by its digests.
+DECIDING = ("machine/randomness.py", "tokens/", "training/", "selection/")
 LOSS_SETTINGS = {"sequence_length", "mlm_probability", "seed"}  # what a phase's held-out loss depends on
 READ_BY_TRANSFORMERS = (".safetensors", ".json", ".txt", ".model")  # weights, settings, tokenizer files
 
@@ -124,7 +124,7 @@ def capability(device: str, precision: str) -> str:
     if device.startswith("cuda"):
         parts = ["cuda", ".".join(map(str, torch.cuda.get_device_capability()))]
     else:
-        found = getattr(torch.cpu, "get_capabilities", dict)()  # not in all versions
+        found = devices.processor_capabilities()
         parts = [platform.machine(), *found.get("cpu_name", "").split()[:1]]
         parts.append(torch.backends.cpu.get_cpu_capability().replace("DEFAULT", "no vectors"))
         parts += ["AMX"] if found.get("amx_bf16") and precision == "bf16" else []

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -71,14 +72,11 @@ class Results:
 
     def available_arms(self) -> list[Arm]:
         """Return the arms whose records are complete: all their tasks, all seeds; not TAPT with fewer epochs."""
-        recorded = self.runs()[["arm", "task", "seed"]]
-        found = set(recorded.itertuples(index=False, name=None))
+        found = {arm: set(zip(rows["task"], rows["seed"], strict=True)) for arm, rows in self.runs().groupby("arm")}
         return [
             arm
             for arm, some in self.arms().items()
-            if not arm.is_short
-            and {row for row in found if row[0] == arm.name}
-            == {(arm.name, task.name, seed) for task in some for seed in self.profile.seeds}
+            if not arm.is_short and found.get(arm.name) == set(product((t.name for t in some), self.profile.seeds))
         ]
 
     def arm(self, name: str | Arm) -> Arm:
@@ -124,7 +122,7 @@ class Results:
         """
         known = [self.arm(arm) for arm in wanted] or list(self.arms())
         found = [frame for arm in known if (frame := self._of_arm(arm, required=bool(wanted))) is not None]
-        return _with_columns(pd.concat(found, ignore_index=True) if found else pd.DataFrame(), RUN_COLUMNS)
+        return _joined(found, RUN_COLUMNS)
 
     def _of_arm(self, arm: Arm, required: bool) -> pd.DataFrame | None:
         notebook, name = records_of(arm)
@@ -153,7 +151,7 @@ class Results:
             if experiment.measured and (folder / f"{experiment.losses}.jsonl").is_file():
                 more = {"measured_on": experiment.on, "notebook": experiment.notebook}
                 found.append(records.read_records(folder, experiment.losses).assign(**more))
-        return _with_columns(pd.concat(found, ignore_index=True) if found else pd.DataFrame(), LOSS_COLUMNS)
+        return _joined(found, LOSS_COLUMNS)
 
     def pretraining(self) -> pd.DataFrame:
         """Return how checkpoints were pretrained: the base, those of the notebooks before this one, and of this.
@@ -173,7 +171,7 @@ class Results:
         seen = self._notebooks()
         folders = [self.paths.results / "records" / name for name in seen]
         found = [records.read_records(f, "pretraining") for f in folders if (f / "pretraining.jsonl").is_file()]
-        return _with_columns(pd.concat(found, ignore_index=True) if found else pd.DataFrame(), PRETRAINING_COLUMNS)
+        return _joined(found, PRETRAINING_COLUMNS)
 
     def curves(self) -> pd.DataFrame:
         """Return the loss curves of pretraining, of the checkpoints that `pretraining` tells of.
@@ -185,7 +183,7 @@ class Results:
         paths = [path for name in self._notebooks() for path in (self.paths.results / "curves" / name).glob("*.csv")]
         found = [pd.read_csv(path).assign(checkpoint=path.stem) for path in sorted(paths)]
         columns = ["checkpoint", "step", "num_tokens", "learning_rate", "masked_lm_loss"]
-        return _with_columns(pd.concat(found, ignore_index=True) if found else pd.DataFrame(), columns)
+        return _joined(found, columns)
 
     def _notebooks(self) -> list[str]:
         return ["base", *(name for name in NOTEBOOKS if self.notebook == "base" or name <= self.notebook)]
@@ -295,9 +293,9 @@ class Results:
         return name + identity.capability(device, devices.resolve_precision(self.profile.precision, device))
 
 
-def _with_columns(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Put a frame's columns into order, those that its records lack included; others follow."""
-    frame = frame.rename(columns=RENAMED)
+def _joined(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    """Join frames, and put their columns into order, those that the records lack included; others follow."""
+    frame = pd.concat(frames, ignore_index=True).rename(columns=RENAMED) if frames else pd.DataFrame()
     if "capability" in columns:
         recorded = frame["capability"] if "capability" in frame else pd.Series(None, frame.index, object)
         frame = frame.assign(capability=recorded.fillna(records.NOT_RECORDED))

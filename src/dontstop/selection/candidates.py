@@ -118,14 +118,7 @@ def other_than(candidates: Candidates, texts: Sequence[str]) -> np.ndarray:
 
 
 def write_candidates(
-    corpus: Path,
-    folder: Path,
-    evaluated: Sequence[str],
-    tokenizer,
-    *,
-    granularity: str,
-    min_words: int,
-    limit: float,
+    corpus: Path, folder: Path, evaluated: Sequence[str], tokenizer, *, granularity: str, min_words: int, limit: float
 ) -> dict[str, int]:
     """Cut a corpus into candidates, in constant memory, and write them under `folder`.
 
@@ -154,8 +147,7 @@ def write_candidates(
             if kept:
                 lengths.extend(map(len, tokenizer([text for _, text in kept], verbose=False)["input_ids"]))
             for name, text in kept:
-                line = json.dumps({"id": name, "text": text}, ensure_ascii=False) + "\n"
-                offsets.append(offsets[-1] + handle.write(line.encode()))
+                offsets.append(offsets[-1] + handle.write(_line(name, text)))
     if not lengths:
         raise StudyError(
             f"no candidate left of {counts['pieces']:,} pieces of {corpus.name}",
@@ -166,6 +158,10 @@ def write_candidates(
     files.write_array(folder / "lengths.npy", np.array(lengths, np.int32))
     files.write_array(folder / "hashes.npy", hashes[first][np.concatenate(clean)])
     return counts | {"leaking": int(first.sum()) - len(lengths)}
+
+
+def _line(name: str, text: str) -> bytes:
+    return (json.dumps({"id": name, "text": text}, ensure_ascii=False) + "\n").encode()
 
 
 def _pieces(corpus: Path, granularity: str) -> Iterator[tuple[str, str]]:

@@ -41,8 +41,7 @@ def rank(
 
     Args:
         selector: The retrieval method.
-        texts: The queries: the task's training texts, never dev or test. Candidates that say what one of them says
-            are left out.
+        texts: The queries: the task's training texts, never dev or test. What says the same is no candidate.
         folder: Gets indices.npy: (num_texts, k) candidates, nearest first, for each query; or (1, num) for importance
             resampling, which ranks for the task as a whole; scores.npy of the same shape; and what readers are shown.
         base: The base encoder's folder.
@@ -61,10 +60,9 @@ def rank(
     else:
         embedder = selectors.make_embedder(selector, settings, base, max_length)
         sample = sample_to_fit(candidates, allowed, min(SAMPLE, settings.vampire.max_texts), seed=settings.seed)
-        embedder.fit([*sample, *texts])
+        indices, scores = _nearest(embedder.fit([*sample, *texts]), candidates.chunks(allowed), texts, k, folder)
         if selector == "vampire":
             about |= {"coherences": embedder.coherences, "topics": [vars(topic) for topic in embedder.topics(texts)]}
-        indices, scores = _nearest(embedder, candidates.chunks(allowed), texts, k, folder)
     indices = np.flatnonzero(allowed)[indices]
     about["shown"] = _shown(selector, candidates, texts, indices, scores)
     files.write_array(folder / "indices.npy", indices)

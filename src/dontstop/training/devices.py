@@ -1,5 +1,8 @@
 """The device and the precision that arithmetic runs in."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from dontstop.errors import StudyError
@@ -34,12 +37,17 @@ def resolve_precision(precision: str, device: str = "cpu") -> str:
 
 
 def has_bf16_instructions() -> bool:
-    """Whether this processor multiplies bf16 matrices by instructions of its own (AVX512-BF16).
+    """Whether this processor multiplies bf16 matrices by instructions of its own (AVX512-BF16)."""
+    return bool(processor_capabilities().get("avx512_bf16", False))
 
-    Versions of PyTorch without `get_capabilities` tell it by a private function; one that has neither, as fp32 would
-    be on any processor.
+
+def processor_capabilities() -> Mapping[str, Any]:
+    """Return what PyTorch tells of this processor, by its names.
+
+    Versions of PyTorch without `get_capabilities` tell of bf16 instructions alone, by a private function; one that has
+    neither tells nothing.
     """
     if hasattr(torch.cpu, "get_capabilities"):
-        return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+        return torch.cpu.get_capabilities()
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return probe is not None and bool(probe())
+    return {} if probe is None else {"avx512_bf16": probe()}
