@@ -26,10 +26,12 @@ def test_missing_and_double_runs_are_named(grid):
         scores.score_matrix(pd.concat([grid, grid.iloc[:1]]), "base", ["x", "y"], [3, 4])
 
 
-def test_mean_and_sample_std_by_hand():
-    mean, std = scores.mean_and_std(np.array([[1.0, 5.0], [3.0, 5.0]]))
-    assert mean.tolist() == [2, 5] and std.tolist() == [pytest.approx(2**0.5), 0]
-    assert np.isnan(scores.mean_and_std(np.array([[1.0]]))[1]).all()
+def test_mean_and_sample_std_by_hand(grid):
+    level = grid.assign(test_score=[5.0, 5.0, 3.0, 1.0], degenerate=False)  # y, y, x, x
+    table = scores.means(level).set_index("task")[["mean", "std"]] / 100
+    assert table.loc[["x", "y"], "mean"].tolist() == [2, 5]
+    assert table.loc[["x", "y"], "std"].tolist() == [pytest.approx(2**0.5), 0]
+    assert scores.means(level[level["seed"] == 3])["std"].isna().all()
 
 
 def test_degenerate_seeds_are_shown_with_and_without():

@@ -1,7 +1,7 @@
 """Arms over all tasks: aggregates, the bootstrap probability of ranking first, other tests, correlations with gains."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,71 +9,48 @@ from scipy import stats
 from scipy.spatial.distance import cdist
 
 from dontstop.verdicts import effects, scores
-from dontstop.verdicts.domain_gap import DISTANCES, as_distance, spearman
+from dontstop.verdicts.domain_gap import as_distances, spearman
 from dontstop.verdicts.effects import QUANTILES, Contrast, name_of
-from dontstop.verdicts.resampling import NUM_RESAMPLES, resample
+from dontstop.verdicts.resampling import NUM_RESAMPLES, Truth, resample
 from dontstop.verdicts.scores import MEAN
 
+Bounded = tuple[float, float, float]  # a number with the bounds of its 95 % interval
 _NUM_ORDERS = math.factorial(8)  # of tasks, that a permutation test goes through or draws
 
 
-def aggregates(
-    runs: pd.DataFrame, reference="base", *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
-) -> pd.DataFrame:
+def aggregates(runs: pd.DataFrame, reference="base", *, num_resamples=NUM_RESAMPLES, seed=0) -> pd.DataFrame:
     """Tabulate every arm over all tasks: mean, interquartile mean, how likely a run beats one of the reference.
 
     Returns:
-        Index arm; columns mean; iqm, iqm_low, iqm_high (x 100); probability_of_improvement and its _low, _high (0 to
-        1).
+        Index arm; columns mean; iqm, iqm_low, iqm_high (x 100); probability_of_improvement, its _low, _high (0 to 1).
     """
-    arms, tasks, seeds = scores.names_in(runs)
-    matrices = {arm: scores.score_matrix(runs, arm, tasks, seeds) for arm in arms}
-    rows = {}
-    for arm, matrix in matrices.items():
-        middle = interquartile_interval(100 * matrix, num_resamples=num_resamples, seed=seed)
-        better = probability_of_improvement(
-            matrix, matrices[name_of(reference)], num_resamples=num_resamples, seed=seed
-        )
-        rows[arm] = {"mean": 100 * float(matrix.mean())}
-        for name, values in (("iqm", middle), ("probability_of_improvement", better)):
-            rows[arm] |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
+    arms, *grid = scores.names_in(runs)
+    matrices = {arm: scores.score_matrix(runs, arm, *grid) for arm in arms}
+    how, base = {"num_resamples": num_resamples, "seed": seed}, matrices[name_of(reference)]
+    bounded = [f"{name}{bound}" for name in ("iqm", "probability_of_improvement") for bound in ("", "_low", "_high")]
+    rows = [
+        [100 * m.mean(), *interquartile_interval(100 * m, **how), *probability_of_improvement(m, base, **how)]
+        for m in matrices.values()
+    ]
+    return pd.DataFrame(rows, pd.Index(arms, name="arm"), ["mean", *bounded])
 
 
-def interquartile_interval(scores: np.ndarray, *, num_resamples: int, seed: int) -> tuple[float, float, float]:
-    """Return the mean of the middle half of all runs with a 95 % interval: seeds resampled within each task.
-
-    Args:
-        scores: (num_seeds, num_tasks).
+def interquartile_interval(scores: np.ndarray, *, num_resamples: int, seed: int) -> Bounded:
+    """Return the mean of the middle half of all runs, (num_seeds, num_tasks); seeds are resampled within each task.
 
     Source: Agarwal et al. (2021), who argue for it where a few runs are far off.
     """
-    flat = _draw_seeds(scores, np.random.default_rng(seed), num_resamples).reshape(num_resamples, -1)
-    low, high = np.quantile(stats.trim_mean(flat, 0.25, axis=1), QUANTILES)
-    return float(stats.trim_mean(scores, 0.25, axis=None)), float(low), float(high)
+    return _with_interval(lambda some: stats.trim_mean(some, 0.25, axis=(-2, -1)), [scores], num_resamples, seed)
 
 
-def _draw_seeds(scores: np.ndarray, rng: np.random.Generator, num_resamples: int) -> np.ndarray:
-    """Return (num_resamples, num_seeds, num_tasks): each task's seeds drawn with replacement."""
-    rows = rng.integers(len(scores), size=(num_resamples, *scores.shape))
-    return np.take_along_axis(np.broadcast_to(scores, rows.shape), rows, axis=1)
+def probability_of_improvement(scores_a: np.ndarray, scores_b: np.ndarray, *, num_resamples: int, seed: int) -> Bounded:
+    """Return how likely a run of arm a beats one of arm b on a task, averaged over tasks; ties count half.
 
-
-def probability_of_improvement(
-    scores_a: np.ndarray, scores_b: np.ndarray, *, num_resamples: int, seed: int
-) -> tuple[float, float, float]:
-    """Return how likely a run of arm a beats one of arm b on a task, averaged over tasks, with a 95 % interval.
-
-    Args:
-        scores_a: (num_seeds, num_tasks); ties count half.
-        scores_b: Of the same shape.
+    Both scores are (num_seeds, num_tasks).
 
     Source: Agarwal et al. (2021).
     """
-    rng = np.random.default_rng(seed)
-    drawn = [_draw_seeds(scores, rng, num_resamples) for scores in (scores_a, scores_b)]
-    low, high = np.quantile(_wins(*drawn), QUANTILES)
-    return float(_wins(scores_a, scores_b)), float(low), float(high)
+    return _with_interval(_wins, [scores_a, scores_b], num_resamples, seed)
 
 
 def _wins(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -81,43 +58,36 @@ def _wins(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return ((pairs > 0) + 0.5 * (pairs == 0)).mean(axis=(-3, -2, -1))
 
 
-def probability_best(
-    runs: pd.DataFrame, truth: Mapping[str, np.ndarray], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
-) -> pd.DataFrame:
+def _with_interval(statistic, samples: Sequence[np.ndarray], num_resamples: int, seed: int) -> Bounded:
+    rng, drawn = np.random.default_rng(seed), []
+    for sample in samples:  # (num_seeds, num_tasks), each task's seeds drawn with replacement
+        rows = rng.integers(len(sample), size=(num_resamples, *sample.shape))
+        drawn.append(np.take_along_axis(np.broadcast_to(sample, rows.shape), rows, axis=1))
+    return tuple(map(float, (statistic(*samples), *np.quantile(statistic(*drawn), QUANTILES))))
+
+
+def probability_best(runs: pd.DataFrame, truth: Truth, *, num_resamples=NUM_RESAMPLES, seed=0) -> pd.DataFrame:
     """Return the share of resamples in which each arm has the highest score, by task and for the mean over tasks.
 
-    Args:
-        runs: Of the arms to compare, all on the same tasks.
-        truth: As `effects` takes it.
-
     Returns:
-        Index task with a last row `mean`; a column an arm, 0 to 1; ties are shared.
+        Index task with a last row `mean`; a column an arm (all of them on the same tasks), 0 to 1; ties are shared.
     """
-    arms = scores.names_in(runs)[0]
     resamples = resample(runs, truth, num_resamples=num_resamples, seed=seed)
-    means = {task: r.means()[:, [r.arms.index(arm) for arm in arms]] for task, r in resamples.items()}
-    means[MEAN] = np.mean(list(means.values()), axis=0)
-    rows = {}
-    for task, drawn in means.items():
-        best = drawn == drawn.max(axis=1, keepdims=True)
-        rows[task] = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
-    return pd.DataFrame.from_dict(rows, orient="index", columns=arms).rename_axis("task")
+    means = {task: pd.DataFrame(r.means(), columns=r.arms)[runs["arm"].unique()] for task, r in resamples.items()}
+    means[MEAN] = sum(means.values()) / len(means)
+    best = {task: drawn.eq(drawn.max(axis=1), axis=0) for task, drawn in means.items()}
+    shares = {task: some.div(some.sum(axis=1), axis=0).mean() for task, some in best.items()}
+    return pd.DataFrame(shares).T.rename_axis("task")
 
 
-def intervals(
-    runs: pd.DataFrame, reference, truth: Mapping[str, np.ndarray], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
-) -> pd.DataFrame:
+def intervals(runs: pd.DataFrame, reference, truth: Truth, *, num_resamples=NUM_RESAMPLES, seed=0) -> pd.DataFrame:
     """Return arms' mean scores over tasks, each with the interval of its difference to a reference put around it.
 
-    Args:
-        runs: Of the arms, all on the same tasks, the reference among them.
-        truth: As `effects` takes it.
-
     Returns:
-        Index arm; columns mean, low, high (x 100). The reference's own interval has no width.
+        Index arm (all on the same tasks); columns mean, low, high (x 100). The reference's interval has no width.
     """
-    contrasts = [Contrast(arm, ((arm, 1.0), (name_of(reference), -1.0))) for arm in runs["arm"].unique()]
-    contrasts = [contrast for contrast in contrasts if contrast.name != name_of(reference)]
+    against = name_of(reference)
+    contrasts = [Contrast(arm, ((arm, 1.0), (against, -1.0))) for arm in runs["arm"].unique() if arm != against]
     table = effects.effects(runs, contrasts, truth, num_resamples=num_resamples, seed=seed)
     table = table[table["task"] == MEAN].set_index("contrast")
     found = scores.means(runs).query("task == @MEAN").set_index("arm")[["mean"]]
@@ -126,46 +96,29 @@ def intervals(
 
 
 def tests(runs: pd.DataFrame, found: pd.DataFrame, contrasts: Sequence[Contrast]) -> pd.DataFrame:
-    """Put three tests beside one another: paired (ours), unpaired (Welch), and without degenerate seeds.
-
-    Args:
-        runs: Of both arms of every contrast.
-        found: `effects` of these contrasts.
+    """Put three tests beside one another: paired (`effects`, as found), Welch's, and without degenerate seeds.
 
     Returns:
         Columns contrast, task, paired and its interval and p_paired (not corrected), welch and its interval and
         p_welch; without_degenerate, the paired difference without them, and num_left_out, pairs of a task and a seed.
     """
-    keys, numbers = ["contrast", "task"], ["effect", "low", "high", "p_value"]
-    kept, left_out = scores.without_degenerate(runs)
-    unpaired, without = (
-        effects.welch_effects(effects.moments(some), contrasts, runs["seed"].nunique()) for some in (runs, kept)
-    )
-    paired, unpaired = (
-        table[keys + numbers].set_axis([*keys, name, f"{name}_low", f"{name}_high", f"p_{name}"], axis=1)
-        for name, table in (("paired", found[found["task"] != MEAN]), ("welch", unpaired))
-    )
-    without = without[[*keys, "effect"]].rename(columns={"effect": "without_degenerate"})
-    table = paired.merge(unpaired, on=keys).merge(without, on=keys, how="left")
-    return table.assign(num_left_out=left_out)
-
-
-# Gains and distances -------------------------------------------------------------------------------------------
+    keys, num_seeds = ["contrast", "task"], runs["seed"].nunique()
+    kept, num_left_out = scores.without_degenerate(runs)
+    unpaired, without = (effects.welch_effects(effects.moments(some), contrasts, num_seeds) for some in (runs, kept))
+    table = found.loc[found["task"] != MEAN, keys].set_index(keys)
+    for name, some in (("paired", found), ("welch", unpaired)):
+        columns = {"effect": name, "low": f"{name}_low", "high": f"{name}_high", "p_value": f"p_{name}"}
+        table = table.join(some.set_index(keys)[list(columns)].rename(columns=columns))
+    without = without.set_index(keys)["effect"].rename("without_degenerate")
+    return table.join(without).reset_index().assign(num_left_out=num_left_out)
 
 
 def gain_correlations(
-    runs: pd.DataFrame,
-    contrast: Contrast,
-    truth: Mapping[str, np.ndarray],
-    distances: pd.DataFrame,
-    *,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
+    runs: pd.DataFrame, contrast, truth: Truth, distances: pd.DataFrame, *, num_resamples=NUM_RESAMPLES, seed=0
 ) -> pd.DataFrame:
     """Correlate a gain over tasks, by rank, with each distance of the task's domain from the general text.
 
     Args:
-        runs: Of the contrast's arms, with the tasks' domains.
         distances: By domain, as `domain_gap.distance_table` returns them; those not measured throughout are left out.
 
     Returns:
@@ -177,11 +130,9 @@ def gain_correlations(
     """
     resamples = resample(runs, truth, contrast.shares(), num_resamples=num_resamples, seed=seed)
     gains = effects.differences(resamples, contrast)
-    domains = runs.drop_duplicates("task").set_index("task")["domain"]
-    rows = {}
-    for name in (name for name in DISTANCES if name in distances and distances[name].notna().all()):
-        far = as_distance(name, distances.loc[domains[list(gains)], name].to_numpy(float))
-        rows[name] = gain_correlation(far, list(gains.values()))
+    domains = runs.drop_duplicates("task").set_index("task").loc[list(gains), "domain"]
+    far = as_distances(distances).loc[domains]
+    rows = {name: gain_correlation(far[name].to_numpy(), list(gains.values())) for name in far}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("distance")
 
 
@@ -193,8 +144,8 @@ def gain_correlation(far: np.ndarray, gains: Sequence[effects.Difference]) -> di
         resampled = np.stack([gain.resamples for gain in gains], axis=1)  # (num_resamples, num_tasks)
         # A thousand calls of spearmanr take 0.4 s, this a millisecond.
         found = 1 - cdist(stats.rankdata(far)[None], stats.rankdata(resampled, axis=1), "correlation")[0]
-        low, high = np.nanquantile(found, QUANTILES)
-    return {"spearman": observed, "low": float(low), "high": float(high), "p_value": p_value, "num_tasks": len(gains)}
+        low, high = map(float, np.nanquantile(found, QUANTILES))
+    return {"spearman": observed, "low": low, "high": high, "p_value": p_value, "num_tasks": len(gains)}
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
@@ -206,13 +157,6 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     if np.isnan(observed):
         return observed, math.nan
     ranks, others = (stats.rankdata(side) - (len(side) + 1) / 2 for side in (x, y))
-    found = stats.permutation_test(
-        (ranks,),
-        lambda shuffled, axis: np.abs((shuffled * others).sum(axis)),
-        permutation_type="pairings",
-        alternative="greater",
-        vectorized=True,
-        n_resamples=_NUM_ORDERS,
-        rng=0,
-    )
+    how = {"permutation_type": "pairings", "alternative": "greater", "n_resamples": _NUM_ORDERS, "rng": 0}
+    found = stats.permutation_test((ranks,), lambda x, axis: np.abs((x * others).sum(axis)), vectorized=True, **how)
     return observed, float(found.pvalue)

@@ -1,6 +1,7 @@
 """Beside the encoders: naive Bayes on the words of the labelled texts, and scores without test texts seen before."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,28 +10,24 @@ from sklearn.naive_bayes import MultinomialNB
 
 from dontstop.runs.records import decode_predictions
 from dontstop.training import finetune
-from dontstop.verdicts.resampling import weighted_scores
+from dontstop.verdicts.resampling import Truth, weighted_scores
 from dontstop.verdicts.scores import names_in, runs_of_arm
 
 NAIVE_BAYES = "naive_bayes"
+Texts = Sequence[str]
+Marks = Mapping[str, np.ndarray]  # by task, (num_test,) whether a test text stands in train or dev too
 SMOOTHINGS = (1.0, 0.3, 0.1, 0.03, 0.01)  # added to every count
 
 
 def naive_bayes(
-    train: Sequence[str],
-    labels: Sequence[int],
-    dev: Sequence[str],
-    tested: Sequence[str],
-    dev_score: Callable[[np.ndarray], float],
+    train: Texts, labels: Sequence[int], dev: Texts, tested: Texts, dev_score: Callable[[np.ndarray], float]
 ) -> np.ndarray:
     """Return the labels that naive Bayes gives to the tested texts, (num_tested,).
 
     Multinomial, on counts of words and pairs of words. Its smoothing is chosen on dev, as an encoder's epoch is. An
     encoder that scores below it has learnt less from the labels than counting does.
 
-    Args:
-        train: Texts, of which `labels` has the label ids.
-        dev_score: Of the labels given to the dev texts; the higher the better.
+    Labels are (num_train,) ids; `dev_score` scores those given to the dev texts, the higher the better.
     """
     counter = CountVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b")
     counts = counter.fit_transform(train)
@@ -41,18 +38,11 @@ def naive_bayes(
 
 
 def naive_bayes_scores(
-    examples: Mapping[str, Mapping[str, Sequence[Mapping]]],
-    labels: Mapping[str, Sequence[str]],
-    metrics: Mapping[str, str],
-    overlap: Mapping[str, np.ndarray],
+    examples: Mapping[str, Mapping], labels: Mapping[str, Texts], metrics: Mapping[str, str], overlap: Marks
 ) -> pd.DataFrame:
     """Score naive Bayes on every task, without any encoder: what an arm's scores are held against.
 
-    Args:
-        examples: By task and split, rows with text and label.
-        labels: By task, the labels in the order of their ids.
-        metrics: By task, `macro_f1` or `micro_f1`.
-        overlap: By task, (num_test,) whether a test text stands in train or dev too.
+    Examples are by task and split, rows with text and label; labels, by task, are in the order of their ids.
 
     Returns:
         Index task; columns score (the task's metric on test, x 100), score_without (on the test texts that do not
@@ -60,30 +50,17 @@ def naive_bayes_scores(
     """
     rows = {}
     for task, splits in examples.items():
-        metric, num_labels = metrics[task], len(labels[task])
-        ids = {label: k for k, label in enumerate(labels[task])}
         texts = {split: [row["text"] for row in found] for split, found in splits.items()}
-        truth = {split: np.array([ids[row["label"]] for row in found]) for split, found in splits.items()}
-        predicted = naive_bayes(
-            texts["train"],
-            truth["train"],
-            texts["dev"],
-            texts["test"],
-            lambda given, dev=truth["dev"], how=(metric, num_labels): finetune.score(dev, given, *how),
-        )
-        rows[task] = _with_and_without(predicted[None], overlap[task], truth["test"], num_labels, metric)
-        rows[task] |= {"num_test": len(overlap[task]), "num_affected": int(overlap[task].sum())}
+        truth = {split: np.array([labels[task].index(row["label"]) for row in splits[split]]) for split in splits}
+        dev_score = partial(finetune.score, truth["dev"], metric=metrics[task], num_labels=len(labels[task]))
+        predicted = naive_bayes(texts["train"], truth["train"], texts["dev"], texts["test"], dev_score)
+        how = len(labels[task]), metrics[task]
+        rows[task] = _with_and_without(predicted[None], overlap[task], truth["test"], *how)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
 
 
-def train_test_overlap(
-    runs: pd.DataFrame, truth: Mapping[str, np.ndarray], counted: pd.DataFrame, overlap: Mapping[str, np.ndarray]
-) -> pd.DataFrame:
-    """Score arms with and without the test texts that stand in train or dev too, as some were published.
-
-    Args:
-        counted: As `naive_bayes_scores` returns it.
-        overlap: As it takes it.
+def train_test_overlap(runs: pd.DataFrame, truth: Truth, counted: pd.DataFrame, overlap: Marks) -> pd.DataFrame:
+    """Score arms, and naive Bayes as counted, with and without the test texts that stand in train or dev too.
 
     Returns:
         Columns task, arm (`naive_bayes` too), num_test, num_affected, score, score_without, change; means over seeds,
@@ -91,17 +68,15 @@ def train_test_overlap(
     """
     rows, (arms, tasks, seeds) = [], names_in(runs)
     for task in (task for task in tasks if overlap[task].any()):
-        scored = {NAIVE_BAYES: counted.loc[task, ["score", "score_without"]].to_dict()}
+        scored = {NAIVE_BAYES: counted.loc[task]}
         for arm in arms:
             of_arm = runs_of_arm(runs, arm, [task], seeds)
             predicted = np.stack([decode_predictions(text) for text in of_arm["test_predictions"]])
             how = len(of_arm.iloc[0]["labels"]), of_arm.iloc[0]["metric"]
             scored[arm] = _with_and_without(predicted, overlap[task], truth[task], *how)
-        size = {"num_test": len(overlap[task]), "num_affected": int(overlap[task].sum())}
-        rows += [{"task": task, "arm": arm, **size, **both} for arm, both in scored.items()]
-    columns = ["task", "arm", "num_test", "num_affected", "score", "score_without"]
-    table = pd.DataFrame(rows, columns=columns)
-    return table.assign(change=table["score_without"] - table["score"])
+        rows += [{"task": task, "arm": arm, **both} for arm, both in scored.items()]
+    table = pd.DataFrame(rows, columns=["task", "arm", "num_test", "num_affected", "score", "score_without"])
+    return table.astype({"num_test": int, "num_affected": int}).assign(change=table["score_without"] - table["score"])
 
 
 def _with_and_without(
@@ -110,4 +85,5 @@ def _with_and_without(
     """Score (num_seeds, num_test) predictions on all test texts, and on those not affected; means over seeds, x 100."""
     weights = np.stack([np.ones(len(affected)), ~affected]).astype(np.float32)
     both = weighted_scores(weights, predicted, truth, num_labels, metric).mean(1)
-    return {"score": 100 * both[0], "score_without": 100 * both[1]}
+    sizes = {"num_test": len(affected), "num_affected": int(affected.sum())}
+    return {"score": 100 * both[0], "score_without": 100 * both[1]} | sizes

@@ -29,19 +29,12 @@ class World:
 
     There, whether two classifiers are right on the same text covaries by 0.142 within an arm and by 0.138 between two
     (0.25 would be the same answers throughout), and seeds of one arm differ in accuracy by 0.8 to 2.5 points, by task.
-    The scales below, in logits, were chosen to give this back; the test of this module measures how nearly they do.
-
-    Attributes:
-        num_test: Test texts of each task.
-        num_labels: Classes of each task.
-        num_seeds: Seeds of each arm.
-        intercept: Logit of being right on a middling text.
-        of_texts: How texts differ in difficulty, for all arms alike.
-        of_affinities: How an arm's texts differ from another's in difficulty; zero on average, so no arm is better.
-        of_seeds: How seeds differ, in each task: the records' deviations, made good for what five seeds and the choice
-            of texts do to them.
-        metric: `macro_f1`, as our tasks are scored, or `micro_f1` (accuracy).
-        num_resamples: Draws of test texts; fewer than the study's 1,000, which widens the errors shown, if anything.
+    The scales, in logits, were chosen to give this back; the test of this module measures how nearly they do:
+    `intercept` of being right on a middling text; `of_texts`, how texts differ in difficulty for all arms alike;
+    `of_affinities`, how they do for one arm and not another, zero on average, so that no arm is better; `of_seeds`, how
+    seeds differ in each task: the records' deviations, made good for what five seeds and the choice of texts do to
+    them. The metric is `macro_f1`, as our tasks are scored, or `micro_f1` (accuracy). Fewer draws of test texts than
+    the study's 1,000 widen the errors shown, if anything.
     """
 
     num_test: tuple[int, ...] = (2000,) * 4 + (1059,) + (2000,) * 3
@@ -56,34 +49,23 @@ class World:
 
 
 def draw_weights(world: World, rng: np.random.Generator) -> list[np.ndarray]:
-    """Resample each task's test texts, (1 + num_resamples, num_test); the first row is the test set as it is.
-
-    They know nothing of the study, so several studies can share them.
-    """
+    """Resample each task's test texts, as `resampling.draw_weights` does; several studies can share these weights."""
     return [resampling.draw_weights(rng, world.num_resamples, num_test) for num_test in world.num_test]
 
 
-def draw_study(
-    world: World, weights: Sequence[np.ndarray], rng: np.random.Generator, gain: float = 0.0
-) -> dict[str, Resamples]:
-    """Draw one study of three arms; see `World`.
-
-    Args:
-        weights: As `draw_weights` gives them.
-        gain: What arm a has over the two others, in logits.
-    """
+def draw_study(world: World, weights: Sequence[np.ndarray], rng: np.random.Generator, gain=0.0) -> dict[str, Resamples]:
+    """Draw one study of three arms; arm a has a gain over the two others, in logits. See `World`, `draw_weights`."""
     return {f"task {k}": _draw_task(world, k, of_task, rng, gain) for k, of_task in enumerate(weights)}
 
 
 def _draw_task(world: World, k: int, weights: np.ndarray, rng: np.random.Generator, gain: float) -> Resamples:
-    num_test, num_labels = weights.shape[1], world.num_labels[k]
+    num_test, num_labels, num_seeds = weights.shape[1], world.num_labels[k], world.num_seeds
     truth = rng.integers(num_labels, size=num_test)
-    shape = (len(ARMS), world.num_seeds, num_test)
     logits = world.intercept + world.of_texts * rng.standard_normal(num_test)
     logits = logits + world.of_affinities * rng.standard_normal((len(ARMS), 1, num_test))
-    logits = logits + world.of_seeds[k] * rng.standard_normal((len(ARMS), world.num_seeds, 1))
+    logits = logits + world.of_seeds[k] * rng.standard_normal((len(ARMS), num_seeds, 1))
     logits[0] += gain
-    right = rng.random(shape, dtype=np.float32) < expit(logits.astype(np.float32))
+    right = rng.random(logits.shape, dtype=np.float32) < expit(logits.astype(np.float32))
     confused = (truth + rng.integers(1, num_labels, size=num_test)) % num_labels  # a text's wrong label is its own
     predictions = np.where(right, truth, confused).reshape(-1, num_test)
     return resampling.from_predictions(ARMS, predictions, truth, weights, num_labels, world.metric, rng)
@@ -92,34 +74,32 @@ def _draw_task(world: World, k: int, weights: np.ndarray, rng: np.random.Generat
 def read_study(resamples: dict[str, Resamples], truth: float = 0.0) -> dict[str, float]:
     """Judge one simulated study as the real one is, and say where the judgement is right.
 
-    Args:
-        truth: The true difference of the first pair (0 to 1), for the coverage of its intervals.
+    The truth is the true difference of the first pair (0 to 1), for the coverage of its intervals.
 
     Returns:
         family and family_of_means, whether Holm's correction lets any difference of three contrasts pass, on single
-        tasks and on means; covered and mean_covered, the share of the first contrast's intervals that hold the truth;
-        percentile_covered and welch_covered, the same for the bootstrap's percentiles and Welch's test; detected,
-        detected_holm, mean_detected, the share of the first contrast's differences that are detected; estimate, its
-        mean.
+        tasks and on means; of the first contrast: covered and mean_covered, the share of intervals that hold the truth,
+        percentile_covered and welch_covered, by the bootstrap's percentiles and Welch's test; detected, detected_holm,
+        mean_detected, the share of differences that are detected; estimate, their mean.
     """
     found = [effects.differences(resamples, contrast) for contrast in CONTRASTS]
     means = [effects.mean_difference(by_task) for by_task in found]
     p_values = np.array([[d.p_value for d in by_task.values()] for by_task in found])  # (contrasts, tasks)
     corrected = effects.holm(p_values.ravel()).reshape(p_values.shape)
-    first, mean = list(found[0].values()), means[0]
-    quantiles = np.array([np.quantile(d.resamples, [LEVEL / 2, 1 - LEVEL / 2]) for d in first])
-    welch = [_welch_interval(of_task) for of_task in resamples.values()]
+    intervals = {
+        "covered": [(d.low, d.high) for d in found[0].values()],
+        "mean_covered": [(means[0].low, means[0].high)],
+        "percentile_covered": [np.quantile(d.resamples, effects.QUANTILES) for d in found[0].values()],
+        "welch_covered": [_welch_interval(of_task) for of_task in resamples.values()],
+    }
     return {
         "family": bool((corrected < LEVEL).any()),
         "family_of_means": bool((effects.holm([d.p_value for d in means]) < LEVEL).any()),
-        "covered": np.mean([d.low <= truth <= d.high for d in first]),
-        "mean_covered": mean.low <= truth <= mean.high,
-        "percentile_covered": np.mean([low <= truth <= high for low, high in quantiles]),
-        "welch_covered": np.mean([low <= truth <= high for low, high in welch]),
+        **{name: np.mean([low <= truth <= high for low, high in some]) for name, some in intervals.items()},
         "detected": (p_values[0] < LEVEL).mean(),
         "detected_holm": (corrected[0] < LEVEL).mean(),
-        "mean_detected": mean.p_value < LEVEL,
-        "estimate": 100 * mean.effect,
+        "mean_detected": means[0].p_value < LEVEL,
+        "estimate": 100 * means[0].effect,
     }
 
 
@@ -142,16 +122,12 @@ def workers() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(num_cores(), CONTEXT, be_worker)
 
 
-def simulate(
-    executor: ProcessPoolExecutor, world: World, num_studies: int, gain: float = 0.0, *, seed: int
-) -> pd.DataFrame:
+def simulate(executor: ProcessPoolExecutor, world: World, num_studies: int, gain=0.0, *, seed: int) -> pd.DataFrame:
     """Draw and judge many studies; a row a study, columns as `read_study` returns them."""
     sizes = [min(CHUNK, num_studies - start) for start in range(0, num_studies, CHUNK)]
     jobs = [executor.submit(_chunk, world, gain, (seed, k), size) for k, size in enumerate(sizes)]
     return pd.DataFrame([row for job in jobs for row in job.result()])
 
-
-# The page ------------------------------------------------------------------------------------------------------
 
 RATES = {
     "family": ("a table's 24 differences on tasks, Holm: any detected", "at most 5"),
@@ -165,78 +141,53 @@ GAINS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.9)  # logits
 
 
 def rates(studies: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate the rates of studies without any true difference, in percent.
-
-    Returns:
-        Columns what, percent, standard_error (of the simulation), aim.
-    """
-    rows = []
-    for name, (what, aim) in RATES.items():
-        values = studies[name].astype(float)
-        error = values.std() / math.sqrt(len(values))
-        rows.append({"what": what, "percent": 100 * values.mean(), "standard_error": 100 * error, "aim": aim})
-    return pd.DataFrame(rows)
+    """Tabulate studies without any true difference: columns what, percent, standard_error (the simulation's), aim."""
+    values, (what, aim) = studies[list(RATES)].astype(float), zip(*RATES.values(), strict=True)
+    found = pd.DataFrame({"what": what, "percent": 100 * values.mean().array})
+    return found.assign(standard_error=100 * values.sem().array, aim=aim)
 
 
 def power(null: pd.DataFrame, studies: dict[float, pd.DataFrame]) -> pd.DataFrame:
-    """Tabulate how often a true difference is detected; the first row is that of the studies without one.
-
-    Args:
-        null: Studies without any difference, as `simulate` returns them.
-        studies: Of the same world with a true gain, by that gain.
+    """Tabulate how often a true difference is detected: in studies without any, then in those with true gains, by gain.
 
     Returns:
         Columns points (the true difference, as the mean estimate of these studies), task, task_holm, mean: percent.
     """
-    columns = {"task": "detected", "task_holm": "detected_holm", "mean": "mean_detected"}
-    rows = []
-    for gain, some in ({0.0: null} | studies).items():
-        row = {"points": some["estimate"].mean() if gain else 0.0}
-        rows.append(row | {name: 100 * some[column].astype(float).mean() for name, column in columns.items()})
-    return pd.DataFrame(rows)
+    columns = {"estimate": "points", "detected": "task", "detected_holm": "task_holm", "mean_detected": "mean"}
+    rows = [some[list(columns)].astype(float).mean() for some in (null, *studies.values())]
+    curve = pd.DataFrame(rows, columns=list(columns)).rename(columns=columns) * [1, 100, 100, 100]
+    curve.loc[0, "points"] = 0.0
+    return curve
 
 
 def detected_points(curve: pd.DataFrame, column: str, percent: float = 80.0) -> float:
     """Return the true difference that is detected so often, between the simulated ones; NaN if beyond them."""
-    if curve[column].max() < percent:
-        return math.nan
-    return float(np.interp(percent, curve[column], curve["points"]))
+    is_reached = curve[column].max() >= percent
+    return float(np.interp(percent, curve[column], curve["points"])) if is_reached else math.nan
 
 
 def to_markdown(null: pd.DataFrame, macro: pd.DataFrame, curve: pd.DataFrame, sizes: tuple[int, int, int]) -> str:
     """Write the page on error rates and power.
 
     Args:
-        null: `rates` of studies scored by accuracy.
-        macro: The same, scored by macro-F1.
-        curve: As `power` returns it, scored by macro-F1.
+        null: `rates` of studies scored by accuracy; `macro` are those scored by macro-F1, as is the curve of `power`.
         sizes: Numbers of studies: of the two tables, and of each point of the curve.
     """
-    world, (num_accuracy, num_macro, num_power) = World(), sizes
-    rows = [
-        f"| {row['what']} | {row['percent']:.1f} ± {row['standard_error']:.1f} | {other['percent']:.1f} ± "
-        f"{other['standard_error']:.1f} | {row['aim']} |"
-        for (_, row), (_, other) in zip(null.iterrows(), macro.iterrows(), strict=True)
-    ]
-    points = [f"| {r.points:.2f} | {r.task:.0f} | {r.task_holm:.0f} | {r.mean:.0f} |" for r in curve.itertuples()]
+    rates = "| {0.what} | {0.percent:.1f} ± {0.standard_error:.1f} "
+    rates += "| {0.percent_macro:.1f} ± {0.standard_error_macro:.1f} | {0.aim} |"
+    points = "| {0.points:.2f} | {0.task:.0f} | {0.task_holm:.0f} | {0.mean:.0f} |"
+    detected = {name: detected_points(curve, name) for name in ("task", "task_holm", "mean")}
+    unknown, num_test = "more than the largest difference tried", World.num_test
+    numbers = {"num_tasks": len(num_test), "num_seeds": World.num_seeds, "fewest": min(num_test), "most": max(num_test)}
+    numbers |= dict(zip(("num_accuracy", "num_macro", "num_power"), sizes, strict=True))
     page = resources.files("dontstop.verdicts").joinpath("calibration.md").read_text(encoding="utf-8")
     return page.format(
-        num_tasks=len(world.num_test),
-        num_seeds=world.num_seeds,
-        fewest=min(world.num_test),
-        most=max(world.num_test),
-        num_accuracy=num_accuracy,
-        num_macro=num_macro,
-        num_power=num_power,
-        give_or_take=50 / math.sqrt(num_power),
-        rates="\n".join(rows),
-        power="\n".join(points),
-        **{name: _points(detected_points(curve, name)) for name in ("task", "task_holm", "mean")},
+        **numbers,
+        give_or_take=50 / math.sqrt(sizes[2]),
+        rates="\n".join(map(rates.format, null.join(macro.add_suffix("_macro")).itertuples())),
+        power="\n".join(map(points.format, curve.itertuples())),
+        **{k: unknown if math.isnan(v) else f"a difference of {v:.1f} points" for k, v in detected.items()},
     )
-
-
-def _points(value: float) -> str:
-    return "more than the largest difference tried" if math.isnan(value) else f"a difference of {value:.1f} points"
 
 
 def calibrate(num_studies: int) -> tuple[str, pd.DataFrame]:

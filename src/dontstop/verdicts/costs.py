@@ -8,35 +8,26 @@ import pandas as pd
 import torch
 from torch import nn
 
-from dontstop.profiles import PhaseSettings, Profile
+from dontstop.profiles import Profile
 from dontstop.runs.arms import Arm, Checkpoint, phase_settings
 from dontstop.runs.plan import text_of
 from dontstop.text.tasks import Task
 from dontstop.training import modernbert
 
-COLUMNS = (
-    "num_documents",
-    "num_text_tokens",
-    "num_bytes",
-    "num_steps",
-    "tokens_processed",
-    "tflops",
-    "cpu_seconds",
-    "selection_seconds",
-)
+Arms = Mapping[Arm, Sequence[Task]]  # each with the tasks that it is run on
+ByName = Mapping[str, Mapping]
+_OF_PHASE = ("num_documents", "num_text_tokens", "num_bytes", "num_steps", "tokens_processed", "tflops", "cpu_seconds")
+COLUMNS = (*_OF_PHASE, "selection_seconds")
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What of an encoder's shape decides how much arithmetic a token takes.
+    """What of an encoder's shape decides how much arithmetic a token takes, in numbers of parameters.
 
-    Attributes:
-        body_weights: Parameters in the matrices that every token passes.
-        masked_weights: Those in the last layer's matrices that only masked tokens pass, where training cuts it down.
-        head_weights: Those of the LM head, which masked tokens pass.
-        hidden_size: Of a token's state.
-        num_layers: With attention over the whole sequence.
-        num_parameters: Of the whole encoder, LM head, norms and embeddings included.
+    Of the matrices: `body_weights` in those that every token passes; `masked_weights` in the last layer's that only
+    masked tokens pass, where training cuts it down; `head_weights` in the LM head's, which masked tokens pass. Then the
+    size of a token's state, the layers with attention over the whole sequence, and all parameters of the encoder, LM
+    head, norms and embeddings included.
     """
 
     body_weights: int
@@ -66,7 +57,7 @@ def _matrix_weights(module: nn.Module) -> int:
 
 
 def pretraining_flops(shape: Shape, num_tokens: int, length: int, mlm_probability: float, part: str = "all") -> float:
-    """Count the floating-point operations of masked-LM training, forward and backward.
+    """Count the floating-point operations of masked-LM training on so many tokens in all, forward and backward.
 
     Two for each parameter of a matrix and token, and for each pair of positions in attention (scores, then the mix),
     times three for the backward pass, of which matrices that are not trained save one. The LM head is run at the masked
@@ -74,7 +65,6 @@ def pretraining_flops(shape: Shape, num_tokens: int, length: int, mlm_probabilit
     activations, the embedding's look-up, an adapter's own small products and the optimizer are left out, as is usual.
 
     Args:
-        num_tokens: Seen in training, over all steps.
         length: Of a sequence.
         mlm_probability: The share of tokens that are masked.
         part: What is trained: `all`, `lora` or `embeddings` (with a tied LM head, whose matrix they are).
@@ -87,31 +77,24 @@ def pretraining_flops(shape: Shape, num_tokens: int, length: int, mlm_probabilit
     return float(num_tokens) * (body + attention + head)
 
 
-def phases_of(arms: Mapping[Arm, Sequence[Task]], num_draws: int) -> list[Checkpoint]:
+def phases_of(arms: Arms, num_draws: int) -> list[Checkpoint]:
     """List the checkpoints of all phases that arms rest on, of random text those of every draw."""
-    draws = ((arm, task, draw) for arm, tasks in arms.items() for task in tasks for draw in _draws_of(arm, num_draws))
-    return list(dict.fromkeys(c for arm, task, draw in draws for c in arm.checkpoint(task, draw).lineage[1:]))
+    lineages = (some for arm, tasks in arms.items() for task in tasks for some in _lineages(arm, task, num_draws))
+    return list(dict.fromkeys(checkpoint for lineage in lineages for checkpoint in lineage))
 
 
-def _draws_of(arm: Arm, num_draws: int) -> range:
-    return range(num_draws if arm.is_random else 1)
+def _lineages(arm: Arm, task: Task, num_draws: int) -> list[Sequence[Checkpoint]]:
+    """List the phases of an arm for a task, in each of its draws."""
+    return [arm.checkpoint(task, draw).lineage[1:] for draw in range(num_draws if arm.is_random else 1)]
 
 
 def text_sizes(
-    stores: Iterable[str],
-    token_counts: Mapping[str, Mapping],
-    manifest: Mapping,
-    selection_counts: Mapping,
-    task_bytes: Mapping[str, int],
+    stores: Iterable, token_counts: ByName, manifest: ByName, selection_counts: ByName, task_bytes: Mapping[str, int]
 ) -> dict[str, dict[str, int]]:
     """Put together how much text stands behind token stores: num_documents, num_tokens and num_bytes by store.
 
-    Args:
-        stores: As `plan.text_of` names those of `phases_of`.
-        token_counts: Documents and tokens by store, of corpora and tasks.
-        manifest: Of the prepared text, with the corpora's bytes.
-        selection_counts: Of augmented corpora.
-        task_bytes: Of each task's training texts.
+    The stores are as `plan.text_of` names those of `phases_of`; documents and tokens of corpora and tasks, by store,
+    are in the token counts, the corpora's bytes in the manifest; augmented corpora have counts of their own.
     """
     sizes = {}
     for store in stores:
@@ -125,12 +108,7 @@ def text_sizes(
 
 
 def costs(
-    arms: Mapping[Arm, Sequence[Task]],
-    pretraining: pd.DataFrame,
-    sizes: Mapping[str, Mapping],
-    rankings: Mapping[str, Mapping],
-    shape: Shape,
-    profile: Profile,
+    arms: Arms, pretraining: pd.DataFrame, sizes: ByName, rankings: ByName, shape: Shape, profile: Profile
 ) -> pd.DataFrame:
     """Tabulate what it takes to get from the base encoder to each arm's, for each task: a row an arm and task.
 
@@ -138,73 +116,62 @@ def costs(
     counts in full for each. Selecting text has a column of its own.
 
     Args:
-        pretraining: As `study.pretraining()` gives it.
-        sizes: As `text_sizes` gives them, for the text of every phase.
+        pretraining: As `study.pretraining()` gives it; the sizes, of every phase's text, are from `text_sizes`.
         rankings: By task and selector, with the wall_seconds of one process.
 
     Returns:
         Columns arm, task and `COLUMNS`; seconds are of processes, over all tries; NaN where others trained a phase.
     """
-    trainings, rows = pretraining.set_index("checkpoint"), []
+    num_draws, trainings = profile.selection.num_draws, pretraining.set_index("checkpoint")
+    phases, rows = phases_of(arms, num_draws), []
+    of_phase = {c: _of_phase(c, trainings.loc[c.name], sizes[text_of(c)], shape, profile) for c in phases}
     for arm, task in ((arm, task) for arm, tasks in arms.items() for task in tasks):
-        found = [
-            [_of_phase(c, trainings.loc[c.name], sizes, shape, profile) for c in arm.checkpoint(task, draw).lineage[1:]]
-            for draw in _draws_of(arm, profile.selection.num_draws)
-        ]
-        mean = {name: float(np.mean([sum(phase[name] for phase in draw) for draw in found])) for name in COLUMNS[:-1]}
-        selector = arm.selector or profile.selection.selector
+        lineages, nothing = _lineages(arm, task, num_draws), np.zeros(len(_OF_PHASE))
+        draws = [sum((of_phase[c] for c in lineage), nothing) for lineage in lineages]
         is_ranked = any(phase.kind == "knn_tapt" for phase in arm.phases)
+        selector = arm.selector or profile.selection.selector
         seconds = rankings[task.name][selector]["wall_seconds"] if is_ranked else 0.0
-        rows.append({"arm": arm.name, "task": task.name, **mean, "selection_seconds": seconds})
+        rows.append([arm.name, task.name, *np.mean(draws, axis=0), seconds])
     return pd.DataFrame(rows, columns=["arm", "task", *COLUMNS])
 
 
-def _of_phase(checkpoint: Checkpoint, training: pd.Series, sizes, shape: Shape, profile: Profile) -> dict[str, float]:
-    settings: PhaseSettings = phase_settings(profile, checkpoint.last)
+def _of_phase(checkpoint: Checkpoint, training: pd.Series, size: Mapping, shape: Shape, profile: Profile) -> np.ndarray:
+    """Return what a phase costs, in the order of `_OF_PHASE`; what others paid is not known."""
+    settings, num_steps, num_tokens = phase_settings(profile, checkpoint.last), *training[["num_steps", "num_tokens"]]
     how = settings.sequence_length, settings.mlm_probability, checkpoint.last.part
-    size = sizes[text_of(checkpoint)]
-    trained_here = 1.0 if training["num_steps"] else np.nan  # what others paid is not known
-    return {
-        "num_documents": size["num_documents"],
-        "num_text_tokens": size["num_tokens"],
-        "num_bytes": size["num_bytes"],
-        "num_steps": training["num_steps"],
-        "tokens_processed": training["num_tokens"],
-        "tflops": pretraining_flops(shape, training["num_tokens"], *how) / 1e12 * trained_here,
-        # Over all tries: a resumed training has kept the seconds of those before.
-        "cpu_seconds": training["wall_seconds"] * training["num_processes"] * trained_here,
-    }
+    # Over all tries: a resumed training has kept the seconds of those before.
+    seconds = training["wall_seconds"] * training["num_processes"]
+    paid = [pretraining_flops(shape, num_tokens, *how) / 1e12, seconds] if num_steps else [np.nan, np.nan]
+    of_text = [size[name] for name in ("num_documents", "num_tokens", "num_bytes")]
+    return np.array([*of_text, num_steps, num_tokens, *paid], float)
 
 
-def trained_parts(
-    arms: Mapping[Arm, Sequence[Task]], pretraining: pd.DataFrame, costs: pd.DataFrame, shape: Shape
-) -> pd.DataFrame:
-    """Tabulate what arms of one phase train of the encoder, and what that takes: means over tasks.
-
-    Args:
-        costs: As `costs` gives them, for these arms and tasks.
+def trained_parts(arms: Arms, pretraining: pd.DataFrame, costs: pd.DataFrame, shape: Shape) -> pd.DataFrame:
+    """Tabulate what arms of one phase train of the encoder, and what that takes (by their `costs`): means over tasks.
 
     Returns:
         Columns arm; trainable_parameters, percent_trainable; megabytes_kept, of those parameters, since the rest is the
         base encoder's; gradient_and_optimizer_mb, of their gradients and Adam's two moments; tflops; cpu_seconds;
         loss_before and loss_after, on text held out of the phase's own.
     """
-    trainings, means, rows = pretraining.set_index("checkpoint"), costs.groupby("arm")[["tflops", "cpu_seconds"]], []
+    trainings, of_arm = pretraining.set_index("checkpoint"), costs.groupby("arm")[["tflops", "cpu_seconds"]].mean()
+    rows = []
     for arm, tasks in arms.items():
         found = trainings.loc[[arm.checkpoint(task).name for task in tasks]]
-        number = shape.num_parameters if arm.part == "all" else found["trainable_parameters"].iloc[0]
-        row = {"arm": arm.name, "trainable_parameters": int(number)}
-        row |= {"percent_trainable": 100 * number / shape.num_parameters}
-        row |= {"megabytes_kept": 4 * number / 1e6, "gradient_and_optimizer_mb": 12 * number / 1e6}
-        rows.append(row | means.mean().loc[arm.name].to_dict() | found[["loss_before", "loss_after"]].mean().to_dict())
+        number = shape.num_parameters if arm.part == "all" else int(found["trainable_parameters"].iloc[0])
+        row = {"arm": arm.name, "trainable_parameters": number}
+        row |= {"percent_trainable": 100 * number / shape.num_parameters, "megabytes_kept": 4 * number / 1e6}
+        row["gradient_and_optimizer_mb"] = 12 * number / 1e6
+        rows.append(row | dict(of_arm.loc[arm.name]) | dict(found[["loss_before", "loss_after"]].mean()))
     return pd.DataFrame(rows)
 
 
 def ratios(costs: pd.DataFrame, arm: Arm, other: Arm) -> pd.DataFrame:
     """Return an arm's cost by another's, a row a task: columns task, seconds (of processes) and bytes (of text)."""
-    first, second = (costs[costs["arm"] == one.name].set_index("task") for one in (arm, other))
-    found = (first[["cpu_seconds", "num_bytes"]] / second[["cpu_seconds", "num_bytes"]]).loc[first.index]
-    return found.rename(columns={"cpu_seconds": "seconds", "num_bytes": "bytes"}).reset_index()
+    seconds_and_bytes = costs.set_index(["arm", "task"])[["cpu_seconds", "num_bytes"]]
+    first, second = (seconds_and_bytes.loc[one.name] for one in (arm, other))
+    found = (first / second).loc[first.index]
+    return found.set_axis(["seconds", "bytes"], axis=1).reset_index()
 
 
 def pareto_optimal(costs: Sequence[float], scores: Sequence[float]) -> list[bool]:
@@ -213,8 +180,6 @@ def pareto_optimal(costs: Sequence[float], scores: Sequence[float]) -> list[bool
     An arm of unknown cost neither beats another nor stands on the front.
     """
     costs, scores = np.asarray(costs, float), np.asarray(scores, float)
-    beaten = [
-        bool(np.any((costs <= cost) & (scores >= score) & ((costs < cost) | (scores > score))))
-        for cost, score in zip(costs, scores, strict=True)
-    ]
-    return [not lost and not np.isnan(cost) for lost, cost in zip(beaten, costs, strict=True)]
+    no_more, no_less = costs <= costs[:, None], scores >= scores[:, None]  # a row an arm: what the others do
+    beaten = no_more & no_less & ((costs < costs[:, None]) | (scores > scores[:, None]))
+    return (~beaten.any(axis=1) & ~np.isnan(costs)).tolist()

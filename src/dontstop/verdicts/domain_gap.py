@@ -3,27 +3,26 @@
 Source: section 3.1 and Figure 2 of the paper for the overlap; the other distances stand beside it.
 """
 
-import math
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, product
+from itertools import chain, combinations, product
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import spearmanr
-from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
-from sklearn.model_selection import StratifiedKFold
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from dontstop.errors import StudyError
 from dontstop.verdicts import vocabulary
-from dontstop.verdicts.vocabulary import WORD, WordCounts, count_words, equal_samples, num_words_in
+from dontstop.verdicts.effects import QUANTILES
+from dontstop.verdicts.vocabulary import WORD, Samples, WordCounts
 
-QUANTILES = (0.025, 0.975)
 DISTANCES = ("vocabulary_overlap", "jensen_shannon", "proxy_a_distance", "masked_lm_loss")
+_SIZES = ["num_words", "num_sample_words", "num_documents"]
 _NUM_FOLDS = 5
 _COUNTS_AT_ONCE = 1_000_000  # words times resamples, of a sample, held in memory
 
@@ -31,21 +30,13 @@ _COUNTS_AT_ONCE = 1_000_000  # words times resamples, of a sample, held in memor
 def jensen_shannon_divergence(counts: np.ndarray, other_counts: np.ndarray) -> float:
     """Return the Jensen-Shannon divergence of two unigram distributions, in bits: 0 alike, 1 nothing shared.
 
-    Args:
-        counts: (num_words,) counts; they need not sum to one.
-        other_counts: (num_words,) of the other sample, over the same words.
+    Both are (num_words,) counts over the same words; they need not sum to one.
     """
     return float(jensenshannon(counts, other_counts, base=2) ** 2)
 
 
 def proxy_a_distance(
-    texts: Sequence[str],
-    others: Sequence[str],
-    *,
-    num_documents: int = 1000,
-    num_passage_words: int = 50,
-    num_resamples: int = 0,
-    seed: int,
+    texts: Sequence[str], others: Sequence[str], *, num_documents=1000, num_passage_words=50, num_resamples=0, seed: int
 ) -> tuple[float, float, float]:
     """Distinguish two samples by a linear classifier of passages, and turn its error into a distance.
 
@@ -57,32 +48,21 @@ def proxy_a_distance(
 
     Source: Ben-David et al. 2007, as Elsahar and Galle 2019 use it to foresee a drop in score.
     """
-    rng = np.random.default_rng(seed)
-    size = min(num_documents, len(texts), len(others))
+    rng, size = np.random.default_rng(seed), min(num_documents, len(texts), len(others))
     if size < _NUM_FOLDS:
         raise StudyError(f"{size} documents in a sample", f"{_NUM_FOLDS} or more", "take larger samples")
-    passages = [p for sample in (texts, others) for p in _passages(sample, size, num_passage_words, rng)]
-    origins = np.repeat([0, 1], size)
-    counts = CountVectorizer(token_pattern=WORD.pattern).fit_transform(passages)
+    analyze = CountVectorizer(token_pattern=WORD.pattern).build_analyzer()
+    passages = [analyze(p) for sample in (texts, others) for p in _passages(sample, size, num_passage_words, rng)]
+    origins, words = np.repeat([0, 1], size), TfidfVectorizer(analyzer=list, sublinear_tf=True)
+    # Fitted in each fold anew, so that it knows the words that occur in training only.
+    classifier = make_pipeline(words, LinearSVC(random_state=seed, max_iter=10_000))
     folds = StratifiedKFold(_NUM_FOLDS, shuffle=True, random_state=seed)
-    wrong = np.empty(len(origins), bool)  # (2 * size,)
-    for train, tested in folds.split(passages, origins):
-        seen = counts[:, np.flatnonzero(counts[train].sum(axis=0))]  # the words that occur in training
-        classifier = make_pipeline(
-            TfidfTransformer(sublinear_tf=True), LinearSVC(random_state=seed, max_iter=10_000)
-        ).fit(seen[train], origins[train])
-        wrong[tested] = classifier.predict(seen[tested]) != origins[tested]
-    distance = float(_distance_from_error(wrong.mean()))
-    if not num_resamples:
-        return distance, np.nan, np.nan
+    wrong = cross_val_predict(classifier, passages, origins, cv=folds) != origins  # (2 * size,)
     # Resampling as many passages of each sample is drawing the number of errors in each.
     errors = rng.binomial(size, wrong.reshape(2, size).mean(axis=1), size=(num_resamples, 2)).sum(axis=1)
-    low, high = np.quantile(_distance_from_error(errors / (2 * size)), QUANTILES)
-    return distance, float(low), float(high)
-
-
-def _distance_from_error(error):
-    return np.maximum(0.0, 2 * (1 - 2 * error))
+    distance, *drawn = np.maximum(0.0, 2 * (1 - 2 * np.array([wrong.mean(), *(errors / (2 * size))])))
+    low, high = np.quantile(drawn, QUANTILES) if num_resamples else (np.nan, np.nan)
+    return float(distance), float(low), float(high)
 
 
 def _passages(texts: Sequence[str], size: int, num_words: int, rng: np.random.Generator) -> Iterator[str]:
@@ -93,11 +73,8 @@ def _passages(texts: Sequence[str], size: int, num_words: int, rng: np.random.Ge
         yield texts[index][span[0].start() : span[-1].end()] if span else ""
 
 
-# Tables of distances -------------------------------------------------------------------------------------------
-
-
 def distance_table(
-    samples: Mapping[str, Sequence[str]],
+    samples: Samples,
     base: str,
     masked_lm_loss: Mapping[str, float | tuple[float, float, float]] | None = None,
     *,
@@ -109,100 +86,85 @@ def distance_table(
     """Measure how far every sample lies from `base`, by four distances.
 
     Args:
-        samples: Texts by domain (or task), `base` among them.
-        base: The sample that stands for the base encoder's own text.
+        samples: Texts by domain (or task), among them `base`, which stands for the base encoder's own text.
         masked_lm_loss: The base encoder's loss by domain, where measured; a float, or with its interval's bounds.
         most_words: Length of the lists of frequent words, if every sample supports it.
         num_documents: Of each sample, for the proxy A-distance.
         num_resamples: Bootstrap resamples of documents; 0 leaves the intervals out.
-        seed: Of all that is drawn here.
 
     Returns:
         Index domain (without `base`); for each distance its value and `_low`, `_high` (95 %); `jaccard`; and how it
-        was measured: num_words (length of the lists), num_sample_words (words of each sample) and num_documents (of
-        each sample, for the classifier).
+        was measured: num_words (length of the lists), num_sample_words and num_documents (each sample's).
 
     Departure: overlap and divergence depend on how many words are seen, and resampled documents show fewer distinct
     ones; so the bootstrap's spread is used, centred on the measured value.
     """
     if base not in samples:
         raise StudyError(f"no sample {base!r}", f"one of {', '.join(samples)}", "name a sample as the base's text")
-    equal = equal_samples(samples, seed=seed)
-    counted = count_words(equal)
-    num_words = counted.num_supported(most_words)
-    num_documents = min(num_documents, *map(len, samples.values()))
-    resampled = _resampled_distances(counted, base, num_words, num_resamples, seed=seed)
-    how = {"num_documents": num_documents, "num_resamples": num_resamples, "seed": seed}
-    rows = {}
-    for domain in (name for name in samples if name != base):
-        row, loss = _word_distances(counted, base, domain, num_words), (masked_lm_loss or {}).get(domain, np.nan)
-        measured = {
-            "vocabulary_overlap": _centred(row["vocabulary_overlap"], resampled["vocabulary_overlap", domain], 100),
-            "jaccard": (row["jaccard"],),
-            "jensen_shannon": _centred(row["jensen_shannon"], resampled["jensen_shannon", domain], 1),
-            "proxy_a_distance": proxy_a_distance(samples[base], samples[domain], **how),
-            "masked_lm_loss": loss if isinstance(loss, tuple) else (loss, np.nan, np.nan),
-            "num_words": (num_words,),
-            "num_sample_words": (num_words_in(equal[domain]),),
-            "num_documents": (num_documents,),
-        }
-        bounds = ((name, bound, values) for name, values in measured.items() for bound in range(len(values)))
-        rows[domain] = {name + ("", "_low", "_high")[bound]: values[bound] for name, bound, values in bounds}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("domain")
+    domains = [name for name in samples if name != base]
+    table = _measure(samples, domains, [base], most_words, num_documents, num_resamples=num_resamples, seed=seed)
+    table = table.drop(columns="other").set_index("sample").rename_axis("domain")
+    losses = [(masked_lm_loss or {}).get(domain, np.nan) for domain in table.index]
+    losses = np.array([loss if isinstance(loss, tuple) else (loss, np.nan, np.nan) for loss in losses])
+    table[_bounded("masked_lm_loss")] = losses.reshape(-1, 3)
+    return table[[*table.columns.drop(_SIZES), *_SIZES]]
 
 
 def pair_distances(
-    samples: Mapping[str, Sequence[str]],
-    others: Mapping[str, Sequence[str]],
-    *,
-    most_words: int = 10_000,
-    num_documents: int = 1000,
-    seed: int,
+    samples: Samples, others: Samples, *, most_words=10_000, num_documents=1000, seed: int
 ) -> pd.DataFrame:
     """Measure every pair of a sample (a task's texts) and another (a domain's) by the three distances of text alone.
 
     Returns:
         Columns sample, other, vocabulary_overlap, jaccard, jensen_shannon, proxy_a_distance, num_words,
-        num_sample_words, num_documents; a row a pair.
+        num_sample_words, num_documents.
     """
-    equal = equal_samples({**samples, **others}, seed=seed)
-    counted = count_words(equal)
-    num_words = counted.num_supported(most_words)
-    size = num_words_in(next(iter(equal.values())))
-    num_documents = min(num_documents, *map(len, [*samples.values(), *others.values()]))
-    rows = []
-    for sample, other in product(samples, others):
-        a_distance, _, _ = proxy_a_distance(others[other], samples[sample], num_documents=num_documents, seed=seed)
-        measured = _word_distances(counted, other, sample, num_words)
-        rows.append({"sample": sample, "other": other, **measured, "proxy_a_distance": a_distance})
-    return pd.DataFrame(rows).assign(num_words=num_words, num_sample_words=size, num_documents=num_documents)
+    table = _measure({**samples, **others}, list(samples), list(others), most_words, num_documents, seed=seed)
+    return table[[column for column in table if not column.endswith(("_low", "_high"))]]
 
 
-def _word_distances(counted: WordCounts, base: str, domain: str, num_words: int) -> dict[str, float]:
-    lists = [counted.most_frequent(name, num_words) for name in (base, domain)]
-    divergence = jensen_shannon_divergence(counted.totals(base), counted.totals(domain))
-    overlaps = {"vocabulary_overlap": vocabulary.vocabulary_overlap(*lists), "jaccard": vocabulary.jaccard(*lists)}
-    return overlaps | {"jensen_shannon": divergence}
+def _bounded(name: str) -> list[str]:
+    return [name, f"{name}_low", f"{name}_high"]
+
+
+def _measure(samples, names, others: Sequence[str], most_words, num_documents, *, num_resamples=0, seed):
+    """Measure samples against others (a single one, if resampled); columns as in `distance_table`."""
+    equal = vocabulary.equal_samples(samples, seed=seed)
+    counted, num_documents = vocabulary.count_words(equal), min(num_documents, *map(len, samples.values()))
+    num_words, size = counted.num_supported(most_words), vocabulary.num_words_in(next(iter(equal.values())))
+    lists, totals = {k: counted.most_frequent(k, num_words) for k in equal}, {k: counted.totals(k) for k in equal}
+    resampled = _resampled_distances(counted, others[0], num_words, num_resamples, seed=seed)
+    how = {"num_documents": num_documents, "num_resamples": num_resamples, "seed": seed}
+    rows = [
+        (
+            name,
+            other,
+            *_centred(vocabulary.vocabulary_overlap(lists[other], lists[name]), resampled[DISTANCES[0], name], 100),
+            vocabulary.jaccard(lists[other], lists[name]),
+            *_centred(jensen_shannon_divergence(totals[other], totals[name]), resampled[DISTANCES[1], name], 1),
+            *proxy_a_distance(samples[other], samples[name], **how),
+        )
+        for name, other in product(names, others)
+    ]
+    overlap, *more = (_bounded(distance) for distance in DISTANCES[:3])
+    table = pd.DataFrame(rows, columns=["sample", "other", *overlap, "jaccard", *chain(*more)])
+    return table.assign(**dict(zip(_SIZES, (num_words, size, num_documents), strict=True)))
 
 
 def _resampled_distances(counted: WordCounts, base: str, num_words: int, num_resamples: int, *, seed: int):
-    """Measure every sample against `base` with documents drawn with replacement, some resamples at a time.
-
-    Returns:
-        By distance and sample, (num_resamples,).
-    """
+    """Measure samples against `base`, documents drawn with replacement: by distance and sample, (num_resamples,)."""
     size = max(1, min(num_resamples, _COUNTS_AT_ONCE // len(counted.words)))
     sizes = [min(size, num_resamples - start) for start in range(0, num_resamples, size)]
-    found: dict[tuple[str, str], list[np.ndarray]] = defaultdict(lambda: [np.empty(0)])
+    found = {(distance, name): [np.empty(0)] for distance in DISTANCES[:2] for name in counted.counts}
     draws = {name: _draw_documents(counts, num_words, sizes, seed) for name, counts in counted.counts.items()}
     for drawn in zip(*draws.values(), strict=True):
         by_sample = dict(zip(draws, drawn, strict=True))
-        base_list, base_shares = by_sample.pop(base)
+        base_list, base_shares = by_sample[base]
         for name, (in_list, shares) in by_sample.items():
-            found["vocabulary_overlap", name].append(100 * (in_list & base_list).sum(axis=1) / num_words)
+            found[DISTANCES[0], name].append(100 * (in_list & base_list).sum(axis=1) / num_words)
             mixed = _entropy((shares + base_shares) / 2) - (_entropy(shares) + _entropy(base_shares)) / 2
             found["jensen_shannon", name].append(mixed)
-    return defaultdict(lambda: np.empty(0), {key: np.concatenate(parts) for key, parts in found.items()})
+    return {key: np.concatenate(parts) for key, parts in found.items()}
 
 
 def _draw_documents(counts: sparse.csr_matrix, num_words: int, sizes: Sequence[int], seed: int):
@@ -232,18 +194,13 @@ def _in_list(totals: np.ndarray, num_words: int) -> np.ndarray:
 def _centred(measured: float, resampled: np.ndarray, most: float) -> tuple[float, float, float]:
     if not len(resampled):
         return measured, np.nan, np.nan
-    low, high = measured + np.quantile(resampled - resampled.mean(), QUANTILES)
-    return measured, float(max(low, 0)), float(min(high, most))
-
-
-# Agreement -----------------------------------------------------------------------------------------------------
+    return measured, *np.clip(measured + np.quantile(resampled - resampled.mean(), QUANTILES), 0, most)
 
 
 def spearman(values: np.ndarray, others: np.ndarray) -> float:
     """Return Spearman's rank correlation of two vectors; NaN where one side does not vary."""
-    if np.ptp(values) == 0 or np.ptp(others) == 0:
-        return math.nan
-    return float(spearmanr(values, others).statistic)
+    varies = np.ptp(values) > 0 and np.ptp(others) > 0
+    return float(spearmanr(values, others).statistic) if varies else np.nan
 
 
 def agreement(distances: pd.DataFrame) -> pd.DataFrame:
@@ -254,10 +211,15 @@ def agreement(distances: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns distance, other_distance, spearman, num_points; a row for each two distances measured throughout.
     """
-    columns = [name for name in DISTANCES if name in distances and distances[name].notna().all()]
-    values = {name: as_distance(name, distances[name].to_numpy(float)) for name in columns}
-    rows = [(a, b, spearman(values[a], values[b]), len(distances)) for a, b in combinations(columns, 2)]
+    far = as_distances(distances)
+    rows = [(a, b, spearman(far[a], far[b]), len(far)) for a, b in combinations(far, 2)]
     return pd.DataFrame(rows, columns=["distance", "other_distance", "spearman", "num_points"])
+
+
+def as_distances(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the distances that were measured throughout, as `as_distance` turns them."""
+    columns = [name for name in DISTANCES if name in table and table[name].notna().all()]
+    return pd.DataFrame({name: as_distance(name, table[name].astype(float)) for name in columns}, table.index)
 
 
 def as_distance(name: str, values: np.ndarray) -> np.ndarray:

@@ -8,22 +8,21 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dontstop.verdicts.resampling import NUM_RESAMPLES, Resamples, resample
+from dontstop.verdicts.resampling import NUM_RESAMPLES, Resamples, Truth, resample
 from dontstop.verdicts.scores import MEAN
 
 CONFIDENCE = 0.95
 QUANTILES = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 COLUMNS = ("contrast", "family", "task", "effect", "low", "high", "p_value", "p_holm", "standard_error", "df")
+_POINTS = ["effect", "low", "high", "standard_error"]  # times 100 in tables
 
 
 @dataclass(frozen=True)
 class Contrast:
     """A weighted sum of arms' mean scores, such as DAPT less the base encoder.
 
-    Attributes:
-        name: As its effects are listed.
-        weights: Arms (objects with a name, or their names), each with its weight; they add up to zero.
-        family: The contrasts of one name are corrected together; empty: this one stands alone.
+    The weights, of arms or their names, add up to zero. Contrasts of one family are corrected together; without a
+    family, a contrast stands alone.
     """
 
     name: str
@@ -47,16 +46,10 @@ def name_of(arm) -> str:
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of arms' mean test scores (0 to 1), with its 95 % interval and two-sided p-value.
+    """A difference of arms' mean test scores (0 to 1), with its 95 % interval and its two-sided p-value.
 
-    Attributes:
-        effect: Mean over the seeds of arm a's score less arm b's.
-        low: Lower bound.
-        high: Upper bound.
-        p_value: Of no difference.
-        standard_error: Over seeds and test examples.
-        df: Degrees of freedom of its t distribution.
-        resamples: (num_resamples,) differences, for what is computed further on.
+    Its standard error is over seeds and test examples; `df` are the degrees of freedom of its t distribution;
+    `resamples`, (num_resamples,), is for what is computed further on.
     """
 
     effect: float
@@ -69,12 +62,7 @@ class Difference:
 
 
 def effects(
-    runs: pd.DataFrame,
-    contrasts: Sequence[Contrast],
-    truth: Mapping[str, np.ndarray],
-    *,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
+    runs: pd.DataFrame, contrasts: Sequence[Contrast], truth: Truth, *, num_resamples: int = NUM_RESAMPLES, seed=0
 ) -> pd.DataFrame:
     """Compare arms on every task on which all arms of a contrast have run, and over these tasks.
 
@@ -83,8 +71,6 @@ def effects(
 
     Args:
         runs: A row a run, as `study.runs()` gives them; of the seeds that occur, every arm and task needs all.
-        truth: By task, (num_test,) label ids in the order of the predictions.
-        seed: Of the resampling, as in `resample`.
 
     Returns:
         Columns contrast, family, task (last of a contrast's tasks comes `mean`), effect, low, high (points of F1; 95 %
@@ -94,23 +80,13 @@ def effects(
     Raises:
         StudyError: If a run is missing, or its score does not follow from the labels.
     """
-    resamples = resample(
-        runs, truth, {arm for c in contrasts for arm in c.shares()}, num_resamples=num_resamples, seed=seed
-    )
-    found = {contrast: differences(resamples, contrast) for contrast in contrasts}
-    return _tabulated(found).assign(num_seeds=runs["seed"].nunique())
+    arms = {arm for contrast in contrasts for arm in contrast.shares()}
+    resamples = resample(runs, truth, arms, num_resamples=num_resamples, seed=seed)
+    return _tabulated({c: differences(resamples, c) for c in contrasts}).assign(num_seeds=runs["seed"].nunique())
 
 
 def welch_effects(moments: pd.DataFrame, contrasts: Sequence[Contrast], num_seeds: int) -> pd.DataFrame:
-    """Compare arms by means and standard deviations alone, as readers of a table would: nothing can be paired.
-
-    Args:
-        moments: Columns arm, task, mean, std (the sample's), in points of F1.
-        num_seeds: Behind every mean.
-
-    Returns:
-        As `effects` does, by Welch's test.
-    """
+    """Compare arms by moments over seeds alone (Welch), as readers of a table would; returns as `effects` does."""
     tasks = moments["task"].unique()
     means, stds = (moments.pivot(index="task", columns="arm", values=part).loc[tasks] for part in ("mean", "std"))
     found: dict[Contrast, dict[str, Difference]] = {contrast: {} for contrast in contrasts}
@@ -129,13 +105,14 @@ def moments(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _tabulated(found: Mapping[Contrast, Mapping[str, Difference]]) -> pd.DataFrame:
+    whole = {c: by_task | {MEAN: mean_difference(by_task)} for c, by_task in found.items() if by_task}
     rows = [
-        {"contrast": c.name, "family": c.family or c.name, "task": task, "p_value": d.p_value, "df": d.df}
-        | {name: 100 * getattr(d, name) for name in ("effect", "low", "high", "standard_error")}
-        for c, by_task in found.items()
-        for task, d in (by_task | ({MEAN: mean_difference(by_task)} if by_task else {})).items()
+        {"contrast": c.name, "family": c.family or c.name, "task": task, **vars(of_task)}
+        for c, by_task in whole.items()
+        for task, of_task in by_task.items()
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table[_POINTS] = 100 * table[_POINTS].astype(float)
     return table.assign(p_holm=corrected(table, list(found)))
 
 
@@ -148,10 +125,10 @@ def differences(resamples: Mapping[str, Resamples], contrast: Contrast) -> dict[
 def difference(resamples: Resamples, shares: Mapping[str, float]) -> Difference:
     """Compare weighted arms on one task, paired by seed and by test example.
 
-    The variance has a part from the seeds and one from the examples, both of which contain how much single
-    predictions change between seeds; this third part is taken off once. The seeds' part is known from few seeds only,
-    so the interval is Student's, with Satterthwaite's degrees of freedom. It covers the choice of examples and of
-    fine-tuning seeds; it does not cover another pretraining run, since all seeds start from one checkpoint.
+    The variance has a part from the seeds and one from the examples, both of which contain how much single predictions
+    change between seeds; this third part is taken off once. The seeds' part is known from few seeds only, so the
+    interval is Student's, with Satterthwaite's degrees of freedom. It covers the choice of examples and of fine-tuning
+    seeds, and not another pretraining run, since all seeds start from one checkpoint.
 
     Departure: the paper gives means and standard deviations, and no test. The bootstrap's own percentiles would make
     too short an interval of five seeds, whose variance it takes for known (docs/calibration.md has the numbers).
@@ -163,33 +140,25 @@ def difference(resamples: Resamples, shares: Mapping[str, float]) -> Difference:
 
 
 def _variance(by_seed: np.ndarray, drawn: np.ndarray) -> tuple[float, float]:
-    """Return the variance of the mean over seeds, and its degrees of freedom.
-
-    Args:
-        by_seed: (num_seeds,) differences on the test set.
-        drawn: (num_resamples, num_seeds) differences on resampled examples.
-    """
-    num_seeds = len(by_seed)
-    means = drawn.mean(axis=1)
+    """Return variance and degrees of freedom of the mean over seeds; drawn are (num_resamples, num_seeds)."""
+    num_seeds, means = len(by_seed), drawn.mean(axis=1)
     of_examples = means.var(ddof=1)
     if num_seeds == 1:
         return float(of_examples), math.inf
-    of_seeds = by_seed.var(ddof=1) / num_seeds
     single = drawn - by_seed - (means - by_seed.mean())[:, None]  # what examples do to one seed and not to all
     of_both = (single**2).sum(axis=1).mean() / (num_seeds - 1) / num_seeds
     # The seeds' part contains that of both, so a smaller estimate of it is chance. Left as it is, five seeds that
     # happen to agree would give a short interval: in simulation, 7 % of families of 24 tests erred, instead of 2 %.
-    of_seeds = max(of_seeds, of_both)
+    of_seeds = max(by_seed.var(ddof=1) / num_seeds, of_both)
     variance = of_seeds + of_examples - of_both
     return float(variance), float((num_seeds - 1) * (variance / of_seeds) ** 2) if of_seeds > 0 else math.inf
 
 
 def _student(effect: float, variance: float, df: float, resamples: np.ndarray | None = None) -> Difference:
     error = math.sqrt(variance)
-    if error == 0:  # the same predictions throughout
-        return Difference(effect, effect, effect, float(effect == 0), 0.0, df, resamples)
     half = error * float(stats.t.ppf(QUANTILES[1], df))
-    p_value = 2 * float(stats.t.sf(abs(effect) / error, df))
+    # No error: the same predictions throughout.
+    p_value = 2 * float(stats.t.sf(abs(effect) / error, df)) if error else float(effect == 0)
     return Difference(effect, effect - half, effect + half, p_value, error, df, resamples)
 
 
@@ -198,21 +167,16 @@ def mean_difference(by_task: Mapping[str, Difference]) -> Difference:
 
     The interval speaks of these tasks, not of tasks in general.
     """
-    found = list(by_task.values())
-    variances = np.array([of_task.standard_error**2 for of_task in found]) / len(found) ** 2
-    effect = float(np.mean([of_task.effect for of_task in found]))
-    is_resampled = found[0].resamples is not None
-    resamples = np.mean([of_task.resamples for of_task in found], axis=0) if is_resampled else None
-    return _student(effect, float(variances.sum()), _pooled_df(variances, [f.df for f in found]), resamples)
+    found = pd.DataFrame(map(vars, by_task.values()))
+    variances = (found["standard_error"] / len(found)).to_numpy() ** 2
+    resamples = None if found["resamples"].isna().any() else np.mean(found["resamples"].tolist(), axis=0)
+    return _student(found["effect"].mean(), variances.sum(), _pooled_df(variances, found["df"]), resamples)
 
 
 def _pooled_df(variances: np.ndarray, freedoms) -> float:
     """Return Satterthwaite's degrees of freedom of a sum of independent estimates."""
     squares = float((variances**2 / np.asarray(freedoms)).sum())
     return float(variances.sum() ** 2) / squares if squares > 0 else math.inf
-
-
-# Correction ----------------------------------------------------------------------------------------------------
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -230,9 +194,8 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 def corrected(table: pd.DataFrame, contrasts: Sequence[Contrast]) -> pd.Series:
     """Correct p-values over each family, its tasks and its means apart.
 
-    Args:
-        table: Columns contrast, family, task, p_value.
-        contrasts: All that were asked for; those that have not run count with p = 1.
+    The table has columns contrast, family, task, p_value. Of the contrasts asked for, those that have not run count
+    with p = 1.
     """
     asked = pd.Series([c.family or c.name for c in contrasts], dtype=object).value_counts()
     adjusted = pd.Series(np.nan, table.index, float)

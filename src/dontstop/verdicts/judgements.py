@@ -16,7 +16,7 @@ from dontstop.verdicts import effects, losses
 from dontstop.verdicts.aggregates import rank_correlation
 from dontstop.verdicts.claims import BYTES, CLAIMS, CORRELATION, NOT_RUN, SECONDS, Claim, joint_verdict, verdict
 from dontstop.verdicts.effects import CONFIDENCE, Contrast, name_of, welch_effects
-from dontstop.verdicts.resampling import NUM_RESAMPLES
+from dontstop.verdicts.resampling import NUM_RESAMPLES, Truth
 from dontstop.verdicts.scores import MEAN
 
 OURS, PAPER = "ours", "paper"
@@ -24,17 +24,12 @@ PAPER_SEEDS = 5  # section 3.2 and Appendix B
 PAPER_NEIGHBOURS = (50, 150, 500)  # Table 8; the random control has as many texts as the fewest
 NUMBERS = ("effect", "low", "high", "p_value", "p_holm", "verdict")
 
-# Contrasts of arms ---------------------------------------------------------------------------------------------
-
 
 def resolved(contrast: Contrast, num_neighbours: Sequence[int], of_control: Sequence[int]) -> Contrast:
     """Spell a contrast's families of arms out: its weights by arm, none of them zero.
 
     Where one side has no arms, as with one number of neighbours, whose fewest and most are the same, none is left.
-
-    Args:
-        num_neighbours: The numbers of neighbours, ascending.
-        of_control: Those that have a random control.
+    Numbers of neighbours are ascending; `of_control` are those with a random control.
     """
     knn, rand = [arms.knn_tapt(k) for k in num_neighbours], [arms.rand_tapt(k) for k in of_control]
     members = {claimed.KNN: knn, claimed.RAND: rand, claimed.KNN_FEWEST: knn[:1], claimed.KNN_MOST: knn[-1:]}
@@ -54,32 +49,32 @@ def contrasts_of(claims: Iterable[Claim], num_neighbours: Sequence[int], of_cont
     return list(found.values())
 
 
-def _paper_effects() -> pd.DataFrame:
-    """Compare arms by the paper's means and standard deviations.
+@functools.cache
+def _paper_evidence() -> pd.DataFrame:
+    """Return what the paper's numbers say, as rows like those of `effects`: arms by means and standard deviations.
 
     Tables 7 and 8 have their own; of the others Table 5 is asked before Tables 3 and 6, all of which share arms.
     """
-    own = {"table7": [paper.table7()], "table8": [paper.table8()]}
-    tables = {f: [_paper_moments(table) for table in some] for f, some in own.items()}
-    others = [_paper_moments(table) for table in (paper.table5(), paper.table3(), paper.table6())]
-    contrasts = contrasts_of(CLAIMS, PAPER_NEIGHBOURS, PAPER_NEIGHBOURS[:1])
-    found = []
+    moments = {k: _paper_moments(getattr(paper, f"table{k}")()) for k in (5, 3, 6, 7, 8)}
+    contrasts, found = contrasts_of(CLAIMS, PAPER_NEIGHBOURS, PAPER_NEIGHBOURS[:1]), []
     for contrast in contrasts:
-        asked = (t for t in tables.get(contrast.family, others) if set(contrast.shares()) <= set(t["arm"]))
+        own = {"table7": (7,), "table8": (8,)}.get(contrast.family, (5, 3, 6))
+        asked = (moments[k] for k in own if set(contrast.shares()) <= set(moments[k]["arm"]))
         found.append(welch_effects(next(asked), [contrast], PAPER_SEEDS))
-    table = pd.concat(found, ignore_index=True)
-    return table.assign(p_holm=effects.corrected(table, contrasts))
+    table, gains, costs = pd.concat(found, ignore_index=True), paper.dapt_gains(), paper.table9().set_index("arm")
+    rho, p_value = rank_correlation(-gains["vocabulary_overlap"].to_numpy(float), gains["gain"].to_numpy(float))
+    correlation = {CORRELATION: rho, "low": math.nan, "high": math.nan, "p_value": p_value}
+    ratios = (costs.loc[["tapt"]] / costs.loc["dapt"]).rename(columns={"num_steps": SECONDS, "num_bytes": BYTES})
+    measured = _measured(correlation, losses.paper_forgetting(), ratios)
+    return pd.concat([table.assign(p_holm=effects.corrected(table, contrasts)), measured])
 
 
 def _paper_moments(table: pd.DataFrame) -> pd.DataFrame:
     """Return one of the paper's tables in long form: columns arm, task (as the paper spells it), mean, std."""
-    tasks = table.index.map(paper.task_names())
-    names = [column.removesuffix("_mean") for column in table if column.endswith("_mean")]
-    parts = [{"arm": a, "task": tasks, "mean": table[f"{a}_mean"], "std": table[f"{a}_std"]} for a in names]
-    return pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True).astype({"mean": float, "std": float})
-
-
-# Correlation, losses and costs ---------------------------------------------------------------------------------
+    numbers = table[[column for column in table if column.endswith(("_mean", "_std"))]].astype(float)
+    numbers.columns = pd.MultiIndex.from_tuples([column.rsplit("_", 1) for column in numbers], names=["arm", None])
+    numbers.index = pd.Index(table.index.map(paper.task_names()), name="task")
+    return numbers.stack("arm", future_stack=True).reset_index()
 
 
 def _measured(correlation: Mapping | None, forgetting: pd.DataFrame | None, cost_ratios: pd.DataFrame | None):
@@ -89,45 +84,28 @@ def _measured(correlation: Mapping | None, forgetting: pd.DataFrame | None, cost
     """
     rows = []
     if correlation is not None:
-        bounds = {name: correlation[name] for name in ("low", "high", "p_value")}
-        rows.append({"contrast": CORRELATION, "effect": correlation[CORRELATION], **bounds})
+        rows.append([CORRELATION, *(correlation[name] for name in (CORRELATION, "low", "high", "p_value"))])
     if forgetting is not None and len(forgetting) > 1:
-        for name in (losses.IN_DOMAIN, losses.GENERAL):
-            changes = forgetting[name].to_numpy(float)
-            found = stats.ttest_1samp(changes, 0.0)
-            low, high = found.confidence_interval(CONFIDENCE)
-            rows.append({"contrast": name, "effect": changes.mean(), "low": low, "high": high, "p_value": found.pvalue})
+        rows += [[name, *_mean_test(forgetting[name].to_numpy(float))] for name in (losses.IN_DOMAIN, losses.GENERAL)]
     # What others paid for their encoders is not known, and leaves the ratios without a number.
     if cost_ratios is not None and len(cost_ratios) and np.isfinite(cost_ratios[[SECONDS, BYTES]].to_numpy()).all():
-        rows += [_geometric(name, cost_ratios[name].to_numpy(float)) for name in (SECONDS, BYTES)]
+        logs = np.log(cost_ratios[[SECONDS, BYTES]].to_numpy(float)).T
+        rows += [[name, *np.exp(_mean_test(of)[:3]), math.nan] for name, of in zip((SECONDS, BYTES), logs, strict=True)]
     table = pd.DataFrame(rows, columns=["contrast", "effect", "low", "high", "p_value"])
     return table.assign(task=MEAN, p_holm=table["p_value"])
 
 
-def _geometric(name: str, ratios: np.ndarray) -> dict[str, object]:
-    row = {"contrast": name, "effect": float(stats.gmean(ratios)), "p_value": math.nan}
-    if len(ratios) < 2 or np.ptp(ratios) == 0:
-        return row | {"low": math.nan, "high": math.nan}
-    low, high = np.exp(stats.ttest_1samp(np.log(ratios), 0.0).confidence_interval(CONFIDENCE))
-    return row | {"low": low, "high": high}
-
-
-@functools.cache
-def _paper_evidence() -> pd.DataFrame:
-    table, costs = paper.dapt_gains(), paper.table9().set_index("arm")
-    found = rank_correlation(-table["vocabulary_overlap"].to_numpy(float), table["gain"].to_numpy(float))
-    correlation = {CORRELATION: found[0], "low": math.nan, "high": math.nan, "p_value": found[1]}
-    ratios = costs.loc["tapt"] / costs.loc["dapt"]
-    ratios = pd.DataFrame({SECONDS: [ratios["num_steps"]], BYTES: [ratios["num_bytes"]]})
-    return pd.concat([_paper_effects(), _measured(correlation, losses.paper_forgetting(), ratios)])
-
-
-# Judging -------------------------------------------------------------------------------------------------------
+def _mean_test(values: np.ndarray) -> tuple[float, float, float, float]:
+    """Return a mean, its interval by Student's t, and the p-value of zero; where nothing varies, the mean alone."""
+    if np.ptp(values) == 0:
+        return values.mean(), math.nan, math.nan, math.nan
+    found = stats.ttest_1samp(values, 0.0)
+    return values.mean(), *found.confidence_interval(CONFIDENCE), found.pvalue
 
 
 def judge(
     runs: pd.DataFrame,
-    truth: Mapping[str, np.ndarray],
+    truth: Truth,
     *,
     names: Sequence[str] | None = None,
     num_neighbours: Sequence[int] = (),
@@ -142,8 +120,7 @@ def judge(
     before it.
 
     Args:
-        runs: As `effects` takes them.
-        truth: As `effects` takes it.
+        runs: As `effects` takes them, as it does the truth.
         names: Of claims.
         num_neighbours: Of Table 8's arms.
         correlation: Of DAPT's gain with the distance by vocabulary overlap: a row of `gain_correlations`.
@@ -158,9 +135,8 @@ def judge(
     chosen = [claim for claim in CLAIMS if names is None or claim.id in names]
     wanted = {arm for contrast in contrasts_of(chosen, numbers, numbers) for arm in contrast.shares()}
     families = [claim for claim in CLAIMS if claim.family in {c.family for c in chosen}]
-    of_arms = effects.effects(
-        runs[runs["arm"].isin(wanted)], contrasts_of(families, numbers, numbers), truth, num_resamples=num_resamples
-    )
+    own, contrasts = runs[runs["arm"].isin(wanted)], contrasts_of(families, numbers, numbers)
+    of_arms = effects.effects(own, contrasts, truth, num_resamples=num_resamples)
     ours = pd.concat([of_arms, _measured(correlation, forgetting, cost_ratios)])
     evidence = ((OURS, ours), (PAPER, _paper_evidence()))
     rows = [row for study, found in evidence for row in judge_effects(found, chosen, study)]
@@ -168,25 +144,16 @@ def judge(
 
 
 def judge_effects(found: pd.DataFrame, claims: Iterable[Claim], study: str) -> list[dict[str, object]]:
-    """Judge claims by effects: each row that a claim's contrasts have is judged, and then they are put together.
-
-    Args:
-        found: Columns contrast, task, effect, low, high, p_value, p_holm.
-    """
-    by_contrast = dict(list(found.groupby("contrast")))
-    rows = []
+    """Judge claims by effects (and alike): each row of a claim's contrasts is judged, then they are put together."""
+    by_contrast, rows = dict(list(found.groupby("contrast"))), []
     for claim in claims:
-        parts = [by_contrast.get(contrast.name) for contrast in claim.contrasts]
         shared = {"claim": claim.id, "statement": claim.statement, "place": claim.place, "study": study}
-        if any(part is None for part in parts):
+        if not {contrast.name for contrast in claim.contrasts} <= set(by_contrast):
             rows.append(shared | {"task": MEAN, "verdict": NOT_RUN})
             continue
-        judged = pd.concat(
-            [
-                part.assign(verdict=[verdict(r.effect, r.low, r.high, r.p_holm, rule) for r in part.itertuples()])
-                for part, rule in zip(parts, claim.rules, strict=True)
-            ]
-        )
+        parts = zip(claim.contrasts, claim.rules, strict=True)
+        judged = pd.concat(by_contrast[contrast.name].assign(rule=rule) for contrast, rule in parts)
+        judged["verdict"] = [verdict(r.effect, r.low, r.high, r.p_holm, r.rule) for r in judged.itertuples()]
         rows += [shared | row for row in (_by_task(judged) if claim.family else _by_measure(judged))]
     return rows
 
@@ -204,10 +171,9 @@ def _by_task(judged: pd.DataFrame) -> list[dict[str, object]]:
 
 def _by_measure(judged: pd.DataFrame) -> list[dict[str, object]]:
     """List the measures of a claim, and the claim as a whole, which has no number of its own where they are several."""
-    rows = [{"task": row["contrast"]} | {name: row[name] for name in NUMBERS} for _, row in judged.iterrows()]
-    if len(rows) == 1:
-        return [rows[0] | {"task": MEAN}]
-    return [*rows, {"task": MEAN, "verdict": joint_verdict(judged["verdict"])}]
+    rows = judged[[*NUMBERS]].assign(task=judged["contrast"]).to_dict("records")
+    whole = {"task": MEAN, "verdict": joint_verdict(judged["verdict"])}
+    return [*rows, whole] if len(rows) > 1 else [rows[0] | whole]
 
 
 def overview(judged: pd.DataFrame) -> pd.DataFrame:
@@ -216,22 +182,18 @@ def overview(judged: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns claim, statement, place, ours, effect, low, high, p_holm, tasks, paper, paper_effect, paper_tasks.
     """
-    rows = []
-    for (claim, statement, place), of_claim in judged.groupby(["claim", "statement", "place"], sort=False):
-        ours, theirs = (of_claim[of_claim["study"] == study] for study in (OURS, PAPER))
-        whole, paper_whole = (part[part["task"] == MEAN].iloc[0] for part in (ours, theirs))
-        row = {"claim": claim, "statement": statement, "place": place, "ours": whole["verdict"]}
-        row |= {name: whole[name] for name in ("effect", "low", "high", "p_holm")} | {"tasks": _counts(ours)}
-        row |= {"paper": paper_whole["verdict"], "paper_effect": paper_whole["effect"], "paper_tasks": _counts(theirs)}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    keys, numbers = ["claim", "statement", "place"], ["effect", "low", "high", "p_holm"]
+    whole = judged[judged["task"] == MEAN].set_index(keys)
+    ours, theirs = (whole[whole["study"] == study] for study in (OURS, PAPER))
+    counts = judged.groupby([*keys, "study"]).apply(_counts, include_groups=False).unstack().loc[ours.index]
+    table = ours[["verdict", *numbers]].rename(columns={"verdict": OURS}).assign(tasks=counts[OURS])
+    table = table.assign(paper=theirs["verdict"], paper_effect=theirs["effect"], paper_tasks=counts[PAPER])
+    return table.reset_index()
 
 
 def _counts(of_claim: pd.DataFrame) -> str:
     """Say in how many tasks a claim holds, does not, or is inconclusive."""
     measures = {contrast.name for claim in CLAIMS if not claim.family for contrast in claim.contrasts}
-    verdicts = of_claim.loc[~of_claim["task"].isin({MEAN, *measures}), "verdict"]
-    counts = [
-        (word, int((verdicts == word).sum())) for word in (claimed.HOLDS, claimed.DOES_NOT_HOLD, claimed.INCONCLUSIVE)
-    ]
-    return ", ".join(f"{number} {word}" for word, number in counts if number) or "-"
+    counts = of_claim.loc[~of_claim["task"].isin({MEAN, *measures}), "verdict"].value_counts()
+    words = (word for word in (claimed.HOLDS, claimed.DOES_NOT_HOLD, claimed.INCONCLUSIVE) if word in counts)
+    return ", ".join(f"{counts[word]} {word}" for word in words) or "-"

@@ -21,9 +21,7 @@ def loss_changes(matrix: pd.DataFrame) -> pd.DataFrame:
 def forgetting(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
     """Tabulate what DAPT does to the loss on its own domain and on the base encoder's text, ours and the paper's.
 
-    Args:
-        losses: As recorded: columns encoder (`base`, `dapt_<domain>`), held_out, masked_lm_loss.
-        base_text: The sample that stands for the base encoder's own text.
+    Losses are as recorded: columns encoder (`base`, `dapt_<domain>`), held_out, masked_lm_loss.
 
     Returns:
         Columns study (`ours`, `paper`), domain, in_domain_loss_before, in_domain_loss_after, in_domain_delta_loss,
@@ -31,9 +29,9 @@ def forgetting(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
 
     Source: Tables 1 and 12.
     """
-    ours = _of_matrix(loss_matrix(losses), base_text).assign(study="ours")
-    both = pd.concat([ours, paper_forgetting().assign(study="paper")], ignore_index=True)
-    return both[["study", *both.columns.drop("study")]]
+    ours = _of_matrix(loss_matrix(losses), base_text)
+    both = pd.concat({"ours": ours, "paper": paper_forgetting()}, names=["study", "row"])
+    return both.reset_index().drop(columns="row")
 
 
 def paper_forgetting() -> pd.DataFrame:
@@ -42,11 +40,10 @@ def paper_forgetting() -> pd.DataFrame:
 
 
 def _of_matrix(matrix: pd.DataFrame, base_text: str) -> pd.DataFrame:
-    domains = [domain for domain in matrix.columns.drop(base_text) if f"dapt_{domain}" in matrix.index]
-    table = pd.DataFrame({"domain": domains})
-    for name, texts in (("in_domain", domains), ("general", [base_text] * len(domains))):
+    table = pd.DataFrame({"domain": [d for d in matrix.columns.drop(base_text) if f"dapt_{d}" in matrix.index]})
+    for name, texts in (("in_domain", table["domain"]), ("general", [base_text] * len(table))):
         before = [matrix.loc["base", text] for text in texts]
-        after = [matrix.loc[f"dapt_{domain}", text] for domain, text in zip(domains, texts, strict=True)]
-        table = table.assign(**{f"{name}_loss_before": before, f"{name}_loss_after": after})
+        after = [matrix.loc[f"dapt_{domain}", text] for domain, text in zip(table["domain"], texts, strict=True)]
+        table[f"{name}_loss_before"], table[f"{name}_loss_after"] = before, after
         table[f"{name}_delta_loss"] = table[f"{name}_loss_after"] - table[f"{name}_loss_before"]
     return table

@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,23 +13,21 @@ from dontstop.runs.records import decode_predictions
 from dontstop.verdicts.scores import names_in, runs_of_arm
 
 NUM_RESAMPLES = 1000
+Truth = Mapping[str, np.ndarray]  # by task, (num_test,) label ids in the order of the predictions
 
 
 @dataclass(frozen=True)
 class Resamples:
     """The scores of several arms on one task, 0 to 1: as they are, and with test examples and seeds resampled.
 
-    Attributes:
-        arms: Names, in the order of the last axis.
-        observed: (num_seeds, num_arms).
-        drawn: (num_resamples, num_seeds, num_arms), scores on resampled test examples: the same for all arms and seeds.
-        shifts: (num_resamples, num_arms), how far an arm's mean moves when seeds are resampled: the same for all arms.
+    Test examples are drawn for all arms and seeds alike. The shifts say how far an arm's mean moves when seeds are
+    resampled, again for all arms alike.
     """
 
-    arms: tuple[str, ...]
-    observed: np.ndarray
-    drawn: np.ndarray
-    shifts: np.ndarray
+    arms: tuple[str, ...]  # names, in the order of the last axis
+    observed: np.ndarray  # (num_seeds, num_arms)
+    drawn: np.ndarray  # (num_resamples, num_seeds, num_arms)
+    shifts: np.ndarray  # (num_resamples, num_arms)
 
     def means(self) -> np.ndarray:
         """Return (num_resamples, num_arms): each arm's mean over seeds, with examples and seeds resampled."""
@@ -37,20 +35,12 @@ class Resamples:
 
 
 def resample(
-    runs: pd.DataFrame,
-    truth: Mapping[str, np.ndarray],
-    arms: Sequence[str] | None = None,
-    *,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
+    runs: pd.DataFrame, truth: Truth, arms: Iterable[str] | None = None, *, num_resamples: int = NUM_RESAMPLES, seed=0
 ) -> dict[str, Resamples]:
-    """Resample test examples and seeds for all arms of every task; tasks draw independently of one another.
+    """Resample test examples and seeds for all arms of every task, or for those wanted; tasks draw independently.
 
-    Args:
-        runs: A row a run, as `study.runs()` gives them.
-        truth: By task, (num_test,) label ids in the order of the predictions.
-        arms: Those wanted, which need not all have run on every task; by default all.
-        seed: Of the draw; with the task's name, so that a task's interval stays the same when others come or go.
+    The arms wanted need not all have run on every task. The draw's seed goes with the task's name, so that a task's
+    interval stays the same when others come or go.
 
     Returns:
         By task, over the arms that have run on it.
@@ -61,22 +51,19 @@ def resample(
     chosen = runs if arms is None else runs[runs["arm"].isin(arms)]
     chosen = chosen[["task", "arm", "seed", "metric", "labels", "test_score", "test_predictions"]]
     _, tasks, seeds = names_in(chosen)
-    by_task = dict(list(chosen.groupby("task")))
-    return {
-        task: _resample_task(by_task[task], task, seeds, np.asarray(truth[task]), num_resamples, seed) for task in tasks
-    }
+    how = seeds, num_resamples, seed
+    return {task: _resample_task(chosen[chosen["task"] == task], task, np.asarray(truth[task]), *how) for task in tasks}
 
 
-def _resample_task(runs, task: str, seeds, truth: np.ndarray, num_resamples: int, seed: int) -> Resamples:
+def _resample_task(runs, task: str, truth: np.ndarray, seeds, num_resamples: int, seed: int) -> Resamples:
     arms = tuple(runs["arm"].unique())
     ordered = pd.concat([runs_of_arm(runs, arm, [task], seeds) for arm in arms])  # arm by arm
-    first = ordered.iloc[0]
-    num_labels = len(first["labels"])
+    num_labels, metric = len(ordered["labels"].iloc[0]), ordered["metric"].iloc[0]
     predictions = np.stack([decode_predictions(text) for text in ordered["test_predictions"]])
     _check_labels(predictions, truth, num_labels)
     rng = np.random.default_rng(zlib.crc32(task.encode(), seed))
     weights = draw_weights(rng, num_resamples, len(truth))
-    drawn = from_predictions(arms, predictions, truth, weights, num_labels, first["metric"], rng)
+    drawn = from_predictions(arms, predictions, truth, weights, num_labels, metric, rng)
     _check_scores(drawn.observed.T.ravel(), ordered["test_score"].to_numpy(float), task)
     return drawn
 
@@ -95,21 +82,11 @@ def draw_counts(rng: np.random.Generator, num_resamples: int, size: int) -> np.n
     return np.bincount(drawn.ravel(), minlength=num_resamples * size).reshape(num_resamples, size).astype(np.float32)
 
 
-def from_predictions(
-    arms: tuple[str, ...],
-    predictions: np.ndarray,
-    truth: np.ndarray,
-    weights: np.ndarray,
-    num_labels: int,
-    metric: str,
-    rng: np.random.Generator,
-) -> Resamples:
+def from_predictions(arms, predictions, truth, weights, num_labels: int, metric: str, rng) -> Resamples:
     """Score every arm and seed under every weighting of the test examples, and resample seeds as well.
 
-    Args:
-        predictions: (num_arms * num_seeds, num_test) label ids, arm by arm.
-        truth: (num_test,) label ids.
-        weights: As `draw_weights` gives them.
+    Predictions are (num_arms * num_seeds, num_test) label ids, arm by arm; truth is (num_test,); weights are as
+    `draw_weights` gives them.
     """
     scores = np.asarray(weighted_scores(weights, predictions, truth, num_labels, metric), float)
     scores = scores.reshape(len(weights), len(arms), -1).swapaxes(1, 2)  # (1 + resamples, seeds, arms)
@@ -133,13 +110,8 @@ def from_scores(arms: tuple[str, ...], observed: np.ndarray, drawn: np.ndarray, 
 def weighted_scores(weights, predictions, truth, num_labels: int, metric: str) -> np.ndarray:
     """Score every classifier under every weighting of the test examples: (num_weightings, num_classifiers).
 
-    Counts of hits, predictions and truths by label are products of the weights with indicators.
-
-    Args:
-        weights: (num_weightings, num_test) float32.
-        predictions: (num_classifiers, num_test) label ids.
-        truth: (num_test,) label ids.
-        metric: `macro_f1` or `micro_f1`.
+    Counts of hits, predictions and truths by label are products of the weights, (num_weightings, num_test) float32,
+    with indicators. Predictions are (num_classifiers, num_test) label ids; the metric is `macro_f1` or `micro_f1`.
     """
     if metric == "micro_f1":  # single-label, so it is accuracy
         return weights @ (predictions == truth).T.astype(np.float32) / weights.sum(axis=1, keepdims=True)
@@ -155,22 +127,18 @@ def weighted_scores(weights, predictions, truth, num_labels: int, metric: str) -
 
 def _check_labels(predictions: np.ndarray, truth: np.ndarray, num_labels: int) -> None:
     if predictions.shape[1] != len(truth):
-        raise StudyError(
-            f"{predictions.shape[1]:,} predictions for {len(truth):,} test examples",
-            "one prediction an example",
-            "prepare the data and run the study again: the test set has changed since",
-        )
-    if max(truth.max(), predictions.max()) >= num_labels or truth.min() < 0:
-        raise StudyError(
-            f"label ids up to {max(truth.max(), predictions.max())}",
-            f"ids from 0 to {num_labels - 1}",
-            "pass label ids in the order of the record's `labels`",
-        )
+        found = f"{predictions.shape[1]:,} predictions for {len(truth):,} test examples"
+        advice = "prepare the data and run the study again: the test set has changed since"
+        raise StudyError(found, "one prediction an example", advice)
+    highest = max(truth.max(), predictions.max())
+    if highest >= num_labels or truth.min() < 0:
+        advice = "pass label ids in the order of the record's `labels`"
+        raise StudyError(f"label ids up to {highest}", f"ids from 0 to {num_labels - 1}", advice)
 
 
 def _check_scores(computed: np.ndarray, recorded: np.ndarray, task: str) -> None:
+    worst = np.abs(computed - recorded).argmax()
     if not np.allclose(computed, recorded, atol=1e-4):
-        worst = np.abs(computed - recorded).argmax()
         raise StudyError(
             f"a recorded score of {recorded[worst]:.4f} on {task} where its predictions give {computed[worst]:.4f}",
             "scores that follow from the predictions and these labels",

@@ -1,6 +1,5 @@
 """From runs to scores: matrices of seeds by tasks, means and deviations, and what degenerate seeds do to them."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,16 +10,10 @@ from dontstop.errors import StudyError
 MEAN = "mean"  # the row that is over all tasks
 
 
-def score_matrix(
-    runs: pd.DataFrame, arm: str, tasks: Sequence[str], seeds: Sequence[int], column: str = "test_score"
-) -> np.ndarray:
-    """Return one arm's scores, (num_seeds, num_tasks), 0 to 1.
-
-    Raises:
-        StudyError: If a run is missing or recorded twice.
-    """
-    chosen = runs_of_arm(runs, arm, tasks, seeds)
-    return chosen[column].to_numpy(float).reshape(len(tasks), len(seeds)).T
+def score_matrix(runs: pd.DataFrame, arm: str, tasks: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+    """Return one arm's scores, (num_seeds, num_tasks), 0 to 1; raise as `runs_of_arm` does."""
+    scores = runs_of_arm(runs, arm, tasks, seeds)["test_score"].to_numpy(float)
+    return scores.reshape(len(tasks), len(seeds)).T
 
 
 def runs_of_arm(runs: pd.DataFrame, arm: str, tasks: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
@@ -33,20 +26,13 @@ def runs_of_arm(runs: pd.DataFrame, arm: str, tasks: Sequence[str], seeds: Seque
     chosen = runs[runs["arm"] == arm].set_index(["task", "seed"])
     chosen = chosen[chosen.index.isin(wanted)]
     twice, missing = chosen.index[chosen.index.duplicated()], wanted.difference(chosen.index, sort=False)
+    first = "the first {} on {} with seed {}".format
     if len(twice):
-        task, seed = twice[0]
-        raise StudyError(
-            f"{len(twice)} runs recorded twice, the first {arm} on {task} with seed {seed}",
-            "one record a run",
-            "remove one of the two records",
-        )
+        found = f"{len(twice)} runs recorded twice, {first(arm, *twice[0])}"
+        raise StudyError(found, "one record a run", "remove one of the two records")
     if len(missing):
-        task, seed = missing[0]
-        raise StudyError(
-            f"{len(missing)} of {len(wanted)} runs not recorded, the first {arm} on {task} with seed {seed}",
-            "a record of every run",
-            "run the study again: what is finished is kept",
-        )
+        found = f"{len(missing)} of {len(wanted)} runs not recorded, {first(arm, *missing[0])}"
+        raise StudyError(found, "a record of every run", "run the study again: what is finished is kept")
     return chosen.loc[wanted].reset_index()
 
 
@@ -60,31 +46,21 @@ def means(runs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns arm, task (after an arm's tasks comes `mean`, whose std is that of the seeds' means over tasks), mean,
-        std (the sample's, n - 1), num_seeds, num_degenerate.
+        std (the sample's, n - 1; NaN for a single seed), num_seeds, num_degenerate.
+
+    Raises:
+        StudyError: If a run is missing or recorded twice.
+
+    Departure: the paper does not say which of the two standard deviations it gives, the sample's or the population's.
     """
-    parts = []
-    arms, _, seeds = names_in(runs)
-    for arm in arms:
-        of_arm = runs[runs["arm"] == arm]
-        tasks = list(of_arm["task"].unique())
-        scores = 100 * score_matrix(of_arm, arm, tasks, seeds)  # (num_seeds, num_tasks)
-        mean, std = mean_and_std(np.column_stack([scores, scores.mean(axis=1)]))
-        degenerate = of_arm["degenerate"].astype(int).groupby(of_arm["task"]).sum()
-        part = pd.DataFrame({"arm": arm, "task": [*tasks, MEAN], "mean": mean, "std": std, "num_seeds": len(seeds)})
-        parts.append(part.assign(num_degenerate=[*degenerate[tasks], degenerate.sum()]))
-    return pd.concat(parts, ignore_index=True)
-
-
-def mean_and_std(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation over seeds, the first axis.
-
-    The sample's standard deviation (n - 1 in the denominator); NaN for a single seed.
-
-    Departure: the paper does not say which of the two it gives.
-    """
-    scores = np.asarray(scores, float)
-    std = scores.std(axis=0, ddof=1) if len(scores) > 1 else np.full(scores.shape[1:], np.nan)
-    return scores.mean(axis=0), std
+    seeds, parts = names_in(runs)[2], []
+    for arm, of_arm in runs.groupby("arm", sort=False):
+        of_arm = runs_of_arm(of_arm, arm, of_arm["task"].unique(), seeds).astype({"degenerate": int})
+        whole = of_arm.groupby(["arm", "seed"], as_index=False).agg({"test_score": "mean", "degenerate": "sum"})
+        parts += [of_arm, whole.assign(task=MEAN)]
+    by_task = pd.concat(parts).groupby(["arm", "task"], sort=False)
+    table = 100 * by_task["test_score"].agg(["mean", "std"])
+    return table.assign(num_seeds=len(seeds), num_degenerate=by_task["degenerate"].sum()).reset_index()
 
 
 def degenerate_runs(runs: pd.DataFrame) -> pd.DataFrame:
@@ -92,14 +68,11 @@ def degenerate_runs(runs: pd.DataFrame) -> pd.DataFrame:
 
     Departure: the paper replaced degenerate HyperPartisan seeds (Appendix B); here none is dropped.
     """
-    rows = []
-    for (task, arm), group in runs.groupby(["task", "arm"], sort=False):
-        flags = group["degenerate"].astype(bool)
-        if flags.any():
-            kept = 100 * group.loc[~flags, "test_score"].mean() if not flags.all() else math.nan
-            rows.append((task, arm, int(flags.sum()), len(group), 100 * group["test_score"].mean(), kept))
-    columns = ["task", "arm", "num_degenerate", "num_seeds", "mean_with", "mean_without"]
-    return pd.DataFrame(rows, columns=columns)
+    scored = runs.assign(degenerate=runs["degenerate"].astype(bool), mean_with=100 * runs["test_score"])
+    scored = scored.assign(num_seeds=1, mean_without=scored["mean_with"].mask(scored["degenerate"]))
+    how = {"degenerate": "sum", "num_seeds": "sum", "mean_with": "mean", "mean_without": "mean"}
+    table = scored.groupby(["task", "arm"], sort=False, as_index=False).agg(how)
+    return table.rename(columns={"degenerate": "num_degenerate"}).query("num_degenerate > 0").reset_index(drop=True)
 
 
 def without_degenerate(runs: pd.DataFrame) -> tuple[pd.DataFrame, int]:

@@ -17,17 +17,16 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from dontstop.errors import StudyError
 
-# What sklearn's vectorizers take as a word: two letters or digits, or more.
-WORD = re.compile(r"(?u)\b\w\w+\b")
+Samples = Mapping[str, Sequence[str]]  # texts by name
+WORD = re.compile(r"(?u)\b\w\w+\b")  # sklearn's vectorizers' own: two letters or digits, or more
 
 
 @dataclass(frozen=True)
 class WordCounts:
     """How often every document of every sample uses every word.
 
-    Attributes:
-        words: (num_words,) lower-cased unigrams without English stop words, in alphabetical order.
-        counts: Per sample, a sparse (num_documents, num_words) matrix.
+    Words, (num_words,), are lower-cased unigrams without English stop words, in alphabetical order; counts are, by
+    sample, sparse (num_documents, num_words) matrices.
     """
 
     words: np.ndarray
@@ -56,35 +55,31 @@ def num_words_in(texts: Sequence[str]) -> int:
     return sum(len(WORD.findall(text)) for text in texts)
 
 
-def equal_samples(samples: Mapping[str, Sequence[str]], *, seed: int) -> dict[str, list[str]]:
+def equal_samples(samples: Samples, *, seed: int) -> dict[str, list[str]]:
     """Cut every sample to as many words as the smallest has: documents in random order, the last one cut short.
 
     Departure: the paper equates numbers of documents, not of words (see this module's first lines).
     """
     sizes = {name: num_words_in(texts) for name, texts in samples.items()}
-    for name, size in sizes.items():
-        if size == 0:
-            raise StudyError(
-                f"no words in the sample {name!r}", "text in every sample", "prepare the data again, or leave it out"
-            )
-    num_words = min(sizes.values())
+    for name in (name for name, size in sizes.items() if size == 0):
+        advice = "prepare the data again, or leave it out"
+        raise StudyError(f"no words in the sample {name!r}", "text in every sample", advice)
     # A generator for each sample, so that the order of the samples does not matter.
-    return {name: _draw_words(texts, num_words, seed=seed) for name, texts in samples.items()}
+    return {name: _draw_words(texts, min(sizes.values()), seed=seed) for name, texts in samples.items()}
 
 
 def _draw_words(texts: Sequence[str], num_words: int, *, seed: int) -> list[str]:
     drawn = []
-    for index in np.random.default_rng(seed).permutation(len(texts)):
-        size = num_words_in([texts[index]])
-        if size >= num_words:
-            last = [match.end() for match in WORD.finditer(texts[index])][num_words - 1]
-            return [*drawn, texts[index][:last]]
-        drawn.append(texts[index])
-        num_words -= size
+    for text in (texts[index] for index in np.random.default_rng(seed).permutation(len(texts))):
+        ends = [match.end() for match in WORD.finditer(text)]
+        if len(ends) >= num_words:
+            return [*drawn, text[: ends[num_words - 1]]]
+        drawn.append(text)
+        num_words -= len(ends)
     return drawn
 
 
-def count_words(samples: Mapping[str, Sequence[str]]) -> WordCounts:
+def count_words(samples: Samples) -> WordCounts:
     """Count lower-cased unigrams without English stop words (sklearn's list), document by document.
 
     Raises:
@@ -97,9 +92,8 @@ def count_words(samples: Mapping[str, Sequence[str]]) -> WordCounts:
     except ValueError as error:
         raise StudyError("samples without a single word", "readable text", "prepare the data again") from error
     counts = {name: together[bounds[i] : bounds[i + 1]] for i, name in enumerate(samples)}
-    for name, matrix in counts.items():
-        if matrix.sum() == 0:
-            raise StudyError(f"no words in the sample {name!r}", "readable text", "prepare the data again")
+    for name in (name for name, matrix in counts.items() if matrix.sum() == 0):
+        raise StudyError(f"no words in the sample {name!r}", "readable text", "prepare the data again")
     return WordCounts(vectorizer.get_feature_names_out(), counts)
 
 
@@ -120,42 +114,28 @@ def jaccard(words: Sequence[str], others: Sequence[str]) -> float:
     return 100 * len(set(words) & set(others)) / len(set(words) | set(others))
 
 
-def overlap_matrix(
-    samples: Mapping[str, Sequence[str]], *, num_words: int, reading: Literal["paper", "code"] = "paper"
-) -> pd.DataFrame:
-    """Compare the most frequent words of every sample with those of every other, as Figure 2 does.
+def overlap_matrix(samples: Samples, *, num_words: int, reading: Literal["paper", "code"] = "paper") -> pd.DataFrame:
+    """Compare the most frequent words of every sample with those of every other, as Figure 2 does, in percent.
 
     Args:
-        samples: Texts by name.
         num_words: Length of the lists; `WordCounts.num_supported` says how many there may be.
         reading: `vocabulary_overlap`, as the paper's text has it, or `jaccard`, as its code.
-
-    Returns:
-        Percentages.
 
     Raises:
         StudyError: If a sample has fewer distinct words than `num_words`.
     """
-    compare = {"paper": vocabulary_overlap, "code": jaccard}[reading]
-    counted = count_words(samples)
+    compare, counted = {"paper": vocabulary_overlap, "code": jaccard}[reading], count_words(samples)
     lists = {name: counted.most_frequent(name, num_words) for name in samples}
     shortest = min(lists, key=lambda name: len(lists[name]))
     if len(lists[shortest]) < num_words:
-        raise StudyError(
-            f"{len(lists[shortest]):,} distinct words in the sample {shortest!r}",
-            f"at least num_words = {num_words:,}",
-            "lower num_words, or take larger samples",
-        )
+        found = f"{len(lists[shortest]):,} distinct words in the sample {shortest!r}"
+        raise StudyError(found, f"at least num_words = {num_words:,}", "lower num_words, or take larger samples")
     rows = [[compare(lists[row], lists[column]) for column in samples] for row in samples]
     return pd.DataFrame(rows, index=pd.Index(list(samples), name="text"), columns=list(samples))
 
 
-def figure2(samples: Mapping[str, Sequence[str]], *, most_words: int = 10_000, seed: int) -> pd.DataFrame:
-    """Return Figure 2's percentages between samples cut to the same number of words.
-
-    Returns:
-        Index text; a column a sample, and num_words, the length of the lists.
-    """
+def figure2(samples: Samples, *, most_words: int = 10_000, seed: int) -> pd.DataFrame:
+    """Return Figure 2's percentages between samples cut to the same number of words, and num_words of the lists."""
     equal = equal_samples(samples, seed=seed)
     num_words = count_words(equal).num_supported(most_words)
     return overlap_matrix(equal, num_words=num_words).assign(num_words=num_words)
