@@ -182,8 +182,8 @@ def costs(profile: ProfileName = None) -> None:
 @app.command()
 def report(profile: ProfileName = None, accept_other_machines: AcceptOtherMachines = False) -> None:
     """Execute the notebooks again, and so make all tables and figures, without training: all results must be there."""
-    from dontstop.runs.pipeline import READ_ONLY
     from dontstop.runs.plan import NOTEBOOKS
+    from dontstop.runs.scratch import READ_ONLY
     from dontstop.study import Study
 
     os.environ[READ_ONLY] = "1"  # the notebooks' kernels read it
