@@ -39,11 +39,9 @@ def notebook_seconds(paths: Paths, notebook: str) -> float | None:
 
 def trained_seconds(paths: Paths, notebook: str) -> float:
     """Sum the CPU-seconds of a notebook's checkpoints and runs, over all tries, from their records."""
-    total = 0.0
-    for path in sorted((paths.results / "records" / notebook).glob("*.jsonl")):
-        for row in files.read_jsonl(path):
-            total += row.get("wall_seconds", 0.0) * row.get("num_processes", 1)
-    return total
+    found = sorted((paths.results / "records" / notebook).glob("*.jsonl"))
+    rows = (row for path in found for row in files.read_jsonl(path))
+    return sum((row.get("wall_seconds", 0.0) * row.get("num_processes", 1) for row in rows), 0.0)
 
 
 def selected_seconds(paths: Paths) -> float:

@@ -4,7 +4,6 @@ import contextlib
 import difflib
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -22,20 +21,6 @@ from dontstop.runs.scratch import READ_ONLY, TRAINING_FILE, Scratch, is_set, loa
 from dontstop.training import devices, process_group
 
 NUM_NAMED = 3  # missing results that an error names
-
-
-@dataclass(frozen=True)
-class Work:
-    """What an experiment needs: checkpoints, runs, and losses of checkpoints on token stores."""
-
-    plan: Plan
-    losses: list[tuple[Checkpoint, str]]
-
-    @property
-    def checkpoints(self) -> tuple[Checkpoint, ...]:
-        """All checkpoints, parents first."""
-        measured = (checkpoint for checkpoint, _ in self.losses)
-        return tuple(dict.fromkeys([Checkpoint(), *self.plan.checkpoints, *measured]))
 
 
 class Pipeline(Results):
@@ -61,16 +46,16 @@ class Pipeline(Results):
         if experiment == "knn_tapt":
             self.select()
         self.design.check(experiment)
-        work = Work(self.design.plan(experiment), self.design.measured(experiment))
+        plan = self.design.plan(experiment)
         with runner.only_run(self.paths.lock):
             some = self._jobs()
-            self._adopt(some, work)
-            todo = self._missing(some, work)
+            self._adopt(some, plan)
+            todo = self._missing(some, plan)
             if todo and is_set(READ_ONLY):
                 raise self._not_made(some, todo)
             self._carry_out(f"{experiment} ({self.profile.name})", todo)
-            self._publish(some, work, losses)
-        self._say_given(some, work)
+            self._publish(some, plan, losses)
+        self._say_given(some, plan)
         return self
 
     def select(self) -> None:
@@ -85,7 +70,7 @@ class Pipeline(Results):
             raise StudyError("no selected text with these settings", "text that has been selected", remedy)
         with runner.only_run(self.paths.lock):
             scratch.remove_parts(self.paths.selected.parent.glob(f".{self.profile.name}.*.part"))
-            self._adopt(some, Work(Plan((base,)), []))
+            self._adopt(some, Plan((base,)))
             todo = wanted.jobs()
             scratch.sweep(self.paths, [job.key for job in todo])
             needs_base = "encoder" in self.profile.selection.selectors
@@ -120,7 +105,7 @@ class Pipeline(Results):
     def _pretrain(self, checkpoint: Checkpoint, here: str | None) -> None:
         some, parent = self._jobs(), checkpoint.parent
         if process_group.is_main_process():
-            self._adopt(some, Work(Plan(checkpoint.lineage), []))
+            self._adopt(some, Plan(checkpoint.lineage))
         process_group.barrier()
         trained = {c: some.scratch.trained(some.identity.checkpoint(c)) for c in (parent, checkpoint) if c is not None}
         if trained[checkpoint] is not None:
@@ -144,11 +129,11 @@ class Pipeline(Results):
         place = Scratch(self.paths, identity.capability, is_set(scratch.ACCEPT_OTHERS))
         return Jobs(self.profile, self.paths, identity, place)
 
-    def _missing(self, some: Jobs, work: Work) -> list[progress.Job]:
+    def _missing(self, some: Jobs, plan: Plan) -> list[progress.Job]:
         found, identity = some.scratch, some.identity
-        todo = [some.checkpoint(c) for c in work.checkpoints if found.trained(identity.checkpoint(c)) is None]
-        todo += [some.run(run) for run in work.plan.runs if found.measured(identity.run(run)) is None]
-        todo += [some.loss(*loss) for loss in work.losses if found.measured(identity.loss(*loss)) is None]
+        todo = [some.checkpoint(c) for c in plan.checkpoints if found.trained(identity.checkpoint(c)) is None]
+        todo += [some.run(run) for run in plan.runs if found.measured(identity.run(run)) is None]
+        todo += [some.loss(*loss) for loss in plan.losses if found.measured(identity.loss(*loss)) is None]
         return list({job.key: job for job in todo}.values())
 
     def _not_made(self, some: Jobs, todo: list[progress.Job]) -> StudyError:
@@ -170,28 +155,28 @@ class Pipeline(Results):
         else:
             clusters.carry_out(title, todo, cluster, self.paths.work / "cluster" / self.profile.name, **every)
 
-    def _say_given(self, some: Jobs, work: Work) -> None:
+    def _say_given(self, some: Jobs, plan: Plan) -> None:
         """Say which checkpoints others have trained, and what they lacked; and which results are other machines'."""
-        trainings = [self._training(some, checkpoint) for checkpoint in work.checkpoints]
+        trainings = [self._training(some, checkpoint) for checkpoint in plan.checkpoints]
         for training in (training for training in trainings if "taken_from" in training):
             missing = ", ".join(training["newly_initialised"])
             more = f"; it lacked {missing}, newly initialised" if missing else ""
             progress.say(f"{training['checkpoint']}: taken from {training['taken_from']}, not trained here{more}")
-        made_by = {row["capability"] for row in (*trainings, *self._results(some, work))}
+        made_by = {row["capability"] for row in (*trainings, *self._results(some, plan))}
         if others := made_by - {some.identity.capability}:
             progress.say(f"results of other machines are among these, as accepted: {', '.join(sorted(others))}")
 
     # Taking over --------------------------------------------------------------------------------------------------
 
-    def _adopt(self, some: Jobs, work: Work) -> None:
+    def _adopt(self, some: Jobs, plan: Plan) -> None:
         """Take what is published (pulled by DVC, say) into scratch, and remove what killed runs left half-written."""
-        wanted = {some.identity.run(run) for run in work.plan.runs}
-        wanted |= {some.identity.loss(*loss) for loss in work.losses}
-        wanted |= {some.identity.checkpoint(checkpoint) for checkpoint in work.checkpoints}
+        wanted = {some.identity.run(run) for run in plan.runs}
+        wanted |= {some.identity.loss(*loss) for loss in plan.losses}
+        wanted |= {some.identity.checkpoint(checkpoint) for checkpoint in plan.checkpoints}
         for folder in (self.paths.checkpoints, self.paths.results):
             scratch.remove_parts([*folder.rglob(".*.part")])
         scratch.sweep(self.paths, [scratch.key_of(fingerprint, some.identity.capability) for fingerprint in wanted])
-        for checkpoint in work.checkpoints:
+        for checkpoint in plan.checkpoints:
             self._adopt_checkpoint(some.identity.checkpoint(checkpoint), self.paths.checkpoints / folder_of(checkpoint))
         recorded = (path for path in self.paths.results.glob("records/*/*.jsonl") if path.stem != "pretraining")
         for row in (row for path in sorted(recorded) for row in files.read_jsonl(path)):
@@ -211,28 +196,28 @@ class Pipeline(Results):
 
     # Publishing ---------------------------------------------------------------------------------------------------
 
-    def _publish(self, some: Jobs, work: Work, losses: str) -> None:
+    def _publish(self, some: Jobs, plan: Plan, losses: str) -> None:
         """Put finished checkpoints, records and curves where DVC and the reader look for them.
 
         Records and curves of another notebook's checkpoints are that notebook's to write.
         """
-        for checkpoint in work.checkpoints:
+        for checkpoint in plan.checkpoints:
             self._publish_checkpoint(some, checkpoint)
         for owner in {"base", self.notebook}:
-            self._publish_trainings(some, owner, [c for c in work.checkpoints if owner_of(c) == owner])
+            self._publish_trainings(some, owner, [c for c in plan.checkpoints if owner_of(c) == owner])
         rows: dict[str, list[dict]] = defaultdict(list)
-        for run in work.plan.runs:
+        for run in plan.runs:
             rows[records_of(run.arm)[1]].append(self._result(some, some.identity.run(run)) | {"arm": run.arm.name})
         for of_runs in rows.values():
             of_runs.sort(key=lambda row: (row["task"], row["seed"]))
-        for loss in work.losses:
+        for loss in plan.losses:
             rows[losses].append(self._result(some, some.identity.loss(*loss)))
         for name, some_rows in rows.items():
             records.write_records(self.paths.results / "records" / self.notebook, name, some_rows)
 
-    def _results(self, some: Jobs, work: Work) -> Iterable[dict]:
-        yield from (self._result(some, some.identity.run(run)) for run in work.plan.runs)
-        yield from (self._result(some, some.identity.loss(*loss)) for loss in work.losses)
+    def _results(self, some: Jobs, plan: Plan) -> Iterable[dict]:
+        yield from (self._result(some, some.identity.run(run)) for run in plan.runs)
+        yield from (self._result(some, some.identity.loss(*loss)) for loss in plan.losses)
 
     def _result(self, some: Jobs, fingerprint: str) -> dict:
         return load_result(scratch.result_path(self.paths, some.scratch.measured(fingerprint)))

@@ -86,11 +86,10 @@ class Design:
     def arms(self) -> dict[Arm, list[Task]]:
         """Return all arms that the profile asks for, each with the tasks that it is run for, by notebook."""
         found: dict[Arm, list[Task]] = {}
-        for name in EXPERIMENTS:
-            for some_arms, some_tasks in self.groups(name):
-                for arm in some_arms:
-                    found.setdefault(arm, []).extend(some_tasks)
-        return {arm: tasks for arm, tasks in found.items() if tasks}
+        for some_arms, some_tasks in (group for name in EXPERIMENTS for group in self.groups(name) if group[1]):
+            for arm in some_arms:
+                found.setdefault(arm, []).extend(some_tasks)
+        return found
 
     def groups(self, experiment: str) -> list[tuple[list[Arm], list[Task]]]:
         """Return the arms that an experiment fine-tunes, with their tasks, in groups that are planned together."""
@@ -107,11 +106,10 @@ class Design:
         return groups
 
     def plan(self, experiment: str) -> Plan:
-        """Plan an experiment's checkpoints and runs."""
-        whole = Plan()
-        for some_arms, some_tasks in self.groups(experiment):
-            whole += arms.plan(some_arms, some_tasks, self.profile.seeds, self.profile.selection.num_draws)
-        return whole
+        """Plan an experiment's checkpoints, the base encoder's always among them, its runs, and the losses measured."""
+        seeds, num_draws, losses = self.profile.seeds, self.profile.selection.num_draws, self.measured(experiment)
+        runs = (arms.plan(*group, seeds, num_draws) for group in self.groups(experiment))
+        return sum(runs, Plan((Checkpoint(),))) + Plan(tuple(encoder for encoder, _ in losses), losses=tuple(losses))
 
     def check(self, experiment: str) -> None:
         """Check that every arm of an experiment has a task to be run for.

@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator, Sequence
-from itertools import chain, product
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -90,8 +90,7 @@ class Results:
 
     def checkpoints(self) -> dict[str, Checkpoint]:
         """Return all checkpoints that the profile's experiments rest on, by name: with the settings of their phases."""
-        planned = (self.design.plan(name).checkpoints for name in EXPERIMENTS)
-        return {checkpoint.name: checkpoint for checkpoint in chain([Checkpoint()], *planned)}
+        return {c.name: c for name in EXPERIMENTS for c in self.design.plan(name).checkpoints}
 
     def checkpoint_folder(self, checkpoint: Checkpoint):
         """Return where a finished checkpoint stands: an ordinary Transformers folder."""
@@ -241,11 +240,9 @@ class Results:
         settings = phase_settings(self.profile, checkpoint.last) or self.profile.dapt
         batch = mlm.Batches(store, mlm.Vocabulary.of(tokenizer), settings, checkpoint.name).micro_batch(0, 0)
         wanted = dict(zip(batch.positions.tolist(), batch.labels.tolist(), strict=True))
-        rows = [
-            {"input": tokenizer.decode([token]), "target": tokenizer.decode([wanted[k]]) if k in wanted else ""}
-            for k, token in enumerate(batch.input_ids[0, :num_tokens].tolist())
-        ]
-        return pd.DataFrame(rows)
+        ids = batch.input_ids[0, :num_tokens].tolist()
+        targets = [tokenizer.decode([wanted[k]]) if k in wanted else "" for k in range(len(ids))]
+        return pd.DataFrame({"input": [tokenizer.decode([token]) for token in ids], "target": targets})
 
     # Settings and provenance ----------------------------------------------------------------------------------------
 
@@ -264,9 +261,8 @@ class Results:
 
     def provenance(self) -> str:
         """Return one line: profile, commit, digest of the text, versions, this machine, others with results here."""
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=self.paths.root, capture_output=True, text=True, check=False
-        ).stdout.strip()
+        git = ["git", "-C", str(self.paths.root), "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
         data = files.digest(self.paths.data / "manifest.json")[:12]
         device = devices.resolve_device(self.profile.device)
         own = identity.capability(device, devices.resolve_precision(self.profile.precision, device))
