@@ -128,9 +128,9 @@ def select(profile: ProfileName = None, mirror: Mirror = None, others: Others = 
 @app.command()
 def run(experiment: Experiment, profile: ProfileName = None, mirror: Mirror = None, others: Others = False) -> None:
     """Train and measure what an experiment still lacks."""
-    from dontstop.runs.plan import notebook_of
+    from dontstop.runs.plan import get_experiment
 
-    with _timed_study(experiment, profile, notebook_of(experiment)) as study:
+    with _timed_study(experiment, profile, get_experiment(experiment).notebook) as study:
         study.run(experiment)
 
 

@@ -5,7 +5,7 @@ import math
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -437,10 +437,9 @@ def _explain(error: ValidationError, where: str) -> tuple[str, str, str]:
 def _known_settings(location: tuple) -> list[str]:
     model = Profile
     for part in location:
-        field = model.model_fields.get(part) if isinstance(part, str) else None
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
-        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, Settings)]
+        kind = model.model_fields[part].annotation if part in model.model_fields else None
+        nested = [c for c in (kind, *get_args(kind)) if isinstance(c, type) and issubclass(c, Settings)]
         if not nested:
-            return sorted(model.model_fields)
+            break
         model = nested[0]
     return sorted(model.model_fields)

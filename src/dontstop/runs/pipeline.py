@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -54,8 +53,8 @@ class Pipeline(Results):
             if todo and is_set(READ_ONLY):
                 raise self._not_made(some, todo)
             self._carry_out(f"{experiment} ({self.profile.name})", todo)
-            self._publish(some, plan, losses)
-        self._say_given(some, plan)
+            results = self._publish(some, plan, losses)
+        self._say_given(some, plan, results)
         return self
 
     def select(self) -> None:
@@ -155,14 +154,14 @@ class Pipeline(Results):
         else:
             clusters.carry_out(title, todo, cluster, self.paths.work / "cluster" / self.profile.name, **every)
 
-    def _say_given(self, some: Jobs, plan: Plan) -> None:
+    def _say_given(self, some: Jobs, plan: Plan, results: list[dict]) -> None:
         """Say which checkpoints others have trained, and what they lacked; and which results are other machines'."""
         trainings = [self._training(some, checkpoint) for checkpoint in plan.checkpoints]
         for training in (training for training in trainings if "taken_from" in training):
             missing = ", ".join(training["newly_initialised"])
             more = f"; it lacked {missing}, newly initialised" if missing else ""
             progress.say(f"{training['checkpoint']}: taken from {training['taken_from']}, not trained here{more}")
-        made_by = {row["capability"] for row in (*trainings, *self._results(some, plan))}
+        made_by = {row["capability"] for row in (*trainings, *results)}
         if others := made_by - {some.identity.capability}:
             progress.say(f"results of other machines are among these, as accepted: {', '.join(sorted(others))}")
 
@@ -196,10 +195,13 @@ class Pipeline(Results):
 
     # Publishing ---------------------------------------------------------------------------------------------------
 
-    def _publish(self, some: Jobs, plan: Plan, losses: str) -> None:
+    def _publish(self, some: Jobs, plan: Plan, losses: str) -> list[dict]:
         """Put finished checkpoints, records and curves where DVC and the reader look for them.
 
         Records and curves of another notebook's checkpoints are that notebook's to write.
+
+        Returns:
+            The records of runs and losses.
         """
         for checkpoint in plan.checkpoints:
             self._publish_checkpoint(some, checkpoint)
@@ -214,10 +216,7 @@ class Pipeline(Results):
             rows[losses].append(self._result(some, some.identity.loss(*loss)))
         for name, some_rows in rows.items():
             records.write_records(self.paths.results / "records" / self.notebook, name, some_rows)
-
-    def _results(self, some: Jobs, plan: Plan) -> Iterable[dict]:
-        yield from (self._result(some, some.identity.run(run)) for run in plan.runs)
-        yield from (self._result(some, some.identity.loss(*loss)) for loss in plan.losses)
+        return [row for some_rows in rows.values() for row in some_rows]
 
     def _result(self, some: Jobs, fingerprint: str) -> dict:
         return load_result(scratch.result_path(self.paths, some.scratch.measured(fingerprint)))

@@ -9,7 +9,7 @@ from dontstop.profiles import Paths, Profile
 from dontstop.runs import arms
 from dontstop.runs.arms import Arm, Checkpoint, Phase, Plan
 from dontstop.text import corpora
-from dontstop.text.tasks import GENERAL, Domain, Task, domains_of
+from dontstop.text.tasks import GENERAL, Task, domains_of
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,6 @@ class Design:
         entries = corpora.load_manifest(paths)["tasks"].items()
         return cls(profile, tuple(tasks), frozenset(name for name, entry in entries if "unlabelled" in entry))
 
-    @property
-    def domains(self) -> tuple[Domain, ...]:
-        """The domains that the tasks need."""
-        return domains_of(self.tasks, self.profile)
-
     def arms(self) -> dict[Arm, list[Task]]:
         """Return all arms that the profile asks for, each with the tasks that it is run for, by notebook."""
         found: dict[Arm, list[Task]] = {}
@@ -127,8 +122,8 @@ class Design:
 
     def measured(self, experiment: str) -> list[tuple[Checkpoint, str]]:
         """Return the pairs of an encoder and a token store whose masked-LM loss an experiment measures."""
-        wanted = EXPERIMENTS[experiment]
-        stores = [held_out_store(text) for text in (GENERAL, *(domain.name for domain in self.domains))]
+        wanted, domains = EXPERIMENTS[experiment], domains_of(self.tasks, self.profile)
+        stores = [held_out_store(text) for text in (GENERAL, *(domain.name for domain in domains))]
         if wanted.on == "task":
             stores = [dev_store(task.name) for task in self.tasks]
         return [(c, store) for kind in wanted.measured for c in self.checkpoints(kind) for store in stores]
@@ -137,7 +132,8 @@ class Design:
         """Return the encoders of a kind: `base` (one), `dapt` (one a domain) or `tapt` (one a task)."""
         if kind == "base":
             return [Checkpoint()]
-        return [Checkpoint((Phase(kind, text.name),)) for text in (self.domains if kind == "dapt" else self.tasks)]
+        texts = domains_of(self.tasks, self.profile) if kind == "dapt" else self.tasks
+        return [Checkpoint((Phase(kind, text.name),)) for text in texts]
 
     def transfer_tasks(self) -> list[Task]:
         """Return the tasks whose domain's other task the study has too; a mirror may lack one of the two."""
@@ -166,19 +162,14 @@ class Design:
 # Where things are kept -------------------------------------------------------------------------------------------
 
 
-def notebook_of(experiment: str) -> str:
-    """Return the notebook that an experiment's results stand under; the base encoder's stand under `base`."""
-    return EXPERIMENTS[experiment].notebook if experiment in EXPERIMENTS else "base"
-
-
 def records_of(arm: Arm) -> tuple[str, str]:
     """Return the notebook that runs an arm, and the name of the arm's records there."""
     if arm.is_augmented:
-        return notebook_of("knn_tapt"), arm.name
+        return EXPERIMENTS["knn_tapt"].notebook, arm.name
     if arm.part != "all":
-        return notebook_of("dapt_tapt"), arm.name
+        return EXPERIMENTS["dapt_tapt"].notebook, arm.name
     if arm.is_short:
-        return notebook_of("tapt"), CURVE
+        return EXPERIMENTS["tapt"].notebook, CURVE
     return next(experiment.notebook for experiment in EXPERIMENTS.values() if arm in experiment.arms), arm.name
 
 
@@ -186,10 +177,10 @@ def owner_of(checkpoint: Checkpoint) -> str:
     """Return the notebook that trains, and so keeps, a checkpoint; `base` for the base encoder."""
     last = checkpoint.last
     if last.is_augmented:
-        return notebook_of("knn_tapt")
+        return EXPERIMENTS["knn_tapt"].notebook
     if last.part != "all" or len(checkpoint.phases) > 1:
-        return notebook_of("dapt_tapt")
-    return notebook_of(last.kind)
+        return EXPERIMENTS["dapt_tapt"].notebook
+    return EXPERIMENTS[last.kind].notebook
 
 
 def folder_of(checkpoint: Checkpoint) -> Path:
