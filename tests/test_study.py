@@ -266,6 +266,21 @@ def test_a_missing_record_is_made_again_and_no_other(finished, tmp_path, planned
     assert names_planned(planned, root) == [("run", "citation_intent dapt seed 0")]
 
 
+def test_the_plans_of_one_run_share_worker_processes(finished, tmp_path, monkeypatch):
+    root, kept = tiny.copy(finished, tmp_path / "study"), []
+    tiny.set_profile(root, seeds=[0, 1, 2])
+
+    def stop(_title, _some, **_settings):
+        kept.append(runner._warm)
+        raise StopIteration
+
+    monkeypatch.setattr(runner, "_warm", None)  # the session's own block
+    monkeypatch.setattr(runner, "carry_out", stop)
+    with pytest.raises(StopIteration):
+        tiny.run(root, "dapt")
+    assert kept == [{}] and runner._warm is None
+
+
 def renamed(root, capability: str) -> None:
     """Let all that is published be of another machine."""
     for path in (root / "results").rglob("*.jsonl"):

@@ -13,7 +13,7 @@ import yaml
 from dontstop import cli
 from dontstop.machine import files
 from dontstop.machine.randomness import generator
-from dontstop.runs.plan import notebook_of
+from dontstop.runs.plan import get_experiment
 from dontstop.study import Study
 
 DOMAINS = ("cs", "news")  # each is the other's irrelevant domain
@@ -115,7 +115,7 @@ def environment(root: Path) -> dict[str, str]:
 def run(root: Path, experiment: str) -> Study:
     """Run an experiment of the study under `root` in this process."""
     with at(root):
-        return Study("tiny", notebook_of(experiment)).run(experiment)
+        return Study("tiny", get_experiment(experiment).notebook).run(experiment)
 
 
 def copy(finished: Path, root: Path) -> Path:

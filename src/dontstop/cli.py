@@ -3,13 +3,14 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from dontstop.errors import StudyError
+from dontstop.machine import progress
 
 app = typer.Typer(
     help="Don't Stop Pretraining, as a study that anyone can run, trust and extend.",
@@ -21,42 +22,37 @@ ProfileName = Annotated[str | None, typer.Option("--profile", "-p", help="A file
 Experiment = Annotated[str, typer.Argument(help="base, domain_gap, dapt, tapt, dapt_tapt, transfer_tapt or knn_tapt")]
 
 
-def _take_mirror(folder: Path | None) -> None:
-    if folder is not None:
-        os.environ["DONTSTOP_MIRROR"] = str(folder.absolute())  # worker processes read it too
+def _sets(variable: str) -> Callable[[Any], None]:
+    """Return an option's callback that puts its value into the environment, where worker processes read it too."""
+
+    def put(value: Path | bool | None) -> None:
+        if value:
+            os.environ[variable] = "1" if value is True else str(value.absolute())
+
+    return put
 
 
-Mirror = Annotated[
-    Path | None,
-    typer.Option(
-        callback=_take_mirror,
-        help="The folder with the text of a profile of files; default: DONTSTOP_MIRROR, or the profile's text.folder.",
-    ),
-]
-
-
-def _accept_other_machines(accepted: bool) -> None:
-    if accepted:
-        os.environ["DONTSTOP_ACCEPT_OTHER_MACHINES"] = "1"
-
-
-AcceptOtherMachines = Annotated[
+MIRROR_HELP = "The folder with the text of a profile of files; default: DONTSTOP_MIRROR, or the profile's text.folder."
+OTHERS_HELP = "Read results of machines whose arithmetic differs from this one's; also DONTSTOP_ACCEPT_OTHER_MACHINES."
+Mirror = Annotated[Path | None, typer.Option(callback=_sets("DONTSTOP_MIRROR"), help=MIRROR_HELP)]
+Others = Annotated[
     bool,
-    typer.Option(
-        "--accept-other-machines",
-        callback=_accept_other_machines,
-        help="Read results of machines whose arithmetic differs from this one's; also DONTSTOP_ACCEPT_OTHER_MACHINES.",
-    ),
+    typer.Option("--accept-other-machines", callback=_sets("DONTSTOP_ACCEPT_OTHER_MACHINES"), help=OTHERS_HELP),
 ]
+
+
+def _study(profile: str | None, notebook: str = "base") -> Any:
+    from dontstop.study import Study  # which takes seconds to import, as do all modules that commands import themselves
+
+    return Study(profile, notebook)
 
 
 @contextlib.contextmanager
 def _timed_study(stage: str, profile: str | None, notebook: str = "base") -> Iterator[Any]:
     """Give a study, and write down how long the stage took that it is for."""
     from dontstop.runs import ledger
-    from dontstop.study import Study
 
-    study = Study(profile, notebook)
+    study = _study(profile, notebook)
     with ledger.timed(study.paths, stage):
         yield study
 
@@ -70,7 +66,6 @@ def fetch_tasks(
 ) -> None:
     """Fetch the paper's tasks into a mirror, and compare their sizes with Table 2."""
     from dontstop.fetch import sources, task_files
-    from dontstop.machine import progress
 
     if source not in ("bucket", "hub"):
         raise StudyError(f"source {source!r}", "bucket or hub", "name one of them")
@@ -87,7 +82,6 @@ def fetch_corpus(
 ) -> None:
     """Stream a substitute for one of the paper's corpora into a mirror, up to a budget; go on where it was."""
     from dontstop.fetch import corpus_files, sources
-    from dontstop.machine import progress
 
     source = sources.corpus_source(domain)
     path = corpus_files.fetch_corpus(mirror, domain, source, progress.say, num_documents=documents, num_words=words)
@@ -102,7 +96,6 @@ def fetch_encoders(
 ) -> None:
     """Fetch the encoders that the paper's authors released, and turn their pickled weights into safetensors."""
     from dontstop.fetch import conversion, sources
-    from dontstop.machine import progress
 
     conversion.fetch_encoders(folder, checkpoint or list(sources.RELEASED), address, progress.say)
 
@@ -114,7 +107,6 @@ def convert_weights(
 ) -> None:
     """Turn an encoder's pickled weights into safetensors; the study itself loads nothing else."""
     from dontstop.fetch import conversion
-    from dontstop.machine import progress
 
     conversion.convert_weights(source, target, progress.say)
 
@@ -127,25 +119,18 @@ def prepare(profile: ProfileName = None, mirror: Mirror = None) -> None:
 
 
 @app.command()
-def select(
-    profile: ProfileName = None, mirror: Mirror = None, accept_other_machines: AcceptOtherMachines = False
-) -> None:
+def select(profile: ProfileName = None, mirror: Mirror = None, others: Others = False) -> None:
     """Select the text of the domains that tasks are augmented by: neighbours, random and curated text."""
     with _timed_study("select", profile, "06_knn_tapt") as study:
         study.select()
 
 
 @app.command()
-def run(
-    experiment: Experiment,
-    profile: ProfileName = None,
-    mirror: Mirror = None,
-    accept_other_machines: AcceptOtherMachines = False,
-) -> None:
+def run(experiment: Experiment, profile: ProfileName = None, mirror: Mirror = None, others: Others = False) -> None:
     """Train and measure what an experiment still lacks."""
-    from dontstop.runs.plan import notebook_of
+    from dontstop.runs.plan import get_experiment
 
-    with _timed_study(experiment, profile, notebook_of(experiment)) as study:
+    with _timed_study(experiment, profile, get_experiment(experiment).notebook) as study:
         study.run(experiment)
 
 
@@ -156,9 +141,7 @@ def pretrain(
     mirror: Mirror = None,
 ) -> None:
     """Train one checkpoint; under torchrun, with all of its processes (`torchrun ... -m dontstop pretrain ...`)."""
-    from dontstop.study import Study
-
-    Study(profile).pretrain(checkpoint)
+    _study(profile).pretrain(checkpoint)
 
 
 @app.command()
@@ -172,22 +155,19 @@ def claims(profile: ProfileName = None) -> None:
 def costs(profile: ProfileName = None) -> None:
     """Print what each stage of the pipeline cost, in minutes."""
     from dontstop.runs import ledger
-    from dontstop.study import Study
 
-    typer.echo(
-        ledger.stage_costs(Study(profile).paths).to_string(index=False, float_format="{:.1f}".format, na_rep="-")
-    )
+    table = ledger.stage_costs(_study(profile).paths)
+    typer.echo(table.to_string(index=False, float_format="{:.1f}".format, na_rep="-"))
 
 
 @app.command()
-def report(profile: ProfileName = None, accept_other_machines: AcceptOtherMachines = False) -> None:
+def report(profile: ProfileName = None, others: Others = False) -> None:
     """Execute the notebooks again, and so make all tables and figures, without training: all results must be there."""
-    from dontstop.runs.pipeline import READ_ONLY
     from dontstop.runs.plan import NOTEBOOKS
-    from dontstop.study import Study
+    from dontstop.runs.scratch import READ_ONLY
 
     os.environ[READ_ONLY] = "1"  # the notebooks' kernels read it
-    study = Study(profile)
+    study = _study(profile)
     for notebook in NOTEBOOKS:
         if not (study.paths.results / "records" / notebook).is_dir():
             typer.echo(f"{notebook}: no records of profile {study.profile.name} yet; `make study` makes them")
@@ -199,12 +179,10 @@ def report(profile: ProfileName = None, accept_other_machines: AcceptOtherMachin
 def _execute(paths, notebook: str, profile: str) -> None:
     import papermill
 
-    target = paths.results / "notebooks" / f"{notebook}.ipynb"
+    source, target = (folder / "notebooks" / f"{notebook}.ipynb" for folder in (paths.root, paths.results))
     target.parent.mkdir(parents=True, exist_ok=True)
-    source = paths.root / "notebooks" / f"{notebook}.ipynb"
-    how = {"kernel_name": "python3", "progress_bar": False}
     try:
-        papermill.execute_notebook(source, target, {"profile": profile}, **how)
+        papermill.execute_notebook(source, target, {"profile": profile}, kernel_name="python3", progress_bar=False)
     except papermill.PapermillExecutionError as error:
         if error.ename != "StudyError":
             raise
@@ -241,12 +219,9 @@ def main() -> None:
     """Run the command line; a problem of the user's is three lines on stderr and exit code 2, never a traceback."""
     try:
         app()
-    except StudyError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
+    except (StudyError, OSError) as error:
         expected, remedy = "files that can be read and written, on a disk with room", "mend that and try again"
-        print(StudyError(str(error), expected, remedy), file=sys.stderr)
+        print(error if isinstance(error, StudyError) else StudyError(str(error), expected, remedy), file=sys.stderr)
         sys.exit(2)
 
 

@@ -5,7 +5,7 @@ import math
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -38,24 +38,19 @@ class Text(Settings):
     """Where the text comes from and how it is divided."""
 
     source: Literal["docstrings", "files"] = "docstrings"
-    # `files` only: a mirror, with corpora/<domain>.* (or shards in corpora/<domain>/) and
-    # tasks/<task>/{train,dev,test}.*, absolute or from the root; DONTSTOP_MIRROR, or `make study MIRROR=...`, goes
-    # before it.
-    folder: str | None = None
+    folder: str | None = None  # `files` only: a mirror, absolute or from the root; DONTSTOP_MIRROR goes before it
     tasks: list[str] | None = None  # `files` only: which of the paper's tasks; None means all eight
     may_lack: list[str] = []  # those of them that the study goes on without where the mirror lacks them
     max_examples: MaxExamples = MaxExamples()  # `files` only
     low_resource: dict[str, Count] = {}  # `files` only: training examples of a task, such as 500 for RCT-500
     split_seed: Seed = 0
-    # Documents taken from a corpus at most, by content hash; None takes all. For the smoke profile.
-    max_documents: Count | None = None
+    max_documents: Count | None = None  # of a corpus, by content hash; None takes all
     held_out_fraction: Fraction = 0.05
     num_train: Count = 500
     num_dev: Count = 500
     num_test: Count = 2000
     min_words: Count = 8
-    # From which share on a test or dev text's word 5-grams, found again in one corpus document, count as a leak.
-    leak_containment: Fraction = 0.5
+    leak_containment: Fraction = 0.5  # share of a test or dev text's word 5-grams in one document that makes a leak
     near_duplicate_jaccard: Fraction = 0.8
 
 
@@ -85,12 +80,8 @@ class PhaseSettings(Settings):
     num_steps: Count | None = None
     num_epochs: Count | None = None
     batch_size: Count = 2048  # sequences a step
-    # Micro-batches of a step, whose gradients are summed in order; idle processes share them. Part of the identity,
-    # since it orders floating-point sums.
-    num_shards: Count = 2
-    # Sequences of a micro-batch that pass through the encoder at once; None takes all. Fewer fit into a GPU's memory;
-    # their gradients are summed (gradient accumulation).
-    sequences_at_once: Count | None = None
+    num_shards: Count = 2  # micro-batches of a step; part of the identity, since it orders floating-point sums
+    sequences_at_once: Count | None = None  # of a micro-batch, by gradient accumulation; None takes all
     sequence_length: Count = 512  # tokens
     learning_rate: Annotated[float, Field(gt=0)] = 5.0e-4
     warmup_fraction: Fraction = 0.06
@@ -138,8 +129,7 @@ class Vampire(Settings):
     num_epochs: Count = 50
     patience: Count = 5  # epochs without better NPMI before stopping
     kl_warmup_epochs: Count = 1000  # over which the divergence's weight grows from 0 to 1
-    # `mean` of topics and hidden layers, as in the paper on VAMPIRE; or what the authors' code computed (`shipped`).
-    embedding: Literal["mean", "shipped"] = "mean"
+    embedding: Literal["mean", "shipped"] = "mean"  # of topics and hidden layers; or as the authors' code computed it
     max_texts: Count = 1_000_000  # of the domain, to train on
 
 
@@ -194,9 +184,8 @@ class CheapAdaptation(Settings):
 
     arms: list[CheapArm] = []
     tasks: list[str] | None = None  # None takes all
-    # As Hu et al. (2021) call them: an adapter's rank, and the scale that its product is taken by, over the rank.
-    lora_rank: Count = 8
-    lora_alpha: Count = 16
+    lora_rank: Count = 8  # of an adapter, as Hu et al. (2021) call it
+    lora_alpha: Count = 16  # over the rank, the scale of an adapter's product
     lora_rate_factor: Annotated[float, Field(gt=0)] = 10.0  # of the learning rate of the phase that trains everything
 
 
@@ -239,9 +228,7 @@ class Cluster(Settings):
     cpus: Count = 2  # of a job; a checkpoint is trained by as many processes, a run by one
     gpus: Annotated[int, Field(ge=0)] | None = None
     memory_gb: Count = 8
-    # After which, as when preempted, a job is queued again and goes on. Of less than a quarter of an hour submitit
-    # takes every interruption for the end of the time.
-    minutes: Annotated[int, Field(ge=15)] = 240
+    minutes: Annotated[int, Field(ge=15)] = 240  # then queued again; of less, submitit takes any interruption for that
     requeues: Count = 10  # of a job that ran into its time limit
     partition: str | None = None
     setup: list[str] = []  # shell lines before each job, to activate an environment, say
@@ -266,24 +253,20 @@ class Profile(Settings):
     encoder: Encoder = Encoder()
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto takes a GPU where there is one
-    # torch.compile of the layers in pretraining, which pays on a GPU; it rounds, and draws dropout, otherwise.
-    compiled: bool = False
-    # A folder with encoders that others have trained, each under a checkpoint's name (`dapt_biomed`): taken as it is.
-    released: str | None = None
+    compiled: bool = False  # the layers in pretraining, by torch.compile, which rounds, and draws dropout, otherwise
+    released: str | None = None  # a folder with encoders that others have trained, each under a checkpoint's name
     base: PhaseSettings | None = PhaseSettings(num_steps=12_500)
     dapt: PhaseSettings = PhaseSettings(num_steps=12_500)
     tapt: PhaseSettings = PhaseSettings(num_epochs=100, batch_size=256, learning_rate=1.0e-4)
     tapt_curve: TaptCurve = TaptCurve()
-    # TAPT on text augmented by neighbours, random or curated text: 100 epochs at the larger batch, by Table 9's steps.
-    augmented_tapt: PhaseSettings = PhaseSettings(num_epochs=100)
+    augmented_tapt: PhaseSettings = PhaseSettings(num_epochs=100)  # at the larger batch, by Table 9's steps
     selection: Selection = Selection()
     cheap_adaptation: CheapAdaptation = CheapAdaptation()
     finetune: Finetune = Finetune()
     domain_gap: DomainGap = DomainGap()
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0, 1, 2, 3, 4]
-    # Overrides of `finetune`, and of `tapt`, for one task, by its id.
-    task_finetune: dict[str, dict[str, Any]] = {}
-    task_tapt: dict[str, dict[str, Any]] = {}
+    task_finetune: dict[str, dict[str, Any]] = {}  # overrides of `finetune` for one task, by its id
+    task_tapt: dict[str, dict[str, Any]] = {}  # and of `tapt`
     speed: Speed = Speed()
 
     def finetune_for(self, task: str) -> Finetune:
@@ -295,28 +278,15 @@ class Profile(Settings):
         return PhaseSettings.model_validate({**self.tapt.model_dump(), **self.task_tapt.get(task, {})})
 
     @model_validator(mode="after")
-    def _curve_is_below(self):
+    def _groups_agree(self):
         longest = self.tapt.num_epochs or math.inf
         if any(epochs >= longest for epochs in self.tapt_curve.num_epochs):
             raise ValueError(f"tapt_curve.num_epochs must lie below tapt.num_epochs, {longest}")
-        return self
-
-    @model_validator(mode="after")
-    def _task_settings_hold(self):
-        for task in self.task_finetune:
+        for task in self.task_finetune | self.task_tapt:
             self.finetune_for(task)
-        for task in self.task_tapt:
             self.tapt_for(task)
-        return self
-
-    @model_validator(mode="after")
-    def _some_base(self):
         if self.base is None and self.encoder.name is None:
             raise ValueError("without a base phase there must be an encoder to begin with: give encoder.name")
-        return self
-
-    @model_validator(mode="after")
-    def _distinct_seeds(self):
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must differ from one another, got {self.seeds}")
         return self
@@ -335,13 +305,13 @@ def find_root() -> Path:
 
 
 def _is_root(folder: Path) -> bool:
-    about = folder / "pyproject.toml"
-    if not about.is_file() or not (folder / "configs").is_dir():
+    if not (folder / "pyproject.toml").is_file() or not (folder / "configs").is_dir():
         return False
     try:
-        return tomllib.loads(about.read_text(encoding="utf-8")).get("project", {}).get("name") == "dontstop"
+        about = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
         return False
+    return about.get("project", {}).get("name") == "dontstop"
 
 
 class Paths:
@@ -349,10 +319,8 @@ class Paths:
 
     def __init__(self, profile: str, root: Path | None = None):
         self.root = root or find_root()
-        self.data = self.root / "data" / profile
-        self.checkpoints = self.root / "checkpoints" / profile
-        self.selected = self.root / "selected" / profile
-        self.results = self.root / "results" / profile
+        kept = ("data", "checkpoints", "selected", "results")
+        self.data, self.checkpoints, self.selected, self.results = (self.root / name / profile for name in kept)
         self.work = self.root / "work"
         self.lock = self.work / f"{profile}.lock"
 
@@ -417,9 +385,8 @@ def load_profile(name: str, root: Path | None = None) -> Profile:
 def _with_mirror(profile: Profile) -> Profile:
     """Take the mirror that the environment names, where the profile's text comes from files."""
     mirror = os.environ.get("DONTSTOP_MIRROR")
-    if not mirror or profile.text.source != "files":
-        return profile
-    return profile.model_copy(update={"text": profile.text.model_copy(update={"folder": mirror})})
+    folder = {"folder": mirror} if mirror and profile.text.source == "files" else {}
+    return profile.model_copy(update={"text": profile.text.model_copy(update=folder)})
 
 
 def with_whole_paths(profile: Profile, root: Path) -> Profile:
@@ -429,10 +396,9 @@ def with_whole_paths(profile: Profile, root: Path) -> Profile:
     """
 
     def whole(name: str | None, or_on_the_hub: bool = True) -> str | None:
-        if name is None:
-            return None
-        path = root / Path(name).expanduser()
-        return str(path) if path.exists() or not or_on_the_hub or name.startswith((".", "~")) else name
+        path = root / Path(name or "").expanduser()
+        is_path = name is not None and (path.exists() or not or_on_the_hub or name.startswith((".", "~")))
+        return str(path) if is_path else name
 
     changed = {
         "encoder": {"name": whole(profile.encoder.name)},
@@ -453,10 +419,9 @@ def parse_profile(content: dict, where: str) -> Profile:
 
 
 def _explain(error: ValidationError, where: str) -> tuple[str, str, str]:
-    problems = error.errors()
-    first = problems[0]
+    first, *others = error.errors()
     setting = ".".join(str(part) for part in first["loc"]) or "the profile as a whole"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    more = f" (and {len(others)} more)" if others else ""
     if first["type"] == "extra_forbidden":
         known = _known_settings(first["loc"][:-1])
         close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
@@ -472,10 +437,9 @@ def _explain(error: ValidationError, where: str) -> tuple[str, str, str]:
 def _known_settings(location: tuple) -> list[str]:
     model = Profile
     for part in location:
-        field = model.model_fields.get(part) if isinstance(part, str) else None
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
-        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, Settings)]
+        kind = model.model_fields[part].annotation if part in model.model_fields else None
+        nested = [c for c in (kind, *get_args(kind)) if isinstance(c, type) and issubclass(c, Settings)]
         if not nested:
-            return sorted(model.model_fields)
+            break
         model = nested[0]
     return sorted(model.model_fields)

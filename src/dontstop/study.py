@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from dontstop.errors import StudyError
 from dontstop.profiles import Paths, Profile, Settings, find_root, load_profile
 from dontstop.runs.pipeline import Pipeline
-from dontstop.runs.results import Results
 from dontstop.text import tasks
 
 
@@ -63,7 +62,7 @@ def default_profile() -> str:
     return os.environ.get("DONTSTOP_PROFILE") or yaml.safe_load((find_root() / "params.yaml").read_text())["profile"]
 
 
-class Study(Results):
+class Study(Pipeline):
     """One profile's study: runs what is missing (see `Pipeline`), and reads what is there (see `Results`).
 
     Args:
@@ -77,27 +76,9 @@ class Study(Results):
         some = tasks.tasks_for(settings, paths)
         _check_names(settings)
         super().__init__(settings, paths, some, notebook)
-        self._pipeline = Pipeline(settings, paths, some, notebook)
 
     def __repr__(self) -> str:
         return f"Study({self.profile.name!r}: {len(self.domains)} domains, {len(self.tasks)} tasks)"
-
-    def prepare(self) -> None:
-        """Make corpora, splits, tokenizer and token stores, unless they stand there made with these settings."""
-        self._pipeline.prepare()
-
-    def select(self) -> None:
-        """Select the text that tasks are augmented by, unless it stands there selected with these settings."""
-        self._pipeline.select()
-
-    def run(self, experiment: str) -> "Study":
-        """Train and measure whatever an experiment still lacks; what is finished is found, not done again."""
-        self._pipeline.run(experiment)
-        return self
-
-    def pretrain(self, checkpoint: str) -> None:
-        """Train one checkpoint by its name, unless it stands there trained: alone, or with torchrun's processes."""
-        self._pipeline.pretrain(checkpoint)
 
     def show(self, thing, name: str, **how):
         """Write a frame (CSV, Markdown) or a figure (SVG, PNG) under results/, and return what a notebook displays.

@@ -37,11 +37,8 @@ class Phase:
     def name(self) -> str:
         """What it does, without its text: `tapt`, `tapt_10_epochs`, `knn_tapt_5_tfidf`, `rand_tapt_5_draw_0`."""
         prefix = {"lora": "lora_", "embeddings": "embedding_"}.get(self.part, "")
-        more = [f"_{self.epochs}_epochs"] if self.epochs is not None else []
-        more += [f"_{self.k}"] if self.k is not None else []
-        more += [f"_{self.selector}"] if self.selector is not None else []
-        more += [f"_draw_{self.draw}"] if self.draw is not None else []
-        return "".join((prefix, self.kind, *more))
+        more = (("_{}_epochs", self.epochs), ("_{}", self.k), ("_{}", self.selector), ("_draw_{}", self.draw))
+        return prefix + self.kind + "".join(form.format(value) for form, value in more if value is not None)
 
     @property
     def is_augmented(self) -> bool:
@@ -132,15 +129,8 @@ LORA_DAPT = _single("dapt", "domain", part="lora")
 LORA_TAPT = _single("tapt", "task", part="lora")
 EMBEDDING_TAPT = _single("tapt", "task", part="embeddings")
 # The arms whose phases no number of a profile decides, by name.
-ARMS: dict[str, Arm] = {
-    arm.name: arm
-    for arm in (
-        *(BASE, DAPT, NOT_DAPT, TAPT, DAPT_TAPT, TRANSFER_TAPT, CURATED_TAPT, DAPT_CURATED_TAPT),
-        *(LORA_DAPT, LORA_TAPT, EMBEDDING_TAPT),
-    )
-}
-
-
+_FIXED = (BASE, DAPT, NOT_DAPT, TAPT, DAPT_TAPT, TRANSFER_TAPT, CURATED_TAPT, DAPT_CURATED_TAPT)
+ARMS: dict[str, Arm] = {arm.name: arm for arm in (*_FIXED, LORA_DAPT, LORA_TAPT, EMBEDDING_TAPT)}
 # Of the arms that train few parameters, the arms that train all in the same phase.
 FULL: dict[Arm, Arm] = {LORA_DAPT: DAPT, LORA_TAPT: TAPT, EMBEDDING_TAPT: TAPT}
 
@@ -225,14 +215,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done: checkpoints, parents first, and the runs that need them."""
+    """What is to be done: checkpoints, parents first, the runs that need them, and losses of them on token stores."""
 
     checkpoints: tuple[Checkpoint, ...] = ()
     runs: tuple[Run, ...] = ()
+    losses: tuple[tuple[Checkpoint, str], ...] = ()
 
     def __add__(self, other: "Plan") -> "Plan":
         """Return both plans as one, each checkpoint once."""
-        return Plan(tuple(dict.fromkeys(self.checkpoints + other.checkpoints)), self.runs + other.runs)
+        checkpoints = tuple(dict.fromkeys(self.checkpoints + other.checkpoints))
+        return Plan(checkpoints, self.runs + other.runs, self.losses + other.losses)
 
 
 def plan(arms: Sequence[Arm], tasks: Sequence[Task], seeds: Sequence[int], num_draws: int = 1) -> Plan:
@@ -271,12 +263,9 @@ def phase_settings(profile: Profile, phase: Phase) -> PhaseSettings | None:
     """
     if phase.is_augmented:
         return profile.augmented_tapt
-    if not phase.is_tapt:
-        settings = getattr(profile, phase.kind)
-    else:
-        settings = profile.tapt_for(phase.text)
-        if phase.epochs is not None:
-            return settings.model_copy(update={"num_epochs": phase.epochs, "num_steps": None})
+    settings = profile.tapt_for(phase.text) if phase.is_tapt else getattr(profile, phase.kind)
+    if phase.epochs is not None:
+        return settings.model_copy(update={"num_epochs": phase.epochs, "num_steps": None})
     if phase.part == "lora":
         rate = settings.learning_rate * profile.cheap_adaptation.lora_rate_factor
         return settings.model_copy(update={"learning_rate": rate})

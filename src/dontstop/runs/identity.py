@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from dontstop.machine import files
-from dontstop.profiles import Paths, PhaseSettings, Profile
+from dontstop.profiles import Paths, Profile
 from dontstop.runs import scratch
 from dontstop.runs.arms import Checkpoint, Run, phase_settings
 from dontstop.runs.plan import held_out_of, text_of
@@ -44,16 +44,13 @@ class Identity:
         self.precision = devices.resolve_precision(profile.precision, self.device)
         self.capability = capability(self.device, self.precision)
         asked = {"precision": profile.precision, "compiled": profile.compiled, "tokenizer": manifest["tokenizer"]}
-        self._common = asked | library_versions()
+        # Builds for other devices count as one version.
+        self._common = asked | {name: importlib.metadata.version(name).split("+")[0] for name in LIBRARIES}
         self._encoder = profile.encoder.model_dump() | given_encoder(profile.encoder.name)
 
     def store(self, name: str) -> dict:
         """Return a token store's entry in the manifests of prepared and selected text: digest and counts."""
         return self._stores[name]
-
-    def settings(self, checkpoint: Checkpoint) -> PhaseSettings | None:
-        """Return the settings of a checkpoint's last phase."""
-        return phase_settings(self.profile, checkpoint.last)
 
     def labels(self, task: str) -> list[str]:
         """Return a task's labels, in the order of their ids."""
@@ -67,7 +64,7 @@ class Identity:
         if (folder := released_folder(self.profile, checkpoint)) is not None:
             given = {"released": checkpoint.name, "files": folder_digests(folder), "held_out": held_out}
             return files.fingerprint(common | given)
-        settings, parent = self.settings(checkpoint), checkpoint.parent
+        settings, parent = phase_settings(self.profile, checkpoint.last), checkpoint.parent
         return files.fingerprint(
             {
                 **common,
@@ -108,11 +105,6 @@ class Identity:
                 "settings": self.profile.dapt.model_dump(include=LOSS_SETTINGS),
             }
         )
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that do the arithmetic; builds for other devices count as one version."""
-    return {name: importlib.metadata.version(name).split("+")[0] for name in LIBRARIES}
 
 
 def capability(device: str, precision: str) -> str:
@@ -181,9 +173,7 @@ def _plain(node) -> object:
 
 def given_encoder(name: str | None) -> dict:
     """Return what identifies the encoder that a profile names: all files of its folder, or its name on the hub."""
-    if name is None or not Path(name).is_dir():
-        return {}
-    return {"name": None, "files": folder_digests(Path(name))}
+    return {} if name is None or not Path(name).is_dir() else {"name": None, "files": folder_digests(Path(name))}
 
 
 def folder_digests(folder: Path, endings: tuple[str, ...] = READ_BY_TRANSFORMERS) -> dict[str, str]:
@@ -197,9 +187,8 @@ def released_folder(profile: Profile, checkpoint: Checkpoint) -> Path | None:
 
     Not for TAPT on a task that the profile takes a few examples of: the others' has read all of its texts.
     """
-    if profile.released is None or not checkpoint.phases:
-        return None
-    if any(phase.is_tapt and phase.text in profile.text.low_resource for phase in checkpoint.phases):
+    has_few = any(phase.is_tapt and phase.text in profile.text.low_resource for phase in checkpoint.phases)
+    if profile.released is None or not checkpoint.phases or has_few:
         return None
     folder = Path(profile.released) / checkpoint.name
     return folder if folder.is_dir() else None

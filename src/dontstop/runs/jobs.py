@@ -7,7 +7,7 @@ from dontstop.machine.processes import num_cores
 from dontstop.machine.progress import Job
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import finetuning, pretraining, scratch
-from dontstop.runs.arms import Checkpoint, Run
+from dontstop.runs.arms import Checkpoint, Run, phase_settings
 from dontstop.runs.identity import Identity, released_folder
 from dontstop.runs.plan import held_out_of, text_of
 from dontstop.runs.scratch import Scratch, Target, key_of, load_result
@@ -34,19 +34,18 @@ class Jobs:
     def checkpoint(self, checkpoint: Checkpoint) -> Job:
         """Make the job that pretrains one checkpoint from its parent, or takes it where others have trained it."""
         target = self._target(self.identity.checkpoint(checkpoint), self.place(checkpoint)[1])
-        settings, given = self.identity.settings(checkpoint), released_folder(self.profile, checkpoint)
+        settings, given = phase_settings(self.profile, checkpoint.last), released_folder(self.profile, checkpoint)
         if given is not None or settings is None:
             arguments = (pretraining.take, checkpoint, str(given or self.profile.encoder.name))
             return self._job(target, checkpoint.name, "checkpoint", 1.0, *arguments)
-        self._check_text(text_of(checkpoint), settings.sequence_length)
-        self._check_text(held_out_of(checkpoint), settings.sequence_length)
-        per_epoch = self.identity.store(text_of(checkpoint))["num_tokens"]
-        steps = settings.num_steps or settings.num_epochs * per_epoch / settings.batch_size / settings.sequence_length
-        size = steps * settings.batch_size * settings.sequence_length
+        per_epoch = self._num_tokens(text_of(checkpoint), settings.sequence_length)
+        self._num_tokens(held_out_of(checkpoint), settings.sequence_length)
+        per_step = settings.batch_size * settings.sequence_length
+        size = settings.num_steps * per_step if settings.num_steps else float(settings.num_epochs * per_epoch)
         parent = None if checkpoint.parent is None else self.place(checkpoint.parent)[0]
-        how = {"needs": frozenset([parent] if parent else []), "divisible": True}
-        how["alone"] = self.identity.device != "cpu"
-        return self._job(target, checkpoint.name, "checkpoint", size, pretraining.pretrain, checkpoint, parent, **how)
+        arguments = (pretraining.pretrain, checkpoint, parent)
+        how = {"needs": [parent] if parent else [], "divisible": True, "alone": self.identity.device != "cpu"}
+        return self._job(target, checkpoint.name, "checkpoint", size, *arguments, **how)
 
     def run(self, run: Run) -> Job:
         """Make the job of one fine-tuning run."""
@@ -59,10 +58,9 @@ class Jobs:
 
     def loss(self, checkpoint: Checkpoint, store: str) -> Job:
         """Make the job that measures one encoder's masked-LM loss on one token store, of text it was not trained on."""
-        self._check_text(store, self.profile.dapt.sequence_length)
+        size = self._num_tokens(store, self.profile.dapt.sequence_length) / 3.0
         encoder, made_by = self.place(checkpoint)
         target = self._target(self.identity.loss(checkpoint, store), self._made_by(made_by))
-        size = self.identity.store(store)["num_tokens"] / 3.0
         arguments = (pretraining.measure, (checkpoint.name, encoder), store)
         return self._job(target, f"{checkpoint.name} on {store}", "loss", size, *arguments, needs={encoder})
 
@@ -91,7 +89,8 @@ class Jobs:
         whole = (self.paths, target.key, last, function, self.profile, target, *arguments)
         return Job(target.key, name, kind, size, scratch.once, whole, needs=frozenset(needs), **how)
 
-    def _check_text(self, name: str, length: int) -> None:
+    def _num_tokens(self, name: str, length: int) -> int:
+        """Count the tokens of a store, which must be enough for a sequence."""
         num_tokens = self.identity.store(name)["num_tokens"]
         if num_tokens < length:
             raise StudyError(
@@ -99,3 +98,4 @@ class Jobs:
                 f"at least one sequence of {length} tokens",
                 "give it more text, or lower sequence_length",
             )
+        return num_tokens

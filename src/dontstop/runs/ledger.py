@@ -39,11 +39,9 @@ def notebook_seconds(paths: Paths, notebook: str) -> float | None:
 
 def trained_seconds(paths: Paths, notebook: str) -> float:
     """Sum the CPU-seconds of a notebook's checkpoints and runs, over all tries, from their records."""
-    total = 0.0
-    for path in sorted((paths.results / "records" / notebook).glob("*.jsonl")):
-        for row in files.read_jsonl(path):
-            total += row.get("wall_seconds", 0.0) * row.get("num_processes", 1)
-    return total
+    found = sorted((paths.results / "records" / notebook).glob("*.jsonl"))
+    rows = (row for path in found for row in files.read_jsonl(path))
+    return sum((row.get("wall_seconds", 0.0) * row.get("num_processes", 1) for row in rows), 0.0)
 
 
 def selected_seconds(paths: Paths) -> float:
@@ -62,16 +60,15 @@ def stage_costs(paths: Paths) -> pd.DataFrame:
     """
     ledger = read_ledger(paths)
 
-    def wall(notebook: str) -> float | None:
+    def wall(notebook: str) -> float:
         parts = [ledger.get(NOTEBOOKS[notebook]), notebook_seconds(paths, notebook)]
-        known = [seconds for seconds in parts if seconds is not None]
-        return sum(known) if known else None
+        return pd.Series(parts, dtype=float).sum(min_count=1)
 
     rows = [("prepare", ledger.get("prepare"), 0.0), ("base", ledger.get("base"), trained_seconds(paths, "base"))]
     rows.append(("select", ledger.get("select"), selected_seconds(paths)))
     rows += [(notebook, wall(notebook), trained_seconds(paths, notebook)) for notebook in NOTEBOOKS]
     rows.append(("claims", ledger.get("claims"), 0.0))
-    table = pd.DataFrame(rows, columns=["stage", "wall_minutes", "training_minutes"])
-    table[["wall_minutes", "training_minutes"]] = table[["wall_minutes", "training_minutes"]].astype(float) / 60
-    total = {"stage": "all", **table[["wall_minutes", "training_minutes"]].sum().to_dict()}
-    return pd.concat([table, pd.DataFrame([total])], ignore_index=True)
+    columns = ["stage", "wall_minutes", "training_minutes"]
+    table = pd.DataFrame(rows, columns=columns).set_index("stage").astype(float) / 60
+    table.loc["all"] = table.sum()
+    return table.reset_index()

@@ -2,90 +2,60 @@
 
 import contextlib
 import difflib
-import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
 from pathlib import Path
+from typing import Self
 
 import pandas as pd
 
 from dontstop.errors import StudyError
 from dontstop.machine import clusters, files, progress, runner
-from dontstop.profiles import Paths, Profile
 from dontstop.runs import augmentation, jobs, preparation, records, scratch
-from dontstop.runs.arms import Checkpoint, Plan, Run
+from dontstop.runs.arms import Checkpoint, Plan
 from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs
-from dontstop.runs.plan import EXPERIMENTS, Design, folder_of, get_experiment, owner_of, records_of
-from dontstop.runs.scratch import TRAINING_FILE, Scratch, load_result
-from dontstop.text.tasks import Task
+from dontstop.runs.plan import folder_of, get_experiment, owner_of, records_of
+from dontstop.runs.results import Results
+from dontstop.runs.scratch import READ_ONLY, TRAINING_FILE, Scratch, is_set, load_result
 from dontstop.training import devices, process_group
 
-READ_ONLY = "DONTSTOP_READ_ONLY"
 NUM_NAMED = 3  # missing results that an error names
 
 
-def is_read_only() -> bool:
-    """Whether the environment forbids to make anything: what is missing is said instead."""
-    return os.environ.get(READ_ONLY, "").lower() in ("1", "true", "yes")
+class Pipeline(Results):
+    """Prepares, selects, trains and publishes for one profile, runs and losses under the name of the asking notebook.
 
-
-@dataclass(frozen=True)
-class Work:
-    """What an experiment needs: checkpoints, runs, and losses of checkpoints on token stores."""
-
-    plan: Plan
-    losses: list[tuple[Checkpoint, str]]
-
-    @property
-    def checkpoints(self) -> tuple[Checkpoint, ...]:
-        """All checkpoints, parents first."""
-        measured = (checkpoint for checkpoint, _ in self.losses)
-        return tuple(dict.fromkeys([Checkpoint(), *self.plan.checkpoints, *measured]))
-
-
-class Pipeline:
-    """Prepares, selects, trains and publishes for one profile.
-
-    Args:
-        tasks: The study's.
-        notebook: The notebook that asks; runs and losses are published under its name.
+    Its arguments are those of `Results`.
     """
-
-    def __init__(self, profile: Profile, paths: Paths, tasks: Sequence[Task], notebook: str = "base"):
-        self.profile, self.paths, self.tasks, self.notebook = profile, paths, tuple(tasks), notebook
-
-    @property
-    def design(self) -> Design:
-        """Arms, tasks and plans that the profile asks for, given the prepared text."""
-        return Design.of(self.profile, self.paths, self.tasks)
 
     def prepare(self) -> None:
         """Make corpora, splits, tokenizer and token stores, unless they stand there made with these settings."""
-        preparation.prepare(self.profile, self.paths, self.tasks, read_only=is_read_only())
+        preparation.prepare(self.profile, self.paths, self.tasks, read_only=is_set(READ_ONLY))
 
-    def run(self, experiment: str) -> None:
+    @runner.warm_workers()
+    def run(self, experiment: str) -> Self:
         """Train and measure whatever the experiment still lacks; what is finished is found, not done again.
 
         Raises:
             StudyError: If the experiment is unknown, its text or settings are wrong, another run is under way, or
                 something is missing and nothing may be trained.
         """
-        get_experiment(experiment)
+        losses = get_experiment(experiment).losses
         self.prepare()
         if experiment == "knn_tapt":
             self.select()
         self.design.check(experiment)
-        work = Work(self.design.plan(experiment), self.design.measured(experiment))
-        with self._only_run():
+        plan = self.design.plan(experiment)
+        with runner.only_run(self.paths.lock):
             some = self._jobs()
-            self._adopt(some, work)
-            todo = self._missing(some, work)
-            if todo and is_read_only():
+            self._adopt(some, plan)
+            todo = self._missing(some, plan)
+            if todo and is_set(READ_ONLY):
                 raise self._not_made(some, todo)
             self._carry_out(f"{experiment} ({self.profile.name})", todo)
-            self._publish(some, work, EXPERIMENTS[experiment].losses)
-        self._say_given(some, work)
+            results = self._publish(some, plan, losses)
+        self._say_given(some, plan, results)
+        return self
 
     def select(self) -> None:
         """Select the text that tasks are augmented by, unless it stands there selected with these settings."""
@@ -94,12 +64,12 @@ class Pipeline:
         wanted = augmentation.Selections(some, self.design.augmented_tasks(), self.tasks)
         if wanted.is_written():
             return
-        if is_read_only():
+        if is_set(READ_ONLY):
             remedy = f"run `dontstop select --profile {self.profile.name}` first"
             raise StudyError("no selected text with these settings", "text that has been selected", remedy)
-        with self._only_run():
+        with runner.only_run(self.paths.lock):
             scratch.remove_parts(self.paths.selected.parent.glob(f".{self.profile.name}.*.part"))
-            self._adopt(some, Work(Plan((base,)), []))
+            self._adopt(some, Plan((base,)))
             todo = wanted.jobs()
             scratch.sweep(self.paths, [job.key for job in todo])
             needs_base = "encoder" in self.profile.selection.selectors
@@ -121,19 +91,20 @@ class Pipeline:
         """
         if not process_group.is_under_torchrun():
             self.prepare()
-        plans = [self.design.plan(experiment) for experiment in EXPERIMENTS if experiment != "knn_tapt"]
-        known = {c.name: c for c in (Checkpoint(), *(c for plan in plans for c in plan.checkpoints))}
+        known = {c.name: c for c in self.checkpoints().values() if not c.last.is_augmented}
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             remedy = f"did you mean {close[0]!r}?" if close else "name one of them"
             raise StudyError(f"checkpoint {name!r}", f"one of {', '.join(known)}", remedy)
-        with process_group.initialized(devices.resolve_device(self.profile.device)) as here, self._only_run_of_all():
-            self._pretrain(known[name], here)
+        with process_group.initialized(devices.resolve_device(self.profile.device)) as here:
+            main = process_group.is_main_process()
+            with runner.only_run(self.paths.lock) if main else contextlib.nullcontext():
+                self._pretrain(known[name], here)
 
     def _pretrain(self, checkpoint: Checkpoint, here: str | None) -> None:
         some, parent = self._jobs(), checkpoint.parent
         if process_group.is_main_process():
-            self._adopt(some, Work(Plan(checkpoint.lineage), []))
+            self._adopt(some, Plan(checkpoint.lineage))
         process_group.barrier()
         trained = {c: some.scratch.trained(some.identity.checkpoint(c)) for c in (parent, checkpoint) if c is not None}
         if trained[checkpoint] is not None:
@@ -154,20 +125,14 @@ class Pipeline:
 
     def _jobs(self) -> Jobs:
         identity = Identity(self.profile, self.paths)
-        place = Scratch(self.paths, identity.capability, scratch.accepts_others())
+        place = Scratch(self.paths, identity.capability, is_set(scratch.ACCEPT_OTHERS))
         return Jobs(self.profile, self.paths, identity, place)
 
-    def _only_run(self):
-        return runner.only_run(self.paths.lock)
-
-    def _only_run_of_all(self):
-        return self._only_run() if process_group.is_main_process() else contextlib.nullcontext()
-
-    def _missing(self, some: Jobs, work: Work) -> list[progress.Job]:
+    def _missing(self, some: Jobs, plan: Plan) -> list[progress.Job]:
         found, identity = some.scratch, some.identity
-        todo = [some.checkpoint(c) for c in work.checkpoints if found.trained(identity.checkpoint(c)) is None]
-        todo += [some.run(run) for run in work.plan.runs if found.measured(identity.run(run)) is None]
-        todo += [some.loss(*loss) for loss in work.losses if found.measured(identity.loss(*loss)) is None]
+        todo = [some.checkpoint(c) for c in plan.checkpoints if found.trained(identity.checkpoint(c)) is None]
+        todo += [some.run(run) for run in plan.runs if found.measured(identity.run(run)) is None]
+        todo += [some.loss(*loss) for loss in plan.losses if found.measured(identity.loss(*loss)) is None]
         return list({job.key: job for job in todo}.values())
 
     def _not_made(self, some: Jobs, todo: list[progress.Job]) -> StudyError:
@@ -183,40 +148,37 @@ class Pipeline:
 
     def _carry_out(self, title: str, todo: list[progress.Job]) -> None:
         """Do jobs on this machine's processes, or on the cluster that the profile names."""
-        speed = self.profile.speed
-        every = {"progress_seconds": speed.progress_seconds}
-        if speed.cluster is None:
+        cluster, every = self.profile.speed.cluster, {"progress_seconds": self.profile.speed.progress_seconds}
+        if cluster is None:
             runner.carry_out(title, todo, num_workers=jobs.num_processes(self.profile), **every)
         else:
-            clusters.carry_out(title, todo, speed.cluster, self.paths.work / "cluster" / self.profile.name, **every)
+            clusters.carry_out(title, todo, cluster, self.paths.work / "cluster" / self.profile.name, **every)
 
-    def _say_given(self, some: Jobs, work: Work) -> None:
+    def _say_given(self, some: Jobs, plan: Plan, results: list[dict]) -> None:
         """Say which checkpoints others have trained, and what they lacked; and which results are other machines'."""
-        others = set()
-        for checkpoint in work.checkpoints:
-            training = self._training(some, checkpoint)
-            others.add(training["capability"])
-            if "taken_from" in training:
-                missing = ", ".join(training["newly_initialised"])
-                more = f"; it lacked {missing}, newly initialised" if missing else ""
-                progress.say(f"{checkpoint.name}: taken from {training['taken_from']}, not trained here{more}")
-        others |= {row["capability"] for row in self._results(some, work)}
-        if others := others - {some.identity.capability}:
+        trainings = [self._training(some, checkpoint) for checkpoint in plan.checkpoints]
+        for training in (training for training in trainings if "taken_from" in training):
+            missing = ", ".join(training["newly_initialised"])
+            more = f"; it lacked {missing}, newly initialised" if missing else ""
+            progress.say(f"{training['checkpoint']}: taken from {training['taken_from']}, not trained here{more}")
+        made_by = {row["capability"] for row in (*trainings, *results)}
+        if others := made_by - {some.identity.capability}:
             progress.say(f"results of other machines are among these, as accepted: {', '.join(sorted(others))}")
 
     # Taking over --------------------------------------------------------------------------------------------------
 
-    def _adopt(self, some: Jobs, work: Work) -> None:
+    def _adopt(self, some: Jobs, plan: Plan) -> None:
         """Take what is published (pulled by DVC, say) into scratch, and remove what killed runs left half-written."""
-        wanted = {some.identity.run(run) for run in work.plan.runs}
-        wanted |= {some.identity.loss(*loss) for loss in work.losses}
-        wanted |= {some.identity.checkpoint(checkpoint) for checkpoint in work.checkpoints}
+        wanted = {some.identity.run(run) for run in plan.runs}
+        wanted |= {some.identity.loss(*loss) for loss in plan.losses}
+        wanted |= {some.identity.checkpoint(checkpoint) for checkpoint in plan.checkpoints}
         for folder in (self.paths.checkpoints, self.paths.results):
             scratch.remove_parts([*folder.rglob(".*.part")])
         scratch.sweep(self.paths, [scratch.key_of(fingerprint, some.identity.capability) for fingerprint in wanted])
-        for checkpoint in work.checkpoints:
+        for checkpoint in plan.checkpoints:
             self._adopt_checkpoint(some.identity.checkpoint(checkpoint), self.paths.checkpoints / folder_of(checkpoint))
-        for row in self._recorded():
+        recorded = (path for path in self.paths.results.glob("records/*/*.jsonl") if path.stem != "pretraining")
+        for row in (row for path in sorted(recorded) for row in files.read_jsonl(path)):
             if row.get("fingerprint") in wanted and "capability" in row:
                 path = scratch.result_path(self.paths, scratch.key_of(row["fingerprint"], row["capability"]))
                 if not path.is_file():
@@ -231,39 +193,33 @@ class Pipeline:
         if training["fingerprint"] == fingerprint:
             scratch.once(self.paths, key, last, _take_over, source, last.parent, training)
 
-    def _recorded(self) -> Iterable[dict]:
-        """Yield the published records of runs and losses."""
-        for path in sorted((self.paths.results / "records").glob("*/*.jsonl")):
-            if path.stem != "pretraining":
-                yield from files.read_jsonl(path)
-
     # Publishing ---------------------------------------------------------------------------------------------------
 
-    def _publish(self, some: Jobs, work: Work, losses: str) -> None:
+    def _publish(self, some: Jobs, plan: Plan, losses: str) -> list[dict]:
         """Put finished checkpoints, records and curves where DVC and the reader look for them.
 
         Records and curves of another notebook's checkpoints are that notebook's to write.
+
+        Returns:
+            The records of runs and losses.
         """
-        for checkpoint in work.checkpoints:
+        for checkpoint in plan.checkpoints:
             self._publish_checkpoint(some, checkpoint)
         for owner in {"base", self.notebook}:
-            self._publish_trainings(some, owner, [c for c in work.checkpoints if owner_of(c) == owner])
-        by_name: dict[str, list[Run]] = {}
-        for run in work.plan.runs:
-            by_name.setdefault(records_of(run.arm)[1], []).append(run)
-        for name, chosen in by_name.items():
-            rows = [self._result(some, some.identity.run(run)) | {"arm": run.arm.name} for run in chosen]
-            self._write(name, sorted(rows, key=lambda row: (row["task"], row["seed"])))
-        if work.losses:
-            self._write(losses, [self._result(some, some.identity.loss(*loss)) for loss in work.losses])
-
-    def _results(self, some: Jobs, work: Work) -> Iterable[dict]:
-        yield from (self._result(some, some.identity.run(run)) for run in work.plan.runs)
-        yield from (self._result(some, some.identity.loss(*loss)) for loss in work.losses)
+            self._publish_trainings(some, owner, [c for c in plan.checkpoints if owner_of(c) == owner])
+        rows: dict[str, list[dict]] = defaultdict(list)
+        for run in plan.runs:
+            rows[records_of(run.arm)[1]].append(self._result(some, some.identity.run(run)) | {"arm": run.arm.name})
+        for of_runs in rows.values():
+            of_runs.sort(key=lambda row: (row["task"], row["seed"]))
+        for loss in plan.losses:
+            rows[losses].append(self._result(some, some.identity.loss(*loss)))
+        for name, some_rows in rows.items():
+            records.write_records(self.paths.results / "records" / self.notebook, name, some_rows)
+        return [row for some_rows in rows.values() for row in some_rows]
 
     def _result(self, some: Jobs, fingerprint: str) -> dict:
-        key = some.scratch.measured(fingerprint)
-        return load_result(scratch.result_path(self.paths, key))
+        return load_result(scratch.result_path(self.paths, some.scratch.measured(fingerprint)))
 
     def _training(self, some: Jobs, checkpoint: Checkpoint) -> dict:
         key = some.scratch.trained(some.identity.checkpoint(checkpoint))
@@ -282,17 +238,13 @@ class Pipeline:
         files.write_json(published, training)
 
     def _publish_trainings(self, some: Jobs, owner: str, checkpoints: list[Checkpoint]) -> None:
-        if not checkpoints:
-            return
         trainings = [self._training(some, checkpoint) for checkpoint in checkpoints]
-        for checkpoint, training in zip(checkpoints, trainings, strict=True):
+        for training in trainings:
             if curve := training.pop("curve"):
-                path = self.paths.results / "curves" / owner / f"{checkpoint.name}.csv"
+                path = self.paths.results / "curves" / owner / f"{training['checkpoint']}.csv"
                 files.write_text(path, pd.DataFrame(curve).to_csv(index=False))
-        records.write_records(self.paths.results / "records" / owner, "pretraining", trainings)
-
-    def _write(self, name: str, rows: list[dict]) -> None:
-        records.write_records(self.paths.results / "records" / self.notebook, name, rows)
+        if trainings:
+            records.write_records(self.paths.results / "records" / owner, "pretraining", trainings)
 
 
 def _take_over(source: Path, target: Path, training: dict) -> None:

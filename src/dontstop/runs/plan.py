@@ -9,7 +9,7 @@ from dontstop.profiles import Paths, Profile
 from dontstop.runs import arms
 from dontstop.runs.arms import Arm, Checkpoint, Phase, Plan
 from dontstop.text import corpora
-from dontstop.text.tasks import GENERAL, Domain, Task, domains_of
+from dontstop.text.tasks import GENERAL, Task, domains_of
 
 
 @dataclass(frozen=True)
@@ -78,19 +78,13 @@ class Design:
         entries = corpora.load_manifest(paths)["tasks"].items()
         return cls(profile, tuple(tasks), frozenset(name for name, entry in entries if "unlabelled" in entry))
 
-    @property
-    def domains(self) -> tuple[Domain, ...]:
-        """The domains that the tasks need."""
-        return domains_of(self.tasks, self.profile)
-
     def arms(self) -> dict[Arm, list[Task]]:
         """Return all arms that the profile asks for, each with the tasks that it is run for, by notebook."""
         found: dict[Arm, list[Task]] = {}
-        for name in EXPERIMENTS:
-            for some_arms, some_tasks in self.groups(name):
-                for arm in some_arms:
-                    found.setdefault(arm, []).extend(some_tasks)
-        return {arm: tasks for arm, tasks in found.items() if tasks}
+        for some_arms, some_tasks in (group for name in EXPERIMENTS for group in self.groups(name) if group[1]):
+            for arm in some_arms:
+                found.setdefault(arm, []).extend(some_tasks)
+        return found
 
     def groups(self, experiment: str) -> list[tuple[list[Arm], list[Task]]]:
         """Return the arms that an experiment fine-tunes, with their tasks, in groups that are planned together."""
@@ -107,11 +101,10 @@ class Design:
         return groups
 
     def plan(self, experiment: str) -> Plan:
-        """Plan an experiment's checkpoints and runs."""
-        whole = Plan()
-        for some_arms, some_tasks in self.groups(experiment):
-            whole += arms.plan(some_arms, some_tasks, self.profile.seeds, self.profile.selection.num_draws)
-        return whole
+        """Plan an experiment's checkpoints, the base encoder's always among them, its runs, and the losses measured."""
+        seeds, num_draws, losses = self.profile.seeds, self.profile.selection.num_draws, self.measured(experiment)
+        runs = (arms.plan(*group, seeds, num_draws) for group in self.groups(experiment))
+        return sum(runs, Plan((Checkpoint(),))) + Plan(tuple(encoder for encoder, _ in losses), losses=tuple(losses))
 
     def check(self, experiment: str) -> None:
         """Check that every arm of an experiment has a task to be run for.
@@ -129,8 +122,8 @@ class Design:
 
     def measured(self, experiment: str) -> list[tuple[Checkpoint, str]]:
         """Return the pairs of an encoder and a token store whose masked-LM loss an experiment measures."""
-        wanted = EXPERIMENTS[experiment]
-        stores = [held_out_store(text) for text in (GENERAL, *(domain.name for domain in self.domains))]
+        wanted, domains = EXPERIMENTS[experiment], domains_of(self.tasks, self.profile)
+        stores = [held_out_store(text) for text in (GENERAL, *(domain.name for domain in domains))]
         if wanted.on == "task":
             stores = [dev_store(task.name) for task in self.tasks]
         return [(c, store) for kind in wanted.measured for c in self.checkpoints(kind) for store in stores]
@@ -139,7 +132,8 @@ class Design:
         """Return the encoders of a kind: `base` (one), `dapt` (one a domain) or `tapt` (one a task)."""
         if kind == "base":
             return [Checkpoint()]
-        return [Checkpoint((Phase(kind, text.name),)) for text in (self.domains if kind == "dapt" else self.tasks)]
+        texts = domains_of(self.tasks, self.profile) if kind == "dapt" else self.tasks
+        return [Checkpoint((Phase(kind, text.name),)) for text in texts]
 
     def transfer_tasks(self) -> list[Task]:
         """Return the tasks whose domain's other task the study has too; a mirror may lack one of the two."""
@@ -168,19 +162,14 @@ class Design:
 # Where things are kept -------------------------------------------------------------------------------------------
 
 
-def notebook_of(experiment: str) -> str:
-    """Return the notebook that an experiment's results stand under; the base encoder's stand under `base`."""
-    return EXPERIMENTS[experiment].notebook if experiment in EXPERIMENTS else "base"
-
-
 def records_of(arm: Arm) -> tuple[str, str]:
     """Return the notebook that runs an arm, and the name of the arm's records there."""
     if arm.is_augmented:
-        return notebook_of("knn_tapt"), arm.name
+        return EXPERIMENTS["knn_tapt"].notebook, arm.name
     if arm.part != "all":
-        return notebook_of("dapt_tapt"), arm.name
+        return EXPERIMENTS["dapt_tapt"].notebook, arm.name
     if arm.is_short:
-        return notebook_of("tapt"), CURVE
+        return EXPERIMENTS["tapt"].notebook, CURVE
     return next(experiment.notebook for experiment in EXPERIMENTS.values() if arm in experiment.arms), arm.name
 
 
@@ -188,10 +177,10 @@ def owner_of(checkpoint: Checkpoint) -> str:
     """Return the notebook that trains, and so keeps, a checkpoint; `base` for the base encoder."""
     last = checkpoint.last
     if last.is_augmented:
-        return notebook_of("knn_tapt")
+        return EXPERIMENTS["knn_tapt"].notebook
     if last.part != "all" or len(checkpoint.phases) > 1:
-        return notebook_of("dapt_tapt")
-    return notebook_of(last.kind)
+        return EXPERIMENTS["dapt_tapt"].notebook
+    return EXPERIMENTS[last.kind].notebook
 
 
 def folder_of(checkpoint: Checkpoint) -> Path:

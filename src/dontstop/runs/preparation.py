@@ -61,10 +61,12 @@ def missing_tasks(profile: Profile, some: Sequence[Task]) -> list[str]:
 
 def _mark(profile: Profile, paths: Paths, names: list[str]) -> dict[str, str]:
     """Return what prepared text is found again by: settings, and the texts where it is known where they are."""
+    named = Path(profile.tokens.tokenizer) if profile.tokens.tokenizer is not None else None
+    given = {"tokenizer": folder_digests(named, TOKENIZER_FILES)} if named is not None and named.is_dir() else {}
     settings = {
         "text": profile.text.model_dump(exclude={"folder"}),
         "version": VERSION,
-        "tokens": profile.tokens.model_dump() | _given_tokenizer(profile.tokens.tokenizer),
+        "tokens": profile.tokens.model_dump() | given,
         "tasks": names,
         "longest": tokens.longest_example(profile, names),
     }
@@ -72,12 +74,6 @@ def _mark(profile: Profile, paths: Paths, names: list[str]) -> dict[str, str]:
     if _may_read_again(profile):
         mark["given"] = files.fingerprint(_given_text(profile, paths))
     return mark
-
-
-def _given_tokenizer(name: str | None) -> dict:
-    if name is None or not Path(name).is_dir():
-        return {}
-    return {"tokenizer": folder_digests(Path(name), TOKENIZER_FILES)}
 
 
 def _may_read_again(profile: Profile) -> bool:

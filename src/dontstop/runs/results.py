@@ -30,6 +30,7 @@ PRETRAINING_COLUMNS = [
     *("checkpoint", "phases", "num_steps", "num_tokens", "wall_seconds", "tokens_per_second", "num_processes"),
     *("loss_before", "loss_after", "precision", "fingerprint", "capability"),
 ]
+CURVE_COLUMNS = ["checkpoint", "step", "num_tokens", "learning_rate", "masked_lm_loss"]
 # Fields of records that have been renamed since some of those that are kept were written.
 RENAMED = {"num_trained": "trainable_parameters", "begun_at_random": "newly_initialised"}
 
@@ -89,9 +90,7 @@ class Results:
 
     def checkpoints(self) -> dict[str, Checkpoint]:
         """Return all checkpoints that the profile's experiments rest on, by name: with the settings of their phases."""
-        found = [c for name in EXPERIMENTS for c in self.design.plan(name).checkpoints]
-        measured = [c for name in EXPERIMENTS for c, _ in self.design.measured(name)]
-        return {checkpoint.name: checkpoint for checkpoint in (Checkpoint(), *found, *measured)}
+        return {c.name: c for name in EXPERIMENTS for c in self.design.plan(name).checkpoints}
 
     def checkpoint_folder(self, checkpoint: Checkpoint):
         """Return where a finished checkpoint stands: an ordinary Transformers folder."""
@@ -121,17 +120,20 @@ class Results:
             StudyError: If an arm is unknown, or has no records.
         """
         known = [self.arm(arm) for arm in wanted] or list(self.arms())
-        found = [frame for arm in known if (frame := self._of_arm(arm, required=bool(wanted))) is not None]
+        places = {task.name: place for place, task in enumerate(self.tasks)}
+        found = [
+            rows[rows["arm"] == arm.name].sort_values("task", key=lambda names: names.map(places), kind="stable")
+            for arm in known
+            for rows in self._records(*records_of(arm), required=bool(wanted))
+        ]
         return _joined(found, RUN_COLUMNS)
 
-    def _of_arm(self, arm: Arm, required: bool) -> pd.DataFrame | None:
-        notebook, name = records_of(arm)
+    def _records(self, notebook: str, name: str, required: bool = False) -> list[pd.DataFrame]:
+        """Read records into a list of one frame; of none where there are none, unless they are required."""
         folder = self.paths.results / "records" / notebook
         if not required and not (folder / f"{name}.jsonl").is_file():
-            return None
-        rows = records.read_records(folder, name)
-        places = {task.name: place for place, task in enumerate(self.tasks)}
-        return rows[rows["arm"] == arm.name].sort_values("task", key=lambda names: names.map(places), kind="stable")
+            return []
+        return [records.read_records(folder, name)]
 
     def losses(self) -> pd.DataFrame:
         """Return the masked-LM losses of encoders on held-out text, a row a measurement.
@@ -145,12 +147,11 @@ class Results:
             measured_on: `domain` (held-out samples) or `task` (dev texts)
             notebook: that measured it; notebook 02 measures what 01 does, and more
         """
-        found = []
-        for experiment in EXPERIMENTS.values():
-            folder = self.paths.results / "records" / experiment.notebook
-            if experiment.measured and (folder / f"{experiment.losses}.jsonl").is_file():
-                more = {"measured_on": experiment.on, "notebook": experiment.notebook}
-                found.append(records.read_records(folder, experiment.losses).assign(**more))
+        found = [
+            rows.assign(measured_on=experiment.on, notebook=experiment.notebook)
+            for experiment in EXPERIMENTS.values()
+            for rows in self._records(experiment.notebook, experiment.losses)
+        ]
         return _joined(found, LOSS_COLUMNS)
 
     def pretraining(self) -> pd.DataFrame:
@@ -168,9 +169,7 @@ class Results:
             trainable_parameters: where not all were trained (if any checkpoint is such)
             taken_from, newly_initialised: where others trained it (if any checkpoint is such)
         """
-        seen = self._notebooks()
-        folders = [self.paths.results / "records" / name for name in seen]
-        found = [records.read_records(f, "pretraining") for f in folders if (f / "pretraining.jsonl").is_file()]
+        found = [rows for notebook in self._notebooks() for rows in self._records(notebook, "pretraining")]
         return _joined(found, PRETRAINING_COLUMNS)
 
     def curves(self) -> pd.DataFrame:
@@ -182,8 +181,7 @@ class Results:
         """
         paths = [path for name in self._notebooks() for path in (self.paths.results / "curves" / name).glob("*.csv")]
         found = [pd.read_csv(path).assign(checkpoint=path.stem) for path in sorted(paths)]
-        columns = ["checkpoint", "step", "num_tokens", "learning_rate", "masked_lm_loss"]
-        return _joined(found, columns)
+        return _joined(found, CURVE_COLUMNS)
 
     def _notebooks(self) -> list[str]:
         return ["base", *(name for name in NOTEBOOKS if self.notebook == "base" or name <= self.notebook)]
@@ -192,11 +190,9 @@ class Results:
 
     def truth(self) -> dict[str, np.ndarray]:
         """Return the (num_test,) label ids of every task's test split, by task."""
-        return {task.name: self._true_labels(task.name) for task in self.tasks}
-
-    def _true_labels(self, task: str) -> np.ndarray:
-        ids = {label: index for index, label in enumerate(self.manifest()["tasks"][task]["labels"])}
-        return np.array([ids[row["label"]] for row in corpora.load_examples(self.paths, task, "test")])
+        labels = {name: entry["labels"] for name, entry in self.manifest()["tasks"].items()}
+        rows = {task.name: corpora.load_examples(self.paths, task.name, "test") for task in self.tasks}
+        return {task: np.array([labels[task].index(row["label"]) for row in some]) for task, some in rows.items()}
 
     def manifest(self) -> dict:
         """Return what `prepare` wrote about the text: counts, digests, versions."""
@@ -244,11 +240,9 @@ class Results:
         settings = phase_settings(self.profile, checkpoint.last) or self.profile.dapt
         batch = mlm.Batches(store, mlm.Vocabulary.of(tokenizer), settings, checkpoint.name).micro_batch(0, 0)
         wanted = dict(zip(batch.positions.tolist(), batch.labels.tolist(), strict=True))
-        rows = [
-            {"input": tokenizer.decode([token]), "target": tokenizer.decode([wanted[k]]) if k in wanted else ""}
-            for k, token in enumerate(batch.input_ids[0, :num_tokens].tolist())
-        ]
-        return pd.DataFrame(rows)
+        ids = batch.input_ids[0, :num_tokens].tolist()
+        targets = [tokenizer.decode([wanted[k]]) if k in wanted else "" for k in range(len(ids))]
+        return pd.DataFrame({"input": [tokenizer.decode([token]) for token in ids], "target": targets})
 
     # Settings and provenance ----------------------------------------------------------------------------------------
 
@@ -261,21 +255,20 @@ class Results:
             {name: value for group in groups for name, value in _flattened(group, profile.model_dump()[group])}
             for profile in (self.profile, Profile(name=self.profile.name))
         )
-        rows = [
-            {"setting": name, "here": str(ours[name]), "paper": str(value)}
-            for name, value in theirs.items()
-            if name in ours and ours[name] != value
-        ]
+        differing = [name for name in theirs if name in ours and ours[name] != theirs[name]]
+        rows = [(name, str(ours[name]), str(theirs[name])) for name in differing]
         return pd.DataFrame(rows, columns=["setting", "here", "paper"])
 
     def provenance(self) -> str:
         """Return one line: profile, commit, digest of the text, versions, this machine, others with results here."""
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=self.paths.root, capture_output=True, text=True, check=False
-        ).stdout.strip()
+        git = ["git", "-C", str(self.paths.root), "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
         data = files.digest(self.paths.data / "manifest.json")[:12]
-        own, others = self._capability(), self.capabilities()
-        elsewhere = f"; results of other machines: {', '.join(sorted(others - {own}))}" if others - {own} else ""
+        device = devices.resolve_device(self.profile.device)
+        own = identity.capability(device, devices.resolve_precision(self.profile.precision, device))
+        own = f"{torch.cuda.get_device_name()}, {own}" if device == "cuda" else own
+        others = self.capabilities() - {own}
+        elsewhere = f"; results of other machines: {', '.join(sorted(others))}" if others else ""
         return (
             f"profile {self.profile.name}; commit {commit or 'unknown'}; text {data}; dontstop {dontstop.__version__}, "
             f"torch {torch.__version__}; {processes.num_cores()} CPU cores, {own}{elsewhere}"
@@ -286,11 +279,6 @@ class Results:
         folders = (self.paths.results / "records" / name for name in self._notebooks())
         rows = (row for folder in folders for path in folder.glob("*.jsonl") for row in files.read_jsonl(path))
         return {row.get("capability", records.NOT_RECORDED) for row in rows}
-
-    def _capability(self) -> str:
-        device = devices.resolve_device(self.profile.device)
-        name = f"{torch.cuda.get_device_name()}, " if device == "cuda" else ""
-        return name + identity.capability(device, devices.resolve_precision(self.profile.precision, device))
 
 
 def _joined(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

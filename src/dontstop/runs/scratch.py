@@ -15,7 +15,8 @@ from dontstop.profiles import Paths
 from dontstop.training import process_group
 
 TRAINING_FILE = "training.json"  # written last, so a folder that holds it is whole
-ACCEPT_OTHERS = "DONTSTOP_ACCEPT_OTHER_MACHINES"
+# In the environment: results of other machines are accepted; nothing may be made, and what is missing is said instead.
+ACCEPT_OTHERS, READ_ONLY = "DONTSTOP_ACCEPT_OTHER_MACHINES", "DONTSTOP_READ_ONLY"
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ class Scratch:
         return sorted(found - {key_of(fingerprint, self.capability)})
 
 
-def accepts_others() -> bool:
-    """Whether the user accepts results of other machines, by the environment or the command line."""
-    return os.environ.get(ACCEPT_OTHERS, "").lower() in ("1", "true", "yes")
+def is_set(variable: str) -> bool:
+    """Whether a variable of the environment says yes: the user's, or one that the command line has set."""
+    return os.environ.get(variable, "").lower() in ("1", "true", "yes")
 
 
 def key_of(fingerprint: str, capability: str) -> str:
