@@ -136,10 +136,11 @@ def once(paths: Paths, key: str, last: Path, function: Callable, *arguments, **h
 
     Args:
         last: The file that is written last, so that where it stands the result is whole.
-        function: Called as function(*arguments, **how).
+        function: Called as function(*arguments, **how); with `distributed`, by all processes of a group at once.
     """
     with runner.locked(_lock(paths, key)) if process_group.is_main_process() else contextlib.nullcontext():
-        process_group.barrier()
+        if "distributed" in how:  # what the main process does by itself, such as taking over, nobody else waits for
+            process_group.barrier()
         if not last.is_file():
             if process_group.is_main_process():
                 remove_parts(_parts(paths, key))
