@@ -109,8 +109,8 @@ def of_claims(overview) -> list[str]:
     for row in overview.itertuples():
         found = _points(row, f", p = {row.p_holm:.3f} after correction")
         numbers = (
-            f" Over all tasks the difference is {found}; task by task: {row.tasks}. The paper's own numbers, put through "
-            f"the same rule: **{row.paper}** ({signed(row.paper_effect)}; {row.paper_tasks})."
+            f" Over all tasks the difference is {found}; task by task: {row.tasks}. The paper's own numbers, put "
+            f"through the same rule: **{row.paper}** ({signed(row.paper_effect)}; {row.paper_tasks})."
         )
         sentences.append(f"*{row.statement}*: **{row.ours}**." + ("" if row.ours == NOT_RUN else numbers))
     return sentences

@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 from pandas import DataFrame, Series
 
 from dontstop.report import labels, theme
-from dontstop.report.plots import bars, heatmap
+from dontstop.report.plots import bars, heatmap, label_points
 from dontstop.report.theme import StudyFigure, styled
 from dontstop.text.tasks import Task
 from dontstop.verdicts.domain_gap import DISTANCES
@@ -159,23 +157,6 @@ def _draw_points(axes: Axes, points: DataFrame, colours: Mapping[str, str]) -> n
             looks = {"fmt": marker, "color": colours[domain], "markersize": 7, "capsize": 2.5, "elinewidth": 1}
             axes.errorbar(x[[k]], row["gain"], yerr=bars(row, "gain"), **looks)
     return x
-
-
-def label_points(axes: Axes, x: np.ndarray, y: np.ndarray, names: list[str], avoid: np.ndarray | None = None) -> None:
-    """Write names beside their points, moved apart where they would meet, with a line to the point from afar.
-
-    Args:
-        avoid: (num_places, 2), what else is drawn that no name should cover.
-    """
-    avoid = np.empty((0, 2)) if avoid is None else avoid
-    axes.figure.draw_without_rendering()  # settles the layout, which places in pixels depend on
-    beside = axes.transData.inverted().transform(axes.transData.transform(np.stack([x, y], axis=1)) + (7, 4))
-    texts = [axes.text(*at, name, fontsize=8, color=theme.INK) for at, name in zip(beside, names, strict=True)]
-    for text in texts:
-        text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
-    around = {"x": [*x, *avoid[:, 0]], "y": [*y, *avoid[:, 1]], "target_x": x, "target_y": y}
-    line = {"arrowstyle": "-", "color": theme.GREY, "linewidth": 0.7}
-    adjust_text(texts, **around, ax=axes, expand=(1.25, 1.7), force_text=(0.3, 0.5), iter_lim=500, arrowprops=line)
 
 
 @styled
