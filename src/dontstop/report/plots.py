@@ -153,11 +153,7 @@ def curves(curves: DataFrame, by: str = "checkpoint") -> StudyFigure:
 
 @styled
 def tapt_curve(curve: DataFrame) -> StudyFigure:
-    """Draw dev and test scores against the epochs of TAPT, with the spread over seeds.
-
-    Args:
-        curve: As `tables.tapt_curve` returns it; zero epochs are the base encoder.
-    """
+    """Draw dev and test scores against the epochs of TAPT, as `tables.tapt_curve` returns them, with their spread."""
     question = "How many epochs of TAPT does the task want?"
     tasks = list(dict.fromkeys(curve["task"]))
     if not tasks:
@@ -205,11 +201,7 @@ def heatmap(
 
 @styled
 def probability_best(best: DataFrame) -> StudyFigure:
-    """Draw how likely each arm (column) is to rank first on each task (row), by resampling.
-
-    Args:
-        best: As `probability_best` returns it, 0 to 1, wide: a row a task, a column an arm.
-    """
+    """Draw how likely, 0 to 1, each arm (column) is to rank first on each task (row), by resampling."""
     table = 100 * best.rename(columns=labels.arm).rename_axis(index=None, columns=None)
     size = 2.9 + 1.15 * len(table.columns), 1.5 + 0.42 * len(table)
     figure = StudyFigure(*size, "Which arm is the best? (bootstrap probability of ranking first, %)")
@@ -219,11 +211,7 @@ def probability_best(best: DataFrame) -> StudyFigure:
 
 @styled
 def power_curve(curve: DataFrame) -> StudyFigure:
-    """Draw the power of the tests: how often a true difference is detected, on one task and in the mean over tasks.
-
-    Args:
-        curve: As `calibration.power` returns it: columns points, task, task_holm, mean (percent).
-    """
+    """Draw how often a true difference is detected (percent), on one task and in the mean: `calibration.power`'s."""
     figure = StudyFigure(6.4, 4.2, "How large must a difference be to be detected with five seeds?")
     axes, lines = figure.subplots(), {"mean": "mean over eight tasks", "task": "one task"}
     lines |= {"task_holm": "one task, corrected for 24"}
@@ -256,11 +244,7 @@ def label_points(axes: Axes, x: np.ndarray, y: np.ndarray, names: list[str], avo
 
 @styled
 def score_against_k(table: DataFrame) -> StudyFigure:
-    """Draw mean scores against the number of neighbours, for neighbours and random text, beside TAPT and DAPT.
-
-    Args:
-        table: As `selection_tables.score_against_k` returns it.
-    """
+    """Draw what `selection_tables.score_against_k` returns, neighbours and random text beside TAPT and DAPT."""
     figure = StudyFigure(6.6, 4.4, "Do more neighbours help, and more than as much random text?")
     axes, numbers = figure.subplots(), sorted(table["num_neighbours"].dropna().unique())
     lines = {"neighbours": ("knn_tapt_1", "o", -0.04, "nearest neighbours")}
@@ -281,11 +265,7 @@ def score_against_k(table: DataFrame) -> StudyFigure:
 
 @styled
 def score_against_compute(table: DataFrame) -> StudyFigure:
-    """Draw each arm's mean score against the compute of its pretraining, with the Pareto front as a line.
-
-    Args:
-        table: As `selection_tables.table9` returns it; only the rows whose study is `ours` are drawn.
-    """
+    """Draw the mean scores of `selection_tables.table9`, ours only, against compute, the Pareto front as a line."""
     table = table[table["study"] == "ours"].sort_values("tflops", kind="stable")
     figure = StudyFigure(8.4, 5.2, "What does a point of F1 cost?")
     axes, paid = figure.subplots(), table["tflops"] > 0
@@ -306,11 +286,7 @@ def score_against_compute(table: DataFrame) -> StudyFigure:
 
 @styled
 def selector_agreement(matrix: DataFrame) -> StudyFigure:
-    """Draw how many of the candidates that two retrieval methods chose they both chose, in percent.
-
-    Args:
-        matrix: As `selection_tables.agreement` returns it.
-    """
+    """Draw how many candidates both of two retrieval methods chose, as `selection_tables.agreement` returns it."""
     table = matrix.rename(index=labels.SELECTORS, columns=labels.SELECTORS).rename_axis(index=None, columns=None)
     title = "Do the retrieval methods choose the same text?\n(% of what either chose that both chose)"
     figure = StudyFigure(max(4.6, 2.4 + 1.05 * len(table)), 1.6 + 0.62 * len(table), title)
