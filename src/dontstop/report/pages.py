@@ -18,22 +18,19 @@ def claims_page(judged: pd.DataFrame, heading: str) -> str:
     Args:
         judged: As `judgements.judge` returns it.
     """
-    parts = [
-        f"# {heading}\n",
+    page = (
+        f"# {heading}\n\n"
         "Each of the paper's claims, judged by this study's runs and, by the same rule as far as its means and "
         "standard deviations allow, by the paper's own numbers. Effects are points of F1 with 95 % intervals (C1: a "
         "rank correlation; C12: nats; C13: factors); `p` is corrected for the comparisons of the table (Holm), tasks "
-        "and means apart.\n",
-        display.to_markdown(overview(judged)),
-    ]
+        f"and means apart.\n\n{display.to_markdown(overview(judged))}"
+    )
     for claim in CLAIMS:
         rows = judged[judged["claim"] == claim.id]
         if not set(rows["verdict"]) <= {NOT_RUN}:
-            parts.append(
-                f"\n## {claim.id}: {claim.statement}\n\n{claim.place}. Rule: {claim.text}; else inconclusive.\n"
-            )
-            parts.append(display.to_markdown(rows[_SHOWN]))
-    return "\n".join(parts)
+            rule = f"{claim.place}. Rule: {claim.text}; else inconclusive."
+            page += f"\n\n## {claim.id}: {claim.statement}\n\n{rule}\n\n{display.to_markdown(rows[_SHOWN])}"
+    return page
 
 
 def save_claims(judged: pd.DataFrame, folder: Path, heading: str) -> None:

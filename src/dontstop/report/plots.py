@@ -80,20 +80,13 @@ def _draw_effects(axes: Axes, effects: DataFrame, rows: list[str]) -> None:
     alone = len(others) == 1 and len(pairs) > 3  # many arms with one and the same: it is named once, below
     colours, seen = theme.colours([*pairs["arm"], *pairs["other"]]), dict.fromkeys(pairs["arm"], 0)
     axes.axvline(0, color="#555555", linewidth=1)
-    for number, (name, a, b) in enumerate(pairs[["contrast", "arm", "other"]].itertuples(index=False)):
+    for number, (name, a) in enumerate(zip(pairs["contrast"], pairs["arm"], strict=True)):
         found = effects[effects["contrast"] == name]
         places = found["task"].map(rows.index) + ((number + 0.5) / len(pairs) - 0.5) * _WIDTH
-        axes.errorbar(
-            found["effect"].astype(float),
-            places,
-            xerr=bars(found, "effect"),
-            fmt=theme.MARKERS[number % len(theme.MARKERS)],
-            color=colours[a],
-            markerfacecolor="white" if seen[a] else colours[a],  # compared twice, an arm keeps its colour
-            markersize=6,
-            capsize=3,
-            label=labels.arm(a) if alone else f"{labels.arm(a)} − {labels.arm(b)}",
-        )
+        looks = {"fmt": theme.MARKERS[number % len(theme.MARKERS)], "color": colours[a], "markersize": 6, "capsize": 3}
+        looks["markerfacecolor"] = "white" if seen[a] else colours[a]  # compared twice, an arm keeps its colour
+        label = labels.arm(a) if alone else labels.column(name)
+        axes.errorbar(found["effect"].astype(float), places, xerr=bars(found, "effect"), label=label, **looks)
         seen[a] += 1
     to = f" to {labels.arm(others.pop())}" if alone else ""
     axes.set_xlabel(f"difference{to}, points (95 % interval)")
