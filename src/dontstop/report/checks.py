@@ -58,8 +58,7 @@ def _entry(study: Results, task: str, split: str) -> dict:
 
 def text_digests(study: Results) -> str:
     """Hold every file of text to its digest in the manifest."""
-    manifest, paths = study.manifest(), study.paths
-    expected = {}
+    manifest, paths, expected = study.manifest(), study.paths, {}
     for kind, path_of in (("domains", paths.corpus), ("held_out", paths.held_out)):
         expected |= {path_of(name): manifest[kind][name]["sha256"] for name in study.texts}
     for task in study.tasks:
@@ -95,11 +94,7 @@ def no_exact_leak(study: Results) -> str:
 
 
 def losses(measured: pd.DataFrame, encoders: Sequence[str], texts: Sequence[str]) -> str:
-    """Hold the measured losses to one for every encoder and text.
-
-    Args:
-        measured: As `study.losses` returns them, of one notebook.
-    """
+    """Hold the losses of one notebook, as `study.losses` returns them, to one for every encoder and text."""
     pairs, wanted = set(zip(measured["encoder"], measured["held_out"], strict=True)), set(product(encoders, texts))
     _hold(len(wanted - pairs), 0, f"losses not measured, the first {min(wanted - pairs, default=None)}")
     _hold(len(measured), len(wanted), "losses measured, one for every encoder and text")
@@ -109,27 +104,20 @@ def losses(measured: pd.DataFrame, encoders: Sequence[str], texts: Sequence[str]
 
 
 def one_record_a_run(study: Results, runs: pd.DataFrame, tasks: Sequence[Task] | None = None) -> str:
-    """Hold the runs to one for every task, arm and seed that the profile asks for, over the whole of each split.
-
-    Args:
-        runs: Of the notebook's arms.
-        tasks: That the notebook shows; None for all of the study's.
-    """
+    """Hold runs to one for every task shown (None: all), arm and seed asked for, over the whole of each split."""
     keys, tasks = ["task", "arm", "seed"], study.tasks if tasks is None else tasks
     found = set(runs[keys].itertuples(index=False, name=None))
     _hold(len(runs), len(found), "records of distinct runs")
-    asked = [
-        (t, arm) for arm, some in study.arms().items() for t in some if t in tasks and arm.name in set(runs["arm"])
-    ]
-    wanted = {(task.name, arm.name, seed) for (task, arm), seed in product(asked, study.profile.seeds)}
+    asked = [(t, arm.name) for arm, some in study.arms().items() for t in some if arm.name in set(runs["arm"])]
+    wanted = {(t.name, arm, seed) for (t, arm), seed in product(asked, study.profile.seeds) if t in tasks}
     _hold(len(wanted - found), 0, f"runs without a record, the first {min(wanted - found, default=None)}")
     _hold(len(found - wanted), 0, f"records of other runs, the first {min(found - wanted, default=None)}")
-    for (_, row), split in product(runs.iterrows(), SPLITS):
-        expected = _entry(study, row["task"], split)["num_examples"]
-        _hold(row[f"num_{split}"], expected, f"{split} texts in the record of {row['task']}")
-    numbers = [runs[column].nunique() for column in keys]
-    product_of = f" = {numbers[0]} tasks × {numbers[1]} arms × {numbers[2]} seeds"
-    told = product_of if math.prod(numbers) == len(runs) else ", one a task, arm and seed"
+    for split in SPLITS:
+        for task, size in dict.fromkeys(zip(runs["task"], runs[f"num_{split}"], strict=True)):
+            _hold(size, _entry(study, task, split)["num_examples"], f"{split} texts in the record of {task}")
+    numbers = runs[keys].nunique().tolist()
+    whole = " = {} tasks × {} arms × {} seeds".format(*numbers)
+    told = whole if math.prod(numbers) == len(runs) else ", one a task, arm and seed"
     return f"{len(runs)} records{told}, each over the whole of its splits"
 
 

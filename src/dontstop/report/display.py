@@ -1,5 +1,6 @@
 """How a table or figure is shown and written: readable in a notebook, in full precision and deterministic on disk."""
 
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,11 @@ def readable(frame: DataFrame, decimals: int | None = None) -> DataFrame:
     factors = frame["task"].isin(labels.RATIOS) if "task" in frame.columns else [False] * len(frame)
     shown: dict[str, list[str]] = {}
     for name, part, places in _grouped(frame.columns):
-        known = (
-            labels.Column("", signed=True) if part == "effect" != name else labels.COLUMNS.get(part, labels.Column(""))
-        )
+        is_contrast = part == "effect" != name
+        known = (not is_contrast and labels.COLUMNS.get(part)) or labels.Column("", signed=is_contrast)
         keeps = decimals is None or known.decimals == labels.P_DECIMALS
-        how = {"decimals": known.decimals if keeps else decimals, "signed": known.signed}
-        columns = [
-            [_cell(part, value, factor, **how) for value, factor in zip(frame.iloc[:, place], factors, strict=True)]
-            for place in places
-        ]
+        how = part, known.decimals if keeps else decimals, known.signed
+        columns = [map(_cell, frame.iloc[:, place], factors, *map(repeat, how)) for place in places]
         heading = labels.column(name) + (": p" if part == "p" != name else "")
         while heading in shown:
             heading += " "  # a Styler refuses doubles; no reader sees the space
@@ -79,7 +76,7 @@ def _grouped(columns: pd.Index) -> list[tuple[str, str, list[int]]]:
     return groups
 
 
-def _cell(column: str, value: Any, factor: bool, decimals: int, signed: bool) -> str:
+def _cell(value: Any, factor: bool, column: str, decimals: int, signed: bool) -> str:
     if isinstance(value, str):
         return _NAMED.get(column, str)(value)
     return f"×{labels.text(value, decimals)}" if signed and factor else labels.text(value, decimals, signed=signed)

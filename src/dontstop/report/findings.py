@@ -1,23 +1,25 @@
-"""What each notebook found, in sentences whose numbers come from frames, whichever way they fall.
+"""What each notebook found, in sentences whose numbers come from frames, whichever way they fall; and the claims' page.
 
 Frames, the arguments without a type, are named after the functions that return them: `overview` and `judged` (of
 `judge`), `effects`, `coverage`.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from IPython.display import Markdown
 from pandas import DataFrame, Series
 
 from dontstop import paper
+from dontstop.machine import files
 from dontstop.report import labels
-from dontstop.report.display import listed
+from dontstop.report.display import listed, to_markdown
 from dontstop.report.labels import arm as named
 from dontstop.report.labels import signed, spelt
 from dontstop.text.tasks import Task
-from dontstop.verdicts import domain_gap
-from dontstop.verdicts.claims import BYTES, LEVEL, NOT_RUN, SECONDS, verdict
+from dontstop.verdicts import domain_gap, judgements
+from dontstop.verdicts.claims import BYTES, CLAIMS, LEVEL, NOT_RUN, SECONDS, verdict
 from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes
 from dontstop.verdicts.scores import MEAN, means
 
@@ -42,9 +44,6 @@ def _of_means(effects: DataFrame) -> DataFrame:
     return labels.with_arms(effects[effects["task"] == MEAN])
 
 
-# 01_domain_gap -------------------------------------------------------------------------------------------------
-
-
 def of_domain_gap(measured, agreement, overlap, tasks: Sequence[Task], leaks: Mapping) -> Markdown:
     """Say in which order the distances put the domains, how far they agree, and what leaks were left."""
     names = [name for name in domain_gap.DISTANCES if measured[name].notna().all()]
@@ -53,7 +52,12 @@ def of_domain_gap(measured, agreement, overlap, tasks: Sequence[Task], leaks: Ma
     return listed(
         *(_order_sentence(measured, name) for name in names),
         _farthest_sentence(measured, names),
-        *_agreement_sentences(agreement),
+        *(
+            f"Over {of['num_points'].iloc[0]} {over}: {(of['spearman'] > 0).sum()} of {len(of)} pairs of distances "
+            "agree more than they disagree (rank correlations "
+            f"{signed(of['spearman'].min(), 2)} to {signed(of['spearman'].max(), 2)})."
+            for over, of in agreement.dropna(subset="spearman").groupby("over", sort=False)
+        ),
         f"Our domains' vocabulary overlap with the base encoder's text is {ours.min():.1f} to {ours.max():.1f} % of "
         f"{int(measured['num_words'].iloc[0]):,} frequent words; the paper's {theirs.min():.1f} to {theirs.max():.1f} "
         "% of 10,000. Lists of different lengths give different percentages: compare the orders, not the levels.",
@@ -90,19 +94,6 @@ def _farthest_sentence(measured: DataFrame, names: list[str]) -> str:
     return f"The {len(names)} distances do not take the same domain for the farthest: {votes}."
 
 
-def _agreement_sentences(agreement: DataFrame) -> list[str]:
-    by_over = agreement.dropna(subset="spearman").groupby("over", sort=False)
-    return [
-        f"Over {group['num_points'].iloc[0]} {over}: {int((found > 0).sum())} of {len(found)} pairs of distances agree "
-        f"more than they disagree (rank correlations {signed(found.min(), 2)} to {signed(found.max(), 2)})."
-        for over, group in by_over
-        for found in [group["spearman"]]
-    ]
-
-
-# Sentences of several notebooks --------------------------------------------------------------------------------
-
-
 def of_claims(overview) -> list[str]:
     """Say of claims about arms: the verdict, the mean difference, the tasks, and what the paper's numbers give."""
     sentences = []
@@ -122,15 +113,17 @@ def of_degenerate(runs) -> str:
     return f"{number} of {len(runs)} fine-tuned classifiers gave every test text the same label; none is left out."
 
 
-# 02_dapt -------------------------------------------------------------------------------------------------------
-
-
 def of_dapt(overview, judged, runs, naive_bayes: Series, overlap, correlations, forgetting) -> Markdown:
     """Judge DAPT and not-DAPT against the base encoder and each other, the gain's course, and forgetting."""
     return listed(
         *of_claims(overview[overview["claim"].isin(["C2", "C3", "C4"])]),
         _naive_bayes_sentence(runs, naive_bayes),
-        *_overlap_sentences(overlap),
+        *(
+            f"{of['num_affected'].iloc[0]:,} of {of['num_test'].iloc[0]:,} test texts of {task} also stand in its "
+            "train or dev, as published. Without them: "
+            f"{', '.join(f'{named(row.arm)} {signed(row.change)} points' for row in of.itertuples())}."
+            for task, of in overlap.groupby("task", sort=False)
+        ),
         _course_sentence(correlations),
         _loss_sentence("DAPT lowers the masked-LM loss on its own domain", judged, forgetting, IN_DOMAIN, -1),
         _loss_sentence("DAPT raises it on the general text (forgetting)", judged, forgetting, GENERAL, 1),
@@ -142,23 +135,13 @@ def _naive_bayes_sentence(runs: DataFrame, naive_bayes: Series) -> str:
     """Say which arms lose to naive Bayes, and where."""
     found = means(runs)[lambda table: table["task"] != MEAN]
     tasks, below = list(dict.fromkeys(found["task"])), []
-    for arm, part in found.groupby("arm", sort=False):
-        lost = part.loc[part["mean"] < part["task"].map(naive_bayes), "task"].tolist()
+    for arm, of in found.groupby("arm", sort=False):
+        lost = of.loc[of["mean"] < of["task"].map(naive_bayes), "task"].tolist()
         below.append(f"{named(arm)} on {len(lost)}" + (f" ({', '.join(lost)})" if 0 < len(lost) < len(tasks) else ""))
     return (
         f"Naive Bayes, without any encoder, scores {naive_bayes[tasks].mean():.1f} on average. Of {len(tasks)} tasks "
         f"these lose to it: {'; '.join(below)}."
     )
-
-
-def _overlap_sentences(table: DataFrame) -> list[str]:
-    """Say what the test texts that were published in train too are worth; nothing where there are none."""
-    return [
-        f"{rows['num_affected'].iloc[0]:,} of {rows['num_test'].iloc[0]:,} test texts of {task} also stand in its "
-        "train or dev, as published. Without them: "
-        f"{', '.join(f'{named(row.arm)} {signed(row.change)} points' for row in rows.itertuples())}."
-        for task, rows in table.groupby("task", sort=False)
-    ]
 
 
 def _course_sentence(correlations: DataFrame) -> str:
@@ -190,9 +173,6 @@ def _loss_sentence(claim: str, judged: DataFrame, forgetting: DataFrame, change:
     )
 
 
-# 03_tapt, 04_dapt_tapt, 05_transfer_tapt -----------------------------------------------------------------------
-
-
 def of_tapt(overview, effects, losses, curve, runs) -> Markdown:
     """Judge TAPT against the base encoder, set it beside DAPT, and say what its loss and its course show."""
     over_dapt, change = _of_means(effects).set_index("contrast").loc["tapt_minus_dapt"], losses["change"]
@@ -219,6 +199,7 @@ def of_dapt_tapt(overview, best, tests, runs, cheap_effects, parts) -> Markdown:
     """Judge DAPT then TAPT as the best arm, name the likeliest best, and count what unpaired tests would say."""
     (first, share), (second, next_share) = best.loc[MEAN].sort_values(ascending=False).head(2).items()
     by_task = best.drop(index=MEAN).idxmax(axis=1)
+    share = parts.set_index("arm").get("percent_trainable")
     counts = ", ".join(f"{named(arm)} {(by_task == arm).sum()}" for arm in best.columns)
     paired, welch = ((tests[column] < LEVEL).sum() for column in ("p_paired", "p_welch"))
     return listed(
@@ -227,20 +208,13 @@ def of_dapt_tapt(overview, best, tests, runs, cheap_effects, parts) -> Markdown:
         f"{named(second)} ({100 * next_share:.0f} %). Tasks on which each is the likeliest: {counts}.",
         f"Of {len(tests)} differences on single tasks, {paired} have p below {LEVEL} in the paired test and {welch} in "
         "Welch's, before any correction.",
-        *_cheap_sentences(cheap_effects, parts),
+        *(
+            f"{named(arm)} trains {share[arm]:.1f} % of the encoder's parameters. Difference "
+            f"{'; '.join(f'to {named(row.other)}: {_points(row)}' for row in of.itertuples())}."
+            for arm, of in _of_means(cheap_effects).groupby("arm", sort=False)
+        ),
         of_degenerate(runs),
     )
-
-
-def _cheap_sentences(effects: DataFrame, parts: DataFrame) -> list[str]:
-    """Say of each arm that trains few parameters how few, and what it brings; nothing where there are none."""
-    share = parts.set_index("arm")
-    return [
-        f"{named(arm)} trains {share.loc[arm, 'percent_trainable']:.1f} % of the encoder's parameters. Difference "
-        + "; ".join(f"to {named(row.other)}: {_points(row)}" for row in rows.itertuples())
-        + "."
-        for arm, rows in _of_means(effects).groupby("arm", sort=False)
-    ]
 
 
 def of_transfer_tapt(overview, losses, tasks: Sequence[Task], runs) -> Markdown:
@@ -255,9 +229,6 @@ def of_transfer_tapt(overview, losses, tasks: Sequence[Task], runs) -> Markdown:
         f"{(own < other).sum()} of {len(own)} tasks.",
         of_degenerate(runs),
     )
-
-
-# 06_knn_tapt ---------------------------------------------------------------------------------------------------
 
 
 def of_knn_tapt(overview, judged, runs, coverage, agreement, selector_effects, table9) -> Markdown:
@@ -300,3 +271,27 @@ def _cost_sentence(judged: DataFrame) -> str:
         f"{claim}: **{found}**. TAPT takes ×{time} of DAPT's CPU-seconds and ×{storage} of its bytes of text "
         "(geometric means over tasks); in the paper ×0.016 of the steps and ×0.000002 of the bytes."
     )
+
+
+def claims_page(judged: DataFrame, heading: str) -> str:
+    """Write verdicts, as `judgements.judge` returns them, as a page: all in one table, then each with its rule."""
+    page = (
+        f"# {heading}\n\n"
+        "Each of the paper's claims, judged by this study's runs and, by the same rule as far as its means and "
+        "standard deviations allow, by the paper's own numbers. Effects are points of F1 with 95 % intervals (C1: a "
+        "rank correlation; C12: nats; C13: factors); `p` is corrected for the comparisons of the table (Holm), tasks "
+        f"and means apart.\n\n{to_markdown(judgements.overview(judged))}"
+    )
+    shown = ["study", "task", "effect", "low", "high", "p_holm", "verdict"]
+    for claim in CLAIMS:
+        rows = judged[judged["claim"] == claim.id]
+        if not set(rows["verdict"]) <= {NOT_RUN}:
+            rule = f"{claim.place}. Rule: {claim.text}; else inconclusive."
+            page += f"\n\n## {claim.id}: {claim.statement}\n\n{rule}\n\n{to_markdown(rows[shown])}"
+    return page
+
+
+def save_claims(judged: DataFrame, folder: Path, heading: str) -> None:
+    """Write claims.csv (every row in full precision) and claims.md under `folder`."""
+    files.write_text(folder / "claims.csv", judged.to_csv(index=False))
+    files.write_text(folder / "claims.md", claims_page(judged, heading))

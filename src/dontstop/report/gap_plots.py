@@ -1,6 +1,7 @@
 """Figures of distances and losses between texts: overlap, distances, DAPT's gain against them, and forgetting."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,11 +21,9 @@ _SIMILARITIES = {"vocabulary_overlap"}  # the more, the nearer
 
 @styled
 def figure2(ours: DataFrame, paper: DataFrame, num_words: int | None = None) -> StudyFigure:
-    """Draw the overlap of frequent words between domains, ours beside the paper's.
+    """Draw the overlap of frequent words between domains, ours beside the paper's: square tables, in percent.
 
     Args:
-        ours: Square, in percent, by domain.
-        paper: The paper's.
         num_words: Length of our lists, for the title.
 
     Source: Figure 2.
@@ -61,11 +60,7 @@ def _frame(axes: Axes, table: DataFrame, own: Mapping[str, str], colour: str) ->
 
 @styled
 def distances(measured: DataFrame) -> StudyFigure:
-    """Draw the distances of each domain from the base encoder's text, a panel a distance, with 95 % intervals.
-
-    Args:
-        measured: Long: columns domain, distance, value, low, high.
-    """
+    """Draw `tables.long_distances`: each domain's from the base encoder's text, a panel a distance, with intervals."""
     parts = {name: part.set_index("domain") for name, part in measured.dropna(subset="value").groupby("distance")}
     names = [name for name in DISTANCES if name in parts]
     order = parts[names[0]].sort_values("value", ascending=names[0] not in _SIMILARITIES).index
@@ -87,15 +82,15 @@ def distances(measured: DataFrame) -> StudyFigure:
 
 @styled
 def gain_against_distance(points: DataFrame, correlations: DataFrame | None = None) -> StudyFigure:
-    """Draw the gain of DAPT against each distance from the base encoder's text, a point a task.
+    """Draw the gain of DAPT against each distance, a point a task, as `tables.gain_against_distance` returns them.
 
     Args:
-        points: As `tables.gain_against_distance` returns it.
         correlations: Columns distance, spearman, low, high, p_value: of the gains' ranks with the distance.
     """
     parts = {name: points[points["distance"] == name] for name in DISTANCES if name in set(points["distance"])}
     num_columns = 2 if len(parts) == 4 else len(parts)
-    num_rows, colours = -(-len(parts) // num_columns), theme.cycle(points["domain"])
+    num_rows = -(-len(parts) // num_columns)
+    colours = dict(zip(points["domain"].unique(), cycle(theme.CYCLE), strict=False))
     size = max(5.5, min(5.3 * num_columns, 12)), 1.0 + 3.7 * num_rows
     figure = StudyFigure(*size, "Does DAPT gain more the farther the domain?")
     panels = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False).ravel()
@@ -110,24 +105,18 @@ def gain_against_distance(points: DataFrame, correlations: DataFrame | None = No
     places = [_draw_points(axes, part, colours) for axes, part in zip(panels, parts.values(), strict=True)]
     for axes, part, x in zip(panels, parts.values(), places, strict=True):
         shorter = [labels.spelt(t.removeprefix(f"{d}_")) for t, d in zip(part["task"], part["domain"], strict=True)]
-        label_points(axes, x, part["gain"].to_numpy(float), shorter, _along_bars(x, part))
+        along = np.linspace(*part[["low", "high"]].to_numpy(float).T, 25)  # the bars, (25, num_tasks)
+        avoid = np.stack([np.broadcast_to(x, along.shape).T, along.T], axis=-1).reshape(-1, 2)
+        label_points(axes, x, part["gain"].to_numpy(float), shorter, avoid[~np.isnan(avoid).any(axis=1)])
     return figure
-
-
-def _along_bars(x: np.ndarray, points: DataFrame, number: int = 25) -> np.ndarray:
-    """Return places along the error bars, (num_places, 2)."""
-    along = np.linspace(points["low"].to_numpy(float), points["high"].to_numpy(float), number, axis=1)
-    places = np.stack([np.broadcast_to(x[:, None], along.shape), along], axis=-1).reshape(-1, 2)
-    return places[~np.isnan(places).any(axis=1)]
 
 
 def _correlation_text(row) -> str:
     if np.isnan(row.spearman):
         return "the order of the tasks is not defined"
     value, low, high = (labels.number(number, 2) for number in (row.spearman, row.low, row.high))
-    return f"rank correlation ρ = {value} [{low}, {high}]" + (
-        "" if np.isnan(row.p_value) else f", p = {row.p_value:.2f}"
-    )
+    chance = "" if np.isnan(row.p_value) else f", p = {row.p_value:.2f}"
+    return f"rank correlation ρ = {value} [{low}, {high}]{chance}"
 
 
 def _draw_points(axes: Axes, points: DataFrame, colours: Mapping[str, str]) -> np.ndarray:
@@ -169,7 +158,7 @@ def losses(ours: DataFrame, paper: DataFrame | None = None, tasks: Sequence[Task
     for axes, (name, numbers) in zip(figure.subplots(1, len(both), squeeze=False)[0], both.items(), strict=True):
         changes = loss_changes(numbers)
         limit = float(np.nanmax(np.abs(changes.to_numpy(float)))) or 1.0
-        heatmap(axes, numbers, ".2f", changes, cmap=theme.changes_palette(), vmin=-limit, vmax=limit)
+        heatmap(axes, numbers, ".2f", changes, cmap=theme.CHANGES, vmin=-limit, vmax=limit)
         own = {f"{kind}_{text}": text for kind in ("dapt", "tapt") for text in numbers.columns}
         _frame(axes, changes, own, theme.INK)
         axes.set_title(name)

@@ -18,8 +18,6 @@ from dontstop.verdicts.effects import over
 from dontstop.verdicts.judgements import judge
 from dontstop.verdicts.losses import forgetting
 
-# Text ----------------------------------------------------------------------------------------------------------
-
 
 def held_out_texts(study: Results) -> dict[str, list[str]]:
     """Return the texts of every held-out sample, by domain (and `general`)."""
@@ -45,20 +43,22 @@ def vocabulary_overlap(study: Results) -> pd.DataFrame:
 
 def pairs(study: Results) -> pd.DataFrame:
     """Distances between every task's training texts and every domain, as `domain_gap.pair_distances` returns them."""
-    settings, texts = study.profile.domain_gap, held_out_texts(study)
     train = {task: [row["text"] for row in splits["train"]] for task, splits in examples(study).items()}
-    how = {"most_words": settings.num_words, "num_documents": settings.num_classifier_documents, "seed": settings.seed}
-    return domain_gap.pair_distances(train, {name: texts[name] for name in texts if name != GENERAL}, **how)
+    domains = {name: texts for name, texts in held_out_texts(study).items() if name != GENERAL}
+    return domain_gap.pair_distances(train, domains, **_how(study))
 
 
 def distances(study: Results) -> pd.DataFrame:
     """Four distances of every domain from the general text, with intervals, as `domain_gap.distance_table` has them."""
-    settings = study.profile.domain_gap
     base = study.losses().query("notebook == '01_domain_gap' and encoder == 'base'")
     loss = base.set_index("held_out")["masked_lm_loss"].to_dict()
-    how = {"most_words": settings.num_words, "num_documents": settings.num_classifier_documents, "seed": settings.seed}
-    texts = held_out_texts(study)
-    return domain_gap.distance_table(texts, GENERAL, loss, num_resamples=settings.num_resamples, **how)
+    how = _how(study) | {"num_resamples": study.profile.domain_gap.num_resamples}
+    return domain_gap.distance_table(held_out_texts(study), GENERAL, loss, **how)
+
+
+def _how(study: Results) -> dict[str, int]:
+    gap = study.profile.domain_gap
+    return {"most_words": gap.num_words, "num_documents": gap.num_classifier_documents, "seed": gap.seed}
 
 
 def task_domain_overlap(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -75,15 +75,11 @@ def agreement(distances: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
 def train_test_overlap(study: Results) -> dict[str, np.ndarray]:
     """Mark, by task, the test texts that stand in train or dev too, as some were published: (num_test,) bool."""
-
-    def texts(splits: Mapping[str, list[dict]], *names: str) -> list[str]:
-        return [row["text"] for name in names for row in splits[name]]
-
-    limit = study.profile.text.near_duplicate_jaccard
-    return {
-        task: leakage.train_test_overlap(texts(splits, "test"), texts(splits, "train", "dev"), jaccard_from=limit)
-        for task, splits in examples(study).items()
-    }
+    limit, marks = study.profile.text.near_duplicate_jaccard, {}
+    for task, splits in examples(study).items():
+        texts = {split: [row["text"] for row in rows] for split, rows in splits.items()}
+        marks[task] = leakage.train_test_overlap(texts["test"], texts["train"] + texts["dev"], jaccard_from=limit)
+    return marks
 
 
 def naive_bayes(study: Results, overlap: Mapping[str, np.ndarray]) -> pd.DataFrame:
@@ -91,9 +87,6 @@ def naive_bayes(study: Results, overlap: Mapping[str, np.ndarray]) -> pd.DataFra
     entries = study.manifest()["tasks"]
     labels, metrics = ({task.name: entries[task.name][key] for task in study.tasks} for key in ("labels", "metric"))
     return baselines.naive_bayes_scores(examples(study), labels, metrics, overlap)
-
-
-# Selection and costs -------------------------------------------------------------------------------------------
 
 
 def cheap_arms(study: Results) -> dict[Arm, list[Task]]:
@@ -136,17 +129,13 @@ def encoder_shape(study: Results) -> costing.Shape:
 
 def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:
     """Tabulate what arms cost on their tasks, as `costs.costs` returns it."""
-    phases = costing.phases_of(arms, study.profile.selection.num_draws)
-    stores = dict.fromkeys(text_of(checkpoint) for checkpoint in phases)
+    stores = dict.fromkeys(map(text_of, costing.phases_of(arms, study.profile.selection.num_draws)))
     selected = study.selection_counts() if any(arm.is_augmented for arm in arms) else {}
     train = {task: splits["train"] for task, splits in examples(study).items()}
     of_tasks = {task: sum(len(row["text"].encode()) for row in rows) for task, rows in train.items()}
     sizes = costing.text_sizes(stores, study.token_counts(), study.manifest(), selected, of_tasks)
     ranked = rankings(study) if any(arm.k for arm in arms) else {}
     return costing.costs(arms, study.pretraining(), sizes, ranked, encoder_shape(study), study.profile)
-
-
-# Verdicts ------------------------------------------------------------------------------------------------------
 
 
 def judged(study: Results) -> pd.DataFrame:

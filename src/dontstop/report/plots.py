@@ -17,9 +17,9 @@ _WIDTH = 0.76  # of a row of height one, which its arms or contrasts share
 
 
 @styled
-def nothing(question: str) -> StudyFigure:
+def nothing(question: str, why: str = "This profile has no such runs.") -> StudyFigure:
     """Say in a figure's place that there is nothing to draw."""
-    return StudyFigure(8, 0.6, f"{question} This profile has no such runs.")
+    return StudyFigure(8, 0.6, f"{question} {why}")
 
 
 @styled
@@ -123,7 +123,7 @@ def curves(curves: DataFrame, by: str = "checkpoint") -> StudyFigure:
     """
     question = "Does the loss still fall when the training ends?"
     if curves.empty:
-        return StudyFigure(8, 0.6, f"{question} None of these encoders was trained here.")
+        return nothing(question, "None of these encoders was trained here.")
     groups = dict(sorted(curves.groupby(by, sort=False), key=lambda group: group[0] != "base"))
     num_columns, trained = min(5, len(groups)), theme.ARM_COLOURS["dapt" if by == "checkpoint" else "tapt"]
     num_rows = -(-len(groups) // num_columns)
@@ -175,13 +175,7 @@ def heatmap(
     spell: Callable = labels.on_lines,
     **how,
 ) -> None:
-    """Draw a table of numbers, coloured by themselves or by a table of the same shape.
-
-    Args:
-        form: Of the numbers.
-        spell: Names the rows.
-        how: Seaborn's.
-    """
+    """Draw a table of numbers, coloured by themselves or by a like table; `spell` names rows, `how` is seaborn's."""
     colours = numbers if colours is None else colours
     looks = {"cbar": False, "linewidths": 1.5, "linecolor": "white", "annot_kws": {"size": 10}}
     seaborn.heatmap(colours.astype(float), annot=numbers.astype(float), fmt=form, ax=axes, **looks, **how)
@@ -217,15 +211,8 @@ def power_curve(curve: DataFrame) -> StudyFigure:
     return figure
 
 
-# Selection and costs -------------------------------------------------------------------------------------------
-
-
 def label_points(axes: Axes, x: np.ndarray, y: np.ndarray, names: list[str], avoid: np.ndarray) -> None:
-    """Write names beside their points, moved apart where they would meet, with a line to the point from afar.
-
-    Args:
-        avoid: (num_places, 2), what else is drawn that no name should cover.
-    """
+    """Write names beside their points, apart from one another and from (num_places, 2) to avoid, with lines."""
     axes.figure.draw_without_rendering()  # settles the layout, which places in pixels depend on
     beside = axes.transData.inverted().transform(axes.transData.transform(np.stack([x, y], axis=1)) + (7, 4))
     looks = {"fontsize": 8, "color": theme.INK, "path_effects": [withStroke(linewidth=2.5, foreground="white")]}

@@ -22,10 +22,7 @@ Chosen = Callable[[str, Phase], np.ndarray]  # the candidates of a task's augmen
 
 
 def neighbours(rankings: Mapping[str, Mapping[str, dict]]) -> DataFrame:
-    """Set the nearest neighbours of a few training texts side by side, a column a retrieval method.
-
-    Args:
-        rankings: By task and selector, what the ranking kept to be read.
+    """Set the nearest neighbours that the rankings of tasks kept side by side, a column a retrieval method.
 
     Returns:
         Columns task, text, rank, and of each selector that ranks text by text the neighbour's text, similarity first.
@@ -88,13 +85,10 @@ def coverage(
 
 
 def agreement(tasks: Sequence[Task], arms: Mapping[str, Arm], chosen: Chosen) -> DataFrame:
-    """Tabulate how far retrieval methods choose the same candidates: the share of the union that both chose.
-
-    Args:
-        arms: By retrieval method (and `random`), the arm that reads what it chose; of random text, the first draw.
+    """Tabulate how far retrieval methods (and `random`, its first draw) choose the same for their arms.
 
     Returns:
-        Index selector; a column a selector; percent, mean over tasks.
+        Index selector; a column a selector; the share of the union that both chose, percent, mean over tasks.
     """
     matrix = DataFrame(0.0, index=pd.Index(arms, name="selector"), columns=list(arms))
     for task in tasks:
@@ -118,10 +112,7 @@ def paper_table8(numbers: Sequence[int]) -> DataFrame:
 
 
 def score_against_k(intervals: DataFrame, numbers: Iterable[int]) -> DataFrame:
-    """Tabulate mean scores against the number of neighbours, for neighbours and random text alike.
-
-    Args:
-        intervals: As `aggregates.intervals` returns it: of the arms with neighbours and random text, base, TAPT, DAPT.
+    """Tabulate `aggregates.intervals` of arms with neighbours and random text, base, TAPT and DAPT by number.
 
     Returns:
         Columns text (`neighbours`, `random`, or a reference arm), num_neighbours (none for references), mean, low,
@@ -135,11 +126,7 @@ def score_against_k(intervals: DataFrame, numbers: Iterable[int]) -> DataFrame:
 
 
 def table9(by_task: DataFrame, runs: DataFrame) -> DataFrame:
-    """Tabulate what each arm costs beyond the base encoder, mean over tasks, and what it scores; the paper's below.
-
-    Args:
-        by_task: As `costs.costs` returns it.
-        runs: Of the same arms on the same tasks.
+    """Tabulate what arms cost (as `costs.costs` has it), mean over tasks, and score in their runs; the paper's below.
 
     Returns:
         Columns study, arm, those of `costs.COLUMNS`, score (F1 x 100, mean over tasks and seeds), pareto_optimal
@@ -180,10 +167,10 @@ def table10(
 
 def _read(arm: Arm, task: Task, stores: Mapping[str, Mapping]) -> dict[str, int]:
     """Count the documents of each kind that an arm's phases read for a task."""
-    read = dict.fromkeys(("domain_documents", "task_documents", "source_documents"), 0)
+    read = {"domain_documents": 0, "task_documents": 0, "source_documents": 0}
     for checkpoint in arm.checkpoint(task).lineage[1:]:
         counts, phase = stores[text_of(checkpoint)], checkpoint.last
-        selected = counts.get("num_selected", 0) if phase.is_augmented else 0
+        selected = counts["num_selected"] if phase.is_augmented else 0
         own = "task_documents" if phase.is_augmented or phase.is_tapt else "domain_documents"
         read[own] += counts["num_documents"] - selected
         read["source_documents" if phase.kind == "curated_tapt" else "domain_documents"] += selected

@@ -9,7 +9,6 @@ from pandas import DataFrame, Series
 
 from dontstop import paper
 from dontstop.report import labels
-from dontstop.report.labels import NAIVE_BAYES
 from dontstop.runs.arms import BASE, TAPT, Arm
 from dontstop.text.tasks import SPLITS, Task
 from dontstop.verdicts.domain_gap import DISTANCES
@@ -24,10 +23,8 @@ def below(ours: DataFrame, theirs: DataFrame) -> DataFrame:
     """Put the paper's rows below ours, in our columns and after `study`; counts stay whole where one has none."""
     parts = {OURS: ours, PAPER: theirs.reindex(columns=ours.columns)}
     rows = [row for part in parts.values() for row in part.to_dict("records")]
-    both, study = (
-        DataFrame(rows, columns=ours.columns),
-        [name for name, part in parts.items() for _ in range(len(part))],
-    )
+    study = [name for name, part in parts.items() for _ in range(len(part))]
+    both = DataFrame(rows, columns=ours.columns)
     both.insert(0, ("study", "") if ours.columns.nlevels > 1 else "study", study)
     counts = [name for name in ours if str(name[0] if isinstance(name, tuple) else name).startswith("num_")]
     return both.astype(dict.fromkeys(counts, "Int64"))
@@ -50,9 +47,8 @@ def table1(texts: Sequence[str], manifest: Mapping, token_counts: Mapping, losse
     after = [f"dapt_{name}" for name in texts]
     matrix = DataFrame() if losses is None else loss_matrix(losses)
     matrix = matrix.reindex(index=["base", *after], columns=list(texts)).astype(float)
-    corpora = DataFrame(
-        [manifest["domains"][name] for name in texts], columns=["num_documents", "num_words", "num_bytes"]
-    )
+    columns = ["num_documents", "num_words", "num_bytes"]
+    corpora = DataFrame([manifest["domains"][name] for name in texts], columns=columns)
     corpora["num_tokens"] = [token_counts[f"corpora/{name}"]["num_tokens"] for name in texts]
     corpora["megabytes"] = corpora.pop("num_bytes") / 1e6
     corpora = corpora.assign(loss_before=matrix.loc["base"].to_numpy(), loss_after=np.diag(matrix.loc[after]))
@@ -62,10 +58,7 @@ def table1(texts: Sequence[str], manifest: Mapping, token_counts: Mapping, losse
 
 
 def table2(tasks: Mapping[str, Mapping[str, Any]]) -> DataFrame:
-    """Tabulate the tasks: sizes of the splits, classes, metric.
-
-    Args:
-        tasks: By task, domain, metric, labels and splits with num_examples, as in the data's manifest.
+    """Tabulate the tasks of the data's manifest: sizes of the splits, classes, metric.
 
     Returns:
         Columns study, domain, task, num_train, num_dev, num_test, num_classes, metric.
@@ -93,10 +86,7 @@ def label_counts(tasks: Mapping[str, Mapping[str, Any]]) -> DataFrame:
 
 
 def leak_audit(audit: DataFrame) -> DataFrame:
-    """Tabulate how many texts of each task's splits still stand, in part or whole, in the audited corpora.
-
-    Args:
-        audit: As `measures.audit` returns it, a row for each task, split and corpus.
+    """Tabulate how many texts of each task's splits still stand in the corpora: `measures.audit`, over all corpora.
 
     Returns:
         Columns task, split, num_texts, num_exact, num_contained, num_near_duplicate (each summed over the corpora),
@@ -109,10 +99,7 @@ def leak_audit(audit: DataFrame) -> DataFrame:
 
 
 def distances(measured: DataFrame) -> DataFrame:
-    """Put the paper's two distances from RoBERTa's text below ours.
-
-    Args:
-        measured: As `domain_gap.distance_table` returns it.
+    """Put the paper's two distances from RoBERTa's text below those of `domain_gap.distance_table`.
 
     Source: Figure 2 (column PT) and Table 1 (loss before DAPT).
     """
@@ -134,11 +121,7 @@ def long_distances(measured: DataFrame) -> DataFrame:
 
 
 def gain_against_distance(gains: DataFrame, measured: DataFrame, tasks: Sequence[Task]) -> DataFrame:
-    """Join each task's gain of DAPT with the distances of its domain from the base encoder's text.
-
-    Args:
-        gains: Effects of one contrast: columns task, effect, low, high (points of F1).
-        measured: As `domain_gap.distance_table` returns it.
+    """Join each task's effect of DAPT, points of F1, with its domain's distances (`domain_gap.distance_table`).
 
     Returns:
         Columns task, domain, distance, value, value_low, value_high, gain, low, high; a row for each task and each
@@ -147,17 +130,12 @@ def gain_against_distance(gains: DataFrame, measured: DataFrame, tasks: Sequence
     ours = gains[gains["task"] != MEAN].rename(columns={"effect": "gain"})
     ours = ours.assign(domain=ours["task"].map({task.name: task.domain for task in tasks}))
     far = long_distances(measured).rename(columns={"low": "value_low", "high": "value_high"})
-    return ours.merge(far, on="domain")[
-        ["task", "domain", "distance", "value", "value_low", "value_high", "gain", "low", "high"]
-    ]
+    columns = ["task", "domain", "distance", "value", "value_low", "value_high", "gain", "low", "high"]
+    return ours.merge(far, on="domain")[columns]
 
 
 def table12(losses: DataFrame, general: str) -> DataFrame:
-    """Tabulate the masked-LM loss of every encoder on every held-out text, ours above the paper's.
-
-    Args:
-        losses: Columns encoder (`base`, `dapt_<domain>`), held_out, masked_lm_loss.
-        general: The text that stands for the base encoder's own.
+    """Tabulate `study.losses`, a row an encoder, ours above the paper's; `general` stands for the base's own text.
 
     Returns:
         Columns study, encoder, the texts, and in_domain_delta_loss, the loss on the encoder's own domain less the
@@ -177,11 +155,7 @@ def _with_changes(matrix: DataFrame, general: str) -> DataFrame:
 
 
 def tapt_losses(pretraining: DataFrame, runs: DataFrame) -> DataFrame:
-    """Tabulate the masked-LM loss on each task's dev texts before and after TAPT on its training texts.
-
-    Args:
-        pretraining: As `study.pretraining` returns it.
-        runs: Of the arm whose checkpoints are shown, a task each.
+    """Tabulate the masked-LM loss on each task's dev texts before and after TAPT, of the checkpoints of some runs.
 
     Returns:
         Columns task, num_steps, num_tokens, loss_before, loss_after, change.
@@ -222,7 +196,7 @@ def scores(
     columns: dict[tuple[str, str], Any] = {("task", ""): [*tasks, MEAN]}
     if naive_bayes is not None:
         of_tasks = [naive_bayes[task] for task in tasks]
-        columns[NAIVE_BAYES, ""] = [*of_tasks, float(np.mean(of_tasks))]
+        columns[labels.NAIVE_BAYES, ""] = [*of_tasks, float(np.mean(of_tasks))]
     of_contrasts = effects.rename(columns={"p_holm": "p"})
     for by, long, parts in (("arm", found, _OF_ARM), ("contrast", of_contrasts, _OF_CONTRAST)):
         for name, group in long.groupby(by, sort=False):
@@ -262,22 +236,16 @@ def tapt_curve(runs: DataFrame, short: Sequence[Arm], num_epochs: int) -> DataFr
     """
     epochs = {BASE.name: 0, TAPT.name: num_epochs} | {arm.name: arm.phases[-1].epochs for arm in short}
     shown = runs[runs["task"].isin(runs.loc[runs["arm"].isin([arm.name for arm in short]), "task"])]
-    tasks, splits = list(dict.fromkeys(shown["task"])), {"dev": "dev_score", "test": "test_score"}
-    table = shown.assign(num_epochs=shown["arm"].map(epochs))
-    table = table.assign(**{split: 100 * shown[score].astype(float) for split, score in splits.items()})
-    table = table.melt(["task", "num_epochs"], list(splits), "split", "score")
-    found = table.groupby(["task", "num_epochs", "split"])["score"].agg(mean="mean", std="std", num_seeds="size")
-    return found.reset_index().sort_values(
-        "task", key=lambda some: some.map(tasks.index), kind="stable", ignore_index=True
-    )
+    places = {task: place for place, task in enumerate(shown["task"].unique())}
+    table = shown.assign(num_epochs=shown["arm"].map(epochs), dev=shown["dev_score"], test=shown["test_score"])
+    table = table.melt(["task", "num_epochs"], ["dev", "test"], "split", "score").astype({"score": float})
+    by_epochs = table.assign(score=100 * table["score"]).groupby(["task", "num_epochs", "split"])["score"]
+    found = by_epochs.agg(mean="mean", std="std", num_seeds="size").reset_index()
+    return found.sort_values("task", key=lambda names: names.map(places), kind="stable", ignore_index=True)
 
 
 def best_arms(best: DataFrame, runs: DataFrame) -> DataFrame:
-    """Tabulate the arm with the highest mean on each task, and each arm's bootstrap probability of ranking first.
-
-    Args:
-        best: As `probability_best` returns it.
-        runs: Of its arms.
+    """Tabulate the arm with the highest mean on each task beside `probability_best`, of the same runs.
 
     Returns:
         Columns task, highest_mean (an arm), and the arms' probabilities, 0 to 1; the last row is the mean over tasks.

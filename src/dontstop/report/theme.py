@@ -14,6 +14,8 @@ from dontstop.runs.arms import Arm
 # Okabe and Ito's colours, which readers with any colour vision distinguish.
 CYCLE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# Of changes: blue below zero, white at zero, orange above.
+CHANGES = seaborn.blend_palette(["#2f7fb8", "#cfe1ee", "#ffffff", "#f7dcc0", "#e08a2e"], as_cmap=True)
 GREY, INK = "#999999", "#333333"
 ARM_COLOURS, _SELECTOR_COLOURS = (labels.names(kind, "colour") for kind in ("arm", "selector"))
 # Shades, from few neighbours to many.
@@ -24,13 +26,7 @@ styled = style.context("dontstop.report.study")
 
 
 class StudyFigure(Figure):
-    """A figure that notebooks show by itself, and that pyplot knows nothing of.
-
-    Args:
-        width: In inches.
-        height: In inches.
-        question: What it answers, written above it.
-    """
+    """A figure, so many inches wide and high, its question above it, that notebooks show and pyplot does not know."""
 
     def __init__(self, width: float, height: float, question: str, **how):
         super().__init__(figsize=(width, height), dpi=110, layout="constrained")
@@ -58,13 +54,3 @@ def colours(arms: Iterable[str | Arm]) -> dict[str, str]:
         for place, k in enumerate(sorted(same)):
             found[same[k]] = shades[1 if len(same) == 1 else round(2 * place / (len(same) - 1))]
     return found
-
-
-def cycle(values: Iterable) -> dict:
-    """Give each of some domains, say, a colour: in turn."""
-    return {value: CYCLE[place % len(CYCLE)] for place, value in enumerate(dict.fromkeys(values))}
-
-
-def changes_palette():
-    """Return the colours of changes: blue below zero, white at zero, orange above."""
-    return seaborn.blend_palette(["#2f7fb8", "#cfe1ee", "#ffffff", "#f7dcc0", "#e08a2e"], as_cmap=True)
