@@ -199,7 +199,7 @@ def of_dapt_tapt(overview, best, tests, runs, cheap_effects, parts) -> Markdown:
     """Judge DAPT then TAPT as the best arm, name the likeliest best, and count what unpaired tests would say."""
     (first, share), (second, next_share) = best.loc[MEAN].sort_values(ascending=False).head(2).items()
     by_task = best.drop(index=MEAN).idxmax(axis=1)
-    share = parts.set_index("arm").get("percent_trainable")
+    trained = parts.set_index("arm").get("percent_trainable")
     counts = ", ".join(f"{named(arm)} {(by_task == arm).sum()}" for arm in best.columns)
     paired, welch = ((tests[column] < LEVEL).sum() for column in ("p_paired", "p_welch"))
     return listed(
@@ -209,7 +209,7 @@ def of_dapt_tapt(overview, best, tests, runs, cheap_effects, parts) -> Markdown:
         f"Of {len(tests)} differences on single tasks, {paired} have p below {LEVEL} in the paired test and {welch} in "
         "Welch's, before any correction.",
         *(
-            f"{named(arm)} trains {share[arm]:.1f} % of the encoder's parameters. Difference "
+            f"{named(arm)} trains {trained[arm]:.1f} % of the encoder's parameters. Difference "
             f"{'; '.join(f'to {named(row.other)}: {_points(row)}' for row in of.itertuples())}."
             for arm, of in _of_means(cheap_effects).groupby("arm", sort=False)
         ),

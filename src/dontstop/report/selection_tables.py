@@ -85,7 +85,7 @@ def coverage(
 
 
 def agreement(tasks: Sequence[Task], arms: Mapping[str, Arm], chosen: Chosen) -> DataFrame:
-    """Tabulate how far retrieval methods (and `random`, its first draw) choose the same for their arms.
+    """Tabulate how far the arms that retrieval methods (and `random`: the first draw) stand for read the same.
 
     Returns:
         Index selector; a column a selector; the share of the union that both chose, percent, mean over tasks.
