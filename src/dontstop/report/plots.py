@@ -134,7 +134,7 @@ def curves(curves: DataFrame, by: str = "checkpoint") -> StudyFigure:
         axes.plot(curve["num_tokens"] / 1e6, curve["masked_lm_loss"], color=colour, linewidth=1.1)
         axes.set_title(labels.column(name), fontsize=10)
         axes.locator_params(axis="x", nbins=5)
-    of_others = panels["base" in groups : len(groups)]
+    of_others = panels[int("base" in groups) : len(groups)]
     for axes in of_others[1:]:
         axes.sharey(of_others[0])
     for axes in panels[len(groups) :]:
@@ -167,14 +167,7 @@ def tapt_curve(curve: DataFrame) -> StudyFigure:
     return figure
 
 
-def heatmap(
-    axes: Axes,
-    numbers: DataFrame,
-    form: str,
-    colours: DataFrame | None = None,
-    spell: Callable = labels.on_lines,
-    **how,
-) -> None:
+def heatmap(axes: Axes, numbers: DataFrame, form: str, colours=None, spell: Callable = labels.on_lines, **how) -> None:
     """Draw a table of numbers, coloured by themselves or by a like table; `spell` names rows, `how` is seaborn's."""
     colours = numbers if colours is None else colours
     looks = {"cbar": False, "linewidths": 1.5, "linecolor": "white", "annot_kws": {"size": 10}}
@@ -266,7 +259,7 @@ def score_against_compute(table: DataFrame) -> StudyFigure:
 
 @styled
 def selector_agreement(matrix: DataFrame) -> StudyFigure:
-    """Draw how many candidates both of two retrieval methods chose, as `selection_tables.agreement` returns it."""
+    """Draw which percent of candidates two retrieval methods both chose, as `selection_tables.agreement` has it."""
     table = matrix.rename(index=labels.SELECTORS, columns=labels.SELECTORS).rename_axis(index=None, columns=None)
     title = "Do the retrieval methods choose the same text?\n(% of what either chose that both chose)"
     figure = StudyFigure(max(4.6, 2.4 + 1.05 * len(table)), 1.6 + 0.62 * len(table), title)
