@@ -87,6 +87,21 @@ def test_costs_are_told_as_factors():
     assert findings._cost_sentence(judged.assign(verdict="not run")).endswith("**not run**.")
 
 
+def test_the_likeliest_best_arm_is_told_with_its_share_and_cheap_arms_with_theirs():
+    best = pd.DataFrame({"dapt": [0.2, 0.4], "tapt": [0.8, 0.6]}, index=["x", "mean"])
+    tests = pd.DataFrame({"p_paired": [0.01, 0.2], "p_welch": [0.3, 0.2]})
+    row = {"contrast": "lora_tapt_minus_tapt", "task": "mean", "effect": -0.5, "low": -1.0, "high": 0.0}
+    parts = pd.DataFrame({"arm": ["tapt", "lora_tapt"], "percent_trainable": [100.0, 2.5]})
+    runs = pd.DataFrame({"degenerate": [True, False]})
+    told = findings.of_dapt_tapt(pd.DataFrame(), best, tests, runs, pd.DataFrame([row]), parts).data
+    assert "TAPT is the likeliest to rank first (60 % of resamples), then DAPT (40 %)" in told
+    assert (
+        "each is the likeliest: DAPT 0, TAPT 1." in told and "1 have p below 0.05 in the paired test and 0 in" in told
+    )
+    assert "LoRA-TAPT trains 2.5 % of the encoder's parameters. Difference to TAPT: −0.5 points (95 %" in told
+    assert told.endswith("1 of 2 fine-tuned classifiers gave every test text the same label; none is left out.")
+
+
 def test_arms_that_lose_to_naive_bayes_are_named_with_their_tasks():
     runs = pd.DataFrame({"task": ["x", "y"] * 2, "arm": ["base", "base", "dapt", "dapt"], "seed": 0})
     runs = runs.assign(test_score=[0.4, 0.6, 0.6, 0.6], degenerate=False)

@@ -57,7 +57,7 @@ SHOWN = {
     ),
 }
 STATISTICS = {"mean", "std", "var", "sem", "median", "quantile", "corr", "describe", "agg"}
-DRAWING = {"plots", "gap_plots", "selection_plots"}
+DRAWING = {"plots", "gap_plots"}
 PARTS = ("## Checks", "## What we found", "## What differs from the paper", "## Exercises")
 
 every_notebook = pytest.mark.parametrize("name", NAMES)

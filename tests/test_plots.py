@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from dontstop import paper
-from dontstop.report import display, gap_plots, plots, selection_plots, tables, theme
+from dontstop.report import display, gap_plots, plots, tables, theme
 from dontstop.runs.arms import BASE, DAPT, NOT_DAPT, knn_tapt, rand_tapt
 from dontstop.text.tasks import Task
 from dontstop.verdicts.effects import over
@@ -110,9 +110,9 @@ DRAWN = {
     ),
     "gain_against_distance": lambda: gap_plots.gain_against_distance(points()),
     "forgetting": forgetting,
-    "score_against_k": lambda: selection_plots.score_against_k(by_k()),
-    "score_against_compute": lambda: selection_plots.score_against_compute(costs()),
-    "selector_agreement": lambda: selection_plots.selector_agreement(square(["vampire", "bm25", "random"])),
+    "score_against_k": lambda: plots.score_against_k(by_k()),
+    "score_against_compute": lambda: plots.score_against_compute(costs()),
+    "selector_agreement": lambda: plots.selector_agreement(square(["vampire", "bm25", "random"])),
 }
 
 

@@ -5,6 +5,7 @@ Each check returns a sentence, or stops with what was found and what expected; `
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import product
 
 import pandas as pd
 
@@ -37,19 +38,17 @@ def split_sizes(study: Results) -> str:
     Test may hold fewer than the profile asks for, where the domain has no more text; files hold what they hold.
     """
     sizes: dict[str, list[int]] = {split: [] for split in SPLITS}
-    for task in study.tasks:
-        for split in SPLITS:
-            size = len(corpora.load_examples(study.paths, task.name, split))
-            _hold(size, _entry(study, task.name, split)["num_examples"], f"texts in {split} of {task.name}")
-            sizes[split].append(size)
+    for task, split in product(study.tasks, SPLITS):
+        sizes[split].append(len(corpora.load_examples(study.paths, task.name, split)))
+        _hold(sizes[split][-1], _entry(study, task.name, split)["num_examples"], f"texts in {split} of {task.name}")
     text = study.profile.text
     if text.source == "docstrings":
         _hold(set(sizes["train"]), {text.num_train}, "training texts")
         _hold(set(sizes["dev"]), {text.num_dev}, "dev texts")
         _hold([size for size in sizes["test"] if size > text.num_test], [], "as sizes of test splits")
     parts = ", ".join(f"{_span(sizes[split])} {split}" for split in SPLITS)
-    lacking = study.missing_tasks()
-    gap = f" (not in the mirror, and in no table of ours: {', '.join(lacking)})" if lacking else ""
+    lacking = ", ".join(study.missing_tasks())
+    gap = f" (not in the mirror, and in no table of ours: {lacking})" if lacking else ""
     return f"{len(study.domains)} domains, {len(study.tasks)} tasks{gap}; texts of each task: {parts}"
 
 
@@ -59,9 +58,9 @@ def _entry(study: Results, task: str, split: str) -> dict:
 
 def text_digests(study: Results) -> str:
     """Hold every file of text to its digest in the manifest."""
-    manifest, paths = study.manifest(), study.paths
-    expected = {paths.corpus(name): manifest["domains"][name]["sha256"] for name in study.texts}
-    expected |= {paths.held_out(name): manifest["held_out"][name]["sha256"] for name in study.texts}
+    manifest, paths, expected = study.manifest(), study.paths, {}
+    for kind, path_of in (("domains", paths.corpus), ("held_out", paths.held_out)):
+        expected |= {path_of(name): manifest[kind][name]["sha256"] for name in study.texts}
     for task in study.tasks:
         expected |= {paths.split(task.name, split): _entry(study, task.name, split)["sha256"] for split in SPLITS}
         if of_source := manifest["tasks"][task.name].get("unlabelled"):
@@ -74,10 +73,9 @@ def text_digests(study: Results) -> str:
 def token_stores(study: Results) -> str:
     """Hold the token stores of corpora and held-out samples to as many documents as their texts have."""
     manifest, stores = study.manifest(), study.token_counts()
-    for kind, counts in (("corpora", manifest["domains"]), ("held_out", manifest["held_out"])):
-        for name in study.texts:
-            found = stores[f"{kind}/{name}"]["num_documents"]
-            _hold(found, counts[name]["num_documents"], f"documents in the tokens of {kind}/{name}")
+    for (kind, of_kind), name in product((("corpora", "domains"), ("held_out", "held_out")), study.texts):
+        found, expected = stores[f"{kind}/{name}"]["num_documents"], manifest[of_kind][name]["num_documents"]
+        _hold(found, expected, f"documents in the tokens of {kind}/{name}")
     return f"{2 * len(study.texts)} token stores hold as many documents as their texts"
 
 
@@ -86,23 +84,18 @@ def no_exact_leak(study: Results) -> str:
 
     Splits that were published with such texts stay as they are; their number is told.
     """
-    leaks = study.manifest()["leakage"]
-    _hold(leaks["corpora"]["num_exact"], 0, "dev or test texts found whole in the corpora")
-    if study.profile.text.source == "files" and leaks["splits"]["num_exact"]:
-        told = f"{leaks['splits']['num_exact']:,} stand in another split, as published"
-        return f"0 dev or test texts stand whole in a corpus or a held-out sample; {told}"
-    _hold(leaks["splits"]["num_exact"], 0, "dev or test texts found whole in the splits")
+    in_corpora, splits = (study.manifest()["leakage"][kind]["num_exact"] for kind in ("corpora", "splits"))
+    _hold(in_corpora, 0, "dev or test texts found whole in the corpora")
+    if study.profile.text.source == "files" and splits:
+        told = f"; {splits:,} stand in another split, as published"
+        return f"0 dev or test texts stand whole in a corpus or a held-out sample{told}"
+    _hold(splits, 0, "dev or test texts found whole in the splits")
     return "0 dev or test texts stand whole in a corpus, a held-out sample or another split of their task"
 
 
 def losses(measured: pd.DataFrame, encoders: Sequence[str], texts: Sequence[str]) -> str:
-    """Hold the measured losses to one for every encoder and text.
-
-    Args:
-        measured: As `study.losses` returns them, of one notebook.
-    """
-    pairs = set(measured[["encoder", "held_out"]].itertuples(index=False, name=None))
-    wanted = {(encoder, text) for encoder in encoders for text in texts}
+    """Hold the losses of one notebook, as `study.losses` returns them, to one for every encoder and text."""
+    pairs, wanted = set(zip(measured["encoder"], measured["held_out"], strict=True)), set(product(encoders, texts))
     _hold(len(wanted - pairs), 0, f"losses not measured, the first {min(wanted - pairs, default=None)}")
     _hold(len(measured), len(wanted), "losses measured, one for every encoder and text")
     of_what = "tasks' dev texts" if set(measured["measured_on"]) == {"task"} else "held-out texts"
@@ -111,31 +104,21 @@ def losses(measured: pd.DataFrame, encoders: Sequence[str], texts: Sequence[str]
 
 
 def one_record_a_run(study: Results, runs: pd.DataFrame, tasks: Sequence[Task] | None = None) -> str:
-    """Hold the runs to one for every task, arm and seed that the profile asks for, over the whole of each split.
-
-    Args:
-        runs: Of the notebook's arms.
-        tasks: That the notebook shows; None for all of the study's.
-    """
-    found = set(runs[["task", "arm", "seed"]].itertuples(index=False, name=None))
+    """Hold runs to one for every task shown (None: all), arm and seed asked for, over the whole of each split."""
+    keys, tasks = ["task", "arm", "seed"], study.tasks if tasks is None else tasks
+    found = set(runs[keys].itertuples(index=False, name=None))
     _hold(len(runs), len(found), "records of distinct runs")
-    shown, tasks = set(runs["arm"]), study.tasks if tasks is None else tasks
-    asked = {(t.name, arm.name) for arm, some in study.arms().items() for t in some if arm.name in shown and t in tasks}
-    wanted = {(task, arm, seed) for task, arm in asked for seed in study.profile.seeds}
+    asked = [(t, arm.name) for arm, some in study.arms().items() for t in some if arm.name in set(runs["arm"])]
+    wanted = {(t.name, arm, seed) for (t, arm), seed in product(asked, study.profile.seeds) if t in tasks}
     _hold(len(wanted - found), 0, f"runs without a record, the first {min(wanted - found, default=None)}")
     _hold(len(found - wanted), 0, f"records of other runs, the first {min(found - wanted, default=None)}")
     for split in SPLITS:
-        expected = runs["task"].map({t.name: _entry(study, t.name, split)["num_examples"] for t in tasks})
-        for row in runs[runs[f"num_{split}"] != expected].head(1).itertuples():
-            raise StudyError(
-                f"{getattr(row, f'num_{split}')} {split} texts in the record of {row.task}",
-                f"{expected[row.Index]}",
-                _ANEW,
-            )
-    numbers = [runs[column].nunique() for column in ("task", "arm", "seed")]
-    product = f" = {numbers[0]} tasks × {numbers[1]} arms × {numbers[2]} seeds"
-    product = product if math.prod(numbers) == len(runs) else ", one a task, arm and seed"
-    return f"{len(runs)} records{product}, each over the whole of its splits"
+        for task, size in dict.fromkeys(zip(runs["task"], runs[f"num_{split}"], strict=True)):
+            _hold(size, _entry(study, task, split)["num_examples"], f"{split} texts in the record of {task}")
+    numbers = runs[keys].nunique().tolist()
+    whole = " = {} tasks × {} arms × {} seeds".format(*numbers)
+    told = whole if math.prod(numbers) == len(runs) else ", one a task, arm and seed"
+    return f"{len(runs)} records{told}, each over the whole of its splits"
 
 
 def fingerprints(study: Results, runs: pd.DataFrame) -> str:
@@ -144,8 +127,7 @@ def fingerprints(study: Results, runs: pd.DataFrame) -> str:
     found = runs.set_index(["task", "arm", "seed"])["fingerprint"].to_dict()
     for arm in map(study.arm, dict.fromkeys(runs["arm"])):
         for run in arms.plan([arm], known[arm], study.profile.seeds, draws).runs:
-            key = (run.task.name, run.arm.name, run.seed)
-            if key in found:
+            if (key := (run.task.name, run.arm.name, run.seed)) in found:
                 _hold(found[key], identity.run(run), f"as fingerprint of {key}")
     return f"{len(runs)} fingerprints are those of the text, settings, encoders and code at hand"
 
@@ -169,13 +151,11 @@ def selected_text(study: Results) -> str:
         _hold(entry["num_documents"] - entry["num_selected"], num_train, f"own texts in {name}")
     numbers, draws = study.profile.selection.num_neighbours, study.profile.selection.num_draws
     tasks = study.design.augmented_tasks()
-    for task in tasks:
-        for k in numbers:
-            ours = counts["stores"][f"selected/{task.name}/{arms.knn_tapt(k)}"]
-            for draw in range(draws):
-                control = counts["stores"][f"selected/{task.name}/{arms.rand_tapt(k)}_draw_{draw}"]
-                for column in ("num_selected", "num_selected_tokens"):
-                    _hold(control[column], ours[column], f"as {column} of a control for {k} neighbours on {task.name}")
+    for task, k, draw in product(tasks, numbers, range(draws)):
+        names = (f"selected/{task.name}/{kind}" for kind in (arms.knn_tapt(k), f"{arms.rand_tapt(k)}_draw_{draw}"))
+        ours, control = (counts["stores"][name] for name in names)
+        for column in ("num_selected", "num_selected_tokens"):
+            _hold(control[column], ours[column], f"as {column} of a control for {k} neighbours on {task.name}")
     return (
         f"{len(counts['stores'])} augmented corpora have the digests recorded; {len(numbers) * draws} random controls "
         f"of each of {len(tasks)} tasks have as many texts and tokens as the neighbours they stand for"
@@ -185,21 +165,14 @@ def selected_text(study: Results) -> str:
 def no_evaluated_text_selected(study: Results) -> str:
     """Hold the candidates that hold a dev or test text of their domain, or are held by one, to none."""
     limit = study.profile.text.leak_containment
-    for domain, tasks in _by_domain(study).items():
-        pieces = load_candidates(study.paths.selected / "candidates" / domain)
-        texts = [
-            row["text"] for t in tasks for s in ("dev", "test") for row in corpora.load_examples(study.paths, t, s)
-        ]
-        known = leakage.word_grams(texts)
-        for some in pieces.chunks():
+    for domain in dict.fromkeys(task.domain for task in study.design.augmented_tasks()):
+        tasks = [task.name for task in study.tasks if task.domain == domain]
+        splits = [corpora.load_examples(study.paths, task, split) for task in tasks for split in ("dev", "test")]
+        known = leakage.word_grams([row["text"] for rows in splits for row in rows])
+        for some in load_candidates(study.paths.selected / "candidates" / domain).chunks():
             grams = leakage.word_grams(some)
             leaking = len(leakage.leaking_documents(known, grams, limit))
             _hold(leaking, 0, f"candidates of {domain} that hold a dev or test text")
             held = int((leakage.max_containment(grams, known) >= limit).sum())
             _hold(held, 0, f"candidates of {domain} that a dev or test text holds")
     return f"0 candidates hold {100 * limit:.0f} % of a dev or test text's 5-grams, or are held as far by one"
-
-
-def _by_domain(study: Results) -> dict[str, list[str]]:
-    domains = dict.fromkeys(task.domain for task in study.design.augmented_tasks())
-    return {domain: [task.name for task in study.tasks if task.domain == domain] for domain in domains}

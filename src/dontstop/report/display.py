@@ -1,5 +1,6 @@
 """How a table or figure is shown and written: readable in a notebook, in full precision and deterministic on disk."""
 
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,11 @@ from pandas.io.formats.style import Styler
 from dontstop.machine.files import fingerprint, write_text, writing
 from dontstop.report import labels, theme
 
-_NAMED = {
-    "arm": labels.arm,
-    "other": labels.arm,
-    "highest_mean": labels.arm,
-    "contrast": labels.column,
-    "distance": labels.column,
-    "other_distance": labels.column,
-}
+_NAMED = dict.fromkeys(("arm", "other", "highest_mean"), labels.arm)
+_NAMED |= dict.fromkeys(("contrast", "distance", "other_distance"), labels.column)
 _TEXT = "overflow-wrap: anywhere; max-width: 34em; text-align: left; vertical-align: top; white-space: pre-line"
 _NUMBER = "text-align: right; white-space: nowrap"
 _PARTS = ("std", "low", "high")  # shown within the value that stands to their left
-_PLAIN = labels.Column("")
 
 
 class Table(Styler):
@@ -55,21 +49,18 @@ def readable(frame: DataFrame, decimals: int | None = None) -> DataFrame:
     """
     frame = frame.reset_index() if frame.index.name or frame.index.nlevels > 1 else frame
     factors = frame["task"].isin(labels.RATIOS) if "task" in frame.columns else [False] * len(frame)
-    texts, headings = [], []
+    shown: dict[str, list[str]] = {}
     for name, part, places in _grouped(frame.columns):
-        known = labels.Column("", signed=True) if part == "effect" != name else labels.COLUMNS.get(part, _PLAIN)
+        is_contrast = part == "effect" != name
+        known = (not is_contrast and labels.COLUMNS.get(part)) or labels.Column("", signed=is_contrast)
         keeps = decimals is None or known.decimals == labels.P_DECIMALS
-        how = {"decimals": known.decimals if keeps else decimals, "signed": known.signed}
-        columns = [
-            [
-                _cell(part, cell, factor=factor, **how)
-                for cell, factor in zip(frame.iloc[:, place], factors, strict=True)
-            ]
-            for place in places
-        ]
-        texts.append([_merged(*cells) for cells in zip(*columns, strict=True)])
-        headings.append(labels.column(name) + (": p" if part == "p" != name else ""))
-    return DataFrame(dict(enumerate(texts)), dtype=object).set_axis(_distinct(headings), axis=1)
+        how = part, known.decimals if keeps else decimals, known.signed
+        columns = [map(_cell, frame.iloc[:, place], factors, *map(repeat, how)) for place in places]
+        heading = labels.column(name) + (": p" if part == "p" != name else "")
+        while heading in shown:
+            heading += " "  # a Styler refuses doubles; no reader sees the space
+        shown[heading] = [_merged(*cells) for cells in zip(*columns, strict=True)]
+    return DataFrame(shown, dtype=object)
 
 
 def _grouped(columns: pd.Index) -> list[tuple[str, str, list[int]]]:
@@ -85,7 +76,7 @@ def _grouped(columns: pd.Index) -> list[tuple[str, str, list[int]]]:
     return groups
 
 
-def _cell(column: str, value: Any, *, factor: bool, decimals: int, signed: bool) -> str:
+def _cell(value: Any, factor: bool, column: str, decimals: int, signed: bool) -> str:
     if isinstance(value, str):
         return _NAMED.get(column, str)(value)
     return f"×{labels.text(value, decimals)}" if signed and factor else labels.text(value, decimals, signed=signed)
@@ -96,11 +87,6 @@ def _merged(value: str, *more: str) -> str:
     if not more or not {"–", "×–"}.isdisjoint(more):
         return value
     return f"{value} ({more[0].lstrip('+')})" if len(more) == 1 else f"{value} [{', '.join(more)}]"
-
-
-def _distinct(headings: list[str]) -> list[str]:
-    """Tell equal headings apart by spaces that no reader sees, since a Styler refuses doubles."""
-    return [heading + " " * headings[:place].count(heading) for place, heading in enumerate(headings)]
 
 
 def _is_text(column: Series) -> bool:

@@ -1,26 +1,29 @@
-"""What each notebook found, in sentences whose numbers come from frames, whichever way they fall.
+"""What each notebook found, in sentences whose numbers come from frames, whichever way they fall; and the claims' page.
 
-Frames are named after the functions that return them: `overview` and `judged` (of `judge`), `effects`, `coverage`.
+Frames, the arguments without a type, are named after the functions that return them: `overview` and `judged` (of
+`judge`), `effects`, `coverage`.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from IPython.display import Markdown
 from pandas import DataFrame, Series
 
 from dontstop import paper
+from dontstop.machine import files
 from dontstop.report import labels
-from dontstop.report.display import listed
+from dontstop.report.display import listed, to_markdown
 from dontstop.report.labels import arm as named
 from dontstop.report.labels import signed, spelt
 from dontstop.text.tasks import Task
-from dontstop.verdicts import domain_gap
-from dontstop.verdicts.claims import BYTES, LEVEL, NOT_RUN, SECONDS, verdict
+from dontstop.verdicts import domain_gap, judgements
+from dontstop.verdicts.claims import BYTES, CLAIMS, LEVEL, NOT_RUN, SECONDS, verdict
 from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes
 from dontstop.verdicts.scores import MEAN, means
 
-_UNITS = {
+_DISTANCES = {
     "vocabulary_overlap": ("vocabulary overlap", "{:.1f} %"),
     "jensen_shannon": ("Jensen-Shannon divergence", "{:.3f} bits"),
     "proxy_a_distance": ("proxy A-distance", "{:.2f}"),
@@ -28,27 +31,41 @@ _UNITS = {
 }
 
 
-def _interval(low: float, high: float, decimals: int = 1) -> str:
-    return f"95 % interval {signed(low, decimals)} to {signed(high, decimals)}"
+def _interval(row, decimals: int = 1) -> str:
+    return f"95 % interval {signed(row.low, decimals)} to {signed(row.high, decimals)}"
 
 
-def _points(row: Series) -> str:
-    return f"{signed(row['effect'])} points ({_interval(row['low'], row['high'])})"
+def _points(row, more: str = "") -> str:
+    return f"{signed(row.effect)} points ({_interval(row)}{more})"
 
 
-# 01_domain_gap -------------------------------------------------------------------------------------------------
+def _of_means(effects: DataFrame) -> DataFrame:
+    """Return the effects in the mean over tasks, with their arms."""
+    return labels.with_arms(effects[effects["task"] == MEAN])
 
 
-def of_domain_gap(
-    measured: DataFrame, agreement: DataFrame, overlap: DataFrame, tasks: Sequence[Task], leaks: Mapping
-) -> Markdown:
+def of_domain_gap(measured, agreement, overlap, tasks: Sequence[Task], leaks: Mapping) -> Markdown:
     """Say in which order the distances put the domains, how far they agree, and what leaks were left."""
     names = [name for name in domain_gap.DISTANCES if measured[name].notna().all()]
-    sentences = [_order_sentence(measured, name) for name in names]
-    sentences += [_farthest_sentence(measured, names), *_agreement_sentences(agreement), _overlap_sentence(measured)]
+    ours, theirs = measured["vocabulary_overlap"], paper.figure2()["PT"].drop("PT")
     own = sum(overlap.loc[task.name].idxmax() == task.domain for task in tasks)
-    near = f"{own} of {len(tasks)} tasks have a larger vocabulary overlap with their own domain than with any other."
-    return listed(*sentences, near, _leak_sentence(leaks))
+    return listed(
+        *(_order_sentence(measured, name) for name in names),
+        _farthest_sentence(measured, names),
+        *(
+            f"Over {of['num_points'].iloc[0]} {over}: {(of['spearman'] > 0).sum()} of {len(of)} pairs of distances "
+            "agree more than they disagree (rank correlations "
+            f"{signed(of['spearman'].min(), 2)} to {signed(of['spearman'].max(), 2)})."
+            for over, of in agreement.dropna(subset="spearman").groupby("over", sort=False)
+        ),
+        f"Our domains' vocabulary overlap with the base encoder's text is {ours.min():.1f} to {ours.max():.1f} % of "
+        f"{int(measured['num_words'].iloc[0]):,} frequent words; the paper's {theirs.min():.1f} to {theirs.max():.1f} "
+        "% of 10,000. Lists of different lengths give different percentages: compare the orders, not the levels.",
+        f"{own} of {len(tasks)} tasks have a larger vocabulary overlap with their own domain than with any other.",
+        f"Left in the corpora and held-out samples of dev and test texts: {leaks['num_exact']:,} exact copies, "
+        f"{leaks['num_contained']:,} contained, {leaks['num_near_duplicate']:,} near-duplicates; the largest share of "
+        f"one text's word 5-grams in one document is {100 * leaks['max_containment']:.0f} %.",
+    )
 
 
 def _nearest_first(measured: DataFrame, name: str) -> DataFrame:
@@ -57,7 +74,7 @@ def _nearest_first(measured: DataFrame, name: str) -> DataFrame:
 
 
 def _order_sentence(measured: DataFrame, name: str) -> str:
-    words, form = _UNITS[name]
+    words, form = _DISTANCES[name]
     ordered = _nearest_first(measured, name)
     places = ", ".join(f"{spelt(domain)} ({form.format(row[name])})" for domain, row in ordered.iterrows())
     sentence = f"By {words}, from the nearest domain to the farthest: {places}."
@@ -77,77 +94,36 @@ def _farthest_sentence(measured: DataFrame, names: list[str]) -> str:
     return f"The {len(names)} distances do not take the same domain for the farthest: {votes}."
 
 
-def _agreement_sentences(agreement: DataFrame) -> list[str]:
+def of_claims(overview) -> list[str]:
+    """Say of claims about arms: the verdict, the mean difference, the tasks, and what the paper's numbers give."""
     sentences = []
-    for over, group in agreement.dropna(subset="spearman").groupby("over", sort=False):
-        found = group["spearman"]
-        span = f"{signed(found.min(), 2)} to {signed(found.max(), 2)}"
-        positive = f"{int((found > 0).sum())} of {len(found)} pairs of distances agree more than they disagree"
-        sentences.append(f"Over {group['num_points'].iloc[0]} {over}: {positive} (rank correlations {span}).")
+    for row in overview.itertuples():
+        found = _points(row, f", p = {row.p_holm:.3f} after correction")
+        numbers = (
+            f" Over all tasks the difference is {found}; task by task: {row.tasks}. The paper's own numbers, put "
+            f"through the same rule: **{row.paper}** ({signed(row.paper_effect)}; {row.paper_tasks})."
+        )
+        sentences.append(f"*{row.statement}*: **{row.ours}**." + ("" if row.ours == NOT_RUN else numbers))
     return sentences
 
 
-def _overlap_sentence(measured: DataFrame) -> str:
-    ours, theirs = measured["vocabulary_overlap"], paper.figure2()["PT"].drop("PT")
-    return (
-        f"Our domains' vocabulary overlap with the base encoder's text is {ours.min():.1f} to {ours.max():.1f} % of "
-        f"{int(measured['num_words'].iloc[0]):,} frequent words; the paper's {theirs.min():.1f} to {theirs.max():.1f} "
-        "% of 10,000. Lists of different lengths give different percentages: compare the orders, not the levels."
-    )
-
-
-def _leak_sentence(left: Mapping) -> str:
-    return (
-        f"Left in the corpora and held-out samples of dev and test texts: {left['num_exact']:,} exact copies, "
-        f"{left['num_contained']:,} contained, {left['num_near_duplicate']:,} near-duplicates; the largest share of "
-        f"one text's word 5-grams in one document is {100 * left['max_containment']:.0f} %."
-    )
-
-
-# Sentences of several notebooks --------------------------------------------------------------------------------
-
-
-def of_claims(overview: DataFrame) -> list[str]:
-    """Say of claims about arms: the verdict, the mean difference, the tasks, and what the paper's numbers give."""
-    return [_claim_sentence(row) for _, row in overview.iterrows()]
-
-
-def _claim_sentence(row: Series) -> str:
-    if row["ours"] == NOT_RUN:
-        return f"*{row['statement']}*: **{NOT_RUN}**."
-    found = (
-        f"*{row['statement']}*: **{row['ours']}**. Over all tasks the difference is {_points(row)[:-1]}, p = "
-        f"{row['p_holm']:.3f} after correction); task by task: {row['tasks']}."
-    )
-    return (
-        f"{found} The paper's own numbers, put through the same rule: **{row['paper']}** "
-        f"({signed(row['paper_effect'])}; {row['paper_tasks']})."
-    )
-
-
-def of_degenerate(runs: DataFrame) -> str:
+def of_degenerate(runs) -> str:
     """Count the classifiers that gave every test text the same label."""
     number = int(runs["degenerate"].astype(bool).sum())
     return f"{number} of {len(runs)} fine-tuned classifiers gave every test text the same label; none is left out."
 
 
-# 02_dapt -------------------------------------------------------------------------------------------------------
-
-
-def of_dapt(
-    overview: DataFrame,
-    judged: DataFrame,
-    runs: DataFrame,
-    naive_bayes: Series,
-    overlap: DataFrame,
-    correlations: DataFrame,
-    forgetting: DataFrame,
-) -> Markdown:
+def of_dapt(overview, judged, runs, naive_bayes: Series, overlap, correlations, forgetting) -> Markdown:
     """Judge DAPT and not-DAPT against the base encoder and each other, the gain's course, and forgetting."""
     return listed(
         *of_claims(overview[overview["claim"].isin(["C2", "C3", "C4"])]),
         _naive_bayes_sentence(runs, naive_bayes),
-        *_overlap_sentences(overlap),
+        *(
+            f"{of['num_affected'].iloc[0]:,} of {of['num_test'].iloc[0]:,} test texts of {task} also stand in its "
+            "train or dev, as published. Without them: "
+            f"{', '.join(f'{named(row.arm)} {signed(row.change)} points' for row in of.itertuples())}."
+            for task, of in overlap.groupby("task", sort=False)
+        ),
         _course_sentence(correlations),
         _loss_sentence("DAPT lowers the masked-LM loss on its own domain", judged, forgetting, IN_DOMAIN, -1),
         _loss_sentence("DAPT raises it on the general text (forgetting)", judged, forgetting, GENERAL, 1),
@@ -159,8 +135,8 @@ def _naive_bayes_sentence(runs: DataFrame, naive_bayes: Series) -> str:
     """Say which arms lose to naive Bayes, and where."""
     found = means(runs)[lambda table: table["task"] != MEAN]
     tasks, below = list(dict.fromkeys(found["task"])), []
-    for arm, part in found.groupby("arm", sort=False):
-        lost = part.loc[part["mean"] < part["task"].map(naive_bayes), "task"].tolist()
+    for arm, of in found.groupby("arm", sort=False):
+        lost = of.loc[of["mean"] < of["task"].map(naive_bayes), "task"].tolist()
         below.append(f"{named(arm)} on {len(lost)}" + (f" ({', '.join(lost)})" if 0 < len(lost) < len(tasks) else ""))
     return (
         f"Naive Bayes, without any encoder, scores {naive_bayes[tasks].mean():.1f} on average. Of {len(tasks)} tasks "
@@ -168,58 +144,38 @@ def _naive_bayes_sentence(runs: DataFrame, naive_bayes: Series) -> str:
     )
 
 
-def _overlap_sentences(table: DataFrame) -> list[str]:
-    """Say what the test texts that were published in train too are worth; nothing where there are none."""
-    return [
-        f"{of_task['num_affected'].iloc[0]:,} of {of_task['num_test'].iloc[0]:,} test texts of {task} also stand in "
-        "its train or dev, as published. Without them: "
-        + ", ".join(f"{named(row.arm)} {signed(row.change)} points" for row in of_task.itertuples())
-        + "."
-        for task, of_task in table.groupby("task", sort=False)
-    ]
-
-
 def _course_sentence(correlations: DataFrame) -> str:
-    found = "; ".join(_correlation_text(name, row) for name, row in correlations.iterrows())
-    theirs = paper.dapt_gains()
-    names = ("vocabulary_overlap", "masked_lm_loss")
-    far = {name: domain_gap.as_distance(name, theirs[name].to_numpy(float)) for name in names}
+    theirs, found = paper.dapt_gains(), []
+    for row in correlations.itertuples():
+        judged = verdict(row.spearman, row.low, row.high, row.p_value)
+        chance = "" if np.isnan(row.p_value) else f", p = {row.p_value:.2f}"
+        numbers = f"**{judged}** (rank correlation {signed(row.spearman, 2)}, {_interval(row, 2)}{chance})"
+        undefined = "not defined, since the tasks do not differ"
+        found.append(f"by {_DISTANCES[row.Index][0]} {undefined if np.isnan(row.spearman) else numbers}")
+    far = {name: domain_gap.as_distance(name, theirs[name]) for name in ("vocabulary_overlap", "masked_lm_loss")}
     in_paper = ", ".join(
-        f"{signed(domain_gap.spearman(values, theirs['gain']), 2)} by {_UNITS[name][0]}" for name, values in far.items()
+        f"{signed(domain_gap.spearman(values, theirs['gain']), 2)} by {_DISTANCES[name][0]}"
+        for name, values in far.items()
     )
     return (
-        f"*DAPT gains more the farther the domain*: {found}. The rank correlation over the paper's eight tasks, taken "
-        f"from its tables, is {in_paper}."
+        f"*DAPT gains more the farther the domain*: {'; '.join(found)}. The rank correlation over the paper's eight "
+        f"tasks, taken from its tables, is {in_paper}."
     )
-
-
-def _correlation_text(name: str, row: Series) -> str:
-    words = f"by {_UNITS[name][0]}"
-    if np.isnan(row["spearman"]):
-        return f"{words} not defined, since the tasks do not differ"
-    judged = verdict(row["spearman"], row["low"], row["high"], row["p_value"])
-    chance = "" if np.isnan(row["p_value"]) else f", p = {row['p_value']:.2f}"
-    bounds = _interval(row["low"], row["high"], 2)
-    return f"{words} **{judged}** (rank correlation {signed(row['spearman'], 2)}, {bounds}{chance})"
 
 
 def _loss_sentence(claim: str, judged: DataFrame, forgetting: DataFrame, change: str, sign: int) -> str:
-    ours, theirs = (forgetting.loc[forgetting["study"] == study, change] for study in ("ours", "paper"))
     found = judged.loc[(judged["study"] == "ours") & (judged["task"] == change), "verdict"]
-    counts = [int((sign * changes > 0).sum()) for changes in (ours, theirs)]
+    ours, theirs = (forgetting.loc[forgetting["study"] == study, change] for study in ("ours", "paper"))
     return (
-        f"*{claim}*: **{next(iter(found), NOT_RUN)}**, in {counts[0]} of {len(ours)} domains; mean change "
-        f"{signed(ours.mean(), 2)} nats. In the paper: {counts[1]} of {len(theirs)}, {signed(theirs.mean(), 2)} nats."
+        f"*{claim}*: **{next(iter(found), NOT_RUN)}**, in {(sign * ours > 0).sum()} of {len(ours)} domains; mean "
+        f"change {signed(ours.mean(), 2)} nats. In the paper: {(sign * theirs > 0).sum()} of {len(theirs)}, "
+        f"{signed(theirs.mean(), 2)} nats."
     )
 
 
-# 03_tapt, 04_dapt_tapt, 05_transfer_tapt -----------------------------------------------------------------------
-
-
-def of_tapt(overview: DataFrame, effects: DataFrame, losses: DataFrame, curve: DataFrame, runs) -> Markdown:
+def of_tapt(overview, effects, losses, curve, runs) -> Markdown:
     """Judge TAPT against the base encoder, set it beside DAPT, and say what its loss and its course show."""
-    over_dapt = effects[(effects["contrast"] == "tapt_minus_dapt") & (effects["task"] == MEAN)].iloc[0]
-    change = losses["change"]
+    over_dapt, change = _of_means(effects).set_index("contrast").loc["tapt_minus_dapt"], losses["change"]
     return listed(
         *of_claims(overview),
         f"TAPT less DAPT, over all tasks: {_points(over_dapt)}.",
@@ -231,81 +187,63 @@ def of_tapt(overview: DataFrame, effects: DataFrame, losses: DataFrame, curve: D
 
 
 def _curve_sentences(curve: DataFrame) -> list[str]:
-    sentences = []
-    for task, rows in curve.groupby("task", sort=False):
-        best, last = rows.loc[rows["mean"].idxmax()], rows.iloc[-1]
-        sentences.append(
-            f"On {spelt(task)} the dev score is highest after {best['num_epochs']:g} epochs of TAPT "
-            f"({best['mean']:.1f}; after {last['num_epochs']:g}: {last['mean']:.1f})."
-        )
-    return sentences
+    rows = [(task, of.loc[of["mean"].idxmax()], of.iloc[-1]) for task, of in curve.groupby("task", sort=False)]
+    return [
+        f"On {spelt(task)} the dev score is highest after {best['num_epochs']:g} epochs of TAPT "
+        f"({best['mean']:.1f}; after {last['num_epochs']:g}: {last['mean']:.1f})."
+        for task, best, last in rows
+    ]
 
 
-def of_dapt_tapt(
-    overview: DataFrame, best: DataFrame, tests: DataFrame, runs: DataFrame, cheap_effects: DataFrame, parts: DataFrame
-) -> Markdown:
+def of_dapt_tapt(overview, best, tests, runs, cheap_effects, parts) -> Markdown:
     """Judge DAPT then TAPT as the best arm, name the likeliest best, and count what unpaired tests would say."""
-    mean = best.loc[MEAN].sort_values(ascending=False)
+    (first, share), (second, next_share) = best.loc[MEAN].sort_values(ascending=False).head(2).items()
     by_task = best.drop(index=MEAN).idxmax(axis=1)
+    trained = parts.set_index("arm").get("percent_trainable")
     counts = ", ".join(f"{named(arm)} {(by_task == arm).sum()}" for arm in best.columns)
     paired, welch = ((tests[column] < LEVEL).sum() for column in ("p_paired", "p_welch"))
     return listed(
         *of_claims(overview),
-        f"Over all tasks {named(mean.index[0])} is the likeliest to rank first ({100 * mean.iloc[0]:.0f} % of "
-        f"resamples), then {named(mean.index[1])} ({100 * mean.iloc[1]:.0f} %). Tasks on which each is the likeliest: "
-        f"{counts}.",
+        f"Over all tasks {named(first)} is the likeliest to rank first ({100 * share:.0f} % of resamples), then "
+        f"{named(second)} ({100 * next_share:.0f} %). Tasks on which each is the likeliest: {counts}.",
         f"Of {len(tests)} differences on single tasks, {paired} have p below {LEVEL} in the paired test and {welch} in "
         "Welch's, before any correction.",
-        *_cheap_sentences(cheap_effects, parts),
+        *(
+            f"{named(arm)} trains {trained[arm]:.1f} % of the encoder's parameters. Difference "
+            f"{'; '.join(f'to {named(row.other)}: {_points(row)}' for row in of.itertuples())}."
+            for arm, of in _of_means(cheap_effects).groupby("arm", sort=False)
+        ),
         of_degenerate(runs),
     )
 
 
-def _cheap_sentences(effects: DataFrame, parts: DataFrame) -> list[str]:
-    """Say of each arm that trains few parameters how few, and what it brings; nothing where there are none."""
-    sentences = []
-    for arm, rows in labels.with_arms(effects[effects["task"] == MEAN]).groupby("arm", sort=False):
-        share = parts.set_index("arm").loc[arm, "percent_trainable"]
-        found = "; ".join(f"to {named(row['other'])}: {_points(row)}" for _, row in rows.iterrows())
-        sentences.append(f"{named(arm)} trains {share:.1f} % of the encoder's parameters. Difference {found}.")
-    return sentences
-
-
-def of_transfer_tapt(overview: DataFrame, losses: DataFrame, tasks: Sequence[Task], runs: DataFrame) -> Markdown:
+def of_transfer_tapt(overview, losses, tasks: Sequence[Task], runs) -> Markdown:
     """Judge transfer-TAPT against TAPT, and say whose texts the encoders have learnt."""
     changes = loss_changes(losses)
-    own = [changes.loc[f"tapt_{task.name}", task.name] for task in tasks]
-    other = [changes.loc[f"tapt_{task.other_task}", task.name] for task in tasks]
+    own = np.array([changes.loc[f"tapt_{task.name}", task.name] for task in tasks])
+    other = np.array([changes.loc[f"tapt_{task.other_task}", task.name] for task in tasks])
     return listed(
         *of_claims(overview),
         f"On a task's dev texts, its own TAPT encoder changes the masked-LM loss by {signed(np.mean(own), 2)} nats on "
         f"average, that of the domain's other task by {signed(np.mean(other), 2)}; the own one is the lower in "
-        f"{sum(a < b for a, b in zip(own, other, strict=True))} of {len(own)} tasks.",
+        f"{(own < other).sum()} of {len(own)} tasks.",
         of_degenerate(runs),
     )
 
 
-# 06_knn_tapt ---------------------------------------------------------------------------------------------------
-
-
-def of_knn_tapt(
-    overview: DataFrame,
-    judged: DataFrame,
-    runs: DataFrame,
-    coverage: DataFrame,
-    agreement: DataFrame,
-    selector_effects: DataFrame,
-    table9: DataFrame,
-) -> Markdown:
+def of_knn_tapt(overview, judged, runs, coverage, agreement, selector_effects, table9) -> Markdown:
     """Judge neighbours, random and curated text, say how much was selected, how methods agree, and what it costs."""
     shares = coverage.groupby("num_neighbours")["percent_of_candidates"].agg(["min", "max"])
     taken = ", ".join(f"{k} take {row['min']:.0f} to {row['max']:.0f} %" for k, row in shares.iterrows())
+    front = table9[(table9["study"] == "ours") & table9["pareto_optimal"].eq(True)].sort_values("tflops")
+    names = ", ".join(f"{named(row.arm)} ({row.score:.1f})" for row in front.itertuples())
     return listed(
         *of_claims(overview[overview["claim"].isin(["C8", "C9", "C10", "C11"])]),
         f"Of the domains' candidates, by the number of neighbours of each training text: {taken}.",
         *_selector_sentences(agreement, selector_effects),
         _cost_sentence(judged),
-        _front_sentence(table9),
+        f"The Pareto front of score and compute, from the cheapest arm up: {names}. Neighbours on this line need not "
+        "differ from one another by more than chance.",
         of_degenerate(runs),
     )
 
@@ -314,9 +252,8 @@ def _selector_sentences(matrix: DataFrame, effects: DataFrame) -> list[str]:
     if effects.empty:
         return []
     between = matrix.drop(index="random", columns="random")
-    of_means = labels.with_arms(effects[effects["task"] == MEAN])
     pairs, random = between.to_numpy()[np.triu_indices(len(between), 1)], matrix.loc[between.index, "random"]
-    found = "; ".join(f"{named(row['arm'])} {_points(row)}" for _, row in of_means.iterrows())
+    found = "; ".join(f"{named(row.arm)} {_points(row)}" for row in _of_means(effects).itertuples())
     return [
         f"Of what two retrieval methods choose, {pairs.min():.0f} to {pairs.max():.0f} % is chosen by both "
         f"(with random text: {random.min():.0f} to {random.max():.0f} %).",
@@ -336,11 +273,25 @@ def _cost_sentence(judged: DataFrame) -> str:
     )
 
 
-def _front_sentence(table9: DataFrame) -> str:
-    ours = table9[table9["study"] == "ours"]
-    front = ours[ours["pareto_optimal"].astype(bool)].sort_values("tflops")
-    names = ", ".join(f"{named(row.arm)} ({row.score:.1f})" for row in front.itertuples())
-    return (
-        f"The Pareto front of score and compute, from the cheapest arm up: {names}. Neighbours on this line need not "
-        "differ from one another by more than chance."
+def claims_page(judged: DataFrame, heading: str) -> str:
+    """Write verdicts, as `judgements.judge` returns them, as a page: all in one table, then each with its rule."""
+    page = (
+        f"# {heading}\n\n"
+        "Each of the paper's claims, judged by this study's runs and, by the same rule as far as its means and "
+        "standard deviations allow, by the paper's own numbers. Effects are points of F1 with 95 % intervals (C1: a "
+        "rank correlation; C12: nats; C13: factors); `p` is corrected for the comparisons of the table (Holm), tasks "
+        f"and means apart.\n\n{to_markdown(judgements.overview(judged))}"
     )
+    shown = ["study", "task", "effect", "low", "high", "p_holm", "verdict"]
+    for claim in CLAIMS:
+        rows = judged[judged["claim"] == claim.id]
+        if not set(rows["verdict"]) <= {NOT_RUN}:
+            rule = f"{claim.place}. Rule: {claim.text}; else inconclusive."
+            page += f"\n\n## {claim.id}: {claim.statement}\n\n{rule}\n\n{to_markdown(rows[shown])}"
+    return page
+
+
+def save_claims(judged: DataFrame, folder: Path, heading: str) -> None:
+    """Write claims.csv (every row in full precision) and claims.md under `folder`."""
+    files.write_text(folder / "claims.csv", judged.to_csv(index=False))
+    files.write_text(folder / "claims.md", claims_page(judged, heading))

@@ -1,17 +1,16 @@
 """Figures of distances and losses between texts: overlap, distances, DAPT's gain against them, and forgetting."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
-from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
-from pandas import DataFrame, Series
+from pandas import DataFrame
 
 from dontstop.report import labels, theme
-from dontstop.report.plots import bars, heatmap
+from dontstop.report.plots import bars, heatmap, label_points
 from dontstop.report.theme import StudyFigure, styled
 from dontstop.text.tasks import Task
 from dontstop.verdicts.domain_gap import DISTANCES
@@ -22,40 +21,31 @@ _SIMILARITIES = {"vocabulary_overlap"}  # the more, the nearer
 
 @styled
 def figure2(ours: DataFrame, paper: DataFrame, num_words: int | None = None) -> StudyFigure:
-    """Draw the overlap of frequent words between domains, ours beside the paper's.
+    """Draw the overlap of frequent words between domains, ours beside the paper's: square tables, in percent.
 
     Args:
-        ours: Square, in percent, by domain.
-        paper: The paper's.
         num_words: Length of our lists, for the title.
 
     Source: Figure 2.
     """
     figure = StudyFigure(10.5, 4.8, "How large is the vocabulary overlap of the domains? (%)")
     top = f" (the {num_words:,} most frequent words)" if num_words else ""
-    off_diagonal = [table.to_numpy(float)[~np.eye(len(table), dtype=bool)] for table in (ours, paper)]
-    scale = {"vmin": 0, "vmax": max(values.max() for values in off_diagonal)}
-    titles = f"ours{top}", "paper (10,000; PT: RoBERTa's text)"
-    for axes, table, title in zip(figure.subplots(1, 2), (ours, paper), titles, strict=True):
-        heatmap(axes, table, ".1f", cmap="Blues", mask=np.eye(len(table), dtype=bool), **scale)
+    tables = {f"ours{top}": ours, "paper (10,000; PT: RoBERTa's text)": paper}
+    same = {title: np.eye(len(table), dtype=bool) for title, table in tables.items()}
+    largest = max(table.to_numpy(float)[~same[title]].max() for title, table in tables.items())
+    for axes, (title, table) in zip(figure.subplots(1, 2), tables.items(), strict=True):
+        heatmap(axes, table, ".1f", cmap="Blues", mask=same[title], vmin=0, vmax=largest)
         axes.set_title(title)
     return figure
 
 
 @styled
 def task_domain_overlap(overlap: DataFrame, tasks: Sequence[Task]) -> StudyFigure:
-    """Draw the vocabulary overlap of every task with every domain, in percent, its own domain framed.
-
-    Args:
-        overlap: Tasks by domains, as `measures.task_domain_overlap` returns it.
-    """
-    size = 1.9 + 1.3 * len(overlap.columns), 1.6 + 0.48 * len(overlap)
-    figure = StudyFigure(
-        *size, "Do a task's words come from its own domain?\n(vocabulary overlap, %; own domain framed)"
-    )
+    """Draw the vocabulary overlap of every task (row) with every domain, in percent, its own domain framed."""
+    title = "Do a task's words come from its own domain?\n(vocabulary overlap, %; own domain framed)"
+    figure = StudyFigure(1.9 + 1.3 * len(overlap.columns), 1.6 + 0.48 * len(overlap), title)
     axes = figure.subplots()
-    heatmap(axes, overlap, ".0f", cmap="Blues", vmin=0)
-    axes.set_yticks(np.arange(len(overlap)) + 0.5, map(labels.spelt, overlap.index))
+    heatmap(axes, overlap, ".0f", spell=labels.spelt, cmap="Blues", vmin=0)
     _frame(axes, overlap, {task.name: task.domain for task in tasks}, "#D55E00")
     return figure
 
@@ -70,21 +60,16 @@ def _frame(axes: Axes, table: DataFrame, own: Mapping[str, str], colour: str) ->
 
 @styled
 def distances(measured: DataFrame) -> StudyFigure:
-    """Draw the distances of each domain from the base encoder's text, a panel a distance, with 95 % intervals.
-
-    Args:
-        measured: Long: columns domain, distance, value, low, high.
-    """
-    names = [name for name in DISTANCES if measured.loc[measured["distance"] == name, "value"].notna().any()]
-    by_name = {name: measured[measured["distance"] == name].set_index("domain") for name in names}
-    order = by_name[names[0]].sort_values("value", ascending=names[0] not in _SIMILARITIES).index
+    """Draw `tables.long_distances`: each domain's from the base encoder's text, a panel a distance, with intervals."""
+    parts = {name: part.set_index("domain") for name, part in measured.dropna(subset="value").groupby("distance")}
+    names = [name for name in DISTANCES if name in parts]
+    order = parts[names[0]].sort_values("value", ascending=names[0] not in _SIMILARITIES).index
     title = "How far does each domain lie from the base encoder's text? (farther is to the right; 95 % intervals)"
     figure = StudyFigure(1.4 + 2.6 * len(names), 1.7 + 0.42 * len(order), title)
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
-    for axes, (name, found) in zip(panels, by_name.items(), strict=True):
-        found = found.loc[order]
-        how = {"fmt": "o", "color": theme.CYCLE[0], "markersize": 7, "capsize": 3}
-        axes.errorbar(found["value"], range(len(order)), xerr=bars(found, "value"), **how)
+    for axes, name in zip(panels, names, strict=True):
+        found, looks = parts[name].loc[order], {"fmt": "o", "color": theme.CYCLE[0], "markersize": 7, "capsize": 3}
+        axes.errorbar(found["value"], range(len(order)), xerr=bars(found, "value"), **looks)
         axes.set(xlabel=labels.column(name).replace(" (", "\n("), ylim=(len(order) - 0.4, -0.6))
         axes.margins(x=0.15)
         if name in _SIMILARITIES:
@@ -97,50 +82,41 @@ def distances(measured: DataFrame) -> StudyFigure:
 
 @styled
 def gain_against_distance(points: DataFrame, correlations: DataFrame | None = None) -> StudyFigure:
-    """Draw the gain of DAPT against each distance from the base encoder's text, a point a task.
+    """Draw the gain of DAPT against each distance, a point a task, as `tables.gain_against_distance` returns them.
 
     Args:
-        points: As `tables.gain_against_distance` returns it.
         correlations: Columns distance, spearman, low, high, p_value: of the gains' ranks with the distance.
     """
-    names = [name for name in DISTANCES if name in set(points["distance"])]
-    num_columns = 2 if len(names) == 4 else len(names)
-    num_rows = -(-len(names) // num_columns)
+    parts = {name: points[points["distance"] == name] for name in DISTANCES if name in set(points["distance"])}
+    num_columns = 2 if len(parts) == 4 else len(parts)
+    num_rows = -(-len(parts) // num_columns)
+    colours = dict(zip(points["domain"].unique(), cycle(theme.CYCLE), strict=False))
     size = max(5.5, min(5.3 * num_columns, 12)), 1.0 + 3.7 * num_rows
     figure = StudyFigure(*size, "Does DAPT gain more the farther the domain?")
     panels = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False).ravel()
-    colours = theme.cycle(points["domain"])
     handles = [Line2D([], [], marker="o", ls="", color=c, label=labels.spelt(d)) for d, c in colours.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(colours), handletextpad=0.1)
-    for axes, name in zip(panels, names, strict=True):
+    titles = {} if correlations is None else {row.distance: _correlation_text(row) for row in correlations.itertuples()}
+    for axes, name in zip(panels, parts, strict=True):
         axes.set_xlabel(labels.column(name) + (", farther to the right" if name in _SIMILARITIES else ""))
-        if correlations is not None and name in set(correlations["distance"]):
-            title = _correlation_text(correlations.set_index("distance").loc[name])
-            axes.set_title(title, fontsize=9.5, color=theme.INK)
+        axes.set_title(titles.get(name, ""), fontsize=9.5, color=theme.INK)
     for axes in panels[::num_columns]:
         axes.set_ylabel("gain of DAPT, points" + (" (95 % interval)" if points["low"].notna().any() else ""))
-    parts = [points[points["distance"] == name] for name in names]
-    places = [_draw_points(axes, part, colours) for axes, part in zip(panels, parts, strict=True)]
-    for axes, part, x in zip(panels, parts, places, strict=True):
+    places = [_draw_points(axes, part, colours) for axes, part in zip(panels, parts.values(), strict=True)]
+    for axes, part, x in zip(panels, parts.values(), places, strict=True):
         shorter = [labels.spelt(t.removeprefix(f"{d}_")) for t, d in zip(part["task"], part["domain"], strict=True)]
-        label_points(axes, x, part["gain"].to_numpy(float), shorter, _along_bars(x, part))
+        along = np.linspace(*part[["low", "high"]].to_numpy(float).T, 25)  # the bars, (25, num_tasks)
+        avoid = np.stack([np.broadcast_to(x, along.shape).T, along.T], axis=-1).reshape(-1, 2)
+        label_points(axes, x, part["gain"].to_numpy(float), shorter, avoid[~np.isnan(avoid).any(axis=1)])
     return figure
 
 
-def _along_bars(x: np.ndarray, points: DataFrame, number: int = 25) -> np.ndarray:
-    """Return places along the error bars, (num_places, 2)."""
-    ends = points[["low", "high"]].to_numpy(float)
-    along = np.linspace(ends[:, 0], ends[:, 1], number, axis=1)  # (num_tasks, number)
-    places = np.stack([np.broadcast_to(x[:, None], along.shape), along], axis=-1).reshape(-1, 2)
-    return places[~np.isnan(places).any(axis=1)]
-
-
-def _correlation_text(row: Series) -> str:
-    if np.isnan(row["spearman"]):
+def _correlation_text(row) -> str:
+    if np.isnan(row.spearman):
         return "the order of the tasks is not defined"
-    value, low, high = (labels.number(row[name], 2) for name in ("spearman", "low", "high"))
-    p_value = row.get("p_value", np.nan)
-    return f"rank correlation ρ = {value} [{low}, {high}]" + ("" if np.isnan(p_value) else f", p = {p_value:.2f}")
+    value, low, high = (labels.number(number, 2) for number in (row.spearman, row.low, row.high))
+    chance = "" if np.isnan(row.p_value) else f", p = {row.p_value:.2f}"
+    return f"rank correlation ρ = {value} [{low}, {high}]{chance}"
 
 
 def _draw_points(axes: Axes, points: DataFrame, colours: Mapping[str, str]) -> np.ndarray:
@@ -154,28 +130,10 @@ def _draw_points(axes: Axes, points: DataFrame, colours: Mapping[str, str]) -> n
     same = points.groupby("value")["task"]
     x = values + (same.cumcount() - (same.transform("size") - 1) / 2).to_numpy() * 0.03 * spread
     for domain, place in points.groupby("domain").indices.items():
-        for number, k in enumerate(place):
-            row, marker = points.iloc[[k]], theme.MARKERS[number % len(theme.MARKERS)]
-            looks = {"fmt": marker, "color": colours[domain], "markersize": 7, "capsize": 2.5, "elinewidth": 1}
-            axes.errorbar(x[[k]], row["gain"], yerr=bars(row, "gain"), **looks)
+        looks = {"color": colours[domain], "markersize": 7, "capsize": 2.5, "elinewidth": 1}
+        for marker, k in zip(theme.MARKERS * len(place), place, strict=False):
+            axes.errorbar(x[[k]], points["gain"].iloc[[k]], yerr=bars(points.iloc[[k]], "gain"), fmt=marker, **looks)
     return x
-
-
-def label_points(axes: Axes, x: np.ndarray, y: np.ndarray, names: list[str], avoid: np.ndarray | None = None) -> None:
-    """Write names beside their points, moved apart where they would meet, with a line to the point from afar.
-
-    Args:
-        avoid: (num_places, 2), what else is drawn that no name should cover.
-    """
-    avoid = np.empty((0, 2)) if avoid is None else avoid
-    axes.figure.draw_without_rendering()  # settles the layout, which places in pixels depend on
-    beside = axes.transData.inverted().transform(axes.transData.transform(np.stack([x, y], axis=1)) + (7, 4))
-    texts = [axes.text(*at, name, fontsize=8, color=theme.INK) for at, name in zip(beside, names, strict=True)]
-    for text in texts:
-        text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
-    around = {"x": [*x, *avoid[:, 0]], "y": [*y, *avoid[:, 1]], "target_x": x, "target_y": y}
-    line = {"arrowstyle": "-", "color": theme.GREY, "linewidth": 0.7}
-    adjust_text(texts, **around, ax=axes, expand=(1.25, 1.7), force_text=(0.3, 0.5), iter_lim=500, arrowprops=line)
 
 
 @styled
@@ -189,22 +147,21 @@ def losses(ours: DataFrame, paper: DataFrame | None = None, tasks: Sequence[Task
 
     Source: Table 12.
     """
-    both = {"ours": ours} if paper is None else {"ours": ours, "paper": paper}
+    both = {"": ours} if paper is None else {"ours": ours, "paper": paper}
     title = (
         "Which text does each encoder learn, and which does it forget?\n"
         "masked-LM loss (nats) of encoder (row) on held-out text (column);\n"
         "blue: below the base encoder's, orange: above; framed: the encoder's own text"
     )
     size = max(7.4, 1.2 + 1.15 * len(ours.columns) + 5.2 * (len(both) - 1)), 1.9 + 0.55 * len(ours)
-    figure = StudyFigure(*size, title, fontsize=11)
-    domains = {task.name: task.domain for task in tasks}
+    figure, domains = StudyFigure(*size, title, fontsize=11), {task.name: task.domain for task in tasks}
     for axes, (name, numbers) in zip(figure.subplots(1, len(both), squeeze=False)[0], both.items(), strict=True):
         changes = loss_changes(numbers)
         limit = float(np.nanmax(np.abs(changes.to_numpy(float)))) or 1.0
-        heatmap(axes, numbers, ".2f", changes, cmap=theme.changes_palette(), vmin=-limit, vmax=limit)
+        heatmap(axes, numbers, ".2f", changes, cmap=theme.CHANGES, vmin=-limit, vmax=limit)
         own = {f"{kind}_{text}": text for kind in ("dapt", "tapt") for text in numbers.columns}
         _frame(axes, changes, own, theme.INK)
-        axes.set_title(name if len(both) > 1 else "")
+        axes.set_title(name)
         blocks = [domains.get(text) for text in numbers.columns]
         for place in (k for k in range(1, len(blocks)) if blocks[k] != blocks[k - 1]):
             axes.axvline(place, color=theme.INK, linewidth=1)

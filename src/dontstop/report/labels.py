@@ -10,7 +10,7 @@ import pandas as pd
 
 from dontstop.profiles import Selector
 from dontstop.runs import arms
-from dontstop.runs.arms import Arm, Phase
+from dontstop.runs.arms import Arm
 
 NAIVE_BAYES = "naive_bayes"
 RATIOS = ("seconds", "bytes")  # what the claim on costs compares: factors, not differences
@@ -18,21 +18,6 @@ P_DECIMALS = 3
 _MINUS = "_minus_"  # between the two arms of a contrast, as `effects.over` names it
 _MOST_EPOCHS, _MOST_NEIGHBOURS = 300, 1000
 _WORDS = {"dapt": "DAPT", "tapt": "TAPT", "lora": "LoRA", "biomed": "BioMed", "cs": "CS"}
-_NAMES = {
-    **{"not_dapt": "not-DAPT", "dapt_tapt": "DAPT+TAPT", "transfer_tapt": "transfer-TAPT"},
-    **{"curated_tapt": "curated-TAPT", "dapt_curated_tapt": "DAPT+curated-TAPT", NAIVE_BAYES: "naive Bayes"},
-    **{"lora_dapt": "LoRA-DAPT", "lora_tapt": "LoRA-TAPT", "embedding_tapt": "embedding-TAPT"},
-    **{"dapt": "DAPT", "tapt": "TAPT"},
-}
-SELECTORS = {
-    "vampire": "VAMPIRE",
-    "tfidf": "tf-idf",
-    "encoder": "encoder",
-    "sentence_transformer": "sentence transformer",
-    "bm25": "BM25",
-    "dsir": "DSIR",
-    "random": "random",
-}
 
 
 class Column(NamedTuple):
@@ -43,13 +28,17 @@ class Column(NamedTuple):
     signed: bool = False
 
 
-def _columns() -> dict[str, Column]:
-    """Read how the columns of all tables are shown."""
-    rows = csv.DictReader(resources.files("dontstop.report").joinpath("columns.csv").read_text("utf-8").splitlines())
-    return {row["name"]: Column(row["label"], int(row["decimals"]), row["signed"] == "yes") for row in rows}
+def _rows(file: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(resources.files("dontstop.report").joinpath(file).read_text("utf-8").splitlines()))
 
 
-COLUMNS = _columns()
+def names(kind: str, column: str = "label") -> dict[str, str]:
+    """Read what arms or selectors are called, or their colours: by name, of those that have one."""
+    return {row["name"]: row[column] for row in _rows("names.csv") if row["kind"] == kind and row[column]}
+
+
+COLUMNS = {r["name"]: Column(r["label"], int(r["decimals"]), r["signed"] == "yes") for r in _rows("columns.csv")}
+SELECTORS, _NAMES = names("selector"), names("arm")
 
 
 @functools.cache
@@ -70,15 +59,14 @@ def known_arm(arm: str | Arm) -> Arm:
 def arm(arm: str | Arm) -> str:
     """Name an arm for a reader: 50NN-TAPT, as the paper does."""
     known = known_arm(arm)
-    return _NAMES.get(known.name) or (_phase(known.phases[-1]) if known.phases else spelt(known.name))
-
-
-def _phase(phase: Phase) -> str:
-    if phase.kind == "rand_tapt":
-        return f"RAND-TAPT ({phase.k})"
-    if phase.kind == "knn_tapt":
-        return f"{phase.k}NN-TAPT" + (f" ({SELECTORS[phase.selector]})" if phase.selector else "")
-    return f"TAPT ({phase.epochs} epochs)" if phase.epochs else spelt(phase.name)
+    if known.name in _NAMES or not known.phases:
+        return _NAMES.get(known.name) or spelt(known.name)
+    last = known.phases[-1]
+    if last.kind == "knn_tapt":
+        return f"{last.k}NN-TAPT" + (f" ({SELECTORS[last.selector]})" if last.selector else "")
+    if last.kind == "rand_tapt":
+        return f"RAND-TAPT ({last.k})"
+    return f"TAPT ({last.epochs} epochs)" if last.epochs else spelt(last.name)
 
 
 def with_arms(effects: pd.DataFrame) -> pd.DataFrame:
@@ -127,5 +115,5 @@ def text(value: Any, decimals: int = 1, *, signed: bool = False) -> str:
     if isinstance(value, int | np.integer):
         return f"{value:,}"
     if value is None or value is pd.NA or isinstance(value, float | np.floating):
-        return number(np.nan if value is None or value is pd.NA else value, decimals, signed=signed)
+        return number(value, decimals, signed=signed)
     return str(value)

@@ -18,8 +18,6 @@ from dontstop.verdicts.effects import over
 from dontstop.verdicts.judgements import judge
 from dontstop.verdicts.losses import forgetting
 
-# Text ----------------------------------------------------------------------------------------------------------
-
 
 def held_out_texts(study: Results) -> dict[str, list[str]]:
     """Return the texts of every held-out sample, by domain (and `general`)."""
@@ -28,10 +26,8 @@ def held_out_texts(study: Results) -> dict[str, list[str]]:
 
 def examples(study: Results) -> dict[str, dict[str, list[dict]]]:
     """Return the tasks' examples by task and split: rows with text and label."""
-    return {
-        task.name: {split: corpora.load_examples(study.paths, task.name, split) for split in SPLITS}
-        for task in study.tasks
-    }
+    names = [task.name for task in study.tasks]
+    return {name: {split: corpora.load_examples(study.paths, name, split) for split in SPLITS} for name in names}
 
 
 def audit(study: Results) -> pd.DataFrame:
@@ -47,21 +43,22 @@ def vocabulary_overlap(study: Results) -> pd.DataFrame:
 
 def pairs(study: Results) -> pd.DataFrame:
     """Distances between every task's training texts and every domain, as `domain_gap.pair_distances` returns them."""
-    settings = study.profile.domain_gap
-    texts = {task: [row["text"] for row in splits["train"]] for task, splits in examples(study).items()}
-    domains = {name: found for name, found in held_out_texts(study).items() if name != GENERAL}
-    how = {"most_words": settings.num_words, "num_documents": settings.num_classifier_documents}
-    return domain_gap.pair_distances(texts, domains, **how, seed=settings.seed)
+    train = {task: [row["text"] for row in splits["train"]] for task, splits in examples(study).items()}
+    domains = {name: texts for name, texts in held_out_texts(study).items() if name != GENERAL}
+    return domain_gap.pair_distances(train, domains, **_how(study))
 
 
 def distances(study: Results) -> pd.DataFrame:
     """Four distances of every domain from the general text, with intervals, as `domain_gap.distance_table` has them."""
-    settings, losses = study.profile.domain_gap, study.losses()
-    base = losses[(losses["notebook"] == "01_domain_gap") & (losses["encoder"] == "base")]
+    base = study.losses().query("notebook == '01_domain_gap' and encoder == 'base'")
     loss = base.set_index("held_out")["masked_lm_loss"].to_dict()
-    how = {"most_words": settings.num_words, "num_documents": settings.num_classifier_documents}
-    how |= {"num_resamples": settings.num_resamples, "seed": settings.seed}
+    how = _how(study) | {"num_resamples": study.profile.domain_gap.num_resamples}
     return domain_gap.distance_table(held_out_texts(study), GENERAL, loss, **how)
+
+
+def _how(study: Results) -> dict[str, int]:
+    gap = study.profile.domain_gap
+    return {"most_words": gap.num_words, "num_documents": gap.num_classifier_documents, "seed": gap.seed}
 
 
 def task_domain_overlap(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -80,8 +77,8 @@ def train_test_overlap(study: Results) -> dict[str, np.ndarray]:
     """Mark, by task, the test texts that stand in train or dev too, as some were published: (num_test,) bool."""
     limit, marks = study.profile.text.near_duplicate_jaccard, {}
     for task, splits in examples(study).items():
-        test, train, dev = ([row["text"] for row in splits[split]] for split in ("test", "train", "dev"))
-        marks[task] = leakage.train_test_overlap(test, train + dev, jaccard_from=limit)
+        texts = {split: [row["text"] for row in rows] for split, rows in splits.items()}
+        marks[task] = leakage.train_test_overlap(texts["test"], texts["train"] + texts["dev"], jaccard_from=limit)
     return marks
 
 
@@ -90,9 +87,6 @@ def naive_bayes(study: Results, overlap: Mapping[str, np.ndarray]) -> pd.DataFra
     entries = study.manifest()["tasks"]
     labels, metrics = ({task.name: entries[task.name][key] for task in study.tasks} for key in ("labels", "metric"))
     return baselines.naive_bayes_scores(examples(study), labels, metrics, overlap)
-
-
-# Selection and costs -------------------------------------------------------------------------------------------
 
 
 def cheap_arms(study: Results) -> dict[Arm, list[Task]]:
@@ -115,11 +109,9 @@ def rankings(study: Results) -> dict[str, dict]:
 
 def candidates(study: Results) -> dict[str, dict[str, int]]:
     """Count the candidates of every domain with augmented tasks: num_candidates and num_tokens."""
-    found = {}
-    for domain in dict.fromkeys(task.domain for task in study.design.augmented_tasks()):
-        pieces = load_candidates(study.paths.selected / "candidates" / domain)
-        found[domain] = {"num_candidates": len(pieces), "num_tokens": int(pieces.lengths.sum())}
-    return found
+    domains = dict.fromkeys(task.domain for task in study.design.augmented_tasks())
+    pieces = {domain: load_candidates(study.paths.selected / "candidates" / domain) for domain in domains}
+    return {d: {"num_candidates": len(some), "num_tokens": int(some.lengths.sum())} for d, some in pieces.items()}
 
 
 def arms_on(study: Results, tasks: Sequence[Task]) -> dict[Arm, list[Task]]:
@@ -137,18 +129,13 @@ def encoder_shape(study: Results) -> costing.Shape:
 
 def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:
     """Tabulate what arms cost on their tasks, as `costs.costs` returns it."""
-    phases = costing.phases_of(arms, study.profile.selection.num_draws)
-    stores = dict.fromkeys(text_of(checkpoint) for checkpoint in phases)
+    stores = dict.fromkeys(map(text_of, costing.phases_of(arms, study.profile.selection.num_draws)))
     selected = study.selection_counts() if any(arm.is_augmented for arm in arms) else {}
-    of_tasks = {
-        task: sum(len(row["text"].encode()) for row in splits["train"]) for task, splits in examples(study).items()
-    }
+    train = {task: splits["train"] for task, splits in examples(study).items()}
+    of_tasks = {task: sum(len(row["text"].encode()) for row in rows) for task, rows in train.items()}
     sizes = costing.text_sizes(stores, study.token_counts(), study.manifest(), selected, of_tasks)
     ranked = rankings(study) if any(arm.k for arm in arms) else {}
     return costing.costs(arms, study.pretraining(), sizes, ranked, encoder_shape(study), study.profile)
-
-
-# Verdicts ------------------------------------------------------------------------------------------------------
 
 
 def judged(study: Results) -> pd.DataFrame:

@@ -1,11 +1,13 @@
 """Figures of scores and training: frames in, figure out. Nothing is estimated here; intervals come with the data."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import seaborn
+from adjustText import adjust_text
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from pandas import DataFrame
 
 from dontstop.report import labels, theme
@@ -15,9 +17,9 @@ _WIDTH = 0.76  # of a row of height one, which its arms or contrasts share
 
 
 @styled
-def nothing(question: str) -> StudyFigure:
+def nothing(question: str, why: str = "This profile has no such runs.") -> StudyFigure:
     """Say in a figure's place that there is nothing to draw."""
-    return StudyFigure(8, 0.6, f"{question} This profile has no such runs.")
+    return StudyFigure(8, 0.6, f"{question} {why}")
 
 
 @styled
@@ -33,12 +35,10 @@ def scores(runs: DataFrame, effects: DataFrame, question: str = "What do the arm
         return nothing(question)
     arms, tasks = (list(dict.fromkeys(runs[column])) for column in ("arm", "task"))
     rows = [*tasks, "mean"]
-    figure = StudyFigure(11, 1.8 + (0.32 + 0.08 * len(arms)) * len(rows), question)
+    figure = StudyFigure(11, _height(rows, len(arms)), question)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
     _draw_scores(left, runs, rows, arms)
     _draw_effects(right, effects, rows)
-    left.set_yticks(range(len(rows)), [labels.spelt(row) for row in rows])
-    left.set_ylim(len(rows) - 0.5, -0.5)
     right.tick_params(axis="y", length=0)
     return figure
 
@@ -49,13 +49,13 @@ def forest(effects: DataFrame, question: str = "How large are the differences?")
     if effects.empty:
         return nothing(question)
     rows = list(dict.fromkeys(effects["task"]))
-    contrasts = effects["contrast"].nunique()
-    figure = StudyFigure(6.4, 1.8 + (0.32 + 0.08 * contrasts) * len(rows), question)
-    axes = figure.subplots()
-    _draw_effects(axes, effects, rows)
-    axes.set_yticks(range(len(rows)), [labels.spelt(row) for row in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    figure = StudyFigure(6.4, _height(rows, effects["contrast"].nunique()), question)
+    _draw_effects(figure.subplots(), effects, rows)
     return figure
+
+
+def _height(rows: list[str], num_in_row: int) -> float:
+    return 1.8 + (0.32 + 0.08 * num_in_row) * len(rows)
 
 
 def _draw_scores(axes: Axes, runs: DataFrame, rows: list[str], arms: list[str]) -> None:
@@ -71,8 +71,7 @@ def _draw_scores(axes: Axes, runs: DataFrame, rows: list[str], arms: list[str]) 
     for arm, colour in theme.colours(arms).items():
         axes.plot([], [], color=colour, label=labels.arm(arm), **bar)
     axes.set(xlabel="test F1 × 100 (dots: seeds, bar: mean)", ylabel="")
-    _shade_rows(axes, len(rows))
-    _legend_above(axes, 5.4, most=4)
+    _finish_rows(axes, rows, legend_width=5.4, most=4)
 
 
 def _draw_effects(axes: Axes, effects: DataFrame, rows: list[str]) -> None:
@@ -81,25 +80,17 @@ def _draw_effects(axes: Axes, effects: DataFrame, rows: list[str]) -> None:
     alone = len(others) == 1 and len(pairs) > 3  # many arms with one and the same: it is named once, below
     colours, seen = theme.colours([*pairs["arm"], *pairs["other"]]), dict.fromkeys(pairs["arm"], 0)
     axes.axvline(0, color="#555555", linewidth=1)
-    for number, (name, a, b) in enumerate(pairs[["contrast", "arm", "other"]].itertuples(index=False)):
+    for number, (name, a) in enumerate(zip(pairs["contrast"], pairs["arm"], strict=True)):
         found = effects[effects["contrast"] == name]
         places = found["task"].map(rows.index) + ((number + 0.5) / len(pairs) - 0.5) * _WIDTH
-        axes.errorbar(
-            found["effect"].astype(float),
-            places,
-            xerr=bars(found, "effect"),
-            fmt=theme.MARKERS[number % len(theme.MARKERS)],
-            color=colours[a],
-            markerfacecolor="white" if seen[a] else colours[a],  # compared twice, an arm keeps its colour
-            markersize=6,
-            capsize=3,
-            label=labels.arm(a) if alone else f"{labels.arm(a)} − {labels.arm(b)}",
-        )
+        looks = {"fmt": theme.MARKERS[number % len(theme.MARKERS)], "color": colours[a], "markersize": 6, "capsize": 3}
+        looks["markerfacecolor"] = "white" if seen[a] else colours[a]  # compared twice, an arm keeps its colour
+        label = labels.arm(a) if alone else labels.column(name)
+        axes.errorbar(found["effect"].astype(float), places, xerr=bars(found, "effect"), label=label, **looks)
         seen[a] += 1
     to = f" to {labels.arm(others.pop())}" if alone else ""
     axes.set_xlabel(f"difference{to}, points (95 % interval)")
-    _shade_rows(axes, len(rows))
-    _legend_above(axes, 4.6, most=2)
+    _finish_rows(axes, rows, legend_width=4.6, most=2)
 
 
 def bars(frame: DataFrame, value: str, low: str = "low", high: str = "high") -> np.ndarray:
@@ -108,16 +99,15 @@ def bars(frame: DataFrame, value: str, low: str = "low", high: str = "high") -> 
     return np.nan_to_num(lengths).clip(min=0)
 
 
-def _shade_rows(axes: Axes, number: int) -> None:
+def _finish_rows(axes: Axes, rows: list[str], legend_width: float, most: int) -> None:
+    """Name and shade the rows; put a legend above, in as many columns, `most` at most, as the inches have room for."""
+    axes.set_yticks(range(len(rows)), map(labels.spelt, rows))
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
-    for row in range(number - 1, -1, -2):
+    for row in range(len(rows) - 1, -1, -2):
         axes.axhspan(row - 0.5, row + 0.5, color="#f6f6f6", zorder=0)
-
-
-def _legend_above(axes: Axes, width: float, most: int) -> None:
-    """Put the legend above the panel, in as many columns, `most` at most, as stand side by side in `width` inches."""
     handles, texts = axes.get_legend_handles_labels()
-    columns = min(most, len(texts), max(1, int(width / (0.4 + 0.07 * max(map(len, texts))))))
+    columns = min(most, len(texts), max(1, int(legend_width / (0.4 + 0.07 * max(map(len, texts))))))
     place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
     axes.legend(handles, texts, ncols=columns, handletextpad=0.3, columnspacing=1.0, **place)
 
@@ -133,21 +123,20 @@ def curves(curves: DataFrame, by: str = "checkpoint") -> StudyFigure:
     """
     question = "Does the loss still fall when the training ends?"
     if curves.empty:
-        return StudyFigure(8, 0.6, f"{question} None of these encoders was trained here.")
+        return nothing(question, "None of these encoders was trained here.")
     groups = dict(sorted(curves.groupby(by, sort=False), key=lambda group: group[0] != "base"))
-    num_columns = min(5, len(groups))
+    num_columns, trained = min(5, len(groups)), theme.ARM_COLOURS["dapt" if by == "checkpoint" else "tapt"]
     num_rows = -(-len(groups) // num_columns)
     figure = StudyFigure(max(4.8, 1.0 + 2.35 * num_columns), 0.9 + 2.6 * num_rows, question)
     panels = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
-    shared = None
     for axes, (name, curve) in zip(panels, groups.items(), strict=False):
-        colour = theme.ARM_COLOURS["base" if name == "base" else "dapt" if by == "checkpoint" else "tapt"]
+        colour = theme.ARM_COLOURS["base"] if name == "base" else trained
         axes.plot(curve["num_tokens"] / 1e6, curve["masked_lm_loss"], color=colour, linewidth=1.1)
         axes.set_title(labels.column(name), fontsize=10)
         axes.locator_params(axis="x", nbins=5)
-        if name != "base":
-            shared = shared or axes
-            axes.sharey(shared)
+    of_others = panels[int("base" in groups) : len(groups)]
+    for axes in of_others[1:]:
+        axes.sharey(of_others[0])
     for axes in panels[len(groups) :]:
         axes.remove()
     figure.supxlabel("tokens processed (millions)", fontsize=10)
@@ -157,11 +146,7 @@ def curves(curves: DataFrame, by: str = "checkpoint") -> StudyFigure:
 
 @styled
 def tapt_curve(curve: DataFrame) -> StudyFigure:
-    """Draw dev and test scores against the epochs of TAPT, with the spread over seeds.
-
-    Args:
-        curve: As `tables.tapt_curve` returns it; zero epochs are the base encoder.
-    """
+    """Draw dev and test scores against the epochs of TAPT, as `tables.tapt_curve` returns them, with their spread."""
     question = "How many epochs of TAPT does the task want?"
     tasks = list(dict.fromkeys(curve["task"]))
     if not tasks:
@@ -182,46 +167,36 @@ def tapt_curve(curve: DataFrame) -> StudyFigure:
     return figure
 
 
-def heatmap(axes: Axes, numbers: DataFrame, form: str, colours: DataFrame | None = None, **how) -> None:
-    """Draw a table of numbers, coloured by themselves or by a table of the same shape; `how` is seaborn's."""
+def heatmap(axes: Axes, numbers: DataFrame, form: str, colours=None, spell: Callable = labels.on_lines, **how) -> None:
+    """Draw a table of numbers, coloured by themselves or by a like table; `spell` names rows, `how` is seaborn's."""
     colours = numbers if colours is None else colours
     looks = {"cbar": False, "linewidths": 1.5, "linecolor": "white", "annot_kws": {"size": 10}}
     seaborn.heatmap(colours.astype(float), annot=numbers.astype(float), fmt=form, ax=axes, **looks, **how)
-    axes.set_facecolor("#f0f0f0")
+    axes.set(facecolor="#f0f0f0", xlabel="", ylabel="")
     axes.grid(False)
-    axes.set(xlabel="", ylabel="")
     axes.set_xticks(np.arange(len(numbers.columns)) + 0.5, map(labels.on_lines, numbers.columns), rotation=0)
-    axes.set_yticks(np.arange(len(numbers.index)) + 0.5, map(labels.on_lines, numbers.index), rotation=0)
+    axes.set_yticks(np.arange(len(numbers.index)) + 0.5, map(spell, numbers.index), rotation=0)
     axes.tick_params(length=0)
 
 
 @styled
 def probability_best(best: DataFrame) -> StudyFigure:
-    """Draw how likely each arm (column) is to rank first on each task (row), by resampling.
-
-    Args:
-        best: As `probability_best` returns it, 0 to 1, wide: a row a task, a column an arm.
-    """
+    """Draw how likely, 0 to 1, each arm (column) is to rank first on each task (row), by resampling."""
     table = 100 * best.rename(columns=labels.arm).rename_axis(index=None, columns=None)
     size = 2.9 + 1.15 * len(table.columns), 1.5 + 0.42 * len(table)
     figure = StudyFigure(*size, "Which arm is the best? (bootstrap probability of ranking first, %)")
-    axes = figure.subplots()
-    heatmap(axes, table, ".0f", cmap="Greens", vmin=0, vmax=100)
-    axes.set_yticks(np.arange(len(table)) + 0.5, map(labels.spelt, table.index))
+    heatmap(figure.subplots(), table, ".0f", spell=labels.spelt, cmap="Greens", vmin=0, vmax=100)
     return figure
 
 
 @styled
 def power_curve(curve: DataFrame) -> StudyFigure:
-    """Draw the power of the tests: how often a true difference is detected, on one task and in the mean over tasks.
-
-    Args:
-        curve: As `calibration.power` returns it: columns points, task, task_holm, mean (percent).
-    """
+    """Draw how often a true difference is detected (percent), on one task and in the mean: `calibration.power`'s."""
     figure = StudyFigure(6.4, 4.2, "How large must a difference be to be detected with five seeds?")
-    axes = figure.subplots()
-    lines = {"mean": "mean over eight tasks", "task": "one task", "task_holm": "one task, corrected for 24"}
-    _draw_lines(axes, curve, lines)
+    axes, lines = figure.subplots(), {"mean": "mean over eight tasks", "task": "one task"}
+    lines |= {"task_holm": "one task, corrected for 24"}
+    for (column, text), colour, marker in zip(lines.items(), theme.CYCLE, theme.MARKERS, strict=False):
+        axes.plot(curve["points"], curve[column], color=colour, marker=marker, label=text)
     axes.axhline(80, color=theme.GREY, linewidth=1, linestyle="--")
     axes.axhline(5, color=theme.GREY, linewidth=1, linestyle=":")
     axes.set(xlabel="true difference, points", ylabel="detected, percent of simulated studies", ylim=(0, 102))
@@ -229,6 +204,66 @@ def power_curve(curve: DataFrame) -> StudyFigure:
     return figure
 
 
-def _draw_lines(axes: Axes, curve: DataFrame, lines: Mapping[str, str]) -> None:
-    for (column, text), colour, marker in zip(lines.items(), theme.CYCLE, theme.MARKERS, strict=False):
-        axes.plot(curve["points"], curve[column], color=colour, marker=marker, label=text)
+def label_points(axes: Axes, x: np.ndarray, y: np.ndarray, names: list[str], avoid: np.ndarray) -> None:
+    """Write names beside their points, apart from one another and from (num_places, 2) to avoid, with lines."""
+    axes.figure.draw_without_rendering()  # settles the layout, which places in pixels depend on
+    beside = axes.transData.inverted().transform(axes.transData.transform(np.stack([x, y], axis=1)) + (7, 4))
+    looks = {"fontsize": 8, "color": theme.INK, "path_effects": [withStroke(linewidth=2.5, foreground="white")]}
+    texts = [axes.text(*at, name, **looks) for at, name in zip(beside, names, strict=True)]
+    around = {"x": [*x, *avoid[:, 0]], "y": [*y, *avoid[:, 1]], "target_x": x, "target_y": y}
+    line = {"arrowstyle": "-", "color": theme.GREY, "linewidth": 0.7}
+    adjust_text(texts, **around, ax=axes, expand=(1.25, 1.7), force_text=(0.3, 0.5), iter_lim=500, arrowprops=line)
+
+
+@styled
+def score_against_k(table: DataFrame) -> StudyFigure:
+    """Draw what `selection_tables.score_against_k` returns, neighbours and random text beside TAPT and DAPT."""
+    figure = StudyFigure(6.6, 4.4, "Do more neighbours help, and more than as much random text?")
+    axes, numbers = figure.subplots(), sorted(table["num_neighbours"].dropna().unique())
+    lines = {"neighbours": ("knn_tapt_1", "o", -0.04, "nearest neighbours")}
+    lines |= {"random": ("rand_tapt_1", "s", 0.04, "size-matched random control")}
+    for text, (arm, marker, shift, name) in lines.items():
+        rows = table[table["text"] == text]
+        x, looks = [numbers.index(k) + shift for k in rows["num_neighbours"]], {"fmt": f"-{marker}", "capsize": 3}
+        axes.errorbar(x, rows["mean"], yerr=bars(rows, "mean"), color=theme.colours([arm])[arm], label=name, **looks)
+    for arm, line in (("base", ":"), ("tapt", "--"), ("dapt", "-")):
+        looks = {"color": theme.ARM_COLOURS[arm], "linestyle": line, "linewidth": 1.4, "label": labels.arm(arm)}
+        axes.axhline(table.loc[table["text"] == arm, "mean"].iloc[0], **looks)
+    axes.set_xticks(range(len(numbers)), [f"{k:g}" for k in numbers])
+    axes.set(xlim=(-0.3, len(numbers) - 0.7), xlabel="neighbours of each training text (not to scale)")
+    axes.set_ylabel("mean test F1 × 100\n(bars: 95 % interval of the difference to TAPT)")
+    figure.legend(loc="outside lower center", ncols=3, columnspacing=1.0, handletextpad=0.4)
+    return figure
+
+
+@styled
+def score_against_compute(table: DataFrame) -> StudyFigure:
+    """Draw the mean scores of `selection_tables.table9`, ours only, against compute, the Pareto front as a line."""
+    table = table[table["study"] == "ours"].sort_values("tflops", kind="stable")
+    figure = StudyFigure(8.4, 5.2, "What does a point of F1 cost?")
+    axes, paid = figure.subplots(), table["tflops"] > 0
+    free = float(table.loc[paid, "tflops"].min()) / 3  # where an arm without any pretraining stands
+    x, y = table["tflops"].where(paid, free).to_numpy(float), table["score"].to_numpy(float)
+    front = table["pareto_optimal"].astype(bool).to_numpy()
+    axes.plot(x[front], y[front], color=theme.GREY, linewidth=1.2, zorder=1)
+    axes.scatter(x, y, c=list(table["arm"].map(theme.colours(table["arm"]))), s=46, zorder=3)
+    axes.set(xscale="log", ylabel="mean test F1 × 100")
+    axes.set_xlabel("pretraining beyond the base encoder, TFLOPs (logarithmic; base: none)")
+    axes.set_title("mean over the tasks with an augmented TAPT corpus; line: Pareto front", fontsize=9.5)
+    axes.margins(x=0.2, y=0.12)
+    between = np.linspace(0, front.sum() - 1, 60)  # along the front
+    along = [np.interp(between, range(front.sum()), values[front]) for values in (np.log(x), y)]
+    label_points(axes, x, y, list(map(labels.arm, table["arm"])), np.stack([np.exp(along[0]), along[1]], axis=1))
+    return figure
+
+
+@styled
+def selector_agreement(matrix: DataFrame) -> StudyFigure:
+    """Draw which percent of candidates two retrieval methods both chose, as `selection_tables.agreement` has it."""
+    table = matrix.rename(index=labels.SELECTORS, columns=labels.SELECTORS).rename_axis(index=None, columns=None)
+    title = "Do the retrieval methods choose the same text?\n(% of what either chose that both chose)"
+    figure = StudyFigure(max(4.6, 2.4 + 1.05 * len(table)), 1.6 + 0.62 * len(table), title)
+    same = np.eye(len(table), dtype=bool)
+    largest = float(table.to_numpy(float)[~same].max(initial=1.0))
+    heatmap(figure.subplots(), table, ".0f", cmap="Purples", vmin=0, vmax=largest, mask=same)
+    return figure

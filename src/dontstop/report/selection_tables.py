@@ -1,30 +1,28 @@
 """Tables of what was selected for the tasks, and of what the arms cost: functions of counts and frames."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
 from pandas import DataFrame, Series
 
 from dontstop import paper
-from dontstop.report.tables import OURS, PAPER, below
+from dontstop.report.tables import below
 from dontstop.runs.arms import BASE, DAPT, TAPT, Arm, Phase, knn_tapt, rand_tapt
 from dontstop.runs.plan import text_of
 from dontstop.text.tasks import Task
 from dontstop.verdicts import costs
+from dontstop.verdicts.judgements import PAPER_NEIGHBOURS
 from dontstop.verdicts.scores import MEAN, means
 
 NUM_TOPICS = 8  # of each task, those that its texts use most
 LONGEST = 150  # characters of a text in a table
-PAPER_NEIGHBOURS = (50, 150, 500)  # Table 8
 Chosen = Callable[[str, Phase], np.ndarray]  # the candidates of a task's augmented corpus, as `study.chosen` has them
 
 
 def neighbours(rankings: Mapping[str, Mapping[str, dict]]) -> DataFrame:
-    """Set the nearest neighbours of a few training texts side by side, a column a retrieval method.
-
-    Args:
-        rankings: By task and selector, what the ranking kept to be read.
+    """Set the nearest neighbours that the rankings of tasks kept side by side, a column a retrieval method.
 
     Returns:
         Columns task, text, rank, and of each selector that ranks text by text the neighbour's text, similarity first.
@@ -33,11 +31,10 @@ def neighbours(rankings: Mapping[str, Mapping[str, dict]]) -> DataFrame:
     """
     rows: dict[tuple, dict] = {}
     for task, by_selector in rankings.items():
-        for selector, ranking in by_selector.items():
-            for shown in ranking["shown"]:
-                row = rows.setdefault((task, shown["text"], shown["rank"]), {})
-                row[selector] = f"{shown['score']:.2f}: {_short(shown['neighbour'])}"
-    return DataFrame([{"task": t, "text": _short(text), "rank": k, **row} for (t, text, k), row in rows.items()])
+        for selector, shown in ((name, row) for name, ranking in by_selector.items() for row in ranking["shown"]):
+            row = rows.setdefault((task, shown["text"], shown["rank"]), {})
+            row[selector] = f"{shown['score']:.2f}: {_short(shown['neighbour'])}"
+    return DataFrame([{"task": task, "text": _short(text), "rank": k, **row} for (task, text, k), row in rows.items()])
 
 
 def _short(text: str) -> str:
@@ -74,36 +71,29 @@ def coverage(
         percent_of_tokens, control_selected, control_tokens, percent_shared_with_control.
     """
     rows = []
-    for task in tasks:
-        whole = candidates[task.domain]
-        for k in sorted(numbers):
-            phases = [arm.checkpoint(task).last for arm in (knn_tapt(k), rand_tapt(k))]
-            ours, control = (stores[f"selected/{task.name}/{phase.name}"] for phase in phases)
-            shared = len(np.intersect1d(*(chosen(task.name, phase) for phase in phases)))
-            row = {"task": task.name, "num_neighbours": k, "num_candidates": whole["num_candidates"]}
-            for name, of_whole, short in (
-                ("num_selected", "num_candidates", "candidates"),
-                ("num_selected_tokens", "num_tokens", "tokens"),
-            ):
-                row |= {name: ours[name], f"percent_of_{short}": 100 * ours[name] / whole[of_whole]}
-            row |= {"control_selected": control["num_selected"], "control_tokens": control["num_selected_tokens"]}
-            rows.append(row | {"percent_shared_with_control": 100 * shared / max(ours["num_selected"], 1)})
+    for task, k in product(tasks, sorted(numbers)):
+        phases = [arm.checkpoint(task).last for arm in (knn_tapt(k), rand_tapt(k))]
+        ours, control = (stores[f"selected/{task.name}/{phase.name}"] for phase in phases)
+        shared = len(np.intersect1d(*(chosen(task.name, phase) for phase in phases)))
+        row = {"task": task.name, "num_neighbours": k, "num_candidates": candidates[task.domain]["num_candidates"]}
+        for name, of_whole in (("num_selected", "num_candidates"), ("num_selected_tokens", "num_tokens")):
+            percent = 100 * ours[name] / candidates[task.domain][of_whole]
+            row |= {name: ours[name], f"percent_of_{of_whole.removeprefix('num_')}": percent}
+        row |= {"control_selected": control["num_selected"], "control_tokens": control["num_selected_tokens"]}
+        rows.append(row | {"percent_shared_with_control": 100 * shared / max(ours["num_selected"], 1)})
     return DataFrame(rows)
 
 
 def agreement(tasks: Sequence[Task], arms: Mapping[str, Arm], chosen: Chosen) -> DataFrame:
-    """Tabulate how far retrieval methods choose the same candidates: the share of the union that both chose.
-
-    Args:
-        arms: By retrieval method (and `random`), the arm that reads what it chose; of random text, the first draw.
+    """Tabulate how far the arms that retrieval methods (and `random`: the first draw) stand for read the same.
 
     Returns:
-        Index selector; a column a selector; percent, mean over tasks.
+        Index selector; a column a selector; the share of the union that both chose, percent, mean over tasks.
     """
     matrix = DataFrame(0.0, index=pd.Index(arms, name="selector"), columns=list(arms))
     for task in tasks:
         found = {name: chosen(task.name, arm.checkpoint(task).last) for name, arm in arms.items()}
-        for a, b in ((a, b) for a in arms for b in arms):
+        for a, b in product(arms, arms):
             shared = len(np.intersect1d(found[a], found[b]))
             matrix.loc[a, b] += 100 * shared / (len(found[a]) + len(found[b]) - shared) / len(tasks)
     return matrix
@@ -114,38 +104,29 @@ def paper_table8(numbers: Sequence[int]) -> DataFrame:
 
     Its one random control stands under that of our fewest neighbours.
     """
-    numbers = sorted(numbers)
     if len(numbers) != len(PAPER_NEIGHBOURS):
         return paper.table8()
-    pairs = [(knn_tapt(theirs), knn_tapt(ours)) for theirs, ours in zip(PAPER_NEIGHBOURS, numbers, strict=True)]
-    pairs.append((rand_tapt(PAPER_NEIGHBOURS[0]), rand_tapt(numbers[0])))
-    renamed = {f"{theirs}_{part}": f"{ours}_{part}" for theirs, ours in pairs for part in ("mean", "std")}
-    return paper.table8().rename(columns=renamed)
+    pairs = [(knn_tapt(theirs), knn_tapt(k)) for theirs, k in zip(PAPER_NEIGHBOURS, sorted(numbers), strict=True)]
+    pairs.append((rand_tapt(PAPER_NEIGHBOURS[0]), rand_tapt(min(numbers))))
+    return paper.table8().rename(columns={f"{a}_{part}": f"{b}_{part}" for a, b in pairs for part in ("mean", "std")})
 
 
 def score_against_k(intervals: DataFrame, numbers: Iterable[int]) -> DataFrame:
-    """Tabulate mean scores against the number of neighbours, for neighbours and random text alike.
-
-    Args:
-        intervals: As `aggregates.intervals` returns it: of the arms with neighbours and random text, base, TAPT, DAPT.
+    """Tabulate `aggregates.intervals` of arms with neighbours and random text, base, TAPT and DAPT by number.
 
     Returns:
         Columns text (`neighbours`, `random`, or a reference arm), num_neighbours (none for references), mean, low,
         high.
     """
-    kinds, numbers = {"neighbours": knn_tapt, "random": rand_tapt}, sorted(numbers)
-    named = [(text, k, arm(k).name) for text, arm in kinds.items() for k in numbers]
+    kinds = {"neighbours": knn_tapt, "random": rand_tapt}
+    named = [(text, k, arm(k).name) for text, arm in kinds.items() for k in sorted(numbers)]
     named += [(arm.name, None, arm.name) for arm in (BASE, TAPT, DAPT)]
     rows = [{"text": text, "num_neighbours": k, **intervals.loc[arm].to_dict()} for text, k, arm in named]
     return DataFrame(rows).astype({"num_neighbours": "Int64"})
 
 
 def table9(by_task: DataFrame, runs: DataFrame) -> DataFrame:
-    """Tabulate what each arm costs beyond the base encoder, mean over tasks, and what it scores; the paper's below.
-
-    Args:
-        by_task: As `costs.costs` returns it.
-        runs: Of the same arms on the same tasks.
+    """Tabulate what arms cost (as `costs.costs` has it), mean over tasks, and score in their runs; the paper's below.
 
     Returns:
         Columns study, arm, those of `costs.COLUMNS`, score (F1 x 100, mean over tasks and seeds), pareto_optimal
@@ -154,13 +135,11 @@ def table9(by_task: DataFrame, runs: DataFrame) -> DataFrame:
     Source: Table 9.
     """
     table = by_task.groupby("arm", sort=False)[list(costs.COLUMNS)].mean().reset_index()
-    scores = means(runs).set_index(["task", "arm"]).loc[MEAN, "mean"]
-    table = table.assign(score=table["arm"].map(scores))
+    table["score"] = table["arm"].map(means(runs).set_index(["task", "arm"]).loc[MEAN, "mean"])
     table["pareto_optimal"] = Series(costs.pareto_optimal(table["tflops"], table["score"]), dtype=object)
     counts = [name for name in table if name.startswith("num_") or name == "tokens_processed"]
     table[counts] = table[counts].round().astype("Int64")
-    table.insert(0, "study", OURS)
-    return below(table, paper.table9().assign(study=PAPER)).astype({"tokens_processed": "Int64"})
+    return below(table, paper.table9()).astype({"tokens_processed": "Int64"})
 
 
 def table10(
@@ -188,10 +167,10 @@ def table10(
 
 def _read(arm: Arm, task: Task, stores: Mapping[str, Mapping]) -> dict[str, int]:
     """Count the documents of each kind that an arm's phases read for a task."""
-    read = dict.fromkeys(("domain_documents", "task_documents", "source_documents"), 0)
+    read = {"domain_documents": 0, "task_documents": 0, "source_documents": 0}
     for checkpoint in arm.checkpoint(task).lineage[1:]:
         counts, phase = stores[text_of(checkpoint)], checkpoint.last
-        selected = counts.get("num_selected", 0) if phase.is_augmented else 0
+        selected = counts["num_selected"] if phase.is_augmented else 0
         own = "task_documents" if phase.is_augmented or phase.is_tapt else "domain_documents"
         read[own] += counts["num_documents"] - selected
         read["source_documents" if phase.kind == "curated_tapt" else "domain_documents"] += selected

@@ -9,27 +9,25 @@ from pandas import DataFrame, Series
 
 from dontstop import paper
 from dontstop.report import labels
-from dontstop.report.labels import NAIVE_BAYES
 from dontstop.runs.arms import BASE, TAPT, Arm
-from dontstop.text.tasks import Task
+from dontstop.text.tasks import SPLITS, Task
 from dontstop.verdicts.domain_gap import DISTANCES
+from dontstop.verdicts.judgements import OURS, PAPER, PAPER_SEEDS
 from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes, loss_matrix
 from dontstop.verdicts.scores import MEAN, means
 
-OURS, PAPER = "ours", "paper"
-PAPER_SEEDS = 5  # section 3.2 and Appendix B
-_SPLITS = ("train", "dev", "test")
+_OF_ARM, _OF_CONTRAST = ("mean", "std"), ("effect", "low", "high", "p")
 
 
 def below(ours: DataFrame, theirs: DataFrame) -> DataFrame:
-    """Put the paper's rows below ours, in our columns; counts stay whole numbers where one of the two has none."""
-    theirs = theirs.reindex(columns=ours.columns)
-    both = DataFrame(ours.to_dict("records") + theirs.to_dict("records"), columns=ours.columns)
+    """Put the paper's rows below ours, in our columns and after `study`; counts stay whole where one has none."""
+    parts = {OURS: ours, PAPER: theirs.reindex(columns=ours.columns)}
+    rows = [row for part in parts.values() for row in part.to_dict("records")]
+    study = [name for name, part in parts.items() for _ in range(len(part))]
+    both = DataFrame(rows, columns=ours.columns)
+    both.insert(0, ("study", "") if ours.columns.nlevels > 1 else "study", study)
     counts = [name for name in ours if str(name[0] if isinstance(name, tuple) else name).startswith("num_")]
     return both.astype(dict.fromkeys(counts, "Int64"))
-
-
-# Text ----------------------------------------------------------------------------------------------------------
 
 
 def table1(texts: Sequence[str], manifest: Mapping, token_counts: Mapping, losses: DataFrame | None = None):
@@ -46,27 +44,21 @@ def table1(texts: Sequence[str], manifest: Mapping, token_counts: Mapping, losse
 
     Source: Table 1.
     """
+    after = [f"dapt_{name}" for name in texts]
     matrix = DataFrame() if losses is None else loss_matrix(losses)
-    ours = DataFrame([manifest["domains"][name] for name in texts])[["num_documents", "num_words", "num_bytes"]]
-    ours.insert(0, "study", OURS)
-    ours.insert(1, "domain", list(texts))
-    ours.insert(4, "num_tokens", [token_counts[f"corpora/{name}"]["num_tokens"] for name in texts])
-    ours = ours.assign(megabytes=ours["num_bytes"] / 1e6).drop(columns="num_bytes")
-    ours["loss_before"] = [_entry(matrix, "base", name) for name in texts]
-    ours["loss_after"] = [_entry(matrix, f"dapt_{name}", name) for name in texts]
+    matrix = matrix.reindex(index=["base", *after], columns=list(texts)).astype(float)
+    columns = ["num_documents", "num_words", "num_bytes"]
+    corpora = DataFrame([manifest["domains"][name] for name in texts], columns=columns)
+    corpora["num_tokens"] = [token_counts[f"corpora/{name}"]["num_tokens"] for name in texts]
+    corpora["megabytes"] = corpora.pop("num_bytes") / 1e6
+    corpora = corpora.assign(loss_before=matrix.loc["base"].to_numpy(), loss_after=np.diag(matrix.loc[after]))
+    corpora.insert(0, "domain", list(texts))
     theirs = paper.table1()
-    return below(ours, theirs.assign(study=PAPER, megabytes=1000 * theirs["gigabytes"]))
-
-
-def _entry(matrix: DataFrame, row: str, column: str) -> float:
-    return float(matrix.loc[row, column]) if row in matrix.index and column in matrix else np.nan
+    return below(corpora, theirs.assign(megabytes=1000 * theirs["gigabytes"]))
 
 
 def table2(tasks: Mapping[str, Mapping[str, Any]]) -> DataFrame:
-    """Tabulate the tasks: sizes of the splits, classes, metric.
-
-    Args:
-        tasks: By task, domain, metric, labels and splits with num_examples, as in the data's manifest.
+    """Tabulate the tasks of the data's manifest: sizes of the splits, classes, metric.
 
     Returns:
         Columns study, domain, task, num_train, num_dev, num_test, num_classes, metric.
@@ -74,103 +66,76 @@ def table2(tasks: Mapping[str, Mapping[str, Any]]) -> DataFrame:
     Source: Table 2.
     """
     rows = [
-        {"study": OURS, "domain": task["domain"], "task": name}
-        | {f"num_{split}": task["splits"][split]["num_examples"] for split in _SPLITS}
+        {"domain": task["domain"], "task": name}
+        | {f"num_{split}": task["splits"][split]["num_examples"] for split in SPLITS}
         | {"num_classes": len(task["labels"]), "metric": task["metric"]}
         for name, task in tasks.items()
     ]
-    theirs = paper.table2().drop(columns="task").rename(columns={"name": "task"})
-    return below(DataFrame(rows), theirs.assign(study=PAPER))
+    return below(DataFrame(rows), paper.table2().drop(columns="task").rename(columns={"name": "task"}))
 
 
 def label_counts(tasks: Mapping[str, Mapping[str, Any]]) -> DataFrame:
     """Tabulate how many examples each label has in each split: columns task, label, train, dev, test."""
     rows = [
         {"task": name, "label": label}
-        | {split: task["splits"][split].get("label_counts", {}).get(label, 0) for split in _SPLITS}
+        | {split: task["splits"][split].get("label_counts", {}).get(label, 0) for split in SPLITS}
         for name, task in tasks.items()
         for label in task["labels"]
     ]
-    return DataFrame(rows, columns=["task", "label", *_SPLITS])
+    return DataFrame(rows, columns=["task", "label", *SPLITS])
 
 
 def leak_audit(audit: DataFrame) -> DataFrame:
-    """Tabulate how many texts of each task's splits still stand, in part or whole, in the audited corpora.
-
-    Args:
-        audit: As `measures.audit` returns it, a row for each task, split and corpus.
+    """Tabulate how many texts of each task's splits still stand in the corpora: `measures.audit`, over all corpora.
 
     Returns:
         Columns task, split, num_texts, num_exact, num_contained, num_near_duplicate (each summed over the corpora),
         max_containment (the largest) and corpus (where that is).
     """
-    of_split, counts = ["task", "split"], ["num_exact", "num_contained", "num_near_duplicate"]
-    worst = audit.sort_values("max_containment", ascending=False, kind="stable").drop_duplicates(of_split)
-    summed = audit.groupby(of_split, sort=False)[counts].sum().reset_index()
-    both = summed.merge(worst[[*of_split, "num_texts", "max_containment", "corpus"]], on=of_split)
-    return both[[*of_split, "num_texts", *counts, "max_containment", "corpus"]]
-
-
-# Distances and losses ------------------------------------------------------------------------------------------
+    groups, counts = audit.groupby(["task", "split"], sort=False), ["num_exact", "num_contained", "num_near_duplicate"]
+    worst = audit.loc[groups["max_containment"].idxmax()].reset_index(drop=True)
+    summed = worst.assign(**groups[counts].sum().reset_index(drop=True))
+    return summed[["task", "split", "num_texts", *counts, "max_containment", "corpus"]]
 
 
 def distances(measured: DataFrame) -> DataFrame:
-    """Put the paper's two distances from RoBERTa's text below ours.
-
-    Args:
-        measured: As `domain_gap.distance_table` returns it.
+    """Put the paper's two distances from RoBERTa's text below those of `domain_gap.distance_table`.
 
     Source: Figure 2 (column PT) and Table 1 (loss before DAPT).
     """
-    ours = measured.reset_index()
-    ours.insert(0, "study", OURS)
     theirs = paper.table1()[["domain", "loss_before"]].rename(columns={"loss_before": "masked_lm_loss"}).iloc[1:]
     overlap = theirs["domain"].map(paper.figure2()["PT"])
-    return below(ours, theirs.assign(study=PAPER, vocabulary_overlap=overlap, num_words=10_000))
+    return below(measured.reset_index(), theirs.assign(vocabulary_overlap=overlap, num_words=10_000))
 
 
 def long_distances(measured: DataFrame) -> DataFrame:
     """Turn a table of distances into long form: columns domain, distance, value, low, high; those measured only."""
-    parts = [
-        DataFrame(
-            {
-                "domain": measured.index,
-                "distance": name,
-                "value": measured[name].to_numpy(float),
-                "low": measured.get(f"{name}_low", Series(np.nan, measured.index)).to_numpy(float),
-                "high": measured.get(f"{name}_high", Series(np.nan, measured.index)).to_numpy(float),
-            }
-        )
+    columns, table = ["domain", "value", "low", "high"], measured.rename_axis("domain").reset_index()
+    parts = {
+        name: table.reindex(columns=["domain", name, f"{name}_low", f"{name}_high"]).set_axis(columns, axis=1)
         for name in DISTANCES
         if name in measured
-    ]
-    return pd.concat(parts, ignore_index=True).dropna(subset="value")
+    }
+    long = pd.concat(parts, names=["distance"]).reset_index("distance").dropna(subset="value")
+    return long[["domain", "distance", "value", "low", "high"]].reset_index(drop=True)
 
 
 def gain_against_distance(gains: DataFrame, measured: DataFrame, tasks: Sequence[Task]) -> DataFrame:
-    """Join each task's gain of DAPT with the distances of its domain from the base encoder's text.
-
-    Args:
-        gains: Effects of one contrast: columns task, effect, low, high (points of F1).
-        measured: As `domain_gap.distance_table` returns it.
+    """Join each task's effect of DAPT, points of F1, with its domain's distances (`domain_gap.distance_table`).
 
     Returns:
         Columns task, domain, distance, value, value_low, value_high, gain, low, high; a row for each task and each
         distance that was measured.
     """
-    ours = gains.loc[gains["task"] != MEAN, ["task", "effect", "low", "high"]].rename(columns={"effect": "gain"})
+    ours = gains[gains["task"] != MEAN].rename(columns={"effect": "gain"})
     ours = ours.assign(domain=ours["task"].map({task.name: task.domain for task in tasks}))
     far = long_distances(measured).rename(columns={"low": "value_low", "high": "value_high"})
-    both = ours.merge(far, on="domain")
-    return both[["task", "domain", "distance", "value", "value_low", "value_high", "gain", "low", "high"]]
+    columns = ["task", "domain", "distance", "value", "value_low", "value_high", "gain", "low", "high"]
+    return ours.merge(far, on="domain")[columns]
 
 
 def table12(losses: DataFrame, general: str) -> DataFrame:
-    """Tabulate the masked-LM loss of every encoder on every held-out text, ours above the paper's.
-
-    Args:
-        losses: Columns encoder (`base`, `dapt_<domain>`), held_out, masked_lm_loss.
-        general: The text that stands for the base encoder's own.
+    """Tabulate `study.losses`, a row an encoder, ours above the paper's; `general` stands for the base's own text.
 
     Returns:
         Columns study, encoder, the texts, and in_domain_delta_loss, the loss on the encoder's own domain less the
@@ -185,17 +150,12 @@ def table12(losses: DataFrame, general: str) -> DataFrame:
 
 def _with_changes(matrix: DataFrame, general: str) -> DataFrame:
     changes = loss_changes(matrix)
-    own = {f"dapt_{domain}": domain for domain in matrix.columns}
-    in_domain = [changes.loc[name, own[name]] if name in own else np.nan for name in matrix.index]
-    return matrix.assign(**{IN_DOMAIN: in_domain, GENERAL: changes[general].where(matrix.index != "base")})
+    own = {f"dapt_{d}": changes.loc[f"dapt_{d}", d] for d in matrix if f"dapt_{d}" in matrix.index}
+    return matrix.assign(**{IN_DOMAIN: Series(own, dtype=float), GENERAL: changes[general].drop("base")})
 
 
 def tapt_losses(pretraining: DataFrame, runs: DataFrame) -> DataFrame:
-    """Tabulate the masked-LM loss on each task's dev texts before and after TAPT on its training texts.
-
-    Args:
-        pretraining: As `study.pretraining` returns it.
-        runs: Of the arm whose checkpoints are shown, a task each.
+    """Tabulate the masked-LM loss on each task's dev texts before and after TAPT, of the checkpoints of some runs.
 
     Returns:
         Columns task, num_steps, num_tokens, loss_before, loss_after, change.
@@ -203,9 +163,6 @@ def tapt_losses(pretraining: DataFrame, runs: DataFrame) -> DataFrame:
     table = runs[["task", "checkpoint"]].drop_duplicates().merge(pretraining, on="checkpoint")
     table = table.assign(change=table["loss_after"] - table["loss_before"])
     return table[["task", "num_steps", "num_tokens", "loss_before", "loss_after", "change"]]
-
-
-# Scores --------------------------------------------------------------------------------------------------------
 
 
 def on_common_tasks(runs: DataFrame) -> DataFrame:
@@ -235,46 +192,35 @@ def scores(
     """
     if effects.empty:
         return DataFrame(columns=["study", "task"])
-    found, rows = means(runs), [*dict.fromkeys(runs["task"]), MEAN]
-    columns: dict[tuple[str, str], Any] = {("study", ""): OURS, ("task", ""): rows}
+    found, tasks = means(runs), list(dict.fromkeys(runs["task"]))
+    columns: dict[tuple[str, str], Any] = {("task", ""): [*tasks, MEAN]}
     if naive_bayes is not None:
-        of_tasks = [naive_bayes[task] for task in rows[:-1]]
-        columns[NAIVE_BAYES, ""] = [*of_tasks, float(np.mean(of_tasks))]
-    for arm, part in found.groupby("arm", sort=False):
-        columns |= {(arm, name): part.set_index("task")[name].reindex(rows).to_numpy() for name in ("mean", "std")}
-    for contrast, part in effects.rename(columns={"p_holm": "p"}).groupby("contrast", sort=False):
-        of_task = part.set_index("task").reindex(rows)
-        columns |= {(contrast, name): of_task[name].to_numpy() for name in ("effect", "low", "high", "p")}
+        of_tasks = [naive_bayes[task] for task in tasks]
+        columns[labels.NAIVE_BAYES, ""] = [*of_tasks, float(np.mean(of_tasks))]
+    of_contrasts = effects.rename(columns={"p_holm": "p"})
+    for by, long, parts in (("arm", found, _OF_ARM), ("contrast", of_contrasts, _OF_CONTRAST)):
+        for name, group in long.groupby(by, sort=False):
+            of_name = group.set_index("task").reindex([*tasks, MEAN])
+            columns |= {(name, part): of_name[part].to_numpy() for part in parts}
     columns["num_seeds", ""] = int(found["num_seeds"].iloc[0])
-    columns["num_degenerate", ""] = found.groupby("task")["num_degenerate"].sum()[rows].to_numpy()
-    ours, arms = DataFrame(columns), list(dict.fromkeys(runs["arm"]))
-    return ours if theirs is None else below(ours, _paper_scores(theirs, effects, rows[:-1], arms))
+    columns["num_degenerate", ""] = found.groupby("task")["num_degenerate"].sum()[[*tasks, MEAN]].to_numpy()
+    theirs = DataFrame() if theirs is None else _paper_scores(theirs, effects, tasks, list(dict.fromkeys(runs["arm"])))
+    return below(DataFrame(columns), theirs)
 
 
 def _paper_scores(theirs: DataFrame, effects: DataFrame, tasks: Sequence[str], arms: list[str]) -> DataFrame:
     """Give the paper's table our columns, and rows for its means."""
-    names, of_means = paper.task_names(), {MEAN: theirs.index}
+    mean, std = (theirs.reindex(columns=[f"{arm}_{part}" for arm in arms]).set_axis(arms, axis=1) for part in _OF_ARM)
     same = theirs.index[theirs.index.isin(tasks)]
-    if 0 < len(same) < len(theirs):  # some of the paper's tasks lack here: the mean that ours is to be read against
-        of_means["mean, our tasks"] = same
-    mean, std = (
-        theirs.reindex(columns=[f"{arm}_{part}" for arm in arms]).set_axis(arms, axis=1) for part in ("mean", "std")
-    )
+    # Where some of the paper's tasks lack here: the mean that ours is to be read against.
+    of_means = {MEAN: theirs.index} | ({"mean, our tasks": same} if 0 < len(same) < len(theirs) else {})
     averaged = DataFrame({name: mean.loc[some].mean(skipna=False) for name, some in of_means.items()}).T
-    mean = pd.concat([mean.rename(index=names), averaged])
-    std = std.rename(index=names).reindex(mean.index)
-    columns: dict[tuple[str, str], Any] = {
-        ("study", ""): PAPER,
-        ("task", ""): mean.index,
-        ("num_seeds", ""): PAPER_SEEDS,
-    }
-    columns |= {
-        (arm, part): table[arm].to_numpy(float) for part, table in (("mean", mean), ("std", std)) for arm in arms
-    }
+    mean, std = (table.rename(index=paper.task_names()) for table in (pd.concat([mean, averaged]), std))
+    columns: dict[tuple[str, str], Any] = {("task", ""): mean.index, ("num_seeds", ""): PAPER_SEEDS}
+    columns |= {(arm, part): table[arm] for part, table in zip(_OF_ARM, (mean, std), strict=True) for arm in arms}
     pairs = labels.with_arms(effects[["contrast"]].drop_duplicates())
-    for contrast, a, b in pairs.itertuples(index=False):
-        columns[contrast, "effect"] = (mean[a] - mean[b]).to_numpy(float)
-    return DataFrame(columns)
+    columns |= {(contrast, "effect"): mean[a] - mean[b] for contrast, a, b in pairs.itertuples(index=False)}
+    return DataFrame(columns, index=mean.index)
 
 
 def tapt_curve(runs: DataFrame, short: Sequence[Arm], num_epochs: int) -> DataFrame:
@@ -290,21 +236,16 @@ def tapt_curve(runs: DataFrame, short: Sequence[Arm], num_epochs: int) -> DataFr
     """
     epochs = {BASE.name: 0, TAPT.name: num_epochs} | {arm.name: arm.phases[-1].epochs for arm in short}
     shown = runs[runs["task"].isin(runs.loc[runs["arm"].isin([arm.name for arm in short]), "task"])]
-    table = shown.assign(num_epochs=shown["arm"].map(epochs)).rename(columns={"dev_score": "dev", "test_score": "test"})
-    table = table.melt(["task", "num_epochs"], ["dev", "test"], "split", "score")
-    order = ["task", "num_epochs", "split"]
-    table["task"] = pd.Categorical(table["task"], list(dict.fromkeys(shown["task"])))  # keeps the tasks' order
-    scores = (100 * table["score"].astype(float)).groupby([table[name] for name in order], observed=True)
-    found = scores.agg(["mean", "std", "size"]).rename(columns={"size": "num_seeds"}).reset_index()
-    return found.astype({"task": object})
+    places = {task: place for place, task in enumerate(shown["task"].unique())}
+    table = shown.assign(num_epochs=shown["arm"].map(epochs), dev=shown["dev_score"], test=shown["test_score"])
+    table = table.melt(["task", "num_epochs"], ["dev", "test"], "split", "score").astype({"score": float})
+    by_epochs = table.assign(score=100 * table["score"]).groupby(["task", "num_epochs", "split"])["score"]
+    found = by_epochs.agg(mean="mean", std="std", num_seeds="size").reset_index()
+    return found.sort_values("task", key=lambda names: names.map(places), kind="stable", ignore_index=True)
 
 
 def best_arms(best: DataFrame, runs: DataFrame) -> DataFrame:
-    """Tabulate the arm with the highest mean on each task, and each arm's bootstrap probability of ranking first.
-
-    Args:
-        best: As `probability_best` returns it.
-        runs: Of its arms.
+    """Tabulate the arm with the highest mean on each task beside `probability_best`, of the same runs.
 
     Returns:
         Columns task, highest_mean (an arm), and the arms' probabilities, 0 to 1; the last row is the mean over tasks.
