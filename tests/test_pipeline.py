@@ -7,6 +7,8 @@ import pytest
 import yaml
 
 from dontstop.profiles import load_profile, profile_names
+from dontstop.runs import arms
+from dontstop.runs.arms import Arm
 from dontstop.runs.plan import EXPERIMENTS, NOTEBOOKS, Design, folder_of, owner_of
 from dontstop.text import tasks
 
@@ -92,6 +94,17 @@ def test_a_stage_keeps_what_its_experiment_publishes(project, experiment):
     wanted |= {f"results/${{profile}}/{kind}/{notebook}" for kind in ("records", *(["curves"] if made else []))}
     assert set(outs(stage)) == wanted
     assert all(how["persist"] for out in stage["outs"] for how in out.values())
+
+
+def test_no_two_checkpoints_stand_in_the_same_folder(project):
+    """Nor do those of an arm that is new, and differs from another in its first phase's text only."""
+    profile = load_profile("laptop", project)
+    some = tasks.tasks_for(profile, None)
+    design = Design(profile, some, frozenset(task.name for task in some))
+    made = {c for experiment in EXPERIMENTS for c in design.plan(experiment).checkpoints}
+    new = Arm("not_dapt_tapt", arms.NOT_DAPT.phases + arms.TAPT.phases)
+    made |= {new.checkpoint(task) for task in some}
+    assert len({folder_of(checkpoint) for checkpoint in made}) == len(made)
 
 
 def test_profiles_spell_out_every_setting_that_a_stage_tracks(project):

@@ -137,3 +137,7 @@ def test_a_split_that_the_user_put_there_is_left_and_a_refused_task_leaves_no_fo
     assert not (tmp_path / "tasks/imdb").exists()
     with pytest.raises(StudyError, match="whose text is made here"):
         task_files.fetch_tasks(tmp_path, ["numerical_topic"], "hub", "", told.append)
+
+
+def test_a_task_that_the_paper_does_not_have_is_not_compared_with_it(tmp_path):
+    assert task_files.differences_from_table_2(tmp_path, ["one_of_mine"]) == []

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.runs.arms import BASE, DAPT, FULL, TAPT, Arm, Checkpoint
 from dontstop.runs.plan import text_of
@@ -121,10 +122,18 @@ def arms_on(study: Results, tasks: Sequence[Task]) -> dict[Arm, list[Task]]:
 
 
 def encoder_shape(study: Results) -> costing.Shape:
-    """Return what of the encoder's shape its compute depends on."""
+    """Return what of the encoder's shape its compute depends on.
+
+    Raises:
+        StudyError: If the base encoder is not there.
+    """
     from transformers import AutoConfig
 
-    return costing.shape_of(AutoConfig.from_pretrained(study.checkpoint_folder(Checkpoint())))
+    folder = study.checkpoint_folder(Checkpoint())
+    if not (folder / "config.json").is_file():
+        remedy = f"run `dontstop run base --profile {study.profile.name}`, or fetch it (`dvc pull`)"
+        raise StudyError(f"no encoder in {folder}", "the base encoder, whose shape costs depend on", remedy)
+    return costing.shape_of(AutoConfig.from_pretrained(folder))
 
 
 def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:

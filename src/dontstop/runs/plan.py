@@ -188,6 +188,8 @@ def folder_of(checkpoint: Checkpoint) -> Path:
     last = checkpoint.last
     if not checkpoint.phases:
         return Path("base")
+    if len(checkpoint.phases) > 1:
+        return Path("augmented_tapt" if last.is_augmented else "dapt_tapt", checkpoint.name)
     if last.is_augmented:
         return Path("augmented_tapt", f"{last.text}_{checkpoint.kinds}")
     if last.part != "all":
