@@ -70,7 +70,7 @@ def test_a_table_of_naive_bayes_scores_every_task_with_and_without_texts_seen_be
 
 
 def test_scores_without_the_texts_that_stand_in_train_too():
-    """Texts that every arm gets right by heart: without them every score is lower, and by how much is countable."""
+    """Texts that every arm has memorised: without them every score is lower, and by how much is countable."""
     truth = np.random.default_rng(5).integers(0, 3, 1000)
     marks = {"x": np.arange(1000) < 200, "y": np.zeros(1000, bool)}
     runs = pd.concat([make_records({"base": 0.6, "tapt": 0.66}, truth, seed=k, task=t) for k, t in enumerate(marks)])

@@ -39,7 +39,7 @@ def trained():
 def test_planted_topics_are_found(trained):
     model, texts, _ = trained
     found = model.topics(texts)
-    # A topic's first words are of one planted topic, nearly all of them; and every planted topic is found.
+    # A topic's top words are of one planted topic, nearly all of them; and every planted topic is found.
     purities = {}
     for topic in found:
         first = [text[0] for text in topic.words]
@@ -59,10 +59,10 @@ def test_the_logits_are_those_of_a_linear_decoder_on_background_frequencies_unde
     expected = plain(torch.nn.functional.linear(theta, model.decoder.weight, background))
     found = model._logits(theta)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-    slopes = torch.randn(16, 30)
+    grad_outputs = torch.randn(16, 30)
     inputs = (theta, model.decoder.weight)
     for ours, theirs in zip(
-        torch.autograd.grad(found, inputs, slopes), torch.autograd.grad(expected, inputs, slopes), strict=True
+        torch.autograd.grad(found, inputs, grad_outputs), torch.autograd.grad(expected, inputs, grad_outputs), strict=True
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
@@ -118,11 +118,11 @@ def test_the_loss_and_its_gradient_are_those_of_cross_entropy():
     bags = scipy.sparse.csr_matrix(np.array([[1, 0, 2.5], [0, 0.5, 0]], np.float32))
     logits = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     vampire._BagCrossEntropy.apply(logits, bags).backward()
-    slopes, logits.grad = logits.grad, None
+    grad_outputs, logits.grad = logits.grad, None
     expected = -(torch.log_softmax(logits, 1) * torch.from_numpy(bags.toarray())).sum()
     assert vampire._BagCrossEntropy.apply(logits, bags).item() == pytest.approx(expected.item(), rel=1e-5)
     expected.backward()
-    torch.testing.assert_close(slopes, logits.grad)
+    torch.testing.assert_close(grad_outputs, logits.grad)
 
 
 def test_texts_without_a_shared_word_are_told():

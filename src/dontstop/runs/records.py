@@ -1,4 +1,4 @@
-"""Raw results: one record a cell, one line a record, and what a record says of itself."""
+"""Raw results: one record a run, one line a record, and what a record says of itself."""
 
 import base64
 import zlib

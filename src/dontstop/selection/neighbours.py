@@ -10,7 +10,7 @@ import numpy as np
 BLOCK_BYTES = 256 * 2**20  # of vectors searched at a time
 QUERIES = 1024  # searched at a time
 ROWS_IN_FLOAT64 = 50_000  # vectors scored in float64 at a time
-EXTRA = 16  # neighbours fetched beyond k, so that near-ties at the border can be told apart
+EXTRA = 16  # neighbours fetched beyond k, so that near-ties at the border can be distinguished
 # Float32 scores of unit vectors are off by less than this; what lies closer together is scored again in float64.
 UNCERTAINTY = 2.0e-6
 
