@@ -61,9 +61,8 @@ def test_the_logits_are_those_of_a_linear_decoder_on_background_frequencies_unde
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     grad_outputs = torch.randn(16, 30)
     inputs = (theta, model.decoder.weight)
-    for ours, theirs in zip(
-        torch.autograd.grad(found, inputs, grad_outputs), torch.autograd.grad(expected, inputs, grad_outputs), strict=True
-    ):
+    both = (torch.autograd.grad(outputs, inputs, grad_outputs) for outputs in (found, expected))
+    for ours, theirs in zip(*both, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
 

@@ -1,5 +1,6 @@
 """What a notebook imports: a study of one profile, which trains what is missing, and gives its results as frames."""
 
+import ast
 import difflib
 import os
 from typing import Any
@@ -48,13 +49,14 @@ def open_study(notebook: str, **parameters) -> "Study":
 def _injected() -> dict[str, Any]:
     """Return what papermill has set in this kernel, by name; nothing where it has injected no cell.
 
-    Its cell begins with a comment and assigns literals; the names are not to be told from others that the kernel holds
-    by now, so they are assigned once more, each for itself.
+    Its cell begins with a comment and assigns literals. The names cannot be distinguished from others that the kernel
+    holds by now, so they are read from the cell, whose code is not run again.
     """
-    shell, found = get_ipython(), {}
+    shell = get_ipython()
     cells = shell.user_ns.get("In", []) if shell is not None else []
-    exec(next((source for source in cells if source.startswith("# Parameters\n")), ""), {}, found)
-    return found
+    source = next((source for source in cells if source.startswith("# Parameters\n")), "")
+    assigned = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    return {ast.unparse(node.targets[0]): shell.user_ns.get(ast.unparse(node.targets[0])) for node in assigned}
 
 
 def default_profile() -> str:
