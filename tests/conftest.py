@@ -21,6 +21,16 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: [*LONGEST, item.path.stem[5:]].index(item.path.stem[5:]))
 
 
+@pytest.fixture(autouse=True)
+def environment_is_put_back():
+    """Leave the environment as it was: options of the command line, such as --mirror, set variables for workers."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """Do arithmetic on one thread, as workers do: two threads collapse where tests run side by side."""

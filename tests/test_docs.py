@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import os
 import re
 import shlex
 import subprocess
@@ -144,3 +145,8 @@ def test_the_citation_has_the_version_of_the_code():
     source = ast.parse((PROJECT / "src" / "dontstop" / "__init__.py").read_text(encoding="utf-8"))
     version = next(node.value.value for node in source.body if isinstance(node, ast.Assign))
     assert f"\nversion: {version}\n" in (PROJECT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_a_parsed_option_sets_no_variable_for_the_tests_after_it():
+    """Runs after those above, which parse `--mirror mirror`, by order of the file."""
+    assert not os.environ.get("DONTSTOP_MIRROR", "").endswith("/mirror")
