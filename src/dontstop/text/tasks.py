@@ -115,6 +115,13 @@ def get_domain(name: str) -> Domain:
     return _named(name, _DOCSTRING_DOMAINS + _PAPER_DOMAINS, "domain")
 
 
+def other_domains(name: str) -> tuple[str, ...]:
+    """Name the other domains of a domain's study, the irrelevant one first."""
+    first = get_domain(name).irrelevant_domain
+    study = next(some for some in (_DOCSTRING_DOMAINS, _PAPER_DOMAINS) if name in {domain.name for domain in some})
+    return (first, *(domain.name for domain in study if domain.name not in (name, first)))
+
+
 def wanted_tasks(profile: Profile) -> tuple[Task, ...]:
     """Return the tasks that a profile asks for, whether or not its text holds them.
 

@@ -1,6 +1,6 @@
 """Encoders: build, load, adapt and save them; run their body and their LM head where they are needed only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -84,6 +84,17 @@ def load_given_encoder(name: str, *, seed: int):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _load(name, local_only=False)
+
+
+def average_encoders(folders: Sequence[Path]):
+    """Load encoders of one architecture, and return one whose weights are the mean of theirs."""
+    model, *others = (load_encoder(folder) for folder in folders)
+    states = [other.state_dict() for other in others]
+    with torch.no_grad():
+        for name, values in model.state_dict().items():
+            if values.is_floating_point():
+                values.copy_(torch.stack([values, *(state[name] for state in states)]).mean(0))
+    return model
 
 
 def compile_layers(model: nn.Module) -> None:
