@@ -18,10 +18,10 @@ from dontstop.machine import files
 from dontstop.machine.randomness import generator
 from dontstop.profiles import PhaseSettings
 from dontstop.tokens import TokenStore
-from dontstop.training import encoders, mlm, optimizers
+from dontstop.training import encoders, masking, mlm, optimizers
 from test_encoders import MODELS
 
-VOCABULARY = mlm.Vocabulary(97, 3, (0, 1, 2, 3, 4))
+VOCABULARY = masking.Vocabulary(97, 3, (0, 1, 2, 3, 4))
 PHASE = PhaseSettings(num_steps=6, batch_size=6, sequence_length=16, learning_rate=1e-2, num_shards=2)
 
 
@@ -31,7 +31,7 @@ def store(num_tokens=16 * 20):
 
 
 def batches(settings=PHASE, **names):
-    return mlm.Batches(store(**names), VOCABULARY, settings, "test")
+    return masking.Batches(store(**names), VOCABULARY, settings, "test")
 
 
 def fresh_model(name="modernbert"):
@@ -67,7 +67,7 @@ def weights(model):
 
 def test_masking_is_15_percent_and_80_10_10():
     ids = np.full((1000, 100), 50, dtype=np.int64)
-    batch = mlm.mask_batch(ids, VOCABULARY, 0.15, rng=generator("masks"))
+    batch = masking.mask_batch(ids, VOCABULARY, 0.15, rng=generator("masks"))
     inputs = batch.input_ids.flatten()[batch.positions].numpy()
     assert len(batch.positions) / ids.size == pytest.approx(0.15, abs=0.005)
     assert np.mean(inputs == 3) == pytest.approx(0.8, abs=0.01)
@@ -80,7 +80,7 @@ def test_masking_is_15_percent_and_80_10_10():
 
 def test_special_tokens_are_never_masked():
     ids = np.tile(np.arange(8), (200, 1))
-    positions = mlm.mask_batch(ids, VOCABULARY, 1.0, rng=generator("masks")).positions.numpy()
+    positions = masking.mask_batch(ids, VOCABULARY, 1.0, rng=generator("masks")).positions.numpy()
     assert set(positions % 8) == {5, 6, 7}
 
 
@@ -172,7 +172,7 @@ def test_training_lowers_held_out_loss(tmp_path):
     some = TokenStore(ids, np.array([0, len(ids)]))
     settings = PhaseSettings(num_steps=150, batch_size=16, sequence_length=16, learning_rate=1e-2)
     before, num_masked = mlm.held_out_loss(fresh_model(), some, VOCABULARY, settings, precision="fp32", seed=0)
-    work = mlm.Batches(some, VOCABULARY, settings, "rule")
+    work = masking.Batches(some, VOCABULARY, settings, "rule")
     model, _ = mlm.train(fresh_model, work, tmp_path / "state", precision="fp32")
     after, _ = mlm.held_out_loss(model, some, VOCABULARY, settings, precision="fp32", seed=0)
     assert before == pytest.approx(math.log(97), abs=0.3) and after < before / 2

@@ -49,7 +49,7 @@ def test_columns_are_those_documented(study):
 
 
 def test_rows_are_those_of_the_arms_asked_for(study):
-    assert len(study.runs()) == 4 + 3 + 2
+    assert len(study.runs()) == 4 + 3 + 2 and set(study.runs()["replicate"]) == {0}
     assert set(study.runs(BASE, "dapt")["arm"]) == {"base", "dapt"}
     assert study.runs(short_tapt(5))["seed"].tolist() == [0, 1]
     with pytest.raises(StudyError, match="one of base, dapt"):

@@ -135,7 +135,7 @@ class Pipeline(Results):
         return Jobs(self.profile, self.paths, identity, place)
 
     def _missing(self, some: Jobs, plan: Plan) -> list[progress.Job]:
-        """Return the jobs that lack their results; encoders are needed by these alone, or where nothing tells of them."""
+        """Return the jobs that lack their results; an encoder is needed by them alone, or if nothing tells of it."""
         found, identity = some.scratch, some.identity
         runs = [run for run in plan.runs if found.measured(identity.run(run)) is None]
         losses = [loss for loss in plan.losses if found.measured(identity.loss(*loss)) is None]
@@ -248,7 +248,7 @@ class Pipeline(Results):
         return load_result(scratch.result_path(self.paths, some.scratch.measured(fingerprint)))
 
     def _training(self, some: Jobs, checkpoint: Checkpoint) -> dict:
-        """Return what is told of a checkpoint's training: beside the encoder, or where only records are there, by them."""
+        """Return what is told of a checkpoint's training: beside the encoder, or by a record where that is all."""
         fingerprint = some.identity.checkpoint(checkpoint)
         if (key := some.scratch.trained(fingerprint)) is None:
             return self._result(some, fingerprint) | {"curve": []}

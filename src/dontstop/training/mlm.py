@@ -151,7 +151,7 @@ class _Training:
             return False
         self._checks.append(self._check(self._model))
         self._model.train()
-        if self._checks[-1] == min(self._checks):
+        if np.argmin(self._checks) == len(self._checks) - 1:  # the first of equal ones, as `kept_step` has it
             self._best = self._flat.values.clone()
         return self._is_over()
 
