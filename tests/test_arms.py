@@ -40,7 +40,10 @@ def test_an_unfinished_study_has_whole_comparisons():
 
 
 def test_an_unknown_arm_is_told():
-    with pytest.raises(StudyError, match="one of base, dapt, not_dapt, not_dapt_2, not_dapt_3, replay_dapt, average_dapt, tapt, dapt_tapt, tr"):
+    with pytest.raises(
+        StudyError,
+        match="one of base, dapt, not_dapt, not_dapt_2, not_dapt_3, replay_dapt, average_dapt, tapt",
+    ):
         arms.get_arm("datp")
 
 
