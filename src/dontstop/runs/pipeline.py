@@ -135,7 +135,7 @@ class Pipeline(Results):
         return Jobs(self.profile, self.paths, identity, place)
 
     def _missing(self, some: Jobs, plan: Plan) -> list[progress.Job]:
-        """Return the jobs that lack their results; encoders are needed by these alone, or where nothing tells of them."""
+        """Return the jobs that lack their results; an encoder is needed by them alone, or if nothing tells of it."""
         found, identity = some.scratch, some.identity
         runs = [run for run in plan.runs if found.measured(identity.run(run)) is None]
         losses = [loss for loss in plan.losses if found.measured(identity.loss(*loss)) is None]
@@ -231,7 +231,8 @@ class Pipeline(Results):
         for of_runs in rows.values():
             of_runs.sort(key=lambda row: (row["replicate"], row["task"], row["num_train"], row["seed"]))
         for loss in plan.losses:
-            rows[losses].append(self._result(some, some.identity.loss(*loss)))
+            row = self._result(some, some.identity.loss(*loss))  # of an encoder that others trained: in all replicates
+            rows[losses].append(row | {"replicate": loss[0].replicate})
         for name, some_rows in rows.items():
             self._write(self.notebook, name, some_rows)
         return [row for some_rows in rows.values() for row in some_rows]
@@ -248,13 +249,14 @@ class Pipeline(Results):
         return load_result(scratch.result_path(self.paths, some.scratch.measured(fingerprint)))
 
     def _training(self, some: Jobs, checkpoint: Checkpoint) -> dict:
-        """Return what is told of a checkpoint's training: beside the encoder, or where only records are there, by them."""
+        """Return what is told of a checkpoint's training: beside the encoder, or by a record where that is all."""
         fingerprint = some.identity.checkpoint(checkpoint)
         if (key := some.scratch.trained(fingerprint)) is None:
-            return self._result(some, fingerprint) | {"curve": []}
+            return self._result(some, fingerprint) | {"curve": [], "replicate": checkpoint.replicate}
         training = load_result(scratch.folder(self.paths, key) / TRAINING_FILE)
         seconds = training["wall_seconds"]
-        return training | {"tokens_per_second": training["num_tokens"] / seconds if seconds else None}
+        speed = training["num_tokens"] / seconds if seconds else None
+        return training | {"tokens_per_second": speed, "replicate": checkpoint.replicate}
 
     def _publish_checkpoint(self, some: Jobs, checkpoint: Checkpoint) -> None:
         key = some.scratch.trained(some.identity.checkpoint(checkpoint))

@@ -76,9 +76,10 @@ def pretrain(
     load = functools.partial(load_start, profile, target.paths, checkpoint, parent)
     before = _held_out_loss(profile, target, checkpoint, load().to(device))
     stops = phase_settings(profile, checkpoint).num_checks is not None
+    batches = batches_of(profile, target.paths, checkpoint)
     model, curve = mlm.train(
         _partly_trained(profile, checkpoint, load),
-        batches_of(profile, target.paths, checkpoint),
+        batches,
         target.folder / "state.safetensors",
         precision=target.precision,
         device=device,
@@ -90,7 +91,9 @@ def pretrain(
         progress=progress,
     )
     if distributed is None or process_group.is_main_process():
-        _record(profile, target, checkpoint, model, curve, {"num_processes": num_processes, "loss_before": before})
+        known = {"num_processes": num_processes, "loss_before": before}
+        known["curve"] = curve_rows(curve.losses, batches.settings, batches.num_steps)
+        _record(profile, target, checkpoint, model, curve, known)
 
 
 def average(profile: Profile, target: Target, checkpoint: Checkpoint, encoders_averaged: Sequence[str]) -> None:
@@ -125,6 +128,12 @@ def batches_of(profile: Profile, paths: Paths, checkpoint: Checkpoint) -> Batche
     replay = (None, 0)
     if checkpoint.last.kind == "replay_dapt":
         num_replayed = round(settings.batch_size * profile.forgetting.replayed_share)
+        if num_replayed == 0:
+            raise StudyError(
+                f"replayed_share = {profile.forgetting.replayed_share} of batch_size = {settings.batch_size}",
+                "a sequence or more of general text in every batch",
+                "raise forgetting.replayed_share, or dapt.batch_size",
+            )
         replay = (tokens.load_token_store(paths.store(f"corpora/{GENERAL}")), num_replayed)
     return Batches(store, vocabulary, settings, checkpoint.name, *replay)
 
@@ -142,7 +151,6 @@ def _record(profile: Profile, target: Target, checkpoint: Checkpoint, model, cur
         "wall_seconds": curve.wall_seconds,
         **known,
         "loss_after": _held_out_loss(profile, target, checkpoint, model),
-        "curve": curve_rows(curve.losses, settings),
         "checks": curve.checks.tolist(),
         "kept_step": curve.kept_step,
     }
@@ -193,16 +201,17 @@ def _loss(target: Target, model, store: str, settings: PhaseSettings) -> tuple[f
     )
 
 
-def curve_rows(losses: np.ndarray, settings: PhaseSettings) -> list[dict]:
+def curve_rows(losses: np.ndarray, settings: PhaseSettings, num_planned: int) -> list[dict]:
     """Thin a loss curve out to `CURVE_POINTS` points, each the mean of the steps since the last.
 
     Args:
         losses: (num_steps,) nats per masked token.
+        num_planned: Steps that the schedule is made for, which may end earlier.
     """
     rows, num_steps = [], len(losses)
     for part in np.array_split(np.arange(num_steps), min(CURVE_POINTS, num_steps)):
         step = int(part[-1])
-        rate = optimizers.learning_rate(step, num_steps, settings.learning_rate, settings.warmup_fraction)
+        rate = optimizers.learning_rate(step, num_planned, settings.learning_rate, settings.warmup_fraction)
         row = {"step": step + 1, "num_tokens": (step + 1) * settings.batch_size * settings.sequence_length}
         rows.append(row | {"learning_rate": rate, "masked_lm_loss": float(losses[part].mean())})
     return rows

@@ -100,7 +100,7 @@ class Results:
     # Frames ---------------------------------------------------------------------------------------------------------
 
     def runs(self, *wanted: Arm | str) -> pd.DataFrame:
-        """Return the fine-tuning runs of some arms, or of all on record, a row a run, with the primary number of labels.
+        """Return the fine-tuning runs of some arms, or of all on record, at the primary number of labels, a row a run.
 
         Returns:
             Columns
@@ -111,7 +111,7 @@ class Results:
             test_micro_f1, test_macro_f1: by either metric, 0 to 1
             test_log_probability: mean log-probability of the test texts' labels, nats
             dev_score, dev_scores: the best epoch's by the task's metric; a list of every epoch's
-            best_epoch, num_epochs, num_steps: the epoch kept (from 0), epochs trained, optimizer steps
+            best_epoch, num_epochs, num_steps: the epoch kept (from 1), epochs trained, optimizer steps
             num_train, num_dev, num_test: examples
             degenerate: whether all test predictions are one label
             labels, test_predictions: names in the order of ids; packed ids (see `records.decode_predictions`)
@@ -142,7 +142,7 @@ class Results:
         return _joined([self._by_task(rows) for rows in (*primary, *found)], RUN_COLUMNS)
 
     def labelled(self, task: str, replicate: int, num: int | None = None) -> np.ndarray:
-        """Return the indices of the training texts that carry labels in a replicate: the primary number unless given."""
+        """Return the indices of training texts that carry labels in a replicate: the primary number unless given."""
         names = self.manifest()["tasks"][task]["labels"]
         labels = [names.index(row["label"]) for row in corpora.load_examples(self.paths, task, "train")]
         num = self.profile.labels.primary if num is None else num
@@ -202,8 +202,8 @@ class Results:
         """Return the loss curves of pretraining, of the checkpoints that `pretraining` tells of.
 
         Returns:
-            Columns checkpoint; replicate; step (from 1); num_tokens so far; learning_rate; masked_lm_loss, the mean in nats per
-            masked token over the steps since the last point.
+            Columns checkpoint; replicate; step (from 1); num_tokens so far; learning_rate; masked_lm_loss, the mean in
+            nats per masked token over the steps since the last point.
         """
         folders = [self.paths.results / "curves" / name for name in self._notebooks()]
         places = [folder / f"replicate_{r}" for folder in folders for r in range(self.profile.replicates)]

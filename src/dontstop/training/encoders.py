@@ -89,11 +89,9 @@ def load_given_encoder(name: str, *, seed: int):
 def average_encoders(folders: Sequence[Path]):
     """Load encoders of one architecture, and return one whose weights are the mean of theirs."""
     model, *others = (load_encoder(folder) for folder in folders)
-    states = [other.state_dict() for other in others]
     with torch.no_grad():
-        for name, values in model.state_dict().items():
-            if values.is_floating_point():
-                values.copy_(torch.stack([values, *(state[name] for state in states)]).mean(0))
+        for name, values in model.named_parameters():  # which has tied weights once
+            values.copy_(torch.stack([values, *(other.get_parameter(name) for other in others)]).mean(0))
     return model
 
 

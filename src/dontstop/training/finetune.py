@@ -231,7 +231,7 @@ def evaluate(classifier: Classifier, data: TaskData, precision: str) -> float:
 
 
 def predict(classifier: Classifier, examples: Examples, precision: str) -> tuple[np.ndarray, float]:
-    """Return the predicted label ids, (num_examples,), in the examples' order, and their labels' mean log-probability."""
+    """Return the predicted label ids, (num_examples,), in the examples' order, and the labels' mean log-probability."""
     classifier.eval()
     device = classifier.out.weight.device
     predictions, log_probability = np.empty(len(examples), dtype=np.int64), 0.0

@@ -151,7 +151,7 @@ class _Training:
             return False
         self._checks.append(self._check(self._model))
         self._model.train()
-        if self._checks[-1] == min(self._checks):
+        if np.argmin(self._checks) == len(self._checks) - 1:  # the first of equal ones, as `kept_step` has it
             self._best = self._flat.values.clone()
         return self._is_over()
 
@@ -196,7 +196,7 @@ class _Training:
     def _save_state(self) -> None:
         tensors = {"values": self._flat.values, "losses": torch.tensor(self._losses, dtype=torch.float64)}
         tensors["seconds"] = torch.tensor([self._seconds], dtype=torch.float64)
-        if self._check_steps:
+        if self._checks:  # before the first, the best is no tensor of its own
             tensors |= {"checks": torch.tensor(self._checks, dtype=torch.float64), "best": self._best}
         files.write_bytes(self._state, tensors_to_bytes(tensors | self._optimizer.moments()))
 
@@ -212,7 +212,7 @@ class _Training:
             raise StudyError(f"a damaged training state {self._state}", "a whole file", f"delete {folder}") from error
         self._flat.values.copy_(tensors["values"])
         losses = tensors["losses"].tolist()
-        if self._check_steps:
+        if "checks" in tensors:
             self._checks, self._best = tensors["checks"].tolist(), tensors["best"]
         self._optimizer.restore(tensors, len(losses))
         return losses, tensors["seconds"].item()
