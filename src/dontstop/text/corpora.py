@@ -116,7 +116,7 @@ def _clean(
         cleaning["documents_short_or_repeated"] += len(found) - len(fresh)
         documents[name] = _sample(fresh, settings)
     grams = leakage.word_grams([document.text for found in documents.values() for document in found])
-    near = leakage.near_duplicates(grams, settings.near_duplicate_jaccard, seed=settings.split_seed + 1)
+    near = leakage.near_duplicates(grams, settings.near_duplicate_jaccard)
     cleaning["documents_near_duplicate"] = len(near)
     is_kept = np.ones(len(grams.sizes), bool)
     is_kept[near] = False

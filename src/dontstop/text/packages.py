@@ -40,7 +40,6 @@ LEFT_OUT = {
     "matplotlib-inline": ("data_analysis", "matplotlib's figures in notebooks"),
     "grandalf": ("data_analysis", "graphs and their layout, as networkx has them"),
     "pydot": ("data_analysis", "graphs and their drawing, which networkx calls"),
-    "datasketch": ("data_analysis", "sketches of sets and nearest neighbours"),
     "joblib": ("data_analysis", "parallel numerical work, a part of scikit-learn's ground"),
     "threadpoolctl": ("numerical", "threads of linear algebra libraries"),
     "datasets": ("deep_learning", "data sets to train models on"),
