@@ -48,16 +48,18 @@ class Text(Settings):
     held_out_fraction: Fraction = 0.05
     num_train: Count = 500
     num_dev: Count = 500
-    num_test: Count = 2000
-    min_words: Count = 8
+    num_test: Count = 1000
+    min_words: Count = 8  # of a document
+    min_example_words: Count = 25  # `docstrings` only: of a task's text, so that it takes reading
     leak_containment: Fraction = 0.5  # share of a test or dev text's word 5-grams in one document that makes a leak
     near_duplicate_jaccard: Fraction = 0.8
 
 
 class Tokens(Settings):
-    """The tokenizer: trained here on the general corpus, or a Transformers folder's own."""
+    """The tokenizer: trained here, or a Transformers folder's own."""
 
     vocabulary_size: Count = 8192
+    trained_on: Literal["general", "all"] = "general"  # the general corpus alone, or the domains' corpora too
     tokenizer: str | None = None  # a folder or hub name; None trains a byte-level BPE
 
 

@@ -239,7 +239,8 @@ def prepare_tokens(profile, paths, domains: Sequence[str], tasks: Sequence[str])
     manifest = paths.data / "tokens" / "manifest.json"
     manifest.unlink(missing_ok=True)
     if profile.tokens.tokenizer is None:
-        texts = (row["text"] for row in files.read_rows(paths.corpus("general")))
+        known = domains if profile.tokens.trained_on == "all" else ["general"]
+        texts = (row["text"] for name in known for row in files.read_rows(paths.corpus(name)))
         tokenizers.train_tokenizer(texts, profile.tokens.vocabulary_size, paths.tokenizer())
     else:
         tokenizer = tokenizers.load_given(profile.tokens.tokenizer)
