@@ -76,7 +76,7 @@ SOME |= {arm: [TASK] for arm in (arms.knn_tapt(2), arms.knn_tapt(2, "bm25"))}
 @pytest.fixture
 def pretraining():
     """Record every phase with as many steps as its place in the list says, a second and two processes a step."""
-    checkpoints = costs.phases_of(SOME, PROFILE.selection.num_draws)
+    checkpoints = costs.phases_of(SOME)
     rows = [
         {"checkpoint": checkpoint.name, "num_steps": k, "num_tokens": 10 * k, "wall_seconds": k, "num_processes": 2}
         for k, checkpoint in enumerate(checkpoints, 1)
@@ -85,7 +85,7 @@ def pretraining():
 
 
 def cost_table(pretraining):
-    stores = {text_of(checkpoint) for checkpoint in costs.phases_of(SOME, num_draws=2)}
+    stores = {text_of(checkpoint) for checkpoint in costs.phases_of(SOME)}
     counts = {"num_documents": 1, "num_tokens": 10, "num_bytes": 100}
     sizes = costs.text_sizes(
         stores,
