@@ -118,9 +118,7 @@ def costs(
         Columns arm, task and `COLUMNS`; seconds are of processes, over all tries; NaN where others trained a phase.
     """
     trainings, rows = mean_trainings(pretraining), []
-    of_phase = {
-        c: _of_phase(c, trainings.loc[c.name], sizes[text_of(c)], shape, profile) for c in phases_of(arms)
-    }
+    of_phase = {c: _of_phase(c, trainings.loc[c.name], sizes[text_of(c)], shape, profile) for c in phases_of(arms)}
     for arm, task in ((arm, task) for arm, tasks in arms.items() for task in tasks):
         lineage, nothing = arm.checkpoint(task).lineage[1:], np.zeros(len(_OF_PHASE))
         is_ranked = any(phase.kind == "knn_tapt" for phase in arm.phases)
@@ -131,17 +129,21 @@ def costs(
 
 
 def mean_trainings(pretraining: pd.DataFrame) -> pd.DataFrame:
-    """Return the numbers of every checkpoint's training in the mean over replicates: index checkpoint."""
-    return pretraining.groupby("checkpoint", sort=False).mean(numeric_only=True)
+    """Return the numbers of every checkpoint's training in the mean over replicates, and its cpu_seconds, by name.
+
+    Seconds are over all tries: a resumed training has kept those before.
+    """
+    seconds = pretraining["wall_seconds"] * pretraining["num_processes"]
+    by_name = pretraining.assign(cpu_seconds=seconds).groupby("checkpoint", sort=False)
+    return by_name.mean(numeric_only=True)
 
 
 def _of_phase(checkpoint: Checkpoint, training: pd.Series, size: Mapping, shape: Shape, profile: Profile) -> np.ndarray:
     """Return what a phase costs, in the order of `_OF_PHASE`; what others paid is not known."""
     settings, num_steps, num_tokens = phase_settings(profile, checkpoint.last), *training[["num_steps", "num_tokens"]]
     how = settings.sequence_length, settings.mlm_probability, checkpoint.last.part
-    # Over all tries: a resumed training has kept the seconds of those before.
-    seconds = training["wall_seconds"] * training["num_processes"]
-    paid = [pretraining_flops(shape, num_tokens, *how) / 1e12, seconds] if num_steps else [np.nan, np.nan]
+    flops = pretraining_flops(shape, num_tokens, *how) / 1e12
+    paid = [flops, training["cpu_seconds"]] if num_steps else [np.nan, np.nan]
     of_text = [size[name] for name in ("num_documents", "num_tokens", "num_bytes")]
     return np.array([*of_text, num_steps, num_tokens, *paid], float)
 
