@@ -168,7 +168,8 @@ def loss_changes(in_domain, general):
 def test_losses_are_judged_over_replicates(general, expected):
     learnt = [-0.60, -0.61, -0.62, -0.61][: len(general)]
     judged = judgements.judge(NOTHING, changes=loss_changes(learnt, general))
-    assert [verdict_of(judged, "C12", task) for task in ("in_domain_delta_loss", "general_delta_loss", "mean")] == expected
+    places = ("in_domain_delta_loss", "general_delta_loss", "mean")
+    assert [verdict_of(judged, "C12", place) for place in places] == expected
     assert row_of(judged, "C12", "general_delta_loss")["effect"] == pytest.approx(np.mean(general))
 
 

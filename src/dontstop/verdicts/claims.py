@@ -16,8 +16,9 @@ true effect and m > 0 the margin.
   holds, and if it should not, that error has been counted.
 
 So a claim says something wrong with a at most, and twelve claims at a = 0.05 / 12 with 0.05 (Bonferroni). Holm's steps
-leave more to those that follow. That they do so safely for two-sided decisions is proven for independent tests (Shaffer,
-1980); for ours, which share arms, `calibration` counts the errors, wrong directions and wrong equivalences included.
+leave more to those that follow. That they do so safely for two-sided decisions is proven for independent tests
+(Shaffer, 1980); for ours, which share arms, `calibration` counts the errors, wrong directions and wrong equivalences
+included.
 
 **Intersections** (C6, C8, C12) hold if all parts do, and enter with their largest p. They do not hold if one part lies
 on the other side, by its p times the number of parts; equivalent is the smallest of the parts' effects.
@@ -157,8 +158,8 @@ _ABOVE = (
     f"{MARGIN} of DAPT's own effect on either side of zero, by two one-sided tests likewise"
 )
 _NOT_BETTER = (
-    f"holds if the effect, the mean of the not-DAPT encoders that there are, less {MARGIN} of DAPT's own, is below zero "
-    "with p (Holm) below 0.05; else does not hold if the effect is above zero likewise"
+    f"holds if the effect, of the mean of the not-DAPT encoders that there are, less {MARGIN} of DAPT's own is below "
+    "zero with p (Holm) below 0.05; else does not hold if the effect is above zero likewise"
 )
 _OF_ALL = (
     "the effect is the smallest of the differences: holds if all are above zero, the largest p (Holm) below 0.05; does "

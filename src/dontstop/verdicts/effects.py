@@ -1,4 +1,4 @@
-"""Differences between arms, replicate by replicate: Student's t over replicates, its correction, and what it can see."""
+"""Differences between arms, replicate by replicate: Student's t over replicates, its correction, what it can see."""
 
 import functools
 import itertools
@@ -139,8 +139,8 @@ def of_moments(effect, error, df) -> dict[str, np.ndarray]:
     """Test effects with their standard errors against zero by Student's t; returns as `student` does."""
     effect, error, df = (np.asarray(part, float) for part in (effect, error, df))
     half = error * stats.t.ppf(QUANTILES[1], df)
-    varies = error > 1e-12
-    p_value = np.where(varies, 2 * stats.t.sf(np.abs(effect) / np.where(varies, error, 1.0), df), np.abs(effect) < 1e-12)
+    varies, size = error > 1e-12, np.abs(effect)
+    p_value = np.where(varies, 2 * stats.t.sf(size / np.where(varies, error, 1.0), df), size < 1e-12)
     return dict(zip(STUDENT, (effect, effect - half, effect + half, p_value, error, df), strict=True))
 
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from dontstop.verdicts import effects, scores
+from dontstop.verdicts import scores
 from dontstop.verdicts.domain_gap import as_distances, spearman
 from dontstop.verdicts.effects import Contrast, by_replicate, complete, described, of_replicates, over
 from dontstop.verdicts.scores import MEAN

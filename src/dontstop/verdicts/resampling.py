@@ -1,4 +1,4 @@
-"""Test texts and replicates drawn anew, from the recorded predictions: a check on the t tests that needs no normality."""
+"""Test texts and replicates drawn anew, from recorded predictions: a check on the t tests that needs no normality."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ def draw_weights(rng: np.random.Generator, num_resamples: int, num_test: int) ->
 def multi_bootstrap(
     runs: pd.DataFrame, contrasts: Sequence[Contrast], truth: Truth, *, num_resamples=NUM_RESAMPLES, seed: int = 0
 ) -> pd.DataFrame:
-    """Compare arms in the mean over tasks by drawing replicates and test texts, both paired: a cross-check of `effects`.
+    """Compare arms in the mean over tasks by drawing replicates and test texts, both paired: a check of `effects`.
 
     It covers the choice of test texts as well, and takes no distribution for granted. Replicates are drawn as a whole,
     for all tasks alike, so that what tasks share stays shared. Few replicates are drawn from too narrow a
