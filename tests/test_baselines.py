@@ -64,9 +64,26 @@ def test_a_table_of_naive_bayes_scores_every_task_with_and_without_texts_seen_be
         {"task": ["animal", "plant"]},
         {"task": "micro_f1"},
         {"task": np.array([False, False, True])},
+        {"task": [np.arange(10)]},
     )
     row = found.loc["task"].to_dict()
     assert row == pytest.approx({"score": 200 / 3, "score_without": 100.0, "num_test": 3, "num_affected": 1})
+
+
+def test_naive_bayes_learns_from_each_replicates_own_labelled_texts():
+    """Which two words are labelled decides which test texts are known: the rest get the most frequent label."""
+    train = [{"text": t, "label": name} for t, name in zip("abcd", ("x", "y", "z", "z"), strict=True)]
+    test = [{"text": text, "label": label} for text, label in zip("abcc", ("x", "y", "z", "z"), strict=True)]
+    subsets = {(0, 2): [0, 1], (1, 2): [2, 0], (0, 4): [0, 1, 2, 3], (1, 4): [0, 1, 2, 3]}
+    examples = {"task": {"train": train, "dev": test, "test": test}}
+    how = examples, {"task": ["x", "y", "z"]}, {"task": "micro_f1"}
+    found = baselines.naive_bayes_curve(*how, lambda task, r, num: np.array(subsets[r, num]), [0, 1], [2, 4])
+    scores = found.set_index(["replicate", "num_train"])["test_score"]
+    assert scores[0, 2] == 0.5 and scores[1, 2] == 0.75 and scores[0, 4] == scores[1, 4] == 1.0
+    assert set(found["arm"]) == {"naive_bayes"} and set(found["task"]) == {"task"} and set(found["seed"]) == {0}
+    both = [np.array(subsets[r, 2]) for r in (0, 1)]
+    table = baselines.naive_bayes_scores(*how, {"task": np.zeros(4, bool)}, {"task": both})
+    assert table.loc["task", "score"] == pytest.approx(100 * (0.5 + 0.75) / 2)
 
 
 def test_scores_without_the_texts_that_stand_in_train_too():

@@ -76,7 +76,7 @@ SOME |= {arm: [TASK] for arm in (arms.knn_tapt(2), arms.knn_tapt(2, "bm25"))}
 @pytest.fixture
 def pretraining():
     """Record every phase with as many steps as its place in the list says, a second and two processes a step."""
-    checkpoints = costs.phases_of(SOME, PROFILE.selection.num_draws)
+    checkpoints = costs.phases_of(SOME)
     rows = [
         {"checkpoint": checkpoint.name, "num_steps": k, "num_tokens": 10 * k, "wall_seconds": k, "num_processes": 2}
         for k, checkpoint in enumerate(checkpoints, 1)
@@ -85,7 +85,7 @@ def pretraining():
 
 
 def cost_table(pretraining):
-    stores = {text_of(checkpoint) for checkpoint in costs.phases_of(SOME, num_draws=2)}
+    stores = {text_of(checkpoint) for checkpoint in costs.phases_of(SOME)}
     counts = {"num_documents": 1, "num_tokens": 10, "num_bytes": 100}
     sizes = costs.text_sizes(
         stores,
@@ -98,9 +98,9 @@ def cost_table(pretraining):
     return costs.costs(SOME, pretraining, sizes, rankings, SHAPE, PROFILE)
 
 
-def test_phases_add_up_and_random_controls_cost_the_mean_of_their_draws(pretraining):
+def test_phases_add_up(pretraining):
     table = cost_table(pretraining).set_index("arm")
-    assert table["num_steps"].tolist() == [0, 1, 1 + 2, 3, (4 + 5) / 2, 6, 7]
+    assert table["num_steps"].tolist() == [0, 1, 1 + 2, 3, 4, 5, 6]
     assert table["cpu_seconds"].tolist() == [2 * steps for steps in table["num_steps"]]
     assert table["tokens_processed"].tolist() == [10 * steps for steps in table["num_steps"]]
     assert table["num_bytes"].tolist() == [0, 1000, 1200, 200, 100, 100, 100]
@@ -109,10 +109,17 @@ def test_phases_add_up_and_random_controls_cost_the_mean_of_their_draws(pretrain
     assert table.loc["lora_tapt", "tflops"] == pytest.approx(4 * 100 * 30 / 1e12)
 
 
+def test_of_replicates_that_stop_at_different_steps_the_mean_counts(pretraining):
+    longer = pretraining.assign(num_steps=3 * pretraining["num_steps"], num_processes=4, replicate=1)
+    table = cost_table(pd.concat([pretraining.assign(replicate=0), longer])).set_index("arm")
+    assert table.loc[["dapt", "dapt_tapt"], "num_steps"].tolist() == [(1 + 3) / 2, (3 + 9) / 2]
+    assert table.loc["dapt", "cpu_seconds"] == (2 + 4) / 2
+
+
 def test_ratios_and_parts_by_hand(pretraining):
     table = cost_table(pretraining)
     ratios = costs.ratios(table, arms.DAPT_TAPT, arms.DAPT)
-    assert ratios.to_dict("records") == [{"task": TASK.name, "seconds": 3.0, "bytes": 1.2}]
+    assert ratios.to_dict("records") == [{"task": TASK.name, "tflops": pytest.approx(3.0), "bytes": 1.2}]
     chosen = {arm: [TASK] for arm in (arms.DAPT, arms.LORA_TAPT)}
     parts = costs.trained_parts(chosen, pretraining, table, SHAPE).set_index("arm")
     assert parts["trainable_parameters"].tolist() == [500, 5] and parts["percent_trainable"].tolist() == [100, 1]

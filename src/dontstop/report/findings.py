@@ -19,7 +19,7 @@ from dontstop.report.labels import arm as named
 from dontstop.report.labels import signed, spelt
 from dontstop.text.tasks import Task
 from dontstop.verdicts import domain_gap, judgements
-from dontstop.verdicts.claims import BYTES, CLAIMS, LEVEL, NOT_RUN, SECONDS, verdict
+from dontstop.verdicts.claims import BYTES, CLAIMS, FLOPS, LEVEL, NOT_RUN, verdict
 from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes
 from dontstop.verdicts.scores import MEAN, means
 
@@ -266,7 +266,7 @@ def _cost_sentence(judged: DataFrame) -> str:
     found, claim = ours.loc[MEAN, "verdict"], "*TAPT costs a fraction of DAPT's time and storage*"
     if found == NOT_RUN:
         return f"{claim}: **{NOT_RUN}**."
-    time, storage = (labels.number(ours.loc[name, "effect"], 3) for name in (SECONDS, BYTES))
+    time, storage = (labels.number(ours.loc[name, "effect"], 3) for name in (FLOPS, BYTES))
     return (
         f"{claim}: **{found}**. TAPT takes ×{time} of DAPT's CPU-seconds and ×{storage} of its bytes of text "
         "(geometric means over tasks); in the paper ×0.016 of the steps and ×0.000002 of the bytes."

@@ -1,6 +1,7 @@
 """Beside the encoders: naive Bayes on the words of the labelled texts, and scores without test texts seen before."""
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,11 +12,13 @@ from sklearn.naive_bayes import MultinomialNB
 from dontstop.runs.records import decode_predictions
 from dontstop.training import finetune
 from dontstop.verdicts.resampling import Truth, weighted_scores
-from dontstop.verdicts.scores import names_in, runs_of_arm
+from dontstop.verdicts.scores import checked, runs_of_arm
 
 NAIVE_BAYES = "naive_bayes"
 Texts = Sequence[str]
 Marks = Mapping[str, np.ndarray]  # by task, (num_test,) whether a test text stands in train or dev too
+Examples = Mapping[str, Mapping[str, Sequence[Mapping]]]  # by task and split, rows with text and label
+Subsets = Mapping[str, Sequence[np.ndarray]]  # by task, of each replicate the places of its labelled training texts
 SMOOTHINGS = (1.0, 0.3, 0.1, 0.03, 0.01)  # added to every count
 
 
@@ -38,39 +41,77 @@ def naive_bayes(
 
 
 def naive_bayes_scores(
-    examples: Mapping[str, Mapping], labels: Mapping[str, Texts], metrics: Mapping[str, str], overlap: Marks
+    examples: Examples, labels: Mapping[str, Texts], metrics: Mapping[str, str], overlap: Marks, subsets: Subsets
 ) -> pd.DataFrame:
     """Score naive Bayes on every task, without any encoder: what an arm's scores are held against.
 
-    Examples are by task and split, rows with text and label; labels, by task, are in the order of their ids.
+    Examples are by task and split, rows with text and label; labels, by task, are in the order of their ids; subsets,
+    by task, are the labelled training texts of each replicate.
 
     Returns:
-        Index task; columns score (the task's metric on test, x 100), score_without (on the test texts that do not
-        stand in train or dev too), num_test, num_affected (those that do).
+        Index task; columns score (the task's metric on test, x 100, mean over replicates), score_without (on the test
+        texts that do not stand in train or dev too), num_test, num_affected (those that do).
     """
     rows = {}
-    for task, splits in examples.items():
-        texts = {split: [row["text"] for row in found] for split, found in splits.items()}
-        truth = {split: np.array([labels[task].index(row["label"]) for row in splits[split]]) for split in splits}
-        dev_score = partial(finetune.score, truth["dev"], metric=metrics[task], num_labels=len(labels[task]))
-        predicted = naive_bayes(texts["train"], truth["train"], texts["dev"], texts["test"], dev_score)
-        how = len(labels[task]), metrics[task]
-        rows[task] = _with_and_without(predicted[None], overlap[task], truth["test"], *how)
+    for task in examples:
+        predicted, truth = _predictions(examples[task], labels[task], metrics[task], subsets[task])
+        rows[task] = _with_and_without(predicted, overlap[task], truth, len(labels[task]), metrics[task])
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
+def naive_bayes_curve(
+    examples: Examples,
+    labels: Mapping[str, Texts],
+    metrics: Mapping[str, str],
+    labelled: Callable[[str, int, int], np.ndarray],
+    replicates: Sequence[int],
+    numbers: Sequence[int],
+) -> pd.DataFrame:
+    """Score naive Bayes at each number of labelled texts, in every replicate: what `gains.label_gains` has beside arms.
+
+    Args:
+        examples: As of `naive_bayes_scores`, as are labels and metrics.
+        labelled: From a task, a replicate and a number to the places of so many training texts.
+        replicates: Those of the study.
+        numbers: Of labelled texts.
+
+    Returns:
+        Columns task, arm (`naive_bayes`), replicate, seed (0), num_train, test_score (0 to 1).
+    """
+    rows = []
+    for task, number in itertools.product(examples, numbers):
+        subsets = [labelled(task, replicate, number) for replicate in replicates]
+        predicted, truth = _predictions(examples[task], labels[task], metrics[task], subsets)
+        found = zip(replicates, predicted, strict=True)
+        how = {"metric": metrics[task], "num_labels": len(labels[task])}
+        rows += [[task, NAIVE_BAYES, r, 0, number, finetune.score(truth, some, **how)] for r, some in found]
+    return pd.DataFrame(rows, columns=["task", "arm", "replicate", "seed", "num_train", "test_score"])
+
+
+def _predictions(splits: Mapping[str, Sequence[Mapping]], labels: Texts, metric: str, subsets: Iterable[np.ndarray]):
+    """Train on each subset of a task's training texts: (num_subsets, num_test) predictions, (num_test,) truth."""
+    texts = {split: [row["text"] for row in found] for split, found in splits.items()}
+    truth = {split: np.array([labels.index(row["label"]) for row in found]) for split, found in splits.items()}
+    dev_score = partial(finetune.score, truth["dev"], metric=metric, num_labels=len(labels))
+    found = [
+        naive_bayes([texts["train"][k] for k in some], truth["train"][some], texts["dev"], texts["test"], dev_score)
+        for some in subsets
+    ]
+    return np.stack(found), truth["test"]
 
 
 def train_test_overlap(runs: pd.DataFrame, truth: Truth, counted: pd.DataFrame, overlap: Marks) -> pd.DataFrame:
     """Score arms, and naive Bayes as counted, with and without the test texts that stand in train or dev too.
 
     Returns:
-        Columns task, arm (`naive_bayes` too), num_test, num_affected, score, score_without, change; means over seeds,
-        x 100. No row for a task without such texts.
+        Columns task, arm (`naive_bayes` too), num_test, num_affected, score, score_without, change; means over
+        replicates and seeds, x 100. No row for a task without such texts.
     """
-    rows, (arms, tasks, seeds) = [], names_in(runs)
-    for task in (task for task in tasks if overlap[task].any()):
+    rows, arms = [], checked(runs)["arm"].unique()
+    for task in (task for task in runs["task"].unique() if overlap[task].any()):
         scored = {NAIVE_BAYES: counted.loc[task]}
         for arm in arms:
-            of_arm = runs_of_arm(runs, arm, [task], seeds)
+            of_arm = runs_of_arm(runs, arm, task)
             predicted = np.stack([decode_predictions(text) for text in of_arm["test_predictions"]])
             how = len(of_arm.iloc[0]["labels"]), of_arm.iloc[0]["metric"]
             scored[arm] = _with_and_without(predicted, overlap[task], truth[task], *how)
@@ -82,7 +123,7 @@ def train_test_overlap(runs: pd.DataFrame, truth: Truth, counted: pd.DataFrame, 
 def _with_and_without(
     predicted: np.ndarray, affected: np.ndarray, truth: np.ndarray, num_labels: int, metric: str
 ) -> dict[str, float]:
-    """Score (num_seeds, num_test) predictions on all test texts, and on those not affected; means over seeds, x 100."""
+    """Score (num_runs, num_test) predictions on all test texts, and on those not affected; means over runs, x 100."""
     weights = np.stack([np.ones(len(affected)), ~affected]).astype(np.float32)
     both = weighted_scores(weights, predicted, truth, num_labels, metric).mean(1)
     sizes = {"num_test": len(affected), "num_affected": int(affected.sum())}

@@ -77,15 +77,10 @@ def pretraining_flops(shape: Shape, num_tokens: int, length: int, mlm_probabilit
     return float(num_tokens) * (body + attention + head)
 
 
-def phases_of(arms: Arms, num_draws: int) -> list[Checkpoint]:
-    """List the checkpoints of all phases that arms rest on, of random text those of every draw."""
-    lineages = (some for arm, tasks in arms.items() for task in tasks for some in _lineages(arm, task, num_draws))
+def phases_of(arms: Arms) -> list[Checkpoint]:
+    """List the checkpoints of all phases that arms rest on, each once."""
+    lineages = (arm.checkpoint(task).lineage[1:] for arm, tasks in arms.items() for task in tasks)
     return list(dict.fromkeys(checkpoint for lineage in lineages for checkpoint in lineage))
-
-
-def _lineages(arm: Arm, task: Task, num_draws: int) -> list[Sequence[Checkpoint]]:
-    """List the phases of an arm for a task, in each of its draws."""
-    return [arm.checkpoint(task, draw).lineage[1:] for draw in range(num_draws if arm.is_random else 1)]
 
 
 def text_sizes(
@@ -112,8 +107,8 @@ def costs(
 ) -> pd.DataFrame:
     """Tabulate what it takes to get from the base encoder to each arm's, for each task: a row an arm and task.
 
-    The phases of an arm add up; a random control costs the mean of its draws; a DAPT encoder that several tasks share
-    counts in full for each. Selecting text has a column of its own.
+    The phases of an arm add up; what replicates cost differently, as where training stops by the dev loss, is averaged;
+    a DAPT encoder that several tasks share counts in full for each. Selecting text has a column of its own.
 
     Args:
         pretraining: As `study.pretraining()` gives it; the sizes, of every phase's text, are from `text_sizes`.
@@ -122,26 +117,33 @@ def costs(
     Returns:
         Columns arm, task and `COLUMNS`; seconds are of processes, over all tries; NaN where others trained a phase.
     """
-    num_draws, trainings = profile.selection.num_draws, pretraining.set_index("checkpoint")
-    phases, rows = phases_of(arms, num_draws), []
-    of_phase = {c: _of_phase(c, trainings.loc[c.name], sizes[text_of(c)], shape, profile) for c in phases}
+    trainings, rows = mean_trainings(pretraining), []
+    of_phase = {c: _of_phase(c, trainings.loc[c.name], sizes[text_of(c)], shape, profile) for c in phases_of(arms)}
     for arm, task in ((arm, task) for arm, tasks in arms.items() for task in tasks):
-        lineages, nothing = _lineages(arm, task, num_draws), np.zeros(len(_OF_PHASE))
-        draws = [sum((of_phase[c] for c in lineage), nothing) for lineage in lineages]
+        lineage, nothing = arm.checkpoint(task).lineage[1:], np.zeros(len(_OF_PHASE))
         is_ranked = any(phase.kind == "knn_tapt" for phase in arm.phases)
         selector = arm.selector or profile.selection.selector
         seconds = rankings[task.name][selector]["wall_seconds"] if is_ranked else 0.0
-        rows.append([arm.name, task.name, *np.mean(draws, axis=0), seconds])
+        rows.append([arm.name, task.name, *sum((of_phase[c] for c in lineage), nothing), seconds])
     return pd.DataFrame(rows, columns=["arm", "task", *COLUMNS])
+
+
+def mean_trainings(pretraining: pd.DataFrame) -> pd.DataFrame:
+    """Return the numbers of every checkpoint's training in the mean over replicates, and its cpu_seconds, by name.
+
+    Seconds are over all tries: a resumed training has kept those before.
+    """
+    seconds = pretraining["wall_seconds"] * pretraining["num_processes"]
+    by_name = pretraining.assign(cpu_seconds=seconds).groupby("checkpoint", sort=False)
+    return by_name.mean(numeric_only=True)
 
 
 def _of_phase(checkpoint: Checkpoint, training: pd.Series, size: Mapping, shape: Shape, profile: Profile) -> np.ndarray:
     """Return what a phase costs, in the order of `_OF_PHASE`; what others paid is not known."""
     settings, num_steps, num_tokens = phase_settings(profile, checkpoint.last), *training[["num_steps", "num_tokens"]]
     how = settings.sequence_length, settings.mlm_probability, checkpoint.last.part
-    # Over all tries: a resumed training has kept the seconds of those before.
-    seconds = training["wall_seconds"] * training["num_processes"]
-    paid = [pretraining_flops(shape, num_tokens, *how) / 1e12, seconds] if num_steps else [np.nan, np.nan]
+    flops = pretraining_flops(shape, num_tokens, *how) / 1e12
+    paid = [flops, training["cpu_seconds"]] if num_steps else [np.nan, np.nan]
     of_text = [size[name] for name in ("num_documents", "num_tokens", "num_bytes")]
     return np.array([*of_text, num_steps, num_tokens, *paid], float)
 
@@ -154,7 +156,7 @@ def trained_parts(arms: Arms, pretraining: pd.DataFrame, costs: pd.DataFrame, sh
         base encoder's; gradient_and_optimizer_mb, of their gradients and Adam's two moments; tflops; cpu_seconds;
         loss_before and loss_after, on text held out of the phase's own.
     """
-    trainings, of_arm = pretraining.set_index("checkpoint"), costs.groupby("arm")[["tflops", "cpu_seconds"]].mean()
+    trainings, of_arm = mean_trainings(pretraining), costs.groupby("arm")[["tflops", "cpu_seconds"]].mean()
     rows = []
     for arm, tasks in arms.items():
         found = trainings.loc[[arm.checkpoint(task).name for task in tasks]]
@@ -167,11 +169,10 @@ def trained_parts(arms: Arms, pretraining: pd.DataFrame, costs: pd.DataFrame, sh
 
 
 def ratios(costs: pd.DataFrame, arm: Arm, other: Arm) -> pd.DataFrame:
-    """Return an arm's cost by another's, a row a task: columns task, seconds (of processes) and bytes (of text)."""
-    seconds_and_bytes = costs.set_index(["arm", "task"])[["cpu_seconds", "num_bytes"]]
-    first, second = (seconds_and_bytes.loc[one.name] for one in (arm, other))
-    found = (first / second).loc[first.index]
-    return found.set_axis(["seconds", "bytes"], axis=1).reset_index()
+    """Return an arm's cost by another's, a row a task: columns task, tflops and bytes (of text)."""
+    both = costs.set_index(["arm", "task"])[["tflops", "num_bytes"]]
+    first, second = (both.loc[one.name] for one in (arm, other))
+    return (first / second).loc[first.index].rename(columns={"num_bytes": "bytes"}).reset_index()
 
 
 def pareto_optimal(costs: Sequence[float], scores: Sequence[float]) -> list[bool]:

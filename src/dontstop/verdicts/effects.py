@@ -1,20 +1,23 @@
-"""Differences between arms: paired by seed and test example, with intervals, p-values and their correction."""
+"""Differences between arms, replicate by replicate: Student's t over replicates, its correction, what it can see."""
 
-import math
-from collections.abc import Mapping, Sequence
+import functools
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
-from dontstop.verdicts.resampling import NUM_RESAMPLES, Resamples, Truth, resample
+from dontstop.verdicts import scores
 from dontstop.verdicts.scores import MEAN
 
-CONFIDENCE = 0.95
+CONFIDENCE, LEVEL, POWER = 0.95, 0.05, 0.80
 QUANTILES = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
-COLUMNS = ("contrast", "family", "task", "effect", "low", "high", "p_value", "p_holm", "standard_error", "df")
-_POINTS = ["effect", "low", "high", "standard_error"]  # times 100 in tables
+STUDENT = ("effect", "low", "high", "p_value", "standard_error", "df")
+STATISTICS = (*STUDENT, "num_replicates", "detectable", "p_sign_flip")
+COLUMNS = ("contrast", "family", "task", *STUDENT[:4], "p_holm", *STATISTICS[4:], "num_seeds")
+_MOST_FLIPPED = 14  # replicates whose signs are all gone through
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,11 @@ class Contrast:
     family: str = ""
 
     def shares(self) -> dict[str, float]:
-        """Return the weights by the arms' names."""
-        return {name_of(arm): weight for arm, weight in self.weights}
+        """Return the weights by the arms' names; an arm that is named twice has their sum."""
+        found: dict[str, float] = {}
+        for arm, weight in self.weights:
+            found[name_of(arm)] = found.get(name_of(arm), 0.0) + weight
+        return {arm: weight for arm, weight in found.items() if abs(weight) > 1e-12}
 
 
 def over(a, b, family: str = "") -> Contrast:
@@ -44,163 +50,221 @@ def name_of(arm) -> str:
     return getattr(arm, "name", arm)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A difference of arms' mean test scores (0 to 1), with its 95 % interval and its two-sided p-value.
-
-    Its standard error is over seeds and test examples; `df` are the degrees of freedom of its t distribution;
-    `resamples`, (num_resamples,), is for what is computed further on.
-    """
-
-    effect: float
-    low: float
-    high: float
-    p_value: float
-    standard_error: float
-    df: float
-    resamples: np.ndarray | None = None
-
-
-def effects(
-    runs: pd.DataFrame, contrasts: Sequence[Contrast], truth: Truth, *, num_resamples: int = NUM_RESAMPLES, seed=0
-) -> pd.DataFrame:
+def effects(runs: pd.DataFrame, contrasts: Sequence[Contrast], *, score: str = "test_score") -> pd.DataFrame:
     """Compare arms on every task on which all arms of a contrast have run, and over these tasks.
+
+    The replicate is the unit: in each, a contrast is the weighted sum of its arms' means over seeds, and its mean over
+    tasks; over replicates it has Student's t distribution. The interval so covers whatever is drawn anew in a
+    replicate (pretraining, labels, fine-tuning), on these tasks and their test texts. One replicate gives an effect,
+    and neither interval nor p-value. A replicate counts once all arms of a contrast have run in it on all its tasks.
 
     A contrast one of whose arms has not run gives no row. It still counts in its family with p = 1, so that a verdict
     reached before all arms have run stands after them.
 
     Args:
-        runs: A row a run, as `study.runs()` gives them; of the seeds that occur, every arm and task needs all.
+        runs: A row a run, as `study.runs()` gives them.
+        score: The column compared: `test_score` (in points), or another: `test_log_probability` (in nats).
 
     Returns:
-        Columns contrast, family, task (last of a contrast's tasks comes `mean`), effect, low, high (points of F1; 95 %
-        interval), p_value, p_holm (over the family's tasks, or over its means), standard_error (points of F1), df,
-        num_seeds.
+        Columns contrast, family, task (last of a contrast's tasks comes `mean`); effect, low, high (95 %) and
+        standard_error, in points; p_value, p_holm (means: over the family; tasks: over the contrast's), p_sign_flip
+        (exact, of all signs; NaN with many replicates); df; num_replicates; num_seeds; detectable, the smallest effect
+        that is seen with 80 % power at the 5 % level, two-sided, by the row's own standard error.
 
     Raises:
-        StudyError: If a run is missing, or its score does not follow from the labels.
+        StudyError: If a run is missing or recorded twice.
+
+    Departure: the paper gives means and standard deviations over seeds of one pretraining run, and no test.
     """
-    arms = {arm for contrast in contrasts for arm in contrast.shares()}
-    resamples = resample(runs, truth, arms, num_resamples=num_resamples, seed=seed)
-    return _tabulated({c: differences(resamples, c) for c in contrasts}).assign(num_seeds=runs["seed"].nunique())
+    by_task = scores.cells(scores.checked(runs), score)
+    found = {contrast: by_replicate(by_task, contrast) for contrast in contrasts}
+    parts = [tabulated(table.assign(**{MEAN: table.mean(axis=1)}), c) for c, table in found.items() if table.size]
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*COLUMNS[:3], *STATISTICS])
+    table = table.assign(p_holm=corrected(table, contrasts), num_seeds=runs["seed"].nunique())
+    return table[list(COLUMNS)]
 
 
-def welch_effects(moments: pd.DataFrame, contrasts: Sequence[Contrast], num_seeds: int) -> pd.DataFrame:
-    """Compare arms by moments over seeds alone (Welch), as readers of a table would; returns as `effects` does."""
-    tasks = moments["task"].unique()
-    means, stds = (moments.pivot(index="task", columns="arm", values=part).loc[tasks] for part in ("mean", "std"))
-    found: dict[Contrast, dict[str, Difference]] = {contrast: {} for contrast in contrasts}
-    for contrast in (c for c in contrasts if set(c.shares()) <= set(means)):
-        weights = pd.Series(contrast.shares())
-        for task, effect in (means[weights.index] / 100 @ weights).dropna().items():
-            parts = (stds.loc[task, weights.index] / 100 * weights).to_numpy() ** 2 / num_seeds  # (num_arms,)
-            found[contrast][task] = _student(effect, parts.sum(), _pooled_df(parts, num_seeds - 1))
-    return _tabulated(found).assign(num_seeds=num_seeds)
+def of_replicates(runs: pd.DataFrame, contrast: Contrast, *, score: str = "test_score") -> pd.DataFrame:
+    """Return a contrast's values, replicates by tasks, as `by_replicate` does; raise as `effects` does."""
+    return by_replicate(scores.cells(scores.checked(runs), score), contrast)
 
 
-def moments(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return arms' means and standard deviations over seeds: columns arm, task, mean, std (x 100)."""
-    scores = (100 * runs["test_score"]).groupby([runs["arm"], runs["task"]], sort=False)
-    return scores.agg(["mean", "std"]).reset_index()
+def by_replicate(by_task: pd.DataFrame, contrast: Contrast) -> pd.DataFrame:
+    """Return a contrast in every replicate (row) and task (column), as far as all its arms have run; or nothing.
 
-
-def _tabulated(found: Mapping[Contrast, Mapping[str, Difference]]) -> pd.DataFrame:
-    whole = {c: by_task | {MEAN: mean_difference(by_task)} for c, by_task in found.items() if by_task}
-    rows = [
-        {"contrast": c.name, "family": c.family or c.name, "task": task, **vars(of_task)}
-        for c, by_task in whole.items()
-        for task, of_task in by_task.items()
-    ]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table[_POINTS] = 100 * table[_POINTS].astype(float)
-    return table.assign(p_holm=corrected(table, list(found)))
-
-
-def differences(resamples: Mapping[str, Resamples], contrast: Contrast) -> dict[str, Difference]:
-    """Compare weighted arms on every task on which all of them have run."""
-    shares = contrast.shares()
-    return {task: difference(r, shares) for task, r in resamples.items() if shares and set(shares) <= set(r.arms)}
-
-
-def difference(resamples: Resamples, shares: Mapping[str, float]) -> Difference:
-    """Compare weighted arms on one task, paired by seed and by test example.
-
-    The variance has a part from the seeds and one from the examples, both of which contain how much single predictions
-    change between seeds; this third part is taken off once. The seeds' part is known from few seeds only, so the
-    interval is Student's, with Satterthwaite's degrees of freedom. It covers the choice of examples and of fine-tuning
-    seeds, and not another pretraining run, since all seeds start from one checkpoint.
-
-    Departure: the paper gives means and standard deviations, and no test. The bootstrap's own percentiles would make
-    too short an interval of five seeds, whose variance it takes for known (docs/calibration.md has the numbers).
+    The means over seeds are as `scores.cells` gives them.
     """
-    places, weights = [resamples.arms.index(arm) for arm in shares], np.array(list(shares.values()))
-    by_seed = resamples.observed[:, places] @ weights  # (num_seeds,)
-    drawn = resamples.drawn[:, :, places] @ weights  # (num_resamples, num_seeds)
-    return _student(float(by_seed.mean()), *_variance(by_seed, drawn), resamples.means()[:, places] @ weights)
+    shares = pd.Series(contrast.shares(), dtype=float)
+    if not len(shares) or not set(shares.index) <= set(by_task):
+        return pd.DataFrame()
+    return complete((by_task[shares.index] @ shares).unstack("task", sort=False))
 
 
-def _variance(by_seed: np.ndarray, drawn: np.ndarray) -> tuple[float, float]:
-    """Return variance and degrees of freedom of the mean over seeds; drawn are (num_resamples, num_seeds)."""
-    num_seeds, means = len(by_seed), drawn.mean(axis=1)
-    of_examples = means.var(ddof=1)
-    if num_seeds == 1:
-        return float(of_examples), math.inf
-    single = drawn - by_seed - (means - by_seed.mean())[:, None]  # what examples do to one seed and not to all
-    of_both = (single**2).sum(axis=1).mean() / (num_seeds - 1) / num_seeds
-    # The seeds' part contains that of both, so a smaller estimate of it is chance. Left as it is, five seeds that
-    # happen to agree would give a short interval: in simulation, 7 % of families of 24 tests erred, instead of 2 %.
-    of_seeds = max(by_seed.var(ddof=1) / num_seeds, of_both)
-    variance = of_seeds + of_examples - of_both
-    return float(variance), float((num_seeds - 1) * (variance / of_seeds) ** 2) if of_seeds > 0 else math.inf
+def complete(table: pd.DataFrame) -> pd.DataFrame:
+    """Leave out tasks (columns) that no replicate has, then replicates (rows) that lack one of those left."""
+    return table.dropna(axis=1, how="all").dropna()
 
 
-def _student(effect: float, variance: float, df: float, resamples: np.ndarray | None = None) -> Difference:
-    error = math.sqrt(variance)
-    half = error * float(stats.t.ppf(QUANTILES[1], df))
-    # No error: the same predictions throughout.
-    p_value = 2 * float(stats.t.sf(abs(effect) / error, df)) if error else float(effect == 0)
-    return Difference(effect, effect - half, effect + half, p_value, error, df, resamples)
+def tabulated(values: pd.DataFrame, contrast: Contrast) -> pd.DataFrame:
+    """Describe a contrast's values, replicates by tasks: a row a column, as `effects` returns them."""
+    return described(values).rename_axis("task").reset_index().assign(contrast=contrast.name, family=family(contrast))
 
 
-def mean_difference(by_task: Mapping[str, Difference]) -> Difference:
-    """Average differences over tasks; seeds and examples vary within each task, and independently between them.
+def family(contrast: Contrast) -> str:
+    """Return what a contrast is corrected with: its family, or itself alone."""
+    return contrast.family or contrast.name
 
-    The interval speaks of these tasks, not of tasks in general.
+
+def described(values: pd.DataFrame) -> pd.DataFrame:
+    """Describe each column of values, a row a replicate: index as the columns; `STATISTICS`."""
+    array = values.to_numpy(float)
+    table = pd.DataFrame(student(array), index=values.columns).assign(num_replicates=len(array))
+    detectable = detectable_by(len(array) - 1) * table["standard_error"]
+    return table.assign(detectable=detectable, p_sign_flip=sign_flip(array))[list(STATISTICS)]
+
+
+def student(values: np.ndarray) -> dict[str, np.ndarray]:
+    """Test the mean over the first axis, replicates, against zero by Student's t; `STUDENT` by name, (...).
+
+    A single replicate has a mean and no more. Where nothing varies, the interval has no width.
     """
-    found = pd.DataFrame(map(vars, by_task.values()))
-    variances = (found["standard_error"] / len(found)).to_numpy() ** 2
-    resamples = None if found["resamples"].isna().any() else np.mean(found["resamples"].tolist(), axis=0)
-    return _student(found["effect"].mean(), variances.sum(), _pooled_df(variances, found["df"]), resamples)
+    num, effect = len(values), values.mean(axis=0)
+    if num < 2:
+        unknown = np.full_like(effect, np.nan)
+        return dict(zip(STUDENT, (effect, *[unknown] * 4, np.zeros_like(effect)), strict=True))
+    return of_moments(effect, values.std(axis=0, ddof=1) / np.sqrt(num), np.full_like(effect, num - 1.0))
 
 
-def _pooled_df(variances: np.ndarray, freedoms) -> float:
-    """Return Satterthwaite's degrees of freedom of a sum of independent estimates."""
-    squares = float((variances**2 / np.asarray(freedoms)).sum())
-    return float(variances.sum() ** 2) / squares if squares > 0 else math.inf
+def of_moments(effect, error, df) -> dict[str, np.ndarray]:
+    """Test effects with their standard errors against zero by Student's t; returns as `student` does."""
+    effect, error, df = (np.asarray(part, float) for part in (effect, error, df))
+    half = error * stats.t.ppf(QUANTILES[1], df)
+    varies, size = error > 1e-12, np.abs(effect)
+    p_value = np.where(varies, 2 * stats.t.sf(size / np.where(varies, error, 1.0), df), size < 1e-12)
+    return dict(zip(STUDENT, (effect, effect - half, effect + half, p_value, error, df), strict=True))
 
 
-def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Correct p-values for their number, by Holm's step-down method; what is not a number stays none.
+@functools.cache
+def detectable_by(df: float) -> float:
+    """Return the effect, in standard errors, that a two-sided t test at the 5 % level sees with 80 % power.
+
+    Source: the noncentral t distribution; the far tail, below 1e-4 of the power, is left out.
+    """
+    if not df > 0:
+        return np.nan
+    critical = stats.t.ppf(1 - LEVEL / 2, df)
+    return float(optimize.brentq(lambda shift: stats.nct.sf(critical, df, shift) - POWER, 0.1, 4 * critical))
+
+
+def sign_flip(values: np.ndarray) -> np.ndarray:
+    """Test the mean over replicates, (num_replicates, ...), by flipping signs: the exact two-sided p-value, (...).
+
+    Of two replicates it is 0.5 at least, of six 0.03. NaN for a single one, and for more than can be gone through.
+    """
+    num, shape = len(values), values.shape[1:]
+    if not 2 <= num <= _MOST_FLIPPED:
+        return np.full(shape, np.nan)
+    signs = np.array(list(itertools.product((1.0, -1.0), repeat=num - 1)))  # the first stays: all flipped is the same
+    sums = np.abs(values[0].ravel() + signs @ values[1:].reshape(num - 1, -1))  # (2 ** (num - 1), ...)
+    observed = np.abs(values.sum(axis=0)).ravel()
+    return (sums >= observed * (1 - 1e-9) - 1e-12).mean(axis=0).reshape(shape)
+
+
+def holm(p_values) -> np.ndarray:
+    """Correct p-values for their number, by Holm's step-down method; NaN counts as 1, and stays NaN.
+
+    Args:
+        p_values: (num,); or (num, ways, ...), where each of the hypotheses may be decided in several ways that share
+            its level: the least of its p-values places it, and all are multiplied by the factor of this place.
 
     Source: Holm (1979). Written out, since statsmodels' collects garbage at every call, which takes 0.1 s and more.
     """
     p_values = np.asarray(p_values, float)
-    adjusted, known = np.full(p_values.shape, np.nan), np.flatnonzero(~np.isnan(p_values))
-    order = known[np.argsort(p_values[known])]
-    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1)), 1.0)
-    return adjusted
+    known = np.nan_to_num(p_values, nan=1.0).reshape(len(p_values), *(p_values.shape[1:] or (1,)))
+    least = known.min(axis=1)
+    order = np.argsort(least, axis=0, kind="stable")
+    factor = (len(known) - np.argsort(order, axis=0)).astype(float)
+    passed = np.maximum.accumulate(np.take_along_axis(least * factor, order, axis=0), axis=0)
+    passed = np.take_along_axis(passed, np.argsort(order, axis=0), axis=0)
+    adjusted = np.minimum(np.maximum(passed[:, None], factor[:, None] * known), 1.0).reshape(p_values.shape)
+    return np.where(np.isnan(p_values), np.nan, adjusted)
 
 
-def corrected(table: pd.DataFrame, contrasts: Sequence[Contrast]) -> pd.Series:
-    """Correct p-values over each family, its tasks and its means apart.
+def corrected(table: pd.DataFrame, contrasts: Iterable[Contrast]) -> pd.Series:
+    """Correct p-values: those of means over their family, those of tasks over their contrast.
 
     The table has columns contrast, family, task, p_value. Of the contrasts asked for, those that have not run count
     with p = 1.
     """
-    asked = pd.Series([c.family or c.name for c in contrasts], dtype=object).value_counts()
-    adjusted = pd.Series(np.nan, table.index, float)
-    for (family, _), group in table.groupby(["family", table["task"] == MEAN], sort=False):
-        num_run = group["contrast"].nunique()
-        missing = [1.0] * ((asked[family] - num_run) * len(group) // num_run)
-        adjusted[group.index] = holm([*group["p_value"], *missing])[: len(group)]
+    asked = pd.Series([family(c) for c in contrasts], dtype=object).value_counts()
+    adjusted, is_mean = pd.Series(np.nan, table.index, float), table["task"] == MEAN
+    for name, group in table[is_mean].groupby("family", sort=False):
+        adjusted[group.index] = holm([*group["p_value"], *[1.0] * (asked[name] - len(group))])[: len(group)]
+    for _, group in table[~is_mean].groupby("contrast", sort=False):
+        adjusted[group.index] = holm(group["p_value"])
     return adjusted
+
+
+def over_tasks(found: pd.DataFrame) -> pd.DataFrame:
+    """Ask another question: would an effect be found on other tasks? Student's t, with tasks as the sample.
+
+    Args:
+        found: As `effects` returns it, or `judgements.paper_effects`.
+
+    Returns:
+        Columns contrast, num_tasks, effect, low, high, p_value. The paper's DAPT over base has p = 0.097 by Table 3.
+    """
+    of_tasks = found[found["task"] != MEAN].groupby("contrast", sort=False)["effect"]
+    parts = [{"contrast": name, "num_tasks": len(some)} | student(some.to_numpy(float)) for name, some in of_tasks]
+    table = pd.DataFrame(parts, columns=["contrast", "num_tasks", *STUDENT[:4]])
+    return table.astype(dict.fromkeys(STUDENT[:4], float))
+
+
+def welch_effects(moments: pd.DataFrame, contrasts: Sequence[Contrast], num_seeds: int) -> pd.DataFrame:
+    """Compare arms by means and deviations over seeds alone (Welch), as the paper's tables allow.
+
+    Seeds of one pretraining run are the sample, so an interval says nothing of another run: num_replicates is 1.
+
+    Args:
+        moments: Columns arm, task, mean, std; points.
+
+    Returns:
+        As `effects` does, without sign flips.
+    """
+    tables = {part: moments.pivot(index="task", columns="arm", values=part) for part in ("mean", "std")}
+    means, stds = (table.loc[moments["task"].unique()] for table in tables.values())
+    parts = [pd.DataFrame(columns=list(COLUMNS))]
+    for contrast in (c for c in contrasts if c.shares() and set(c.shares()) <= set(means)):
+        weights = pd.Series(contrast.shares())
+        by_task = (means[weights.index] @ weights).dropna()
+        variances = (stds.loc[by_task.index, weights.index] * weights) ** 2 / num_seeds  # tasks by arms
+        both = by_task.to_numpy(), variances.to_numpy()
+        rows = [*zip(by_task.index, *both, strict=True), (MEAN, both[0].mean(), both[1].ravel() / len(by_task) ** 2)]
+        parts.append(_welch_rows(rows, num_seeds - 1).assign(contrast=contrast.name, family=family(contrast)))
+    table = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+    return table.assign(p_holm=corrected(table, contrasts), num_replicates=1, num_seeds=num_seeds).reindex(
+        columns=list(COLUMNS)
+    )
+
+
+def _welch_rows(rows: Sequence[tuple], freedom: int) -> pd.DataFrame:
+    """Test effects, given by name with the variances that add up to their own."""
+    found = [
+        {"task": name} | of_moments(effect, np.sqrt(variances.sum()), pooled_df(variances, freedom))
+        for name, effect, variances in rows
+    ]
+    table = pd.DataFrame(found).astype(dict.fromkeys(STUDENT, float))
+    seen = [detectable_by(df) if np.isfinite(df) else np.nan for df in table["df"]]
+    return table.assign(detectable=seen * table["standard_error"])
+
+
+def pooled_df(variances: np.ndarray, freedom) -> float:
+    """Return Satterthwaite's degrees of freedom of a sum of independent estimates."""
+    squares = float((np.asarray(variances) ** 2 / freedom).sum())
+    return float(np.sum(variances) ** 2) / squares if squares > 0 else np.inf
+
+
+def rows_of(values: Mapping[str, Sequence[float]]) -> pd.DataFrame:
+    """Describe what is measured in each replicate otherwise than by arms: rows as those of means in `effects`."""
+    table = pd.concat([described(pd.DataFrame({name: list(of)})) for name, of in values.items()])
+    return table.rename_axis("contrast").reset_index().assign(task=MEAN)

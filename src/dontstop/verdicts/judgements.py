@@ -1,72 +1,106 @@
 """The claims judged: by our runs as far as they are there, and by the paper's own numbers."""
 
 import functools
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from dontstop import paper
 from dontstop.runs import arms
 from dontstop.verdicts import claims as claimed
-from dontstop.verdicts import effects, losses
-from dontstop.verdicts.aggregates import rank_correlation
-from dontstop.verdicts.claims import BYTES, CLAIMS, CORRELATION, NOT_RUN, SECONDS, Claim, joint_verdict, verdict
-from dontstop.verdicts.effects import CONFIDENCE, Contrast, name_of, welch_effects
-from dontstop.verdicts.resampling import NUM_RESAMPLES, Truth
+from dontstop.verdicts import effects, gains, losses
+from dontstop.verdicts.claims import BYTES, CLAIMS, DAPT_GAIN, FLOPS, MARGIN, RISE, TESTED, Claim, less_margin
+from dontstop.verdicts.effects import Contrast, name_of, rows_of, welch_effects
 from dontstop.verdicts.scores import MEAN
 
 OURS, PAPER = "ours", "paper"
 PAPER_SEEDS = 5  # section 3.2 and Appendix B
 PAPER_NEIGHBOURS = (50, 150, 500)  # Table 8; the random control has as many texts as the fewest
-NUMBERS = ("effect", "low", "high", "p_value", "p_holm", "verdict")
+ONE_REPLICATE = "one replicate: an interval needs two"
+INTERVAL = ["effect", "low", "high"]
+NUMBERS = (*INTERVAL, "p_value", "p_holm", "detectable", "margin", "num_replicates", "verdict", "reason")
+DAPT = Contrast("dapt_minus_base", DAPT_GAIN, claimed.FAMILY)
 
 
-def resolved(contrast: Contrast, num_neighbours: Sequence[int], of_control: Sequence[int]) -> Contrast:
-    """Spell a contrast's families of arms out: its weights by arm, none of them zero.
+def resolved(contrast: Contrast, available: Iterable[str], num_neighbours: Sequence[int] = ()) -> Contrast:
+    """Spell out what stands for several arms or for one of several: the weights by arm, none of them zero.
 
-    Where one side has no arms, as with one number of neighbours, whose fewest and most are the same, none is left.
-    Numbers of neighbours are ascending; `of_control` are those with a random control.
+    `not_dapt` is the mean of the not-DAPT arms that there are; `knn_tapt` and `rand_tapt` that of all numbers of
+    neighbours, of random text those that there are; no neighbours are TAPT's own text, unless TAPT has run at the
+    neighbours' settings (`knn_tapt_0`). Where one side has no arms, as with one number of neighbours, whose fewest and
+    most are the same, no weights are left.
+
+    Args:
+        available: Names of the arms that have run.
+        num_neighbours: Ascending.
     """
-    knn, rand = [arms.knn_tapt(k) for k in num_neighbours], [arms.rand_tapt(k) for k in of_control]
+    there, knn = set(available), [arms.knn_tapt(k).name for k in num_neighbours]
+    rand = [name for name in (arms.rand_tapt(k).name for k in num_neighbours) if name in there]
     members = {claimed.KNN: knn, claimed.RAND: rand, claimed.KNN_FEWEST: knn[:1], claimed.KNN_MOST: knn[-1:]}
-    weights: dict[str, float] = {}
-    for name, weight in contrast.weights:
-        some = [name_of(arm) for arm in members.get(name, [name])]
-        for arm in some:
-            weights[arm] = weights.get(arm, 0.0) + weight / len(some)
-    weights = {arm: weight for arm, weight in weights.items() if weight}
-    is_sound = len(weights) > 1 and abs(sum(weights.values())) < 1e-9
-    return replace(contrast, weights=tuple(weights.items()) if is_sound else ())
+    members[claimed.NO_NEIGHBOURS] = [claimed.NO_NEIGHBOURS if claimed.NO_NEIGHBOURS in there else "tapt"]
+    irrelevant = [name for name in gains.DAPT_ARMS[1:] if name in there]
+    members[claimed.NOT_DAPT] = irrelevant or [claimed.NOT_DAPT]
+    sides = [(members.get(name_of(arm), [name_of(arm)]), weight) for arm, weight in contrast.weights]
+    weights = tuple((arm, weight / len(some)) for some, weight in sides for arm in some)
+    found = replace(contrast, weights=weights)
+    is_sound = len(found.shares()) > 1 and all(some for some, _ in sides)
+    return replace(found, weights=tuple(found.shares().items()) if is_sound else ())
 
 
-def contrasts_of(claims: Iterable[Claim], num_neighbours: Sequence[int], of_control: Sequence[int]) -> list[Contrast]:
-    """List the contrasts of arms that claims rest on, families of arms spelt out, each once."""
-    found = {c.name: resolved(c, num_neighbours, of_control) for claim in claims for c in claim.contrasts if c.weights}
-    return list(found.values())
+def contrasts_of(claims: Iterable[Claim], available: Iterable[str], num_neighbours: Sequence[int] = ()):
+    """List the contrasts of arms that claims rest on, each once, with what stands for several arms spelt out."""
+    parts = {c.name: c for claim in claims for c in claim.contrasts if c.weights}
+    there = list(available)
+    return [resolved(contrast, there, num_neighbours) for contrast in parts.values()]
+
+
+def with_margins(contrasts: Iterable[Contrast]) -> list[Contrast]:
+    """Add to each contrast those that place it within the margin, half of DAPT's own effect on either side of zero."""
+    return [some for c in contrasts for some in (c, less_margin(c), claimed.plus_margin(c))]
 
 
 @functools.cache
-def _paper_evidence() -> pd.DataFrame:
-    """Return what the paper's numbers say, as rows like those of `effects`: arms by means and standard deviations.
+def paper_effects() -> pd.DataFrame:
+    """Return what the paper's numbers say, as rows like those of `effects`: by means and deviations over five seeds.
 
-    Tables 7 and 8 have their own; of the others Table 5 is asked before Tables 3 and 6, all of which share arms.
+    Tables 7 and 8 have their own; of the others Table 5 is asked before Tables 3 and 6, all of which share arms. A
+    margin is known where the table has DAPT and the base encoder. The paper has no replicates, so its intervals speak
+    of one pretraining run; its losses are of single runs and have no interval at all.
     """
     moments = {k: _paper_moments(getattr(paper, f"table{k}")()) for k in (5, 3, 6, 7, 8)}
-    contrasts, found = contrasts_of(CLAIMS, PAPER_NEIGHBOURS, PAPER_NEIGHBOURS[:1]), []
-    for contrast in contrasts:
-        own = {"table7": (7,), "table8": (8,)}.get(contrast.family, (5, 3, 6))
-        asked = (moments[k] for k in own if set(contrast.shares()) <= set(moments[k]["arm"]))
-        found.append(welch_effects(next(asked), [contrast], PAPER_SEEDS))
-    table, gains, costs = pd.concat(found, ignore_index=True), paper.dapt_gains(), paper.table9().set_index("arm")
-    rho, p_value = rank_correlation(-gains["vocabulary_overlap"].to_numpy(float), gains["gain"].to_numpy(float))
-    correlation = {CORRELATION: rho, "low": math.nan, "high": math.nan, "p_value": p_value}
-    ratios = (costs.loc[["tapt"]] / costs.loc["dapt"]).rename(columns={"num_steps": SECONDS, "num_bytes": BYTES})
-    measured = _measured(correlation, losses.paper_forgetting(), ratios)
-    return pd.concat([table.assign(p_holm=effects.corrected(table, contrasts)), measured])
+    found, own = [], {"Table 7": (7,), "Table 8": (8,)}
+    for claim in (claim for claim in CLAIMS if claim.of_scores):
+        tables = own.get(claim.place, (5, 3, 6))
+        there = {arm for k in tables for arm in moments[k]["arm"]}
+        for contrast in contrasts_of([claim], there, PAPER_NEIGHBOURS):
+            asked = (moments[k] for k in tables if set(contrast.shares()) <= set(moments[k]["arm"]))
+            found.append(welch_effects(next(asked), with_margins([contrast]), PAPER_SEEDS))
+    rise, forgotten = _paper_rise(moments[3]), losses.paper_forgetting()
+    changed = rows_of({name: [forgotten[name].mean()] for name in (losses.IN_DOMAIN, losses.GENERAL)})
+    return pd.concat([*found, rise, changed], ignore_index=True)
+
+
+def _paper_rise(moments: pd.DataFrame) -> pd.DataFrame:
+    """Return the rise of DAPT's gain from the nearest domain to the farthest, by Table 3 and Figure 2."""
+    of_tasks = paper.dapt_gains().set_index("name")
+    far = 100 - of_tasks.drop_duplicates("domain").set_index("domain")["vocabulary_overlap"]
+    some = welch_effects(moments, [DAPT], PAPER_SEEDS).query("task != @MEAN").set_index("task")
+    weights, rows = gains.rise_weights(of_tasks["domain"], far.astype(float)), []
+    for sign, name in zip((0, -1, 1), _rise_names(), strict=True):
+        shares = (weights + sign * MARGIN / len(weights))[some.index]
+        variances = (shares * some["standard_error"]).to_numpy(float) ** 2
+        found = effects.of_moments(
+            shares @ some["effect"], np.sqrt(variances.sum()), effects.pooled_df(variances, some["df"].to_numpy())
+        )
+        rows.append({"contrast": name, "task": MEAN, "num_replicates": 1} | found)
+    return pd.DataFrame(rows).astype(dict.fromkeys(effects.STUDENT, float))
+
+
+def _rise_names() -> list[str]:
+    contrast = Contrast(RISE, ())
+    return [some.name for some in with_margins([contrast])]
 
 
 def _paper_moments(table: pd.DataFrame) -> pd.DataFrame:
@@ -77,123 +111,165 @@ def _paper_moments(table: pd.DataFrame) -> pd.DataFrame:
     return numbers.stack("arm", future_stack=True).reset_index()
 
 
-def _measured(correlation: Mapping | None, forgetting: pd.DataFrame | None, cost_ratios: pd.DataFrame | None):
-    """Return what is judged beside arms' scores, as rows like those of `effects`; what is None gives none.
-
-    Each domain's encoder is one run, so the domains are the sample of the losses; of the costs it is the tasks.
-    """
-    rows = []
-    if correlation is not None:
-        rows.append([CORRELATION, *(correlation[name] for name in (CORRELATION, "low", "high", "p_value"))])
-    if forgetting is not None and len(forgetting) > 1:
-        rows += [[name, *_mean_test(forgetting[name].to_numpy(float))] for name in (losses.IN_DOMAIN, losses.GENERAL)]
-    # What others paid for their encoders is not known, and leaves the ratios without a number.
-    if cost_ratios is not None and len(cost_ratios) and np.isfinite(cost_ratios[[SECONDS, BYTES]].to_numpy()).all():
-        logs = np.log(cost_ratios[[SECONDS, BYTES]].to_numpy(float)).T
-        rows += [[name, *np.exp(_mean_test(of)[:3]), math.nan] for name, of in zip((SECONDS, BYTES), logs, strict=True)]
-    table = pd.DataFrame(rows, columns=["contrast", "effect", "low", "high", "p_value"])
-    return table.assign(task=MEAN, p_holm=table["p_value"])
-
-
-def _mean_test(values: np.ndarray) -> tuple[float, float, float, float]:
-    """Return a mean, its interval by Student's t, and the p-value of zero; where nothing varies, the mean alone."""
-    if np.ptp(values) == 0:
-        return values.mean(), math.nan, math.nan, math.nan
-    found = stats.ttest_1samp(values, 0.0)
-    return values.mean(), *found.confidence_interval(CONFIDENCE), found.pvalue
-
-
 def judge(
     runs: pd.DataFrame,
-    truth: Truth,
     *,
     names: Sequence[str] | None = None,
     num_neighbours: Sequence[int] = (),
-    correlation: Mapping[str, float] | None = None,
-    forgetting: pd.DataFrame | None = None,
+    distances: pd.Series | None = None,
+    changes: pd.DataFrame | None = None,
     cost_ratios: pd.DataFrame | None = None,
-    num_resamples: int = NUM_RESAMPLES,
+    score: str = "test_score",
 ) -> pd.DataFrame:
     """Judge some of the claims, or all, by our evidence as far as it is there, and by the paper's own numbers.
 
     Only the arms that these claims need are looked at, so that a notebook's verdicts rest on its own arms and those
-    before it.
+    before it. The family has twelve claims all the same: what is said early is no bolder than what is said in the end.
+
+    Single tasks come second: they are judged within claims that hold, corrected for the claim's tasks.
 
     Args:
-        runs: As `effects` takes them, as it does the truth.
+        runs: As `effects` takes them, with the tasks' domains for C1.
         names: Of claims.
         num_neighbours: Of Table 8's arms.
-        correlation: Of DAPT's gain with the distance by vocabulary overlap: a row of `gain_correlations`.
-        forgetting: Columns in_domain_delta_loss and general_delta_loss, a row a domain.
-        cost_ratios: Columns seconds and bytes, TAPT's by DAPT's, a row a task.
+        distances: Of each domain from the general text, by domain, for C1.
+        changes: As `losses.changes` returns them, for C12.
+        cost_ratios: As `costs.ratios` returns them, for C13.
+        score: The column compared.
 
     Returns:
         Columns claim, statement, place, study (`ours` or `paper`), task (a task; a measure; `mean`, the claim as a
-        whole), effect (points of F1; a rank correlation; nats; a ratio), low, high, p_value, p_holm, verdict.
+        whole), effect (points of F1; nats; a ratio), low, high, p_value (of the verdict's outcome; of the nearest, if
+        inconclusive), p_holm, detectable, margin (points: within which it would be equivalent), num_replicates,
+        verdict, reason (why there can be none, if so).
     """
-    numbers = sorted(num_neighbours)
     chosen = [claim for claim in CLAIMS if names is None or claim.id in names]
-    wanted = {arm for contrast in contrasts_of(chosen, numbers, numbers) for arm in contrast.shares()}
-    families = [claim for claim in CLAIMS if claim.family in {c.family for c in chosen}]
-    own, contrasts = runs[runs["arm"].isin(wanted)], contrasts_of(families, numbers, numbers)
-    of_arms = effects.effects(own, contrasts, truth, num_resamples=num_resamples)
-    ours = pd.concat([of_arms, _measured(correlation, forgetting, cost_ratios)])
-    evidence = ((OURS, ours), (PAPER, _paper_evidence()))
-    rows = [row for study, found in evidence for row in judge_effects(found, chosen, study)]
-    return pd.DataFrame(rows, columns=["claim", "statement", "place", "study", "task", *NUMBERS])
+    neighbours, there = sorted(num_neighbours), list(runs["arm"].unique())
+    wanted = {arm for c in contrasts_of(chosen, there, neighbours) for arm in c.shares()} | set(DAPT.shares())
+    own = runs[runs["arm"].isin(wanted)]
+    contrasts = with_margins(contrasts_of(CLAIMS, set(there) & wanted, neighbours))
+    parts = [effects.effects(own, contrasts, score=score)]
+    if distances is not None and "C1" in {claim.id for claim in chosen}:
+        parts.append(_rise_rows(own, distances, score))
+    if changes is not None and len(changes):
+        by_replicate = changes.groupby("replicate")[[losses.IN_DOMAIN, losses.GENERAL]].mean()
+        parts.append(rows_of({name: by_replicate[name] for name in by_replicate}))
+    ours = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    theirs = _paper_ratios()
+    rows = [
+        row
+        for study, found, ratios in ((OURS, ours, cost_ratios), (PAPER, paper_effects(), theirs))
+        for row in judge_effects(found, chosen, study, ratios)
+    ]
+    table = pd.DataFrame(rows, columns=["claim", "statement", "place", "study", "task", *NUMBERS])
+    return table.assign(reason=table["reason"].fillna(""))
 
 
-def judge_effects(found: pd.DataFrame, claims: Iterable[Claim], study: str) -> list[dict[str, object]]:
-    """Judge claims by effects (and alike): each row of a claim's contrasts is judged, then they are put together."""
-    by_contrast, rows = dict(list(found.groupby("contrast"))), []
+def _paper_ratios() -> pd.DataFrame:
+    costs = paper.table9().set_index("arm")
+    return (costs.loc[["tapt"]] / costs.loc["dapt"]).rename(columns={"num_steps": FLOPS, "num_bytes": BYTES})
+
+
+def _rise_rows(runs: pd.DataFrame, distances: pd.Series, score: str) -> pd.DataFrame:
+    """Return the rise of DAPT's gain with the distance, and what places it within the margin, as rows of `effects`."""
+    rise = gains.rises(runs, distances, DAPT, score=score)
+    if not len(rise):
+        return pd.DataFrame()
+    margin = MARGIN * effects.of_replicates(runs, DAPT, score=score).mean(axis=1)
+    return rows_of(dict(zip(_rise_names(), (rise, rise - margin, rise + margin), strict=True)))
+
+
+def judge_effects(found: pd.DataFrame, claims: Iterable[Claim], study: str, ratios=None) -> list[dict[str, object]]:
+    """Judge claims by effects (and alike): the twelve of the family together, of which some are asked for."""
+    by_task = {task: rows.set_index("contrast") for task, rows in found.groupby("task", sort=False)}
+    whole = by_task.get(MEAN, pd.DataFrame(columns=["effect", "p_value"]))
+    family, rows = claimed.judge_family(_evidence(whole)), []
     for claim in claims:
         shared = {"claim": claim.id, "statement": claim.statement, "place": claim.place, "study": study}
-        if not {contrast.name for contrast in claim.contrasts} <= set(by_contrast):
-            rows.append(shared | {"task": MEAN, "verdict": NOT_RUN})
-            continue
-        parts = zip(claim.contrasts, claim.rules, strict=True)
-        judged = pd.concat(by_contrast[contrast.name].assign(rule=rule) for contrast, rule in parts)
-        judged["verdict"] = [verdict(r.effect, r.low, r.high, r.p_holm, r.rule) for r in judged.itertuples()]
-        rows += [shared | row for row in (_by_task(judged) if claim.family else _by_measure(judged))]
+        if claim.rule == "fraction":
+            rows += [shared | row for row in _costs(claim, ratios)]
+        elif claimed.p_values(claim, _evidence(whole)) is None:
+            rows.append(shared | {"task": MEAN, "verdict": claimed.NOT_RUN})
+        else:
+            place = TESTED.index(claim)
+            judged = _shown(claim, whole, *(part[place] for part in family)) | {"task": MEAN}
+            rows += [shared | row for row in [*_within(claim, by_task, judged["verdict"]), judged]]
     return rows
 
 
-def _by_task(judged: pd.DataFrame) -> list[dict[str, object]]:
-    """Put the contrasts of a claim together task by task; the effect shown is the smallest."""
-    rows = []
-    for task, group in judged.groupby("task", sort=False):
-        whole = joint_verdict(group["verdict"])
-        closest = group.loc[group["effect"].to_numpy() == group["effect"].min(), list(NUMBERS)].iloc[0].to_dict()
-        largest = closest["p_holm"] if whole == claimed.DOES_NOT_HOLD else group["p_holm"].max()
-        rows.append({"task": task} | closest | {"p_holm": largest, "verdict": whole})
-    return rows
+def _evidence(rows: pd.DataFrame) -> dict[str, tuple]:
+    return {name: (row["effect"], row["p_value"]) for name, row in rows.iterrows()}
 
 
-def _by_measure(judged: pd.DataFrame) -> list[dict[str, object]]:
-    """List the measures of a claim, and the claim as a whole, which has no number of its own where they are several."""
-    rows = judged[[*NUMBERS]].assign(task=judged["contrast"]).to_dict("records")
-    whole = {"task": MEAN, "verdict": joint_verdict(judged["verdict"])}
-    return [*rows, whole] if len(rows) > 1 else [rows[0] | whole]
+def _shown(claim: Claim, rows: pd.DataFrame, p_values: np.ndarray, corrected: np.ndarray, verdict) -> dict[str, object]:
+    """Return what is shown of a claim: the smallest effect of its parts, and the p-values of its verdict's outcome."""
+    row, outcomes = rows.loc[rows.loc[claim.names, "effect"].astype(float).idxmin()], list(_OUTCOMES)
+    place = outcomes.index(verdict) if verdict in outcomes else int(np.argmin(corrected))
+    shown = {name: row.get(name) for name in (*INTERVAL, "detectable", "num_replicates")}
+    if not (claim.of_scores or len(claim.names) == 1):  # of several measures, none stands for all
+        shown = dict.fromkeys((*INTERVAL, "detectable"), np.nan) | {"num_replicates": row["num_replicates"]}
+    less = less_margin(claim.contrasts[0]).name
+    if less in rows.index:
+        shown["margin"] = rows.loc[claim.names[0], "effect"] - rows.loc[less, "effect"]
+    is_known = not np.isnan(rows.loc[claim.names, "p_value"].astype(float)).any()
+    p_value, p_holm = (part[place] if is_known else np.nan for part in (p_values, corrected))
+    reason = "" if is_known else ONE_REPLICATE
+    return shown | {"p_value": p_value, "p_holm": p_holm, "verdict": str(verdict), "reason": reason}
+
+
+_OUTCOMES = (claimed.HOLDS, claimed.DOES_NOT_HOLD, claimed.EQUIVALENT)
+
+
+def _within(claim: Claim, by_task: dict[str, pd.DataFrame], whole: str) -> list[dict[str, object]]:
+    """Judge a claim's tasks, or its measures, where it holds as a whole; else list them without a verdict."""
+    if claim.of_scores:
+        parts = {task: (claim, rows) for task, rows in by_task.items() if task != MEAN}
+    else:
+        signs = claim.signs or (1,) * len(claim.contrasts)
+        split = [replace(claim, contrasts=(c,), signs=(s,)) for c, s in zip(claim.contrasts, signs, strict=True)]
+        parts = {one.names[0]: (one, by_task[MEAN]) for one in split} if len(split) > 1 else {}
+    found = {name: claimed.p_values(one, _evidence(rows)) for name, (one, rows) in parts.items()}
+    found = {name: p for name, p in found.items() if p is not None}
+    if not found:
+        return []
+    p_values = np.stack(list(found.values()))
+    corrected = effects.holm(p_values)
+    verdicts = claimed.verdict(*corrected.T) if whole == claimed.HOLDS else [claimed.NOT_TESTED] * len(found)
+    judged = zip(found, p_values, corrected, verdicts, strict=True)
+    rows = [{"task": name} | _shown(*parts[name], *numbers) for name, *numbers in judged]
+    is_open = whole == claimed.HOLDS
+    return rows if is_open else [row | {"p_holm": np.nan, "reason": ""} for row in rows]
+
+
+def _costs(claim: Claim, ratios: pd.DataFrame | None) -> list[dict[str, object]]:
+    """Judge costs, which are counted: what others paid for their encoders is not known, and leaves no number."""
+    known = ratios is not None and len(ratios) and np.isfinite(ratios[claim.names].to_numpy(float)).all()
+    if not known:
+        return [{"task": MEAN, "verdict": claimed.NOT_RUN}]
+    means = np.exp(np.log(ratios[claim.names].astype(float)).mean())
+    words = {True: claimed.HOLDS, False: claimed.DOES_NOT_HOLD}
+    rows = [{"task": name, "effect": of, "verdict": words[of < claimed.FRACTION]} for name, of in means.items()]
+    return [*rows, {"task": MEAN, "verdict": words[bool((means < claimed.FRACTION).all())]}]
 
 
 def overview(judged: pd.DataFrame) -> pd.DataFrame:
     """Tabulate a row a claim: our verdict over all tasks with its effect, in how many tasks it holds, the paper's.
 
     Returns:
-        Columns claim, statement, place, ours, effect, low, high, p_holm, tasks, paper, paper_effect, paper_tasks.
+        Columns claim, statement, place, ours, effect, low, high, p_holm, detectable, margin, num_replicates, reason,
+        tasks, paper, paper_effect, paper_tasks.
     """
-    keys, numbers = ["claim", "statement", "place"], ["effect", "low", "high", "p_holm"]
+    keys, numbers = ["claim", "statement", "place"], [*INTERVAL, "p_holm", "detectable", "margin", "num_replicates"]
     whole = judged[judged["task"] == MEAN].set_index(keys)
     ours, theirs = (whole[whole["study"] == study] for study in (OURS, PAPER))
     counts = judged.groupby([*keys, "study"]).apply(_counts, include_groups=False).unstack().loc[ours.index]
-    table = ours[["verdict", *numbers]].rename(columns={"verdict": OURS}).assign(tasks=counts[OURS])
+    table = ours[["verdict", *numbers, "reason"]].rename(columns={"verdict": OURS}).assign(tasks=counts[OURS])
     table = table.assign(paper=theirs["verdict"], paper_effect=theirs["effect"], paper_tasks=counts[PAPER])
     return table.reset_index()
 
 
 def _counts(of_claim: pd.DataFrame) -> str:
-    """Say in how many tasks a claim holds, does not, or is inconclusive."""
-    measures = {contrast.name for claim in CLAIMS if not claim.family for contrast in claim.contrasts}
+    """Say in how many tasks a claim holds, does not, is equivalent or inconclusive; of what is not tested, nothing."""
+    measures = {name for claim in CLAIMS if not claim.of_scores for name in claim.names}
     counts = of_claim.loc[~of_claim["task"].isin({MEAN, *measures}), "verdict"].value_counts()
-    words = (word for word in (claimed.HOLDS, claimed.DOES_NOT_HOLD, claimed.INCONCLUSIVE) if word in counts)
-    return ", ".join(f"{counts[word]} {word}" for word in words) or "-"
+    return ", ".join(f"{counts[word]} {word}" for word in (*_OUTCOMES, claimed.INCONCLUSIVE) if word in counts) or "-"

@@ -8,8 +8,11 @@ IN_DOMAIN, GENERAL = "in_domain_delta_loss", "general_delta_loss"
 
 
 def loss_matrix(losses: pd.DataFrame) -> pd.DataFrame:
-    """Turn recorded losses (columns encoder, held_out, masked_lm_loss) into encoders by held-out samples."""
-    matrix = losses.pivot(index="encoder", columns="held_out", values="masked_lm_loss")
+    """Turn recorded losses (columns encoder, held_out, masked_lm_loss) into encoders by held-out samples.
+
+    Of several replicates it is the mean.
+    """
+    matrix = losses.pivot_table(index="encoder", columns="held_out", values="masked_lm_loss")
     return matrix.loc[losses["encoder"].unique(), losses["held_out"].unique()].rename_axis(columns=None)
 
 
@@ -18,24 +21,36 @@ def loss_changes(matrix: pd.DataFrame) -> pd.DataFrame:
     return matrix - matrix.loc["base"]
 
 
-def forgetting(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
-    """Tabulate what DAPT does to the loss on its own domain and on the base encoder's text, ours and the paper's.
+def changes(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
+    """Tabulate, replicate by replicate, what DAPT does to the loss on its own domain and on the base encoder's text.
 
-    Losses are as recorded: columns encoder (`base`, `dapt_<domain>`), held_out, masked_lm_loss.
+    Losses are as recorded: columns encoder (`base`, `dapt_<domain>`), replicate, held_out, masked_lm_loss.
 
     Returns:
-        Columns study (`ours`, `paper`), domain, in_domain_loss_before, in_domain_loss_after, in_domain_delta_loss,
+        Columns replicate, domain, in_domain_loss_before, in_domain_loss_after, in_domain_delta_loss,
         general_loss_before, general_loss_after, general_delta_loss; nats.
+    """
+    tables = {replicate: _of_matrix(loss_matrix(some), base_text) for replicate, some in losses.groupby("replicate")}
+    columns = ["replicate", *_of_matrix(paper.table12(), "PT")]
+    found = pd.concat(tables, names=["replicate", "row"]).reset_index() if tables else pd.DataFrame(columns=columns)
+    return found[columns]
+
+
+def forgetting(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
+    """Tabulate the changes of `changes` in the mean over replicates, ours and the paper's.
+
+    Returns:
+        Columns study (`ours`, `paper`), domain, and as `changes`.
 
     Source: Tables 1 and 12.
     """
-    ours = _of_matrix(loss_matrix(losses), base_text)
+    ours = changes(losses, base_text).drop(columns="replicate").groupby("domain", sort=False).mean().reset_index()
     both = pd.concat({"ours": ours, "paper": paper_forgetting()}, names=["study", "row"])
     return both.reset_index().drop(columns="row")
 
 
 def paper_forgetting() -> pd.DataFrame:
-    """Return the same changes by the paper's Table 12, without the column study."""
+    """Return the same changes by the paper's Table 12, of single runs, without the column study."""
     return _of_matrix(paper.table12(), "PT")
 
 

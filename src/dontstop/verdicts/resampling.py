@@ -1,8 +1,6 @@
-"""Scores with test examples and seeds resampled: where every interval of this study comes from."""
+"""Test texts and replicates drawn anew, from recorded predictions: a check on the t tests that needs no normality."""
 
-import math
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,101 +8,118 @@ import pandas as pd
 
 from dontstop.errors import StudyError
 from dontstop.runs.records import decode_predictions
-from dontstop.verdicts.scores import names_in, runs_of_arm
+from dontstop.verdicts.effects import QUANTILES, Contrast, complete
+from dontstop.verdicts.scores import checked, runs_of_arm
 
 NUM_RESAMPLES = 1000
 Truth = Mapping[str, np.ndarray]  # by task, (num_test,) label ids in the order of the predictions
 
 
 @dataclass(frozen=True)
-class Resamples:
-    """The scores of several arms on one task, 0 to 1: as they are, and with test examples and seeds resampled.
+class Draws:
+    """Means over seeds of every task, replicate and arm, 0 to 1, under draws of the test texts.
 
-    Test examples are drawn for all arms and seeds alike. The shifts say how far an arm's mean moves when seeds are
-    resampled, again for all arms alike.
+    Draw 0 is the test set as it is. A task's draws are the same for all arms and replicates.
     """
 
-    arms: tuple[str, ...]  # names, in the order of the last axis
-    observed: np.ndarray  # (num_seeds, num_arms)
-    drawn: np.ndarray  # (num_resamples, num_seeds, num_arms)
-    shifts: np.ndarray  # (num_resamples, num_arms)
-
-    def means(self) -> np.ndarray:
-        """Return (num_resamples, num_arms): each arm's mean over seeds, with examples and seeds resampled."""
-        return self.drawn.mean(axis=1) + self.shifts
+    tasks: list[str]
+    replicates: list[int]
+    arms: list[str]
+    scores: np.ndarray  # (1 + num_resamples, num_replicates, num_tasks, num_arms); NaN where an arm has not run
 
 
-def resample(
-    runs: pd.DataFrame, truth: Truth, arms: Iterable[str] | None = None, *, num_resamples: int = NUM_RESAMPLES, seed=0
-) -> dict[str, Resamples]:
-    """Resample test examples and seeds for all arms of every task, or for those wanted; tasks draw independently.
-
-    The arms wanted need not all have run on every task. The draw's seed goes with the task's name, so that a task's
-    interval stays the same when others come or go.
-
-    Returns:
-        By task, over the arms that have run on it.
+def draw(
+    runs: pd.DataFrame, truth: Truth, arms: Iterable[str] | None = None, *, num_resamples=NUM_RESAMPLES, seed: int = 0
+) -> Draws:
+    """Draw every task's test texts with replacement, and score all arms (or those wanted) on each draw.
 
     Raises:
         StudyError: If a run is missing, or its score does not follow from these labels.
     """
-    chosen = runs if arms is None else runs[runs["arm"].isin(arms)]
-    chosen = chosen[["task", "arm", "seed", "metric", "labels", "test_score", "test_predictions"]]
-    _, tasks, seeds = names_in(chosen)
-    how = seeds, num_resamples, seed
-    return {task: _resample_task(chosen[chosen["task"] == task], task, np.asarray(truth[task]), *how) for task in tasks}
-
-
-def _resample_task(runs, task: str, truth: np.ndarray, seeds, num_resamples: int, seed: int) -> Resamples:
-    arms = tuple(runs["arm"].unique())
-    ordered = pd.concat([runs_of_arm(runs, arm, [task], seeds) for arm in arms])  # arm by arm
-    num_labels, metric = len(ordered["labels"].iloc[0]), ordered["metric"].iloc[0]
-    predictions = np.stack([decode_predictions(text) for text in ordered["test_predictions"]])
-    _check_labels(predictions, truth, num_labels)
-    rng = np.random.default_rng(zlib.crc32(task.encode(), seed))
-    weights = draw_weights(rng, num_resamples, len(truth))
-    drawn = from_predictions(arms, predictions, truth, weights, num_labels, metric, rng)
-    _check_scores(drawn.observed.T.ravel(), ordered["test_score"].to_numpy(float), task)
-    return drawn
+    chosen = checked(runs if arms is None else runs[runs["arm"].isin(list(arms))])
+    tasks, names = list(chosen["task"].unique()), list(chosen["arm"].unique())
+    replicates, rng = sorted(chosen["replicate"].unique().tolist()), np.random.default_rng(seed)
+    scores = np.full((1 + num_resamples, len(replicates), len(tasks), len(names)), np.nan)
+    for t, task in enumerate(tasks):
+        weights = draw_weights(rng, num_resamples, len(truth[task]))
+        for a, arm in enumerate(names):
+            some = runs_of_arm(chosen, arm, task)
+            if len(some):  # by replicate and seed, of each replicate as many
+                places = [replicates.index(r) for r in some["replicate"].unique()]
+                scored = _scored(some, np.asarray(truth[task]), weights)
+                scores[:, places, t, a] = scored.reshape(len(weights), len(places), -1).mean(axis=2)
+    return Draws(tasks, replicates, names, scores)
 
 
 def draw_weights(rng: np.random.Generator, num_resamples: int, num_test: int) -> np.ndarray:
-    """Resample test examples, (1 + num_resamples, num_test) float32: how often each counts.
+    """Draw items with replacement, (1 + num_resamples, num_test) float32: how often each counts.
 
-    Row 0 is the test set as it is, so that an estimate comes from the same lines as its resamples.
+    Row 0 counts each once, so that an estimate comes from the same lines as its resamples.
     """
-    return np.concatenate([np.ones((1, num_test), np.float32), draw_counts(rng, num_resamples, num_test)])
+    drawn = rng.integers(num_test, size=(num_resamples, num_test)) + num_test * np.arange(num_resamples)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=num_resamples * num_test).reshape(num_resamples, num_test)
+    return np.concatenate([np.ones((1, num_test)), counts]).astype(np.float32)
 
 
-def draw_counts(rng: np.random.Generator, num_resamples: int, size: int) -> np.ndarray:
-    """Return how often each of `size` items is drawn in `size` draws, (num_resamples, size) float32."""
-    drawn = rng.integers(size, size=(num_resamples, size)) + size * np.arange(num_resamples)[:, None]
-    return np.bincount(drawn.ravel(), minlength=num_resamples * size).reshape(num_resamples, size).astype(np.float32)
+def multi_bootstrap(
+    runs: pd.DataFrame, contrasts: Sequence[Contrast], truth: Truth, *, num_resamples=NUM_RESAMPLES, seed: int = 0
+) -> pd.DataFrame:
+    """Compare arms in the mean over tasks by drawing replicates and test texts, both paired: a check of `effects`.
 
+    It covers the choice of test texts as well, and takes no distribution for granted. Replicates are drawn as a whole,
+    for all tasks alike, so that what tasks share stays shared. Few replicates are drawn from too narrow a
+    distribution: its variance is short by one part in their number, so with fewer than about ten the interval is too.
 
-def from_predictions(arms, predictions, truth, weights, num_labels: int, metric: str, rng) -> Resamples:
-    """Score every arm and seed under every weighting of the test examples, and resample seeds as well.
+    Returns:
+        Columns contrast, effect, low, high (percentiles), in points; p_value, two-sided: twice the smaller share of
+        draws on one side of zero; num_replicates. No row where an arm has not run.
 
-    Predictions are (num_arms * num_seeds, num_test) label ids, arm by arm; truth is (num_test,); weights are as
-    `draw_weights` gives them.
+    Source: Sellam et al. (2022), The MultiBERTs, the paired multi-bootstrap. Departure: seeds within a replicate are
+    averaged and not drawn; the variance between replicates contains theirs.
     """
-    scores = np.asarray(weighted_scores(weights, predictions, truth, num_labels, metric), float)
-    scores = scores.reshape(len(weights), len(arms), -1).swapaxes(1, 2)  # (1 + resamples, seeds, arms)
-    return from_scores(arms, scores[0], scores[1:], rng)
+    drawn = draw(runs, truth, {arm for c in contrasts for arm in c.shares()}, num_resamples=num_resamples, seed=seed)
+    columns, rows = ["contrast", "effect", "low", "high", "p_value", "num_replicates"], []
+    for contrast in contrasts:
+        values = of_contrast(drawn, contrast)  # (1 + num_resamples, num_replicates)
+        if values.size:
+            of_draws = 100 * replicates_drawn(values, seed=seed)
+            low, high = np.quantile(of_draws[1:], QUANTILES)
+            rows.append([contrast.name, of_draws[0], low, high, _two_sided(of_draws[1:]), values.shape[1]])
+    return pd.DataFrame(rows, columns=columns)
 
 
-def from_scores(arms: tuple[str, ...], observed: np.ndarray, drawn: np.ndarray, rng: np.random.Generator) -> Resamples:
-    """Resample seeds as well, and put all together; shapes as in `Resamples`.
+def of_contrast(drawn: Draws, contrast: Contrast) -> np.ndarray:
+    """Return a contrast's mean over tasks, (1 + num_resamples, num_replicates that have run), 0 to 1."""
+    shares = contrast.shares()
+    if not shares or not set(shares) <= set(drawn.arms):
+        return np.empty((len(drawn.scores), 0))
+    values = drawn.scores[..., [drawn.arms.index(arm) for arm in shares]] @ np.array(list(shares.values()))
+    there = complete(pd.DataFrame(values[0]))
+    return values[:, there.index][:, :, there.columns].mean(axis=2)
 
-    Drawing n seeds with replacement understates their variance by (n - 1) / n, which for five seeds is a fifth; the
-    shifts are scaled up for that.
+
+def replicates_drawn(values: np.ndarray, *, seed: int) -> np.ndarray:
+    """Average over replicates drawn with replacement: (1 + num_resamples, num_replicates, ...) to the first and last.
+
+    The draws of one seed are the same for all values with as many replicates.
     """
-    num_seeds, num_resamples = len(observed), len(drawn)
-    shifts = np.zeros((num_resamples, len(arms)))
-    if num_seeds > 1:
-        moved = draw_counts(rng, num_resamples, num_seeds) @ observed / num_seeds - observed.mean(axis=0)
-        shifts = math.sqrt(num_seeds / (num_seeds - 1)) * moved
-    return Resamples(arms, observed, drawn, shifts)
+    weights = draw_weights(np.random.default_rng((seed, 1)), len(values) - 1, values.shape[1])
+    return np.einsum("br,br...->b...", weights / values.shape[1], values)
+
+
+def _two_sided(draws: np.ndarray) -> float:
+    below, above = ((draws <= 0).mean(), (draws >= 0).mean())
+    return float(min(1.0, 2 * max(min(below, above), 1 / (2 * len(draws)))))
+
+
+def _scored(runs: pd.DataFrame, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Score one arm's runs on a task under every weighting: (num_weightings, num_runs)."""
+    num_labels, metric, task = len(runs["labels"].iloc[0]), runs["metric"].iloc[0], runs["task"].iloc[0]
+    predictions = np.stack([decode_predictions(text) for text in runs["test_predictions"]])
+    _check_labels(predictions, truth, num_labels)
+    scores = weighted_scores(weights, predictions, truth, num_labels, metric)
+    _check_scores(scores[0], runs["test_score"].to_numpy(float), task)
+    return scores
 
 
 def weighted_scores(weights, predictions, truth, num_labels: int, metric: str) -> np.ndarray:

@@ -1,0 +1,35 @@
+"""Changes of the masked-LM loss: replicate by replicate, and their mean beside the paper's."""
+
+import pandas as pd
+import pytest
+
+from dontstop.verdicts import losses
+
+
+@pytest.fixture
+def recorded():
+    """Return two replicates of a base and two DAPT encoders; the second replicate lies half a nat higher."""
+    first = {"base": (3.0, 5.0, 6.0), "dapt_a": (3.2, 4.0, 5.5), "dapt_b": (3.1, 4.9, 5.0)}
+    rows = [
+        {"encoder": encoder, "replicate": r, "held_out": text, "masked_lm_loss": loss + 0.5 * r * (encoder == "dapt_a")}
+        for encoder, of in first.items()
+        for r in (0, 1)
+        for text, loss in zip(("general", "a", "b"), of, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_changes_are_by_replicate(recorded):
+    found = losses.changes(recorded, "general").set_index(["replicate", "domain"])
+    assert found["in_domain_delta_loss"].tolist() == pytest.approx([-1.0, -1.0, -0.5, -1.0])
+    assert found["general_delta_loss"].tolist() == pytest.approx([0.2, 0.1, 0.7, 0.1])
+    assert losses.changes(recorded[:0], "general").empty
+
+
+def test_forgetting_is_the_mean_over_replicates_beside_the_papers(recorded):
+    found = losses.forgetting(recorded, "general")
+    ours = found[found["study"] == "ours"].set_index("domain")
+    assert ours["in_domain_delta_loss"].to_dict() == pytest.approx({"a": -0.75, "b": -1.0})
+    assert (found["study"] == "paper").sum() == 4
+    matrix = losses.loss_matrix(recorded)
+    assert matrix.loc["dapt_a", "a"] == pytest.approx(4.25) and matrix.index.tolist() == ["base", "dapt_a", "dapt_b"]
