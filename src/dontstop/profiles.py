@@ -145,7 +145,6 @@ class Selection(Settings):
     num_neighbours: Annotated[list[Count], Field(min_length=1)] = [50, 150, 500]  # of each training text
     selector: Selector = "vampire"
     compared: list[Selector] = []  # other selectors, each run with the middle number of neighbours
-    num_draws: Count = 5  # of the random control; the seeds take turns with them
     max_curated_texts: Count | None = None
     num_dimensions: Count = 100  # of tf-idf with truncated SVD
     sentence_transformer: str | None = None  # a folder or hub name, for the selector of that name

@@ -168,9 +168,11 @@ class Checkpoint:
 
     Attributes:
         phases: In order, their texts the names of domains and tasks; none for the base encoder.
+        replicate: Of the study, from 0.
     """
 
     phases: tuple[Phase, ...] = ()
+    replicate: int = 0
 
     @property
     def name(self) -> str:
@@ -190,12 +192,12 @@ class Checkpoint:
     @property
     def parent(self) -> "Checkpoint | None":
         """The checkpoint that the last phase starts from."""
-        return Checkpoint(self.phases[:-1]) if self.phases else None
+        return Checkpoint(self.phases[:-1], self.replicate) if self.phases else None
 
     @property
     def lineage(self) -> tuple["Checkpoint", ...]:
         """The checkpoints on the way to it, the base encoder first, itself last."""
-        return tuple(Checkpoint(self.phases[:num]) for num in range(len(self.phases) + 1))
+        return tuple(Checkpoint(self.phases[:num], self.replicate) for num in range(len(self.phases) + 1))
 
 
 @dataclass(frozen=True)
