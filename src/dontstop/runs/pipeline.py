@@ -61,7 +61,7 @@ class Pipeline(Results):
         """Select the text that tasks are augmented by, unless it stands there selected with these settings."""
         self.prepare()
         some, base = self._jobs(), Checkpoint()
-        wanted = augmentation.Selections(some, self.design.augmented_tasks(), self.tasks)
+        wanted = augmentation.Selections(some, self.design.augmented_tasks(), self.tasks, replicate=0)
         if wanted.is_written():
             return
         if is_set(READ_ONLY):
