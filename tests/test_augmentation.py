@@ -31,7 +31,7 @@ def prepared(tmp_path_factory):
     """Make a tiny study's text, of many short documents."""
     root = tiny.make(tmp_path_factory.mktemp("selection"), selection=SETTINGS)
     for domain in tiny.DOMAINS:
-        texts = [text for num in range(6, 13) for text in tiny.texts(domain, f"{num} words", 60, num)]
+        texts = [text for num in range(6, 13) for text in tiny.texts(domain, f"{num} words", 150, num)]
         texts[7] = f"Zero zero zero. {OWN.capitalize()}."
         tiny.write_lines(root / "texts/corpora" / f"{domain}.jsonl", [{"text": text} for text in texts])
     rows = tiny.examples("citation_intent", "train")
@@ -102,7 +102,8 @@ def test_every_set_stands_there_with_its_control_and_is_entered_under_its_name(s
             assert not np.intersect1d(found[name], found[control]).size
             ours, theirs = (manifest["stores"][f"selected/replicate_{replicate}/{n}"] for n in (name, control))
             assert ours["num_selected"] == theirs["num_selected"] > 0
-            assert theirs["num_selected_tokens"] == ours["num_selected_tokens"]
+            # Most of these texts differ by four tokens or a multiple of that: no nearer match can be had.
+            assert theirs["num_selected_tokens"] == pytest.approx(ours["num_selected_tokens"], abs=4)
 
 
 def test_replicates_differ_in_what_is_random_and_in_nothing_else(selected):

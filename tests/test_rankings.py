@@ -18,15 +18,14 @@ TASKS = {
 SMALL = Vampire(num_topics=4, num_epochs=3, batch_size=8, min_documents=1, vocabulary_size=50, kl_warmup_epochs=10)
 
 
-def settings_of(selector, **more):
-    return Selection(num_neighbours=[2], selector=selector, num_dimensions=4, vampire=SMALL, **more)
+SETTINGS = Selection(num_neighbours=[2], num_dimensions=4, vampire=SMALL)
 
 
-def rank(folder, selector, queries, settings=None, **how):
+def rank(folder, selector, queries, **how):
     pieces, _ = write(folder, [f"The {w} cat sat down here today." for w in COLOURS], own=TASKS)
     how = {"base": folder, "max_length": 9, "seed": 0} | how
     search = rankings.Search(pieces, queries)
-    rankings.rank(selector, settings or settings_of(selector), search, folder / "r", **how)
+    rankings.rank(selector, SETTINGS, search, folder / "r", **how)
     return {task: rankings.load_ranking(folder / "r", task) for task in queries}
 
 
@@ -60,9 +59,8 @@ def test_replicates_have_a_vampire_each_and_every_task_draws_of_its_own(tmp_path
     scores = [rank(tmp_path / str(k), "vampire", TASKS, seed=seed)["cats"].scores for k, seed in enumerate((0, 0, 1))]
     np.testing.assert_array_equal(scores[0], scores[1])
     assert not np.allclose(scores[0], scores[2])
-    settings = Selection()
-    seeds = {rankings.seed_of_replicate(settings, r, task) for r in (0, 1) for task in ("", "cats", "dogs")}
-    assert len(seeds) == 6 and rankings.seed_of_replicate(settings, 1, "cats") in seeds
+    seeds = {rankings.seed_of_replicate(SETTINGS, r, task) for r in (0, 1) for task in ("", "cats", "dogs")}
+    assert len(seeds) == 6 and rankings.seed_of_replicate(SETTINGS, 1, "cats") in seeds
 
 
 def test_the_number_of_threads_changes_nothing(tmp_path, monkeypatch):

@@ -93,6 +93,11 @@ def test_a_sentence_transformer_without_a_name_is_told():
         Selection(selector="sentence_transformer")
 
 
+def test_a_selector_that_draws_as_much_as_another_finds_is_no_main_one():
+    with pytest.raises(ValueError, match="name it under compared"):
+        Selection(selector="dsir")
+
+
 CHUNKS = [["red apple", "green apple tree here"], ["blue car", "red red red"]]
 ALL = np.ones(4, bool)
 

@@ -143,7 +143,7 @@ class Selection(Settings):
     granularity: Literal["sentence", "passage", "document"] = "sentence"
     min_words: Count = 5  # of a candidate
     num_neighbours: Annotated[list[Count], Field(min_length=1)] = [50, 150, 500]  # of each training text
-    selector: Selector = "vampire"
+    selector: Selector = "vampire"  # of all numbers of neighbours; any but dsir
     compared: list[Selector] = []  # other selectors, each run with the middle number of neighbours
     max_curated_texts: Count | None = None
     num_dimensions: Count = 100  # of tf-idf with truncated SVD
@@ -166,6 +166,10 @@ class Selection(Settings):
         for name, values in (("num_neighbours", self.num_neighbours), ("selector and compared", self.selectors)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} must differ from one another, got {values}")
+        if self.selector == "dsir":
+            raise ValueError(
+                "dsir draws as much as the main selector finds: name it under compared, beside another one"
+            )
         if "sentence_transformer" in self.selectors and self.sentence_transformer is None:
             raise ValueError("the selector sentence_transformer needs a folder or hub name under that setting")
         return self

@@ -24,6 +24,11 @@ def union(indices: np.ndarray, k: int) -> np.ndarray:
     return found[found != NONE]
 
 
+def resampled(ranking: Ranking, num: int, *, seed: int) -> np.ndarray:
+    """Draw `num` candidates without replacement, in proportion to their weights, ascending."""
+    return np.sort(ranking.indices[0, resampling_order(ranking.scores[0], seed=seed)[:num]])
+
+
 def sets_of(
     settings: Selection, rankings: Mapping[str, Ranking], lengths: np.ndarray, allowed: np.ndarray, *, seed: int
 ) -> dict[str, np.ndarray]:
@@ -47,18 +52,16 @@ def sets_of(
     found: dict[str, np.ndarray] = {}
     for selector, k in ((selector, k) for selector, numbers in sizes.items() for k in numbers):
         name = f"tapt_{k}" if selector == settings.selector else f"tapt_{k}_{selector}"
-        # Resampling draws for the task as a whole: as many as the main selector has chosen.
-        size = len(found[f"knn_tapt_{k}"]) if selector == "dsir" and found else 0
-        chosen = _resampled(rankings[selector], size, seed=seed) if size else union(rankings[selector].indices, k)
+        ranking = rankings[selector]
+        if selector == "dsir":  # it draws for the task as a whole: as many as the main selector has chosen
+            chosen = resampled(ranking, len(found[f"knn_tapt_{k}"]), seed=seed)
+        else:
+            chosen = union(ranking.indices, k)
         if 2 * len(chosen) > allowed.sum():
-            raise _too_many(f"knn_{name}", rankings[selector], len(chosen), int(allowed.sum()))
+            raise _too_many(f"knn_{name}", ranking, len(chosen), int(allowed.sum()))
         found[f"knn_{name}"] = chosen
         found[f"rand_{name}"] = matched_random(chosen, lengths, allowed, stream=f"rand_{name}", seed=seed)
     return found
-
-
-def _resampled(ranking: Ranking, size: int, *, seed: int) -> np.ndarray:
-    return np.sort(ranking.indices[0, resampling_order(ranking.scores[0], seed=seed)[:size]])
 
 
 def _too_many(name: str, ranking: Ranking, num_chosen: int, num_allowed: int) -> StudyError:
