@@ -149,9 +149,8 @@ class Selection(Settings):
     granularity: Literal["sentence", "passage", "document"] = "sentence"
     min_words: Count = 5  # of a candidate
     num_neighbours: Annotated[list[Count], Field(min_length=1)] = [50, 150, 500]  # of each training text
-    selector: Selector = "vampire"
+    selector: Selector = "vampire"  # of all numbers of neighbours; any but dsir
     compared: list[Selector] = []  # other selectors, each run with the middle number of neighbours
-    num_draws: Count = 5  # of the random control; the seeds take turns with them
     max_curated_texts: Count | None = None
     num_dimensions: Count = 100  # of tf-idf with truncated SVD
     sentence_transformer: str | None = None  # a folder or hub name, for the selector of that name
@@ -173,6 +172,10 @@ class Selection(Settings):
         for name, values in (("num_neighbours", self.num_neighbours), ("selector and compared", self.selectors)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} must differ from one another, got {values}")
+        if self.selector == "dsir":
+            raise ValueError(
+                "dsir draws as much as the main selector finds: name it under compared, beside another one"
+            )
         if "sentence_transformer" in self.selectors and self.sentence_transformer is None:
             raise ValueError("the selector sentence_transformer needs a folder or hub name under that setting")
         return self
