@@ -121,7 +121,8 @@ def test_no_checkpoint_is_trained_twice(with_tapt, tmp_path, planned):
     """Both phases start from the DAPT encoder that is there, even if only its published copy is left."""
     root = tiny.copy(with_tapt, tmp_path / "study")
     (root / "work").rename(tmp_path / "away")
-    shutil.rmtree(root / "checkpoints" / "tiny" / "dapt_tapt")
+    for folder in ("checkpoints/tiny/dapt_tapt", "results/tiny/records/04_dapt_tapt"):
+        shutil.rmtree(root / folder)
     planned_names = names_planned(planned, root, "dapt_tapt")
     trained = [name for kind, name in planned_names if kind == "checkpoint"]
     assert trained == [f"dapt_{domain}_then_tapt_{task}" for task, domain in sorted(tiny.TASKS.items())]
