@@ -310,7 +310,7 @@ def test_a_damaged_result_is_told(tmp_path):
         scratch.load_result(tmp_path / "result.json")
 
 
-@pytest.mark.parametrize(("num_steps", "num_points"), [(6, 6), (250, 100)])
+@pytest.mark.parametrize(("num_steps", "num_points"), [(6, 6), (250, 50)])
 def test_a_curve_is_thinned_out_to_means(num_steps, num_points):
     losses = np.arange(float(num_steps))
     settings = PhaseSettings(num_steps=num_steps, batch_size=2, sequence_length=8, learning_rate=1.0)
