@@ -1,4 +1,8 @@
-"""The classes of the docstring tasks as data: the dotted names that a module's name begins with decide its class."""
+"""The classes of the docstring tasks as data: the dotted names that a module's name begins with decide its class.
+
+Departure: people labelled the paper's tasks; here the place of a text in its package does, which costs nothing and
+depends, as the paper's tasks do, on knowing the domain.
+"""
 
 # A topic is a subpackage with text enough, or a whole small package.
 TOPICS = {
