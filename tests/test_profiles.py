@@ -143,7 +143,7 @@ def test_one_task_s_settings_override_the_profile_s(root):
     content = {"finetune": {"num_epochs": 4}, "task_finetune": {"numerical_topic": {"batch_size": 8}}}
     (root / "configs" / "mine.yaml").write_text(yaml.safe_dump(content))
     profile = load_profile("mine", root)
-    of_task, of_others = profile.finetune_for("numerical_topic"), profile.finetune_for("numerical_role")
+    of_task, of_others = profile.finetune_for("numerical_topic"), profile.finetune_for("numerical_area")
     assert (of_task.batch_size, of_task.num_epochs) == (8, 4)
     assert of_others == profile.finetune
 
@@ -176,7 +176,7 @@ def test_the_root_is_the_one_named_and_paths_stand_below_it(root):
     assert find_root() == root.resolve()
     paths = Paths("smoke")
     assert paths.corpus("general") == root.resolve() / "data" / "smoke" / "corpora" / "general.jsonl"
-    assert paths.split("numerical_role", "dev").parts[-3:] == ("tasks", "numerical_role", "dev.jsonl")
+    assert paths.split("numerical_area", "dev").parts[-3:] == ("tasks", "numerical_area", "dev.jsonl")
 
 
 @pytest.fixture
