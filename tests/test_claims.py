@@ -125,7 +125,7 @@ def test_twelve_claims_are_one_family_whatever_has_run(six_arms):
 def test_single_tasks_are_corrected_within_their_claim(six_arms):
     rows = six_arms[(six_arms["claim"] == "C2") & (six_arms["study"] == "ours") & six_arms["task"].isin(TASKS)]
     assert len(rows) == 8
-    assert rows["p_holm"].tolist() == pytest.approx(effects.holm(rows["p_value"]).tolist())
+    assert rows["p_holm"].tolist() == pytest.approx(effects.holm(rows["p_value"], kept=0.5).tolist())
 
 
 def test_an_intersection_enters_with_its_largest_p():
@@ -241,6 +241,15 @@ def test_margins_are_contrasts():
     found = claims.less_margin(over("not_dapt", "base")), claims.plus_margin(over("tapt", "base"))
     assert found[0].shares() == {"not_dapt": 1.0, "base": -0.5, "dapt": -0.5}
     assert found[1].shares() == {"tapt": 1.0, "base": -1.5, "dapt": 0.5}
+
+
+def test_correction_hands_on_half_a_level_by_hand():
+    p_values = np.array([[0.01, 1.0, 0.5], [1.0, 0.02, 0.001], [0.03, 1.0, 1.0]])
+    found = claims.corrected(p_values)
+    # Factors 3, then 2 / (1 - 1 / 6), then 1 / (1 - 2 / 6); of equivalence 6 throughout.
+    assert found[:, 0].tolist() == pytest.approx([0.03, 1.0, 0.048])
+    assert found[:, 1].tolist() == pytest.approx([1.0, 0.048, 1.0])
+    assert found[:, 2].tolist() == pytest.approx([1.0, 0.006, 1.0])
 
 
 def test_the_family_has_twelve_claims_and_costs_are_counted():

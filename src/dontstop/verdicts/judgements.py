@@ -88,7 +88,7 @@ def _paper_rise(moments: pd.DataFrame) -> pd.DataFrame:
     far = 100 - of_tasks.drop_duplicates("domain").set_index("domain")["vocabulary_overlap"]
     some = welch_effects(moments, [DAPT], PAPER_SEEDS).query("task != @MEAN").set_index("task")
     weights, rows = gains.rise_weights(of_tasks["domain"], far.astype(float)), []
-    for sign, name in zip((0, -1, 1), _rise_names(), strict=True):
+    for sign, name in zip((0, -1, 1), rise_names(), strict=True):
         shares = (weights + sign * MARGIN / len(weights))[some.index]
         variances = (shares * some["standard_error"]).to_numpy(float) ** 2
         found = effects.of_moments(
@@ -98,9 +98,9 @@ def _paper_rise(moments: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(dict.fromkeys(effects.STUDENT, float))
 
 
-def _rise_names() -> list[str]:
-    contrast = Contrast(RISE, ())
-    return [some.name for some in with_margins([contrast])]
+def rise_names() -> list[str]:
+    """Name the rise of DAPT's gain, and what places it within the margin."""
+    return [contrast.name for contrast in with_margins([Contrast(RISE, ())])]
 
 
 def _paper_moments(table: pd.DataFrame) -> pd.DataFrame:
@@ -176,7 +176,7 @@ def _rise_rows(runs: pd.DataFrame, distances: pd.Series, score: str) -> pd.DataF
     if not len(rise):
         return pd.DataFrame()
     margin = MARGIN * effects.of_replicates(runs, DAPT, score=score).mean(axis=1)
-    return rows_of(dict(zip(_rise_names(), (rise, rise - margin, rise + margin), strict=True)))
+    return rows_of(dict(zip(rise_names(), (rise, rise - margin, rise + margin), strict=True)))
 
 
 def judge_effects(found: pd.DataFrame, claims: Iterable[Claim], study: str, ratios=None) -> list[dict[str, object]]:
@@ -233,7 +233,7 @@ def _within(claim: Claim, by_task: dict[str, pd.DataFrame], whole: str) -> list[
     if not found:
         return []
     p_values = np.stack(list(found.values()))
-    corrected = effects.holm(p_values)
+    corrected = claimed.corrected(p_values)
     verdicts = claimed.verdict(*corrected.T) if whole == claimed.HOLDS else [claimed.NOT_TESTED] * len(found)
     judged = zip(found, p_values, corrected, verdicts, strict=True)
     rows = [{"task": name} | _shown(*parts[name], *numbers) for name, *numbers in judged]
