@@ -3,6 +3,8 @@
 #   ENV=active        use the active conda or virtual environment instead of making .venv
 #   PYTHON=...        the Python (3.11 to 3.13) to make .venv with; by default the first suitable one found
 #   PROFILE=mini      run a profile of configs/ other than params.yaml's, stage by stage, without DVC
+#   REPLICATES=10     how many replicates of the whole study; those that are there already are kept. With DVC, which
+#                     knows parameters by files, the number is written into the profile.
 #   MIRROR=...        the folder with the text of a profile of files: corpora/<domain>.* (or corpora/<domain>/, of
 #                     shards) and tasks/<task>/<split>.*
 #   DONTSTOP_ACCEPT_OTHER_MACHINES=1   read results that machines of another kind have made (dontstop run --help)
@@ -11,11 +13,16 @@
 ENV ?=
 PYTHON ?=
 PROFILE ?=
+REPLICATES ?=
 MIRROR ?=
 ifneq ($(MIRROR),)
 # abspath would cut a path at its spaces.
 export DONTSTOP_MIRROR := $(if $(filter /%,$(firstword $(MIRROR))),$(MIRROR),$(CURDIR)/$(MIRROR))
 endif
+ifneq ($(REPLICATES),)
+export DONTSTOP_REPLICATES := $(REPLICATES)
+endif
+params_profile = $(shell sed -n 's/^profile: *//p' params.yaml)
 TORCH_INDEX ?=
 export TORCH_INDEX
 
@@ -44,6 +51,10 @@ papermill = "$(bin)/papermill" -k python3 --log-output --no-progress-bar
 
 study: $(stamp) ## run the whole study: text, encoders, notebooks, tables, figures
 ifeq ($(PROFILE),)
+ifneq ($(REPLICATES),)
+	@sed -i.before 's/^replicates: .*/replicates: $(REPLICATES)/' "configs/$(params_profile).yaml"
+	@rm "configs/$(params_profile).yaml.before"
+endif
 	"$(bin)/dvc" repro
 	@"$(bin)/dontstop" costs
 else

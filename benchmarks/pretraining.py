@@ -18,7 +18,7 @@ from dontstop.machine.randomness import generator
 from dontstop.machine.runner import say
 from dontstop.profiles import Encoder, PhaseSettings, load_profile
 from dontstop.tokens import TokenStore
-from dontstop.training import devices, encoders, mlm
+from dontstop.training import devices, encoders, masking, mlm
 
 NUM_SPECIAL, MASK_ID = 5, 3  # as in dontstop.tokens.tokenizer.SPECIAL_TOKENS
 GATE_STEPS, GATE_LOSS, GATE_PARAMETERS = 50, 1e-5, 1e-4
@@ -47,20 +47,20 @@ def save_start(folder: Path, encoder: Encoder, vocabulary_size: int, length: int
     return folder
 
 
-def make_batches(settings: PhaseSettings, vocabulary_size: int) -> mlm.Batches:
+def make_batches(settings: PhaseSettings, vocabulary_size: int) -> masking.Batches:
     """Make the batches of one run, from random tokens: words fall off as in text, and speed asks for no more."""
     num_tokens = settings.num_steps * settings.batch_size * settings.sequence_length
     frequency = 1.0 / np.arange(1, vocabulary_size - NUM_SPECIAL + 1)
     ids = generator("benchmark text").choice(len(frequency), num_tokens, p=frequency / frequency.sum()) + NUM_SPECIAL
     store = TokenStore(ids.astype(np.uint16), np.array([0, num_tokens]))
-    vocabulary = mlm.Vocabulary(vocabulary_size, MASK_ID, tuple(range(NUM_SPECIAL)))
-    return mlm.Batches(store, vocabulary, settings, "benchmark")
+    vocabulary = masking.Vocabulary(vocabulary_size, MASK_ID, tuple(range(NUM_SPECIAL)))
+    return masking.Batches(store, vocabulary, settings, "benchmark")
 
 
 class MaskedSequences(Dataset):
     """Our masked batches as the Trainer's dataset: sequence after sequence, labels -100 where nothing is masked."""
 
-    def __init__(self, batches: mlm.Batches):
+    def __init__(self, batches: masking.Batches):
         micro_batches = [
             batches.micro_batch(step, index)
             for step in range(batches.num_steps)
@@ -83,7 +83,7 @@ class MaskedSequences(Dataset):
         return datasets.Dataset.from_dict({name: values.numpy() for name, values in columns.items()})
 
 
-def _label_all(batch: mlm.MaskedBatch) -> torch.Tensor:
+def _label_all(batch: masking.MaskedBatch) -> torch.Tensor:
     """Return (batch, length) labels, -100 where nothing is masked."""
     labels = torch.full((batch.input_ids.numel(),), -100)
     labels[batch.positions] = batch.labels
@@ -156,7 +156,7 @@ def train_with_trainer(
 def train_ours(
     folder: Path,
     scratch: Path,
-    batches: mlm.Batches,
+    batches: masking.Batches,
     *,
     clock: measuring.StepClock,
     precision: str,
@@ -181,7 +181,7 @@ def train_ours(
 
 
 def check_equivalence(
-    folder: Path, scratch: Path, batches: mlm.Batches, *, num_processes: int, device: str = "cpu"
+    folder: Path, scratch: Path, batches: masking.Batches, *, num_processes: int, device: str = "cpu"
 ) -> tuple[float, float]:
     """Train on both sides in fp32, equal masked batches at the same batch size, and compare.
 
@@ -266,7 +266,7 @@ def _contenders(settings: PhaseSettings, precision: str) -> dict[str, dict]:
     }
 
 
-def _measure(name: str, contender: dict, folder: Path, scratch: Path, batches: mlm.Batches, inputs: dict) -> dict:
+def _measure(name: str, contender: dict, folder: Path, scratch: Path, batches: masking.Batches, inputs: dict) -> dict:
     clock, settings = measuring.StepClock(f"pretraining, {name}"), batches.settings
     begin = time.perf_counter()
     if name in (OURS_ONE, OURS_TWO):

@@ -5,6 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from dontstop.machine.processes import CONTEXT, be_worker
 from dontstop.machine.randomness import generator
 from dontstop.machine.runner import say
 from dontstop.profiles import Selection
-from dontstop.selection import candidates, neighbours, rankings
+from dontstop.selection import candidates, neighbours, rankings, sets
 from dontstop.selection.selectors import TfidfSvd
 
 NUM_VECTORS, NUM_DIMENSIONS, NUM_QUERIES, NUM_NEIGHBOURS = 1_000_000, 128, 5_000, 500
@@ -153,22 +154,24 @@ def _select_from(scratch: Path, number: int) -> list[dict[str, Any]]:
     begin = time.perf_counter()
     tokens.train_tokenizer(list(_texts("words", 2000)), 400, scratch / "tokenizer")
     tokenizer = tokens.load_tokenizer(scratch / "tokenizer")
-    settings = {"granularity": "sentence", "min_words": 5, "limit": 0.5}
-    candidates.write_candidates(corpus, scratch / "candidates", list(_texts("test", 2000)), tokenizer, **settings)
+    how = {"granularity": "sentence", "limit": 0.5}
+    evaluated, own = candidates.Repeated(list(_texts("test", 2000)), **how), {"task": candidates.Repeated(texts, **how)}
+    settings = {"granularity": "sentence", "min_words": 5}
+    candidates.write_candidates(corpus, scratch / "candidates", evaluated, own, tokenizer, **settings)
     pieces = candidates.load_candidates(scratch / "candidates")
     note(f"{len(pieces):,} candidates cut", begin)
     begin = time.perf_counter()
-    allowed = candidates.other_than(pieces, texts)
-    sample = rankings.sample_to_fit(pieces, allowed, 200_000, seed=0)
+    sample = rankings.sample_to_fit(pieces, 200_000, seed=0)
     embedder = TfidfSvd(Selection().num_dimensions, seed=0).fit([*sample, *texts])
     del sample
     note("tf-idf fitted on 200,000", begin)
     begin = time.perf_counter()
-    vectors = rankings.write_vectors(embedder, pieces.chunks(allowed), scratch / "embedded")
+    vectors = rankings.write_vectors(embedder, pieces.chunks(), scratch / "embedded")
+    vectors = replace(vectors, allowed=pieces.allowed("task"))
     note("all embedded", begin)
     begin = time.perf_counter()
     indices, _ = neighbours.search(neighbours.unit(embedder.embed(texts)), vectors, 500)
-    note(f"{len(rankings.union(indices, 500)):,} neighbours found", begin)
+    note(f"{len(sets.union(indices, 500)):,} neighbours found", begin)
     for row in rows:
         row["corpus_megabytes"] = corpus.stat().st_size / 1e6
     return rows

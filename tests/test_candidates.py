@@ -14,10 +14,19 @@ class Words:
         return {"input_ids": [[0] * (len(text.split()) + 2) for text in texts]}
 
 
-def write(folder, texts, evaluated=(), **settings):
+def write(folder, texts, evaluated=(), own=None, min_words=3):
     tiny.write_lines(folder / "corpus.jsonl", [{"id": f"d{k}", "text": text} for k, text in enumerate(texts)])
-    options = {"granularity": "sentence", "min_words": 3, "limit": 0.5} | settings
-    counts = candidates.write_candidates(folder / "corpus.jsonl", folder / "out", evaluated, Words(), **options)
+    how = {"granularity": "sentence", "limit": 0.5}
+    to_tasks = {task: candidates.Repeated(of_task, **how) for task, of_task in (own or {}).items()}
+    counts = candidates.write_candidates(
+        folder / "corpus.jsonl",
+        folder / "out",
+        candidates.Repeated(evaluated, **how),
+        to_tasks,
+        Words(),
+        granularity="sentence",
+        min_words=min_words,
+    )
     return candidates.load_candidates(folder / "out"), counts
 
 
@@ -67,29 +76,51 @@ def test_dev_and_test_texts_and_their_near_duplicates_never_enter(tmp_path, piec
     assert len(pieces) == 1 + (not leaks) and counts["leaking"] == leaks
 
 
-def test_candidates_do_not_depend_on_the_chunks(tmp_path, monkeypatch):
+def test_candidates_and_marks_do_not_depend_on_the_chunks(tmp_path, monkeypatch):
     texts = [f"Number {k % 40} is said here. And {k} as well." for k in range(90)]
-    whole = all_texts(write(tmp_path / "a", texts)[0])
+    evaluated, own = ["And 3 as well."], {"task": ["And 7 as well. And 70 as well.", "other"]}
+    whole, counts = write(tmp_path / "a", texts, evaluated, own)
     monkeypatch.setattr(candidates, "CHUNK", 7)
-    assert all_texts(write(tmp_path / "b", texts)[0]) == whole and len(whole) == 130
+    again, same = write(tmp_path / "b", texts, evaluated, own)
+    assert all_texts(again) == all_texts(whole) and len(whole) == 129 and same == counts
+    assert again.offsets.tolist() == whole.offsets.tolist() and again.lengths.tolist() == whole.lengths.tolist()
+    assert again.allowed("task").tolist() == whole.allowed("task").tolist()
+    assert counts["own_task"] == 2 and counts["leaking"] == 1
 
 
 def test_nothing_left_is_told(tmp_path):
-    with pytest.raises(StudyError, match="no candidate left of 1 pieces"):
+    with pytest.raises(StudyError, match="no candidate left for any task of 1 pieces"):
         write(tmp_path, ["too short"], min_words=9)
+    with pytest.raises(StudyError, match="no candidate left for b of 1 pieces"):
+        write(tmp_path, ["The cat sat down."], own={"a": ["A dog ran."], "b": ["The cat sat down."]})
 
 
-def test_the_tasks_own_texts_are_no_candidates_of_its_own(tmp_path):
-    pieces, _ = write(tmp_path, ["The cat sat down. A dog ran off."])
-    assert candidates.other_than(pieces, ["the cat SAT down"]).tolist() == [False, True]
+OWN = "Solve a system of linear equations. Use the least squares of a matrix whose rows are given. Fast."
 
 
-def test_of_the_candidates_only_those_that_hash_as_an_own_text_are_read_and_a_collision_is_seen(tmp_path, monkeypatch):
-    texts = [f"Number {k} is said here." for k in range(20)]
-    pieces, _ = write(tmp_path, [LONG, *texts], [LONG])  # the one that leaks has no hash left
-    own = [texts[3].upper(), texts[7], "said nowhere at all"]
-    expected = [text.upper() not in {own[0], texts[7].upper()} for text in all_texts(pieces)]
-    monkeypatch.setattr(candidates.Candidates, "chunks", None)
-    assert candidates.other_than(pieces, own).tolist() == expected and sum(expected) == 18
-    pieces.hashes[5] = pieces.hashes[3]
-    assert candidates.other_than(pieces, own).tolist() == expected
+@pytest.mark.parametrize(
+    ("piece", "is_own"),
+    [
+        (OWN.split(". ")[0] + "!", True),  # a sentence of the text
+        ("use THE least squares of a matrix, whose rows are given", True),
+        ("Use the least squares of a matrix whose columns are given", True),  # half of its 5-grams
+        ("Use the least squares of another matrix whose columns are not what you think they were", False),
+        ("Solve a system of equations", False),
+        ("fast fast fast", False),
+    ],
+)
+def test_a_part_of_a_tasks_own_text_is_no_candidate_of_its_own(tmp_path, piece, is_own):
+    pieces, counts = write(tmp_path, [piece, "Something else altogether is said."], own={"a": [OWN], "b": ["Not it."]})
+    assert len(pieces) == 2  # it is a candidate of other tasks
+    assert pieces.allowed("a").tolist() == [not is_own, True] and pieces.allowed("b").all()
+    assert (counts["own_a"], counts["own_b"]) == (is_own, 0)
+
+
+def test_a_short_sentence_of_its_own_is_found_by_its_words(tmp_path):
+    pieces, _ = write(tmp_path, ["It is so. This is not."], own={"a": [f"{OWN} It is SO! And {OWN}"]})
+    assert pieces.allowed("a").tolist() == [False, True]
+
+
+def test_a_candidate_that_holds_an_own_text_is_none(tmp_path):
+    pieces, _ = write(tmp_path, [f"zero {LONG} thirteen fourteen", "Other words."], own={"a": [LONG]}, min_words=2)
+    assert pieces.allowed("a").tolist() == [False, True]

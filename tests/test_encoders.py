@@ -118,6 +118,22 @@ def test_pickled_weights_are_refused(tmp_path):
         encoders.load_encoder(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["modernbert", "roberta"])
+def test_the_average_of_encoders_has_the_mean_of_their_weights(name, tmp_path):
+    models = []
+    for seed in (1, 2, 3):
+        torch.manual_seed(seed)
+        models.append(MODELS[name]())
+        models[-1].save_pretrained(tmp_path / str(seed))
+    average = encoders.average_encoders([tmp_path / "1", tmp_path / "2", tmp_path / "3"])
+    parts = [model.state_dict() for model in models]
+    for key, value in average.state_dict().items():
+        expected = sum(part[key].double() for part in parts) / 3
+        torch.testing.assert_close(value.double(), expected, rtol=1e-6, atol=1e-7)
+    tied = average.get_output_embeddings().weight.data_ptr() == average.get_input_embeddings().weight.data_ptr()
+    assert tied and not torch.equal(average.get_input_embeddings().weight, models[0].get_input_embeddings().weight)
+
+
 def test_saved_encoder_loads_the_same(tmp_path):
     model = MODELS["modernbert"]()
     model.save_pretrained(tmp_path)

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import log_loss
 from transformers import get_constant_schedule_with_warmup, get_linear_schedule_with_warmup
 
 from dontstop.errors import StudyError
@@ -92,7 +93,7 @@ def test_stops_after_three_epochs_without_a_better_one(monkeypatch, dev_scores, 
 
     def predict(model, some, *_):
         weights.append(model.out.weight.detach().clone())
-        return np.zeros(len(some), dtype=np.int64)
+        return np.zeros(len(some), dtype=np.int64), -1.0
 
     monkeypatch.setattr(finetune, "predict", predict)
     found = outcome(settings=SETTINGS.model_copy(update={"num_epochs": 8, "patience": 3}))
@@ -101,6 +102,47 @@ def test_stops_after_three_epochs_without_a_better_one(monkeypatch, dev_scores, 
     # The test texts are predicted once, with the best epoch's weights.
     assert len(weights) == num_epochs + 1 and torch.equal(weights[-1], weights[best_epoch - 1])
     assert found.degenerate
+
+
+def test_without_patience_all_epochs_are_trained_and_dev_is_read_once(monkeypatch):
+    read, predict = [], finetune.predict
+
+    def counted(model, some, precision):
+        read.append((some, model.out.weight.detach().clone()))
+        return predict(model, some, precision)
+
+    monkeypatch.setattr(finetune, "predict", counted)
+    found = outcome(settings=SETTINGS.model_copy(update={"num_epochs": 3, "patience": None}))
+    assert [some for some, _ in read] == [DEV, TEST] and torch.equal(read[0][1], read[1][1])  # the last epoch's weights
+    assert len(found.dev_scores) == 1 and found.best_epoch == 3 and found.num_steps == 3 * 96 / 16
+
+
+def test_log_probability_is_that_of_the_true_labels():
+    model = classifier().eval()
+    predictions, log_probability = finetune.predict(model, TEST, "fp32")
+    with torch.no_grad():
+        ids, mask, _ = TEST.batch(np.arange(len(TEST)), 0)
+        probabilities = model(ids, mask).softmax(1).double()
+    expected = -log_loss(TEST.labels, probabilities / probabilities.sum(1, keepdim=True), labels=range(NUM_LABELS))
+    assert log_probability == pytest.approx(expected, rel=1e-5) and expected < -0.5
+    assert predictions.tolist() == probabilities.argmax(1).tolist()
+    found = outcome(settings=SETTINGS.model_copy(update={"num_epochs": 1}))
+    assert found.log_probability == pytest.approx(finetune.predict(trained_alone(), TEST, "fp32")[1])
+
+
+def trained_alone() -> Classifier:
+    settings = SETTINGS.model_copy(update={"num_epochs": 1})
+    model = classifier(settings)
+    finetune.finetune(model, DATA, settings, seed=0, precision="fp32")
+    return model
+
+
+def test_some_of_the_examples_are_taken_in_the_order_given():
+    some = TRAIN.subset(np.array([5, 0, 7]))
+    assert len(some) == 3 and some.labels.tolist() == TRAIN.labels[[5, 0, 7]].tolist()
+    for place, index in enumerate((5, 0, 7)):
+        assert some.store.document(place).tolist() == TRAIN.store.document(index).tolist()
+    assert some.store.ids.dtype == TRAIN.store.ids.dtype
 
 
 def test_scores_by_hand():
@@ -159,7 +201,7 @@ def test_predictions_do_not_depend_on_padding(name):
 
 def test_predictions_come_in_the_examples_order():
     model = classifier()
-    whole = finetune.predict(model, TEST, "fp32")
+    whole, _ = finetune.predict(model, TEST, "fp32")
     singly = []
     with torch.no_grad():
         for index in range(len(TEST)):
@@ -175,19 +217,26 @@ def test_a_loss_that_is_no_number_is_told():
         finetune.finetune(model, DATA, SETTINGS, seed=0, precision="fp32")
 
 
-@pytest.mark.parametrize("schedule", ["linear", "constant"])
-def test_equals_a_plain_loop_with_the_models_own_forward_pass(schedule, monkeypatch):
+@pytest.mark.parametrize(("schedule", "head_rate_factor"), [("linear", 1.0), ("constant", 1.0), ("linear", 3.0)])
+def test_equals_a_plain_loop_with_the_models_own_forward_pass(schedule, head_rate_factor):
     """The independent way: the body as it is, PyTorch's AdamW parameter by parameter, a step a batch."""
-    settings = SETTINGS.model_copy(update={"num_epochs": 2, "dropout": 0.0, "schedule": schedule, "patience": 2})
+    changes = {"num_epochs": 2, "dropout": 0.0, "schedule": schedule, "patience": 2}
+    settings = SETTINGS.model_copy(update=changes | {"head_rate_factor": head_rate_factor})
     ours = classifier(settings)
     found = finetune.finetune(ours, DATA, settings, seed=0, precision="fp32")
 
     plain = classifier(settings).train()
     parameters = list(plain.parameters())
-    groups = [{"params": [p for p in parameters if (p.ndim > 1) == decayed]} for decayed in (True, False)]
-    groups[0]["weight_decay"], groups[1]["weight_decay"] = settings.weight_decay, 0.0
-    betas = (settings.adam_beta1, settings.adam_beta2)
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, eps=settings.adam_epsilon)
+    groups = [
+        {"params": list(part.parameters()), "lr": settings.learning_rate * factor}
+        for part, factor in ((plain.body, 1.0), (plain.dense, head_rate_factor), (plain.out, head_rate_factor))
+    ]
+    groups = [
+        {"params": [p], "lr": group["lr"], "weight_decay": settings.weight_decay if p.ndim > 1 else 0.0}
+        for group in groups
+        for p in group["params"]
+    ]
+    optimizer = torch.optim.AdamW(groups, betas=(settings.adam_beta1, settings.adam_beta2), eps=settings.adam_epsilon)
     make = {"linear": get_linear_schedule_with_warmup, "constant": get_constant_schedule_with_warmup}[schedule]
     num_steps = 2 * 6  # 96 examples in batches of 16
     warmup = math.ceil(num_steps * settings.warmup_fraction)
@@ -201,7 +250,7 @@ def test_equals_a_plain_loop_with_the_models_own_forward_pass(schedule, monkeypa
             torch.nn.functional.cross_entropy(logits, torch.from_numpy(TRAIN.labels[indices])).backward()
             torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
             optimizer.step(), rates.step(), optimizer.zero_grad()
-        scores.append(finetune.score(DEV.labels, finetune.predict(plain, DEV, "fp32"), "macro_f1", NUM_LABELS))
+        scores.append(finetune.score(DEV.labels, finetune.predict(plain, DEV, "fp32")[0], "macro_f1", NUM_LABELS))
         states.append(torch.cat([p.detach().flatten().clone() for p in parameters]))
     assert found.dev_scores == pytest.approx(scores) and found.num_steps == num_steps
     best = states[int(np.argmax(scores))]

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import tiny
+from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.machine import files, runner
-from dontstop.profiles import Encoder, Finetune, Paths, PhaseSettings, Profile, Speed, with_whole_paths
-from dontstop.runs import arms, identity, jobs, pretraining, scratch
+from dontstop.profiles import Encoder, Finetune, Forgetting, Paths, PhaseSettings, Profile, Speed, with_whole_paths
+from dontstop.runs import arms, finetuning, identity, jobs, pretraining, scratch
 from dontstop.runs.arms import Arm, Checkpoint, Phase, Run
 from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs
@@ -27,7 +28,8 @@ LOSSES = {"loss base", "loss dapt"}
 DAPT_RUNS = {name for name in RUNS if not name.endswith(" base")}
 # Another value of each setting, where adding one or halving makes none.
 OTHER = {"name": None, "num_steps": 13, "num_epochs": 3, "pooling": "first", "schedule": "linear"}
-OTHER |= {"sequences_at_once": 2}
+OTHER |= {"sequences_at_once": 2, "num_checks": 3}
+PHASE_FIELDS = [name for name in PhaseSettings.model_fields if name not in ("num_epochs", "patience")]
 SPEED = {"cluster": {"kind": "local"}, "num_workers": 3, "progress_seconds": 9.0, "steps_between_saves": 7}
 
 
@@ -78,7 +80,7 @@ def test_equal_settings_have_equal_fingerprints_and_all_differ(manifests):
     assert found == fingerprints(manifests) and len(set(found.values())) == len(found)
 
 
-@pytest.mark.parametrize("field", [name for name in PhaseSettings.model_fields if name != "num_epochs"])
+@pytest.mark.parametrize("field", PHASE_FIELDS)
 def test_settings_of_the_base_change_everything(manifests, field):
     assert changed(manifests, base={field: other("base", field)}) == CHECKPOINTS | RUNS | LOSSES
 
@@ -88,10 +90,16 @@ def test_settings_of_the_encoder_change_everything(manifests, field):
     assert changed(manifests, encoder={field: other("encoder", field)}) == CHECKPOINTS | RUNS | LOSSES
 
 
-@pytest.mark.parametrize("field", [name for name in PhaseSettings.model_fields if name != "num_epochs"])
+@pytest.mark.parametrize("field", PHASE_FIELDS)
 def test_settings_of_dapt_change_what_comes_of_it_and_how_losses_are_measured(manifests, field):
     measured = {"loss base"} if field in ("sequence_length", "mlm_probability", "seed") else set()
     assert changed(manifests, dapt={field: other("dapt", field)}) == {"dapt", *DAPT_RUNS, "loss dapt", *measured}
+
+
+def test_the_patience_of_checks_makes_another_phase(manifests):
+    with_checks = fingerprints(manifests, dapt={"num_checks": 3})
+    patient = fingerprints(manifests, dapt={"num_checks": 3, "patience": 2})
+    assert {name for name in patient if patient[name] != with_checks[name]} == {"dapt", *DAPT_RUNS, "loss dapt"}
 
 
 def test_steps_or_epochs_make_another_phase(manifests):
@@ -129,6 +137,9 @@ def test_few_processes_share_a_gpu(monkeypatch, device, asked, num_cores, found)
 
 def test_settings_of_measures_and_seeds_change_nothing_that_is_there(manifests):
     assert changed(manifests, domain_gap={"num_words": 7}, seeds=[0, 1, 2], tapt={"num_epochs": 9}) == set()
+    assert changed(
+        manifests, replicates=3, labels={"primary": 5, "curve": [9]}, forgetting={"arms": ["replay_dapt"]}
+    ) == (set())
 
 
 def test_precision_changes_everything(manifests):
@@ -187,6 +198,76 @@ def test_arms_that_share_a_checkpoint_share_the_run(manifests):
     assert found.run(Run(TASKS[0], arms.DAPT, 1)) != found.run(Run(TASKS[0], arms.DAPT, 0))
 
 
+def found_by(paths, **changes) -> Identity:
+    return Identity(Profile.model_validate({**tiny.SETTINGS, "name": "tiny", **changes}), paths)
+
+
+def test_replicates_share_nothing_that_is_trained_and_each_is_the_same_whatever_their_number(manifests):
+    alone, together = found_by(manifests), found_by(manifests, replicates=3)
+    every = [
+        alone.checkpoint(arm.checkpoint(TASKS[0], r)) for r in range(3) for arm in (arms.BASE, arms.DAPT, arms.TAPT)
+    ]
+    every += [alone.run(Run(TASKS[0], arm, 0, r)) for r in range(3) for arm in (arms.BASE, arms.DAPT)]
+    every += [alone.loss(Checkpoint((), r), "held_out/news") for r in range(3)]
+    assert len(set(every)) == len(every)
+    assert together.run(Run(TASKS[0], arms.DAPT, 0)) == alone.run(Run(TASKS[0], arms.DAPT, 0))
+
+
+def test_other_labelled_texts_make_another_run(manifests):
+    found = found_by(manifests)
+    runs = [Run(TASKS[0], arms.BASE, 0, 0, number) for number in (None, 4, 8)]
+    assert len({found.run(run) for run in runs}) == 3
+
+
+def test_arms_against_forgetting_are_told_by_what_they_read_and_average(manifests):
+    replay, average = (arm.checkpoint(TASKS[0]) for arm in (arms.REPLAY_DAPT, arms.AVERAGE_DAPT))
+    before, after = found_by(manifests), found_by(manifests, forgetting={"replayed_share": 0.5})
+    assert before.checkpoint(replay) != after.checkpoint(replay)
+    assert before.checkpoint(average) == after.checkpoint(average) != before.checkpoint(average.parent)
+    other_base = found_by(manifests, base=None, encoder={"name": "another"})
+    assert other_base.checkpoint(average) != before.checkpoint(average)
+    job = made(manifests).checkpoint(average)
+    assert job.needs == {made(manifests).checkpoint(DAPT).key, made(manifests).checkpoint(BASE).key}
+
+
+def test_too_small_a_share_to_be_replayed_is_told(manifests):
+    profile = Profile.model_validate({**tiny.SETTINGS, "name": "tiny"})  # a tenth of 4 sequences
+    for name in ("cs", "general"):
+        tokens.write_token_store(["a few words of it"] * 9, a_tokenizer(manifests), manifests.store(f"corpora/{name}"))
+    with pytest.raises(StudyError, match="replayed_share = 0.1 of batch_size = 4"):
+        pretraining.batches_of(profile, manifests, arms.REPLAY_DAPT.checkpoint(TASKS[0]))
+    enough = profile.model_copy(update={"forgetting": Forgetting(replayed_share=0.6)})
+    found = pretraining.batches_of(enough, manifests, arms.REPLAY_DAPT.checkpoint(TASKS[0]))
+    assert found.num_replayed == 2 and found.replayed is not None
+    assert pretraining.batches_of(enough, manifests, DAPT).num_replayed == 0
+
+
+def a_tokenizer(paths):
+    if not paths.tokenizer().is_dir():
+        tokens.train_tokenizer(["a few words of it"] * 9, 263, paths.tokenizer())
+    return tokens.load_tokenizer(paths.tokenizer())
+
+
+@pytest.mark.parametrize("num_classes", [2, 5])
+def test_labelled_texts_are_nested_cover_every_class_and_are_drawn_anew_in_each_replicate(num_classes):
+    labels = np.repeat(np.arange(num_classes), [96, *[1] * (num_classes - 1)])
+    sets = {r: [finetuning.labelled(labels, num, "a task", r) for num in (num_classes, 20, 50, 500)] for r in range(3)}
+    for few, some, more, all_texts in sets.values():
+        assert [len(few), len(some), len(more)] == [num_classes, 20, 50] and len(set(more)) == 50
+        assert set(few) < set(some) < set(more) < set(all_texts) == set(range(len(labels)))
+        assert set(labels[few]) == set(range(num_classes))
+    assert len({tuple(sorted(by_number[1])) for by_number in sets.values()}) == 3
+    assert sets[0][1].tolist() == finetuning.labelled(labels, 20, "a task", 0).tolist()
+    assert sets[0][1].tolist() != finetuning.labelled(labels, 20, "another", 0).tolist()
+
+
+def test_classes_are_labelled_as_often_as_they_occur():
+    """Of 1,000 texts a fifth are of class 1: of 200 labelled ones 40, with a standard deviation of 5."""
+    labels = (np.arange(1000) % 5 == 0).astype(int)
+    shares = [labels[finetuning.labelled(labels, 200, "a task", replicate)].sum() for replicate in range(20)]
+    assert np.mean(shares) == pytest.approx(40, abs=4)
+
+
 def test_anothers_tapt_is_not_taken_where_a_task_has_few_of_its_examples(root):
     whole, few = (
         with_whole_paths(
@@ -233,10 +314,16 @@ def test_a_damaged_result_is_told(tmp_path):
 def test_a_curve_is_thinned_out_to_means(num_steps, num_points):
     losses = np.arange(float(num_steps))
     settings = PhaseSettings(num_steps=num_steps, batch_size=2, sequence_length=8, learning_rate=1.0)
-    rows = pretraining.curve_rows(losses, settings)
+    rows = pretraining.curve_rows(losses, settings, num_steps)
     assert len(rows) == num_points and rows[-1]["step"] == num_steps
     assert rows[-1]["num_tokens"] == num_steps * 16
     assert rows[0]["masked_lm_loss"] == losses[: rows[0]["step"]].mean()
+
+
+def test_the_curve_of_a_training_that_ended_early_has_the_rates_of_its_schedule():
+    settings = PhaseSettings(num_steps=100, batch_size=2, sequence_length=8, learning_rate=1.0, warmup_fraction=0.1)
+    rows = pretraining.curve_rows(np.zeros(56), settings, 100)
+    assert rows[-1]["step"] == 56 and rows[-1]["learning_rate"] == 0.5  # of the 56th step, with index 55
 
 
 # What a result is identified by -----------------------------------------------------------------------------------
@@ -319,6 +406,7 @@ def code(package) -> list[str]:
     ("place", "counts"),
     [
         ("training/mlm.py", [True, False, False]),
+        ("training/masking.py", [True, False, False]),
         ("training/finetune.py", [False, True, False]),
         ("training/encoders.py", [True, True, True]),
         ("machine/randomness.py", [True, True, True]),

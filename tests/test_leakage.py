@@ -123,8 +123,27 @@ def test_near_duplicates_keep_the_first_of_a_group():
     long = " ".join(f"word{k}" for k in range(60))
     near, far = long.replace("word59", "end"), long.replace("word30", "x").replace("word10", "y").replace("word50", "z")
     grams = leakage.word_grams([OTHER, long, near, far, OTHER.upper()])
-    assert leakage.near_duplicates(grams, 0.8, seed=1).tolist() == [2, 4]
-    assert leakage.near_duplicates(leakage.word_grams([]), 0.8, seed=1).tolist() == []
+    assert leakage.near_duplicates(grams, 0.8).tolist() == [2, 4]
+    assert leakage.near_duplicates(leakage.word_grams([]), 0.8).tolist() == []
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.8, 0.85])
+def test_near_duplicates_are_all_pairs_from_the_threshold_on_and_no_others(threshold):
+    """Planted copies of 45 words, cut so that their similarity lies on both sides of the threshold, and on it."""
+    rng, texts = np.random.default_rng(3), []
+    for k in range(60):
+        words = [f"w{k}x{n}" if rng.random() < 0.5 else f"common{n}" for n in range(44)]
+        num_kept = int(rng.integers(24, 45))
+        texts += [" ".join(words), " ".join([*words[:num_kept], *(f"z{k}x{n}" for n in range(44 - num_kept))])]
+    texts += [" ".join(f"on{n}" for n in range(14)), " ".join(f"on{n}" for n in range(12))]  # 8 of 10 grams: 0.8
+    sets = [set(leakage.word_grams([text]).hashes.tolist()) for text in texts]
+    expected: list[int] = []
+    for k, some in enumerate(sets):
+        kept = [sets[j] for j in range(k) if j not in expected]
+        if any(len(some & other) / len(some | other) >= threshold for other in kept):
+            expected.append(k)
+    assert 5 < len(expected) < 60 and (len(texts) - 1 in expected) == (threshold <= 0.8)
+    assert leakage.near_duplicates(leakage.word_grams(texts), threshold).tolist() == expected
 
 
 def test_a_text_and_its_normalised_form_have_the_same_grams():

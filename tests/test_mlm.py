@@ -18,10 +18,10 @@ from dontstop.machine import files
 from dontstop.machine.randomness import generator
 from dontstop.profiles import PhaseSettings
 from dontstop.tokens import TokenStore
-from dontstop.training import encoders, mlm, optimizers
+from dontstop.training import encoders, masking, mlm, optimizers
 from test_encoders import MODELS
 
-VOCABULARY = mlm.Vocabulary(97, 3, (0, 1, 2, 3, 4))
+VOCABULARY = masking.Vocabulary(97, 3, (0, 1, 2, 3, 4))
 PHASE = PhaseSettings(num_steps=6, batch_size=6, sequence_length=16, learning_rate=1e-2, num_shards=2)
 
 
@@ -31,7 +31,7 @@ def store(num_tokens=16 * 20):
 
 
 def batches(settings=PHASE, **names):
-    return mlm.Batches(store(**names), VOCABULARY, settings, "test")
+    return masking.Batches(store(**names), VOCABULARY, settings, "test")
 
 
 def fresh_model(name="modernbert"):
@@ -63,40 +63,6 @@ def interrupt(train, *arguments, **more):
 
 def weights(model):
     return torch.cat([value.flatten() for value in model.state_dict().values()])
-
-
-def test_masking_is_15_percent_and_80_10_10():
-    ids = np.full((1000, 100), 50, dtype=np.int64)
-    batch = mlm.mask_batch(ids, VOCABULARY, 0.15, rng=generator("masks"))
-    inputs = batch.input_ids.flatten()[batch.positions].numpy()
-    assert len(batch.positions) / ids.size == pytest.approx(0.15, abs=0.005)
-    assert np.mean(inputs == 3) == pytest.approx(0.8, abs=0.01)
-    # a random token is the same one again in 1 of 92 cases
-    assert np.mean(inputs == 50) == pytest.approx(0.1 + 0.1 / 92, abs=0.01)
-    assert set(np.unique(inputs)) == {3, *range(5, 97)}
-    untouched = np.delete(batch.input_ids.flatten().numpy(), batch.positions.numpy())
-    assert (untouched == 50).all() and (batch.labels == 50).all()
-
-
-def test_special_tokens_are_never_masked():
-    ids = np.tile(np.arange(8), (200, 1))
-    positions = mlm.mask_batch(ids, VOCABULARY, 1.0, rng=generator("masks")).positions.numpy()
-    assert set(positions % 8) == {5, 6, 7}
-
-
-def test_every_epoch_visits_every_sequence_once_in_a_new_order():
-    some = batches(PhaseSettings(num_epochs=2, batch_size=5, sequence_length=16, num_shards=1))
-    assert some.num_sequences == 20 and some.num_steps == 8
-    visits = [some._sequence(visit) for visit in range(40)]
-    assert sorted(visits[:20]) == sorted(visits[20:]) == list(range(20)) and visits[:20] != visits[20:]
-
-
-def test_a_batch_depends_on_its_step_only():
-    some, others = batches(), batches()
-    others.micro_batch(5, 1), others.micro_batch(0, 0)
-    for name in ("input_ids", "positions", "labels"):
-        assert torch.equal(getattr(some.micro_batch(3, 1), name), getattr(others.micro_batch(3, 1), name))
-    assert not torch.equal(some.micro_batch(3, 1).input_ids, some.micro_batch(4, 1).input_ids)
 
 
 @pytest.mark.parametrize("name", ["modernbert", "roberta", "bert", "distilbert"])
@@ -149,6 +115,81 @@ def test_resumed_equals_uninterrupted_to_the_bit(name, tmp_path):
     assert np.array_equal(curve.losses, again.losses)
 
 
+CHECKED = PHASE.model_copy(update={"num_steps": 10, "num_checks": 5})
+
+
+def given(*losses):
+    """Return a check that finds these losses in turn, and the list of the weights that it was shown."""
+    found, shown = iter(losses), []
+
+    def check(model):
+        model.eval()  # as measuring does
+        shown.append(weights(model).clone())
+        return next(found)
+
+    return check, shown
+
+
+def test_checks_are_at_even_distances_and_the_last_step_has_one():
+    assert mlm.check_steps(10, 5) == [2, 4, 6, 8, 10] and mlm.check_steps(10, 4)[-1] == 10
+    assert mlm.check_steps(3, 100) == [1, 2, 3] and mlm.check_steps(10, 1) == [10] and mlm.check_steps(10, None) == []
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "num_steps", "kept"),
+    [
+        ([5.0, 4.0, 3.0, 2.0, 1.0], 1, 10, 5),
+        ([5.0, 3.0, 4.0, 2.0, 1.0], 1, 6, 2),  # the first that is not less ends it
+        ([5.0, 3.0, 4.0, 2.0, 4.0], 2, 10, 4),
+        ([5.0, 3.0, 4.0, 3.0, 1.0], 2, 8, 2),  # as little is not less
+        ([5.0, 3.0, 4.0, 6.0, 4.0], None, 10, 2),
+    ],
+)
+def test_the_encoder_is_kept_where_the_loss_on_held_out_text_was_least(losses, patience, num_steps, kept, tmp_path):
+    check, shown = given(*losses)
+    settings = CHECKED.model_copy(update={"patience": patience})
+    model, curve = trained(tmp_path / "state", settings=settings, check=check)
+    assert len(curve.losses) == num_steps and curve.kept_step == 2 * kept
+    assert curve.checks.tolist() == losses[: num_steps // 2]
+    assert torch.equal(weights(model), shown[kept - 1])
+    assert len({tuple(values.tolist()) for values in shown}) == len(shown) == num_steps // 2
+
+
+def test_checks_change_nothing_of_the_training_but_where_it_ends(tmp_path):
+    """RoBERTa has dropout, which measuring turns off."""
+    plain, curve = trained(tmp_path / "plain", settings=CHECKED.model_copy(update={"num_checks": None}), name="roberta")
+    checked, again = trained(tmp_path / "checked", settings=CHECKED, name="roberta", check=given(5, 4, 3, 2, 1)[0])
+    assert torch.equal(weights(plain), weights(checked)) and np.array_equal(curve.losses, again.losses)
+    assert curve.kept_step == again.kept_step == 10 and curve.checks.size == 0
+
+
+@pytest.mark.parametrize(("killed_at", "between_saves"), [(5, 2), (5, 3), (4, 2), (7, 1), (8, 3)])
+def test_resumed_between_and_at_checks_equals_uninterrupted_to_the_bit(killed_at, between_saves, tmp_path):
+    """The least loss is at step 4, seen before the kill or after it; patience ends the training at step 8 of 10."""
+    seen = {2: 5.0, 4: 3.0, 6: 4.0, 8: 3.5, 10: 1.0}
+    settings, load = CHECKED.model_copy(update={"patience": 2}), functools.partial(fresh_model, "roberta")
+
+    def run(state, until=None):
+        done = [0]
+
+        def follow(num_done, _total):
+            done[0] = num_done
+            if num_done == until:
+                raise Killed
+
+        how = {"precision": "fp32", "steps_between_saves": between_saves, "progress": follow}
+        return mlm.train(load, batches(settings), state, check=lambda _model: seen[done[0]], **how)
+
+    whole, curve = run(tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(tmp_path / "state", killed_at)
+    assert (tmp_path / "state").is_file()
+    resumed, again = run(tmp_path / "state")
+    assert len(curve.losses) == 8 and curve.kept_step == again.kept_step == 4
+    assert torch.equal(weights(whole), weights(resumed)) and np.array_equal(curve.losses, again.losses)
+    assert curve.checks.tolist() == again.checks.tolist() == [5.0, 3.0, 4.0, 3.5]
+
+
 @pytest.mark.parametrize("name", ["modernbert", "roberta"])
 def test_two_processes_equal_one_to_the_bit(name, tmp_path):
     alone, curve = trained(tmp_path / "alone", name=name)
@@ -172,24 +213,11 @@ def test_training_lowers_held_out_loss(tmp_path):
     some = TokenStore(ids, np.array([0, len(ids)]))
     settings = PhaseSettings(num_steps=150, batch_size=16, sequence_length=16, learning_rate=1e-2)
     before, num_masked = mlm.held_out_loss(fresh_model(), some, VOCABULARY, settings, precision="fp32", seed=0)
-    work = mlm.Batches(some, VOCABULARY, settings, "rule")
+    work = masking.Batches(some, VOCABULARY, settings, "rule")
     model, _ = mlm.train(fresh_model, work, tmp_path / "state", precision="fp32")
     after, _ = mlm.held_out_loss(model, some, VOCABULARY, settings, precision="fp32", seed=0)
     assert before == pytest.approx(math.log(97), abs=0.3) and after < before / 2
     assert num_masked == pytest.approx(0.15 * len(ids), rel=0.1)
-
-
-def test_too_little_text_is_told():
-    with pytest.raises(StudyError, match="at least one sequence of 16 tokens"):
-        batches(num_tokens=15)
-
-
-def test_more_parts_than_a_batch_has_sequences_are_told():
-    settings = PHASE.model_copy(update={"batch_size": 3, "num_shards": 4})
-    with pytest.raises(StudyError, match="(?s)num_shards = 4.*at most batch_size = 3"):
-        batches(settings)
-    every = batches(settings.model_copy(update={"num_shards": 3}))
-    assert [len(every.micro_batch(0, index).input_ids) for index in range(3)] == [1, 1, 1]
 
 
 def test_a_loss_that_is_no_number_is_told(tmp_path):

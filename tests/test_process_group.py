@@ -16,7 +16,7 @@ from dontstop.machine import files
 from dontstop.machine.processes import CONTEXT
 from dontstop.profiles import PhaseSettings
 from dontstop.study import Study
-from dontstop.training import mlm, process_group
+from dontstop.training import masking, process_group
 from test_mlm import PHASE, batches, trained, weights
 
 
@@ -98,7 +98,7 @@ def test_a_batch_is_cut_between_sequences():
     assert torch.equal(torch.cat([part.labels for part in parts]), whole.labels)
     shifted = [part.positions + 32 * number for number, part in enumerate(parts)]
     assert torch.equal(torch.cat(shifted), whole.positions) and all(part.positions.max() < 32 for part in parts)
-    assert isinstance(whole.split(None)[0], mlm.MaskedBatch) and len(whole.split(5)) == 1
+    assert isinstance(whole.split(None)[0], masking.MaskedBatch) and len(whole.split(5)) == 1
 
 
 def test_without_torchrun_a_process_is_alone():

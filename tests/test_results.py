@@ -3,19 +3,21 @@
 import re
 import types
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from dontstop.errors import StudyError
 from dontstop.machine import files
-from dontstop.profiles import Paths, Profile
-from dontstop.runs import records, results
+from dontstop.profiles import Labels, Paths, Profile
+from dontstop.runs import finetuning, records, results
 from dontstop.runs.arms import BASE, DAPT, TAPT, short_tapt
 from dontstop.runs.results import Results
 from dontstop.text.tasks import get_task
 
 TASKS = [get_task("citation_intent"), get_task("sciie")]
-SETTINGS = {"tapt": {"num_epochs": 9}, "tapt_curve": {"num_epochs": [5], "tasks": ["sciie"]}, "seeds": [0, 1]}
+SETTINGS = {"text": {"source": "files"}, "tapt": {"num_epochs": 9}, "seeds": [0, 1]}
+SETTINGS |= {"tapt_curve": {"num_epochs": [5], "tasks": ["sciie"]}}
 
 
 def row(task: str, arm: str, seed: int, **more) -> dict:
@@ -49,7 +51,7 @@ def test_columns_are_those_documented(study):
 
 
 def test_rows_are_those_of_the_arms_asked_for(study):
-    assert len(study.runs()) == 4 + 3 + 2
+    assert len(study.runs()) == 4 + 3 + 2 and set(study.runs()["replicate"]) == {0}
     assert set(study.runs(BASE, "dapt")["arm"]) == {"base", "dapt"}
     assert study.runs(short_tapt(5))["seed"].tolist() == [0, 1]
     with pytest.raises(StudyError, match="one of base, dapt"):
@@ -63,6 +65,48 @@ def test_an_arm_is_available_once_all_its_runs_are_there(study):
     arms = study.arms()
     assert arms[short_tapt(5)] == TASKS[1:] and arms[DAPT] == TASKS
     assert [task.name for task in arms[study.arm("curated_tapt")]] == ["sciie"]
+
+
+def test_replicates_are_read_as_far_as_they_are_asked_for(study):
+    folder = study.paths.results / "records"
+    rows = [row(t.name, "base", s, replicate=r) for r in (0, 1, 2) for t in TASKS for s in (0, 1)]
+    records.write_records(folder / "02_dapt", "base", rows)
+    records.write_records(
+        folder / "02_dapt", "cross_domain_loss", [{"encoder": "base", "replicate": r} for r in (0, 1)]
+    )
+    assert set(study.runs(BASE)["replicate"]) == {0} and len(study.losses()) == 1
+    for num, available in ((2, [BASE]), (3, [BASE]), (4, [])):
+        study.profile = study.profile.model_copy(update={"replicates": num})
+        assert study.runs(BASE)["replicate"].nunique() == min(num, 3) and study.available_arms() == available
+    assert len(study.losses()) == 2
+
+
+def test_the_curve_of_labels_holds_the_primary_number_too_and_runs_hold_that_alone(study):
+    folder = study.paths.results / "records"
+    for arm, notebook in (("base", "02_dapt"), ("dapt", "02_dapt"), ("tapt", "03_tapt"), ("dapt_tapt", "04_dapt_tapt")):
+        rows = [row(task.name, arm, 0, replicate=0, num_train=100) for task in TASKS]
+        records.write_records(folder / notebook, arm, rows)
+    assert study.label_curve().empty  # nothing but the primary number
+    others = [row("sciie", arm, 0, replicate=0, num_train=n) for arm in ("tapt", "base") for n in (50, 200)]
+    records.write_records(folder / "04_dapt_tapt", "label_curve", others)
+    found = study.label_curve()
+    assert list(found.columns) == results.RUN_COLUMNS and len(found) == 4 * 2 + 4
+    numbers = found.query("task == 'sciie'").groupby("arm")["num_train"].agg(sorted).to_dict()
+    assert numbers == {"base": [50, 100, 200], "dapt": [100], "tapt": [50, 100, 200], "dapt_tapt": [100]}
+    assert set(study.runs("base", "dapt", "tapt", "dapt_tapt")["num_train"]) == {100}
+
+
+def test_the_labelled_texts_of_a_replicate_are_those_that_fine_tuning_draws(study):
+    labels = ["b", "a", "a", "a", "b", "a", "a", "a"]
+    rows = [{"id": str(number), "text": "some", "label": label} for number, label in enumerate(labels)]
+    files.write_jsonl(study.paths.split("citation_intent", "train"), rows)
+    ids = np.array([["a", "b"].index(label) for label in labels])
+    for replicate, num in ((0, 3), (1, 3), (1, 5)):
+        expected = finetuning.labelled(ids, num, "citation_intent", replicate)
+        assert study.labelled("citation_intent", replicate, num).tolist() == expected.tolist()
+    assert sorted(study.labelled("citation_intent", 0)) == list(range(8))  # the profile's primary number: all
+    study.profile = study.profile.model_copy(update={"labels": Labels(primary=4)})
+    assert len(study.labelled("citation_intent", 0)) == 4
 
 
 def test_records_without_a_machine_say_so(study):
@@ -87,9 +131,14 @@ def test_pretraining_is_that_of_the_notebooks_so_far(study):
     for notebook in ("base", "02_dapt", "03_tapt", "04_dapt_tapt"):
         folder = study.paths.results
         records.write_records(folder / "records" / notebook, "pretraining", [{"checkpoint": notebook}])
-        files.write_text(folder / "curves" / notebook / f"{notebook}.csv", "step,masked_lm_loss\n1,2.5\n")
+        for replicate in (0, 1, 2):
+            place = folder / "curves" / notebook / f"replicate_{replicate}"
+            files.write_text(place / f"{notebook}.csv", f"step,masked_lm_loss\n1,{replicate}.5\n")
     assert study.pretraining()["checkpoint"].tolist() == ["base", "02_dapt", "03_tapt"]
-    assert study.curves()["checkpoint"].tolist() == ["02_dapt", "03_tapt", "base"]
+    study.profile = study.profile.model_copy(update={"replicates": 2})
+    found = study.curves()
+    assert sorted(found["checkpoint"]) == sorted(["base", "02_dapt", "03_tapt"] * 2)
+    assert set(zip(found["replicate"], found["masked_lm_loss"], strict=True)) == {(0, 0.5), (1, 1.5)}
 
 
 def test_losses_say_on_what_and_where_they_were_measured(study):
@@ -103,7 +152,8 @@ def test_losses_say_on_what_and_where_they_were_measured(study):
 
 
 def test_checkpoints_are_found_by_name_with_their_phases(study):
-    found = study.checkpoints()
+    found = {checkpoint.name: checkpoint for checkpoint in study.checkpoints()}
+    assert len(found) == len(study.checkpoints()) and {c.replicate for c in found.values()} == {0}
     assert found["tapt_5_epochs_sciie"].last.epochs == 5
     assert [phase.kind for phase in found["dapt_cs_then_tapt_sciie"].phases] == ["dapt", "tapt"]
     assert found["base"].phases == () and "dapt_news" in found

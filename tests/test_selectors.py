@@ -63,7 +63,7 @@ def test_a_sentence_transformers_folder_is_loaded(base, tmp_path):
     pooling = Pooling(word_states.get_embedding_dimension(), pooling_mode="mean")
     package.SentenceTransformer(modules=[word_states, pooling], device="cpu").save(str(tmp_path / "model"))
     settings = Selection(selector="sentence_transformer", sentence_transformer=str(tmp_path / "model"))
-    embedder = selectors.make_embedder("sentence_transformer", settings, base, 32).fit(TEXTS)
+    embedder = selectors.make_embedder("sentence_transformer", settings, base, 32, seed=0).fit(TEXTS)
     ours = selectors.EncoderMean(base, max_length=32).embed(TEXTS[:4])
     np.testing.assert_allclose(embedder.embed(TEXTS[:4]), ours, atol=1e-4)
 
@@ -93,11 +93,21 @@ def test_a_sentence_transformer_without_a_name_is_told():
         Selection(selector="sentence_transformer")
 
 
+def test_a_selector_that_draws_as_much_as_another_finds_is_no_main_one():
+    with pytest.raises(ValueError, match="name it under compared"):
+        Selection(selector="dsir")
+
+
 CHUNKS = [["red apple", "green apple tree here"], ["blue car", "red red red"]]
+ALL = np.ones(4, bool)
+
+
+def bm25(queries, chunks, k, allowed=ALL):
+    return selectors.Bm25(queries, chunks).search(queries, k, allowed)
 
 
 def test_bm25_by_hand():
-    indices, scores = selectors.bm25(["red", "apple unseen"], CHUNKS, 4)
+    indices, scores = bm25(["red", "apple unseen"], CHUNKS, 4)
     # `red` stands in texts 0 and 3 of 4; lengths 2, 4, 2, 3, on average 2.75.
     rarity = math.log(1 + (4 - 2 + 0.5) / (2 + 0.5))
 
@@ -106,22 +116,54 @@ def test_bm25_by_hand():
 
     assert indices[0, :2].tolist() == [3, 0] and scores[0, :2].tolist() == pytest.approx([score(3, 3), score(1, 2)])
     assert indices[1, :2].tolist() == [0, 1] and scores[1, 1] == pytest.approx(score(1, 4))
-    assert indices[0, 2:].tolist() == [1, 2]  # nothing in common: by index
 
 
-def test_bm25_does_not_depend_on_the_chunks():
-    whole = [[text for some in CHUNKS for text in some]]
-    for found, expected in zip(
-        selectors.bm25(["red tree"], CHUNKS, 3), selectors.bm25(["red tree"], whole, 3), strict=True
-    ):
-        np.testing.assert_array_equal(found, expected)
+def test_a_query_has_as_many_neighbours_by_bm25_as_texts_that_share_its_words():
+    indices, scores = bm25(["red", "nowhere", "blue apple"], CHUNKS, 4)
+    assert indices.tolist() == [[3, 0, -1, -1], [-1] * 4, [2, 0, 1, -1]]
+    assert ((scores > 0) == (indices >= 0)).all()
+
+
+def test_what_is_not_allowed_is_not_found_by_bm25():
+    some = bm25(["red", "apple"], CHUNKS, 2, np.array([True, True, True, False]))
+    assert some[0].tolist() == [[0, -1], [0, 1]]
+    assert some[1][0, 0] == bm25(["red", "apple"], CHUNKS, 2)[1][0, 1]
+
+
+def test_bm25_depends_neither_on_the_chunks_nor_on_other_tasks_queries():
+    whole, queries = [[text for some in CHUNKS for text in some]], ["red tree"]
+    expected = bm25(queries, CHUNKS, 3)
+    together = selectors.Bm25(["apple", *queries, "car"], CHUNKS).search(queries, 3, ALL)
+    for found in (bm25(queries, whole, 3), together):
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+class Chunks:
+    """Candidates that are held in memory."""
+
+    def __init__(self, chunks):
+        self._chunks = chunks
+
+    def chunks(self):
+        return iter(self._chunks)
 
 
 def test_importance_is_greater_for_what_sounds_like_the_task():
-    task = ["solve the matrix equation"] * 5
-    domain = [["solve the matrix equation now", "paint the old red house", "the cat sat on the mat"] * 20]
-    weights = selectors.importance_weights(task, domain)
-    assert weights[0] > weights[1] and weights[0] > weights[2] and len(weights) == 60
+    tasks = {"matrices": ["solve the matrix equation"] * 5, "houses": ["paint the old house"] * 5}
+    texts = ["solve the matrix equation now", "paint the old red house", "the cat sat on the mat"] * 20
+    weights = selectors.importance_weights(tasks, Chunks([texts]))
+    assert weights["matrices"][0] > max(weights["matrices"][1:3]) and weights["houses"][:3].argmax() == 1
+    assert weights["houses"].shape == (60,)
+    in_chunks = selectors.importance_weights(tasks, Chunks([texts[:7], texts[7:]]))
+    np.testing.assert_allclose(in_chunks["houses"], weights["houses"])
+
+
+def test_importance_by_hand():
+    # One- and two-word n-grams: of the task a, b, "a b"; of the domain a, c and "a c".
+    weight = selectors.importance_weights({"t": ["a b"]}, Chunks([["A, c"]]))["t"]
+    # Shares of (count + 1) / (3 + number of buckets): a is as frequent in both, c and "a c" half as in the domain.
+    assert weight.tolist() == pytest.approx([2 * math.log(1 / 2)])
 
 
 def test_resampling_is_drawn_in_proportion_to_the_weights():

@@ -50,17 +50,18 @@ def test_planted_topics_are_found(trained):
     assert model.coherences[-1] > model.coherences[0]
 
 
-def test_the_logits_are_those_of_a_linear_decoder_on_background_frequencies_under_batch_norm():
+def test_the_logits_are_those_of_a_linear_decoder_on_background_frequencies_under_batch_norm_with_a_bias():
     torch.manual_seed(0)
     model = vampire.Autoencoder(30, 5, 0.0)
+    assert not model.decoder.bias.any()
     theta = torch.softmax(torch.randn(16, 5), dim=1).requires_grad_()
-    plain = torch.nn.BatchNorm1d(30, affine=False)
-    background = torch.randn(30)
-    expected = plain(torch.nn.functional.linear(theta, model.decoder.weight, background))
-    found = model._logits(theta)
+    plain, background, bias = torch.nn.BatchNorm1d(30, affine=False), torch.randn(30), torch.randn(30)
+    model.decoder.bias.data.copy_(bias)
+    decoded = plain(torch.nn.functional.linear(theta, model.decoder.weight, background))
+    expected, found = decoded + model.decoder.bias, model._logits(theta)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     grad_outputs = torch.randn(16, 30)
-    inputs = (theta, model.decoder.weight)
+    inputs = (theta, model.decoder.weight, model.decoder.bias)
     both = (torch.autograd.grad(outputs, inputs, grad_outputs) for outputs in (found, expected))
     for ours, theirs in zip(*both, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
@@ -131,3 +132,20 @@ def test_texts_without_a_shared_word_are_told():
 
 def test_a_text_of_unknown_words_has_a_finite_vector(trained):
     assert np.isfinite(trained[0].embed(["completely unknown", ""])).all()
+
+
+def test_the_divergence_is_that_of_a_normal_from_the_standard_one():
+    torch.manual_seed(0)
+    model = vampire.Autoencoder(6, 3, 0.0)
+    bags = scipy.sparse.csr_matrix(np.array([[1, 0, 2, 0, 0, 1], [0, 3, 0, 1, 1, 0]], np.float32))
+    hidden = model.layers(bags)[-1]
+    posterior = torch.distributions.Normal(model.mean(hidden), torch.exp(0.5 * model.log_variance(hidden)))
+    expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+    torch.testing.assert_close(model(bags, torch.zeros(2, 3))[1], expected)
+
+
+def test_the_bias_learns_how_frequent_words_are(trained):
+    model, texts, _ = trained
+    bias = model._model.decoder.bias.detach().numpy()
+    frequency = np.asarray(model._bags.bags.sum(0)).ravel()
+    assert np.corrcoef(bias, np.log(frequency))[0, 1] > 0.5

@@ -25,9 +25,9 @@ Experiment = Annotated[str, typer.Argument(help="base, domain_gap, dapt, tapt, d
 def _sets(variable: str) -> Callable[[Any], None]:
     """Return an option's callback that puts its value into the environment, where worker processes read it too."""
 
-    def put(value: Path | bool | None) -> None:
+    def put(value: Path | bool | int | None) -> None:
         if value:
-            os.environ[variable] = "1" if value is True else str(value.absolute())
+            os.environ[variable] = str(value.absolute()) if isinstance(value, Path) else str(int(value))
 
     return put
 
@@ -38,6 +38,12 @@ Mirror = Annotated[Path | None, typer.Option(callback=_sets("DONTSTOP_MIRROR"), 
 Others = Annotated[
     bool,
     typer.Option("--accept-other-machines", callback=_sets("DONTSTOP_ACCEPT_OTHER_MACHINES"), help=OTHERS_HELP),
+]
+
+
+Replicates = Annotated[
+    int | None,
+    typer.Option(min=1, callback=_sets("DONTSTOP_REPLICATES"), help="Of the whole study; default: the profile's."),
 ]
 
 
@@ -119,14 +125,22 @@ def prepare(profile: ProfileName = None, mirror: Mirror = None) -> None:
 
 
 @app.command()
-def select(profile: ProfileName = None, mirror: Mirror = None, others: Others = False) -> None:
+def select(
+    profile: ProfileName = None, mirror: Mirror = None, others: Others = False, replicates: Replicates = None
+) -> None:
     """Select the text of the domains that tasks are augmented by: neighbours, random and curated text."""
     with _timed_study("select", profile, "06_knn_tapt") as study:
         study.select()
 
 
 @app.command()
-def run(experiment: Experiment, profile: ProfileName = None, mirror: Mirror = None, others: Others = False) -> None:
+def run(
+    experiment: Experiment,
+    profile: ProfileName = None,
+    mirror: Mirror = None,
+    others: Others = False,
+    replicates: Replicates = None,
+) -> None:
     """Train and measure what an experiment still lacks."""
     from dontstop.runs.plan import get_experiment
 
@@ -139,13 +153,14 @@ def pretrain(
     checkpoint: Annotated[str, typer.Argument(help="base, dapt_<domain>, tapt_<task>, dapt_<domain>_then_tapt_<task>")],
     profile: ProfileName = None,
     mirror: Mirror = None,
+    replicate: Annotated[int, typer.Option(min=0, help="Whose seeds it is trained with.")] = 0,
 ) -> None:
     """Train one checkpoint; under torchrun, with all of its processes (`torchrun ... -m dontstop pretrain ...`)."""
-    _study(profile).pretrain(checkpoint)
+    _study(profile).pretrain(checkpoint, replicate)
 
 
 @app.command()
-def claims(profile: ProfileName = None) -> None:
+def claims(profile: ProfileName = None, replicates: Replicates = None) -> None:
     """Judge the paper's claims by the records, and write claims.csv and claims.md."""
     with _timed_study("claims", profile) as study:
         typer.echo(study.judge())
@@ -161,7 +176,7 @@ def costs(profile: ProfileName = None) -> None:
 
 
 @app.command()
-def report(profile: ProfileName = None, others: Others = False) -> None:
+def report(profile: ProfileName = None, others: Others = False, replicates: Replicates = None) -> None:
     """Execute the notebooks again, and so make all tables and figures, without training: all results must be there."""
     from dontstop.runs.plan import NOTEBOOKS
     from dontstop.runs.scratch import READ_ONLY

@@ -48,16 +48,18 @@ class Text(Settings):
     held_out_fraction: Fraction = 0.05
     num_train: Count = 500
     num_dev: Count = 500
-    num_test: Count = 2000
-    min_words: Count = 8
+    num_test: Count = 1000
+    min_words: Count = 8  # of a document
+    min_example_words: Count = 25  # `docstrings` only: of a task's text, so that it takes reading
     leak_containment: Fraction = 0.5  # share of a test or dev text's word 5-grams in one document that makes a leak
     near_duplicate_jaccard: Fraction = 0.8
 
 
 class Tokens(Settings):
-    """The tokenizer: trained here on the general corpus, or a Transformers folder's own."""
+    """The tokenizer: trained here, or a Transformers folder's own."""
 
     vocabulary_size: Count = 8192
+    trained_on: Literal["general", "all"] = "general"  # the general corpus alone, or the domains' corpora too
     tokenizer: str | None = None  # a folder or hub name; None trains a byte-level BPE
 
 
@@ -91,12 +93,16 @@ class PhaseSettings(Settings):
     adam_epsilon: Annotated[float, Field(gt=0)] = 1.0e-6
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     mlm_probability: Fraction = 0.15
-    seed: Seed = 0
+    num_checks: Count | None = None  # of the loss on held-out text; the least one's encoder is kept, not the last
+    patience: Count | None = None  # checks without a lesser loss before stopping; None trains to the end
+    seed: Seed = 0  # of replicate 0; each further replicate's is one more
 
     @model_validator(mode="after")
     def _one_length(self):
         if (self.num_steps is None) == (self.num_epochs is None):
             raise ValueError("give exactly one of num_steps and num_epochs")
+        if self.patience is not None and self.num_checks is None:
+            raise ValueError("patience counts checks: give num_checks")
         return self
 
 
@@ -143,9 +149,8 @@ class Selection(Settings):
     granularity: Literal["sentence", "passage", "document"] = "sentence"
     min_words: Count = 5  # of a candidate
     num_neighbours: Annotated[list[Count], Field(min_length=1)] = [50, 150, 500]  # of each training text
-    selector: Selector = "vampire"
+    selector: Selector = "vampire"  # of all numbers of neighbours; any but dsir
     compared: list[Selector] = []  # other selectors, each run with the middle number of neighbours
-    num_draws: Count = 5  # of the random control; the seeds take turns with them
     max_curated_texts: Count | None = None
     num_dimensions: Count = 100  # of tf-idf with truncated SVD
     sentence_transformer: str | None = None  # a folder or hub name, for the selector of that name
@@ -167,6 +172,10 @@ class Selection(Settings):
         for name, values in (("num_neighbours", self.num_neighbours), ("selector and compared", self.selectors)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} must differ from one another, got {values}")
+        if self.selector == "dsir":
+            raise ValueError(
+                "dsir draws as much as the main selector finds: name it under compared, beside another one"
+            )
         if "sentence_transformer" in self.selectors and self.sentence_transformer is None:
             raise ValueError("the selector sentence_transformer needs a folder or hub name under that setting")
         return self
@@ -196,9 +205,10 @@ class Finetune(Settings):
     """
 
     num_epochs: Count = 10
-    patience: Count = 3  # epochs without a better dev score before stopping
+    patience: Count | None = 3  # epochs without a better dev score before stopping; None trains all, keeps the last
     batch_size: Count = 16
     learning_rate: Annotated[float, Field(gt=0)] = 2.0e-5
+    head_rate_factor: Annotated[float, Field(gt=0)] = 1.0  # the head's learning rate, over the body's
     dropout: Fraction = 0.1
     max_length: Count = 512  # tokens
     pooling: Literal["first", "mean"] = "first"
@@ -209,6 +219,32 @@ class Finetune(Settings):
     adam_beta2: Fraction = 0.98
     adam_epsilon: Annotated[float, Field(gt=0)] = 1.0e-6
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Labels(Settings):
+    """How many of a task's training texts carry labels in fine-tuning; all of them are its unlabelled text.
+
+    Departure: the paper fine-tunes on all that a task has, and shows no other number.
+    """
+
+    primary: Count | None = None  # what claims are judged at; None takes all
+    curve: list[Count] = []  # other numbers: gain against the number of labels
+
+    @model_validator(mode="after")
+    def _differ(self):
+        if self.primary in self.curve or len(set(self.curve)) != len(self.curve):
+            raise ValueError(f"labels must differ from one another, got {self.primary} and {self.curve}")
+        return self
+
+
+class Forgetting(Settings):
+    """Two arms against forgetting: DAPT with some general text in every batch, and the mean of two encoders' weights.
+
+    Departure: the paper has neither.
+    """
+
+    arms: list[Literal["replay_dapt", "average_dapt"]] = []
+    replayed_share: Fraction = 0.1  # of a batch's sequences
 
 
 class DomainGap(Settings):
@@ -259,12 +295,16 @@ class Profile(Settings):
     dapt: PhaseSettings = PhaseSettings(num_steps=12_500)
     tapt: PhaseSettings = PhaseSettings(num_epochs=100, batch_size=256, learning_rate=1.0e-4)
     tapt_curve: TaptCurve = TaptCurve()
-    augmented_tapt: PhaseSettings = PhaseSettings(num_epochs=100)  # at the larger batch, by Table 9's steps
+    # At the larger batch, by Table 9's steps; None: as TAPT, so that all text read in its place has one schedule.
+    augmented_tapt: PhaseSettings | None = PhaseSettings(num_epochs=100)
     selection: Selection = Selection()
     cheap_adaptation: CheapAdaptation = CheapAdaptation()
     finetune: Finetune = Finetune()
     domain_gap: DomainGap = DomainGap()
-    seeds: Annotated[list[Seed], Field(min_length=1)] = [0, 1, 2, 3, 4]
+    forgetting: Forgetting = Forgetting()
+    labels: Labels = Labels()
+    replicates: Count = 1  # of the whole study, each with its own base encoder, text drawn at random and labelled texts
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0, 1, 2, 3, 4]  # of fine-tuning, in each replicate
     task_finetune: dict[str, dict[str, Any]] = {}  # overrides of `finetune` for one task, by its id
     task_tapt: dict[str, dict[str, Any]] = {}  # and of `tapt`
     speed: Speed = Speed()
@@ -387,6 +427,20 @@ def _with_mirror(profile: Profile) -> Profile:
     mirror = os.environ.get("DONTSTOP_MIRROR")
     folder = {"folder": mirror} if mirror and profile.text.source == "files" else {}
     return profile.model_copy(update={"text": profile.text.model_copy(update=folder)})
+
+
+def with_replicates(profile: Profile, number: int | None = None) -> Profile:
+    """Set how many replicates there are: `number`, else DONTSTOP_REPLICATES, else as the profile has it.
+
+    Raises:
+        StudyError: If the variable holds no number of replicates.
+    """
+    named = os.environ.get("DONTSTOP_REPLICATES")
+    if number is None and named:
+        if not named.isdecimal() or int(named) == 0:
+            raise StudyError(f"DONTSTOP_REPLICATES = {named!r}", "a number from 1", "mend it, or unset it")
+        number = int(named)
+    return profile if number is None else profile.model_copy(update={"replicates": number})
 
 
 def with_whole_paths(profile: Profile, root: Path) -> Profile:

@@ -11,7 +11,7 @@ from IPython import get_ipython
 from pydantic import ValidationError
 
 from dontstop.errors import StudyError
-from dontstop.profiles import Paths, Profile, Settings, find_root, load_profile
+from dontstop.profiles import Count, Paths, Profile, Settings, find_root, load_profile, with_replicates
 from dontstop.runs.pipeline import Pipeline
 from dontstop.text import tasks
 
@@ -20,6 +20,7 @@ class Parameters(Settings):
     """What a notebook's parameters cell sets: all that papermill may change."""
 
     profile: str | None = None
+    replicates: Count | None = None
 
 
 def open_study(notebook: str, **parameters) -> "Study":
@@ -43,7 +44,7 @@ def open_study(notebook: str, **parameters) -> "Study":
         close = difflib.get_close_matches(name, known, n=1)
         remedy = f"write {close[0]!r} instead" if close else "leave it out"
         raise StudyError(f"parameter {name!r}", f"one of {', '.join(known)}, as {notebook} has them", remedy) from error
-    return Study(chosen.profile, notebook)
+    return Study(chosen.profile, notebook, chosen.replicates)
 
 
 def _injected() -> dict[str, Any]:
@@ -70,10 +71,11 @@ class Study(Pipeline):
     Args:
         profile: A profile's name; None takes `default_profile()`.
         notebook: The notebook that asks, such as `02_dapt`; its results stand under this name.
+        replicates: How many; None takes DONTSTOP_REPLICATES if set, else the profile's.
     """
 
-    def __init__(self, profile: str | None = None, notebook: str = "base"):
-        settings = load_profile(default_profile() if profile is None else profile)
+    def __init__(self, profile: str | None = None, notebook: str = "base", replicates: int | None = None):
+        settings = with_replicates(load_profile(default_profile() if profile is None else profile), replicates)
         paths = Paths(settings.name)
         some = tasks.tasks_for(settings, paths)
         _check_names(settings)

@@ -1,11 +1,12 @@
 """Arms as phases of pretraining, the checkpoints that they make, and the runs that fine-tune those."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from dontstop.errors import StudyError
+from dontstop.machine.randomness import seed_of
 from dontstop.profiles import PhaseSettings, Profile
-from dontstop.text.tasks import GENERAL, Task, get_domain
+from dontstop.text.tasks import GENERAL, Task, other_domains
 
 _AUGMENTED = ("knn_tapt", "rand_tapt", "curated_tapt")
 
@@ -15,13 +16,15 @@ class Phase:
     """One phase of masked-LM pretraining.
 
     Attributes:
-        kind: `dapt`, `tapt`, `curated_tapt`, `knn_tapt` or `rand_tapt`; `base`, of the base encoder itself.
-        text: In an arm, whose text it reads as seen from the task: `domain`, `irrelevant_domain`, `task` or
-            `other_task`; in a checkpoint, a domain's or a task's name.
+        kind: `dapt`, `replay_dapt` (with some general text in every batch), `average` (of the weights before it and
+            the base encoder's: nothing is trained), `tapt`, `curated_tapt`, `knn_tapt` or `rand_tapt`; `base`, of the
+            base encoder itself.
+        text: In an arm, whose text it reads as seen from the task: `domain`, `irrelevant_domain`, `other_domain_2`,
+            `other_domain_3`, `task` or `other_task`; in a checkpoint, a domain's or a task's name.
         epochs: Of TAPT with fewer epochs than the profile's.
         k: Neighbours of each training text; of random text, as much of it as of so many neighbours.
-        selector: Who retrieves the neighbours, where it is not the profile's main selector.
-        draw: Which draw of random text; None in an arm.
+        selector: Who retrieves the neighbours, or those whose random control it is, where it is not the profile's main
+            selector.
         part: The parameters that are trained: `all`, `lora` (an adapter's) or `embeddings`.
     """
 
@@ -30,14 +33,13 @@ class Phase:
     epochs: int | None = None
     k: int | None = None
     selector: str | None = None
-    draw: int | None = None
     part: str = "all"
 
     @property
     def name(self) -> str:
-        """What it does, without its text: `tapt`, `tapt_10_epochs`, `knn_tapt_5_tfidf`, `rand_tapt_5_draw_0`."""
+        """What it does, without its text: `tapt`, `tapt_10_epochs`, `knn_tapt_5_tfidf`, `rand_tapt_5`."""
         prefix = {"lora": "lora_", "embeddings": "embedding_"}.get(self.part, "")
-        more = (("_{}_epochs", self.epochs), ("_{}", self.k), ("_{}", self.selector), ("_draw_{}", self.draw))
+        more = (("_{}_epochs", self.epochs), ("_{}", self.k), ("_{}", self.selector))
         return prefix + self.kind + "".join(form.format(value) for form, value in more if value is not None)
 
     @property
@@ -77,11 +79,6 @@ class Arm:
         return any(phase.epochs is not None for phase in self.phases)
 
     @property
-    def is_random(self) -> bool:
-        """Whether it trains on random text, of which there are several draws."""
-        return any(phase.kind == "rand_tapt" for phase in self.phases)
-
-    @property
     def part(self) -> str:
         """The parameters that its last phase trains: `all`, `lora` or `embeddings`."""
         return self.phases[-1].part if self.phases else "all"
@@ -96,19 +93,15 @@ class Arm:
         """Who retrieves its neighbours, where that is not the profile's main selector."""
         return self.phases[-1].selector if self.phases else None
 
-    def checkpoint(self, task: Task, draw: int = 0) -> "Checkpoint":
-        """Return the checkpoint that the arm gives a task.
-
-        Args:
-            draw: Which draw of its text, where the arm trains on random text.
+    def checkpoint(self, task: Task, replicate: int = 0) -> "Checkpoint":
+        """Return the checkpoint that the arm gives a task in a replicate.
 
         Source: sections 3.3 (DAPT and not-DAPT), 4 (TAPT), 4.2 (DAPT then TAPT), 4.3 (transfer-TAPT) and 5 (neighbours,
         random and curated text); the irrelevant domains and the domains' other tasks are those of `tasks`.
         """
-        texts = {"domain": task.domain, "irrelevant_domain": get_domain(task.domain).irrelevant_domain}
-        texts |= {"task": task.name, "other_task": task.other_task}
-        drawn = (replace(phase, draw=draw) if phase.kind == "rand_tapt" else phase for phase in self.phases)
-        return Checkpoint(tuple(replace(phase, text=texts[phase.text]) for phase in drawn))
+        texts = {"domain": task.domain, "task": task.name, "other_task": task.other_task}
+        texts |= dict(zip(OTHER_DOMAINS, other_domains(task.domain), strict=False))
+        return Checkpoint(tuple(replace(phase, text=texts[phase.text]) for phase in self.phases), replicate)
 
 
 def _single(kind: str, text: str, **more) -> Arm:
@@ -119,7 +112,14 @@ def _single(kind: str, text: str, **more) -> Arm:
 
 BASE = Arm("base")
 DAPT = _single("dapt", "domain")
-NOT_DAPT = Arm("not_dapt", (Phase("dapt", "irrelevant_domain"),))
+REPLAY_DAPT = _single("replay_dapt", "domain")
+AVERAGE_DAPT = Arm("average_dapt", (*DAPT.phases, Phase("average", "domain")))
+# The domains that are not a task's own, as seen from it: the paper's irrelevant one first, and what DAPT on them gives.
+OTHER_DOMAINS = ("irrelevant_domain", "other_domain_2", "other_domain_3")
+NOT_DAPT, NOT_DAPT_2, NOT_DAPT_3 = NOT_DAPTS = tuple(
+    Arm(name, (Phase("dapt", text),))
+    for name, text in zip(("not_dapt", "not_dapt_2", "not_dapt_3"), OTHER_DOMAINS, strict=True)
+)
 TAPT = _single("tapt", "task")
 DAPT_TAPT = Arm("dapt_tapt", DAPT.phases + TAPT.phases)
 TRANSFER_TAPT = Arm("transfer_tapt", (Phase("tapt", "other_task"),))
@@ -129,7 +129,18 @@ LORA_DAPT = _single("dapt", "domain", part="lora")
 LORA_TAPT = _single("tapt", "task", part="lora")
 EMBEDDING_TAPT = _single("tapt", "task", part="embeddings")
 # The arms whose phases no number of a profile decides, by name.
-_FIXED = (BASE, DAPT, NOT_DAPT, TAPT, DAPT_TAPT, TRANSFER_TAPT, CURATED_TAPT, DAPT_CURATED_TAPT)
+_FIXED = (
+    BASE,
+    DAPT,
+    *NOT_DAPTS,
+    REPLAY_DAPT,
+    AVERAGE_DAPT,
+    TAPT,
+    DAPT_TAPT,
+    TRANSFER_TAPT,
+    CURATED_TAPT,
+    DAPT_CURATED_TAPT,
+)
 ARMS: dict[str, Arm] = {arm.name: arm for arm in (*_FIXED, LORA_DAPT, LORA_TAPT, EMBEDDING_TAPT)}
 # Of the arms that train few parameters, the arms that train all in the same phase.
 FULL: dict[Arm, Arm] = {LORA_DAPT: DAPT, LORA_TAPT: TAPT, EMBEDDING_TAPT: TAPT}
@@ -145,9 +156,9 @@ def knn_tapt(k: int, selector: str | None = None) -> Arm:
     return _single("knn_tapt", "task", k=k, selector=selector)
 
 
-def rand_tapt(k: int) -> Arm:
-    """Return the arm of TAPT with random text, as much of it as of k neighbours: `rand_tapt_5`."""
-    return _single("rand_tapt", "task", k=k)
+def rand_tapt(k: int, selector: str | None = None) -> Arm:
+    """Return the arm of TAPT with random text, as much of it as a selector's k neighbours are: `rand_tapt_5`."""
+    return _single("rand_tapt", "task", k=k, selector=selector)
 
 
 def get_arm(name: str, known: Iterable[Arm] = ()) -> Arm:
@@ -168,9 +179,11 @@ class Checkpoint:
 
     Attributes:
         phases: In order, their texts the names of domains and tasks; none for the base encoder.
+        replicate: Whose seeds it is trained with, from the base encoder on; its name is the same in all.
     """
 
     phases: tuple[Phase, ...] = ()
+    replicate: int = 0
 
     @property
     def name(self) -> str:
@@ -190,27 +203,37 @@ class Checkpoint:
     @property
     def parent(self) -> "Checkpoint | None":
         """The checkpoint that the last phase starts from."""
-        return Checkpoint(self.phases[:-1]) if self.phases else None
+        return Checkpoint(self.phases[:-1], self.replicate) if self.phases else None
 
     @property
     def lineage(self) -> tuple["Checkpoint", ...]:
         """The checkpoints on the way to it, the base encoder first, itself last."""
-        return tuple(Checkpoint(self.phases[:num]) for num in range(len(self.phases) + 1))
+        return tuple(Checkpoint(self.phases[:num], self.replicate) for num in range(len(self.phases) + 1))
 
 
 @dataclass(frozen=True)
 class Run:
-    """One fine-tuning run: a task, an arm, a seed; for random text, of one of its draws."""
+    """One fine-tuning run: a task, an arm, a seed within a replicate, and how many texts carry labels.
+
+    Attributes:
+        num_labels: Texts that carry labels, drawn by the replicate; None for all of the task's.
+    """
 
     task: Task
     arm: Arm
     seed: int
-    draw: int = 0
+    replicate: int = 0
+    num_labels: int | None = None
 
     @property
     def checkpoint(self) -> Checkpoint:
         """The encoder that the run fine-tunes."""
-        return self.arm.checkpoint(self.task, self.draw)
+        return self.arm.checkpoint(self.task, self.replicate)
+
+    @property
+    def random_seed(self) -> int:
+        """The seed of its head, batches and dropout: its own in every replicate, and the same for all arms."""
+        return seed_of("fine-tuning", self.replicate, self.seed)
 
 
 @dataclass(frozen=True)
@@ -224,16 +247,20 @@ class Plan:
     def __add__(self, other: "Plan") -> "Plan":
         """Return both plans as one, each checkpoint once."""
         checkpoints = tuple(dict.fromkeys(self.checkpoints + other.checkpoints))
-        return Plan(checkpoints, self.runs + other.runs, self.losses + other.losses)
+        runs, losses = dict.fromkeys(self.runs + other.runs), dict.fromkeys(self.losses + other.losses)
+        return Plan(checkpoints, tuple(runs), tuple(losses))
 
 
-def plan(arms: Sequence[Arm], tasks: Sequence[Task], seeds: Sequence[int], num_draws: int = 1) -> Plan:
-    """Plan the runs of every task, arm and seed, and the checkpoints they rest on, each once.
+def plan(
+    arms: Sequence[Arm],
+    tasks: Sequence[Task],
+    seeds: Sequence[int],
+    replicate: int = 0,
+    num_labels: Sequence[int | None] = (None,),
+) -> Plan:
+    """Plan one replicate's runs of every task, arm, seed and number of labels, and the checkpoints they rest on.
 
     Runs come in the order seed, task, arm, so that an unfinished study has whole comparisons to show.
-
-    Args:
-        num_draws: Of random text; the seeds take turns with them.
 
     Raises:
         StudyError: If an arm takes the text of a task that the study does not have.
@@ -246,26 +273,35 @@ def plan(arms: Sequence[Arm], tasks: Sequence[Task], seeds: Sequence[int], num_d
                 "both tasks of every domain",
                 "add the missing task, or leave that notebook out",
             )
-    runs = tuple(
-        Run(task, arm, seed, number % num_draws if arm.is_random else 0)
-        for number, seed in enumerate(seeds)
-        for task in tasks
-        for arm in arms
-    )
+    runs = tuple(Run(*place, replicate, num) for place in _grid(tasks, arms, seeds) for num in num_labels)
     checkpoints = dict.fromkeys(checkpoint for run in runs for checkpoint in run.checkpoint.lineage)
     return Plan(tuple(checkpoints), runs)
 
 
-def phase_settings(profile: Profile, phase: Phase) -> PhaseSettings | None:
-    """Return the settings that a profile trains a checkpoint's phase with; None for no base phase.
+def _grid(tasks: Sequence[Task], arms: Sequence[Arm], seeds: Sequence[int]) -> Iterator[tuple[Task, Arm, int]]:
+    return ((task, arm, seed) for seed in seeds for task in tasks for arm in arms)
 
-    TAPT's may be overridden for one task; an adapter's learning rate is a multiple of the whole encoder's.
+
+def phase_settings(profile: Profile, checkpoint: Checkpoint) -> PhaseSettings | None:
+    """Return the settings that a profile trains a checkpoint's last phase with; None where nothing is trained.
+
+    TAPT's may be overridden for one task, and serve augmented text too where that has none of its own; an adapter's
+    learning rate is a multiple of the whole encoder's. Each replicate has a seed of its own.
     """
-    if phase.is_augmented:
+    settings = _settings_of(profile, checkpoint.last)
+    return settings and settings.model_copy(update={"seed": settings.seed + checkpoint.replicate})
+
+
+def _settings_of(profile: Profile, phase: Phase) -> PhaseSettings | None:
+    if phase.is_augmented and profile.augmented_tapt is not None:
         return profile.augmented_tapt
-    settings = profile.tapt_for(phase.text) if phase.is_tapt else getattr(profile, phase.kind)
+    if phase.is_augmented or phase.is_tapt:
+        settings = profile.tapt_for(phase.text)
+    else:
+        settings = {"base": profile.base, "average": None}.get(phase.kind, profile.dapt)
     if phase.epochs is not None:
-        return settings.model_copy(update={"num_epochs": phase.epochs, "num_steps": None})
+        fixed = {"num_epochs": phase.epochs, "num_steps": None, "num_checks": None, "patience": None}
+        return settings.model_copy(update=fixed)
     if phase.part == "lora":
         rate = settings.learning_rate * profile.cheap_adaptation.lora_rate_factor
         return settings.model_copy(update={"learning_rate": rate})

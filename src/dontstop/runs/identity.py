@@ -14,7 +14,7 @@ from dontstop.profiles import Paths, Profile
 from dontstop.runs import scratch
 from dontstop.runs.arms import Checkpoint, Run, phase_settings
 from dontstop.runs.plan import held_out_of, text_of
-from dontstop.text.tasks import SPLITS
+from dontstop.text.tasks import GENERAL, SPLITS
 from dontstop.training import devices, encoders
 
 PACKAGE = Path(__file__).parents[1]
@@ -37,7 +37,7 @@ class Identity:
         self.profile, self.paths = profile, paths
         manifest = scratch.result_of_prepare(paths.data / "tokens" / "manifest.json")
         self._stores = dict(manifest["stores"])
-        if (selected := paths.selected / "manifest.json").is_file():
+        for selected in sorted(paths.selected.glob("replicate_*/manifest.json")):
             self._stores |= scratch.load_result(selected)["stores"]
         self._splits = scratch.result_of_prepare(paths.data / "manifest.json")["tasks"]
         self.device = devices.resolve_device(profile.device)
@@ -64,11 +64,12 @@ class Identity:
         if (folder := released_folder(self.profile, checkpoint)) is not None:
             given = {"released": checkpoint.name, "files": folder_digests(folder), "held_out": held_out}
             return files.fingerprint(common | given)
-        settings, parent = phase_settings(self.profile, checkpoint.last), checkpoint.parent
+        settings, parent = phase_settings(self.profile, checkpoint), checkpoint.parent
         return files.fingerprint(
             {
                 **common,
                 **encoders.adaptation_settings(checkpoint.last.part, self.profile.cheap_adaptation),
+                **self._beside(checkpoint),
                 "encoder": self._encoder,
                 "phase": None if settings is None else settings.model_dump(),
                 "stream": checkpoint.name,
@@ -77,6 +78,15 @@ class Identity:
                 "parent": None if parent is None else self.checkpoint(parent),
             }
         )
+
+    def _beside(self, checkpoint: Checkpoint) -> dict:
+        """Return what a phase reads beside its text and its parent."""
+        if checkpoint.last.kind == "average":
+            return {"averaged": self.checkpoint(Checkpoint((), checkpoint.replicate))}
+        if checkpoint.last.kind == "replay_dapt":
+            share, text = self.profile.forgetting.replayed_share, self.store(f"corpora/{GENERAL}")["sha256"]
+            return {"replayed": text, "replayed_share": share}
+        return {}
 
     def run(self, run: Run) -> str:
         """Return a run's fingerprint; arms that share a checkpoint share the run."""
@@ -89,7 +99,8 @@ class Identity:
                 "metric": run.task.metric,
                 "splits": {split: self._splits[task]["splits"][split]["sha256"] for split in SPLITS},
                 "finetune": self.profile.finetune_for(task).model_dump(),
-                "seed": run.seed,
+                "seed": run.random_seed,
+                "labelled": None if run.num_labels is None else [run.num_labels, run.replicate],
                 "checkpoint": self.checkpoint(run.checkpoint),
             }
         )

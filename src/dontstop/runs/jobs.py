@@ -22,6 +22,10 @@ def num_processes(profile: Profile) -> int | None:
     return profile.speed.num_workers or (min(PROCESSES_ON_A_GPU, num_cores()) if on_gpu else None)
 
 
+def _of_replicate(name: str, replicate: int) -> str:
+    return f"{name} ({replicate})" if replicate else name
+
+
 @dataclass(frozen=True)
 class Jobs:
     """Makes jobs, each under a key of its fingerprint and of the machines that make it and what it starts from."""
@@ -34,35 +38,44 @@ class Jobs:
     def checkpoint(self, checkpoint: Checkpoint) -> Job:
         """Make the job that pretrains one checkpoint from its parent, or takes it where others have trained it."""
         target = self._target(self.identity.checkpoint(checkpoint), self.place(checkpoint)[1])
-        settings, given = phase_settings(self.profile, checkpoint.last), released_folder(self.profile, checkpoint)
+        label = _of_replicate(checkpoint.name, checkpoint.replicate)
+        settings, given = phase_settings(self.profile, checkpoint), released_folder(self.profile, checkpoint)
+        if given is None and checkpoint.last.kind == "average":
+            needs = [self.place(some)[0] for some in (checkpoint.parent, Checkpoint((), checkpoint.replicate))]
+            return self._job(target, label, "checkpoint", 1.0, pretraining.average, checkpoint, needs, needs=needs)
         if given is not None or settings is None:
             arguments = (pretraining.take, checkpoint, str(given or self.profile.encoder.name))
-            return self._job(target, checkpoint.name, "checkpoint", 1.0, *arguments)
+            return self._job(target, label, "checkpoint", 1.0, *arguments)
         per_epoch = self._num_tokens(text_of(checkpoint), settings.sequence_length)
         self._num_tokens(held_out_of(checkpoint), settings.sequence_length)
         per_step = settings.batch_size * settings.sequence_length
         size = settings.num_steps * per_step if settings.num_steps else float(settings.num_epochs * per_epoch)
         parent = None if checkpoint.parent is None else self.place(checkpoint.parent)[0]
         arguments = (pretraining.pretrain, checkpoint, parent)
-        how = {"needs": [parent] if parent else [], "divisible": True, "alone": self.identity.device != "cpu"}
-        return self._job(target, checkpoint.name, "checkpoint", size, *arguments, **how)
+        how = {"needs": [parent] if parent else [], "alone": self.identity.device != "cpu"}
+        how["divisible"] = settings.num_checks is None
+        return self._job(target, label, "checkpoint", size, *arguments, **how)
 
     def run(self, run: Run) -> Job:
         """Make the job of one fine-tuning run."""
         encoder, made_by = self.place(run.checkpoint)
         task, target = run.task.name, self._target(self.identity.run(run), self._made_by(made_by))
         epochs = self.profile.finetune_for(task).num_epochs
-        size = float(epochs * self.identity.store(f"tasks/{task}/train")["num_tokens"])
+        texts = self.identity.store(f"tasks/{task}/train")
+        share = 1.0 if run.num_labels is None else min(1.0, run.num_labels / texts["num_documents"])
+        size = share * epochs * texts["num_tokens"]
         arguments = (finetuning.fine_tune, run, encoder, self.identity.labels(task))
-        return self._job(target, f"{task} {run.arm} seed {run.seed}", "run", size, *arguments, needs={encoder})
+        label = _of_replicate(f"{task} {run.arm} seed {run.seed}", run.replicate)
+        return self._job(target, label, "run", size, *arguments, needs={encoder})
 
     def loss(self, checkpoint: Checkpoint, store: str) -> Job:
         """Make the job that measures one encoder's masked-LM loss on one token store, of text it was not trained on."""
         size = self._num_tokens(store, self.profile.dapt.sequence_length) / 3.0
         encoder, made_by = self.place(checkpoint)
         target = self._target(self.identity.loss(checkpoint, store), self._made_by(made_by))
-        arguments = (pretraining.measure, (checkpoint.name, encoder), store)
-        return self._job(target, f"{checkpoint.name} on {store}", "loss", size, *arguments, needs={encoder})
+        arguments = (pretraining.measure, checkpoint, encoder, store)
+        label = _of_replicate(f"{checkpoint.name} on {store}", checkpoint.replicate)
+        return self._job(target, label, "loss", size, *arguments, needs={encoder})
 
     def place(self, checkpoint: Checkpoint) -> tuple[str, str]:
         """Return the key that a checkpoint stands under, or will, and the capability of the machines that make it."""

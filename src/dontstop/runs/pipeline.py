@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -14,7 +15,7 @@ from dontstop.runs import augmentation, jobs, preparation, records, scratch
 from dontstop.runs.arms import Checkpoint, Plan
 from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs
-from dontstop.runs.plan import folder_of, get_experiment, owner_of, records_of
+from dontstop.runs.plan import LABEL_CURVE, folder_of, get_experiment, owner_of, records_of, stage_of
 from dontstop.runs.results import Results
 from dontstop.runs.scratch import READ_ONLY, TRAINING_FILE, Scratch, is_set, load_result
 from dontstop.training import devices, process_group
@@ -60,8 +61,12 @@ class Pipeline(Results):
     def select(self) -> None:
         """Select the text that tasks are augmented by, unless it stands there selected with these settings."""
         self.prepare()
-        some, base = self._jobs(), Checkpoint()
-        wanted = augmentation.Selections(some, self.design.augmented_tasks(), self.tasks)
+        for replicate in range(self.profile.replicates):
+            self._select(replicate)
+
+    def _select(self, replicate: int) -> None:
+        some, base = self._jobs(), Checkpoint((), replicate)
+        wanted = augmentation.Selections(some, self.design.augmented_tasks(), self.tasks, replicate)
         if wanted.is_written():
             return
         if is_set(READ_ONLY):
@@ -78,20 +83,21 @@ class Pipeline(Results):
             self._carry_out(f"selection ({self.profile.name})", todo)
             wanted.write(progress.say)
 
-    def pretrain(self, name: str) -> None:
+    def pretrain(self, name: str, replicate: int = 0) -> None:
         """Train one checkpoint from its parent, unless it stands there trained: alone, or with torchrun's processes.
 
         Later runs find it, as they find everything that is finished.
 
         Args:
             name: Of a checkpoint without selected text: `base`, `dapt_biomed`, `dapt_cs_then_tapt_sciie`.
+            replicate: Whose seeds it is trained with.
 
         Raises:
             StudyError: If there is no such checkpoint, or what it starts from is not there.
         """
         if not process_group.is_under_torchrun():
             self.prepare()
-        known = {c.name: c for c in self.checkpoints().values() if not c.last.is_augmented}
+        known = {c.name: replace(c, replicate=replicate) for c in self.checkpoints() if not c.last.is_augmented}
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             remedy = f"did you mean {close[0]!r}?" if close else "name one of them"
@@ -129,11 +135,20 @@ class Pipeline(Results):
         return Jobs(self.profile, self.paths, identity, place)
 
     def _missing(self, some: Jobs, plan: Plan) -> list[progress.Job]:
+        """Return the jobs that lack their results; an encoder is needed by them alone, or if nothing tells of it."""
         found, identity = some.scratch, some.identity
-        todo = [some.checkpoint(c) for c in plan.checkpoints if found.trained(identity.checkpoint(c)) is None]
-        todo += [some.run(run) for run in plan.runs if found.measured(identity.run(run)) is None]
-        todo += [some.loss(*loss) for loss in plan.losses if found.measured(identity.loss(*loss)) is None]
+        runs = [run for run in plan.runs if found.measured(identity.run(run)) is None]
+        losses = [loss for loss in plan.losses if found.measured(identity.loss(*loss)) is None]
+        starts = [run.checkpoint for run in runs] + [encoder for encoder, _ in losses]
+        starts += [c for c in plan.checkpoints if not self._is_told_of(some, c)]
+        needed = dict.fromkeys(parent for start in starts for parent in start.lineage)
+        todo = [some.checkpoint(c) for c in needed if found.trained(identity.checkpoint(c)) is None]
+        todo += [some.run(run) for run in runs] + [some.loss(*loss) for loss in losses]
         return list({job.key: job for job in todo}.values())
+
+    def _is_told_of(self, some: Jobs, checkpoint: Checkpoint) -> bool:
+        fingerprint = some.identity.checkpoint(checkpoint)
+        return (some.scratch.trained(fingerprint) or some.scratch.measured(fingerprint)) is not None
 
     def _not_made(self, some: Jobs, todo: list[progress.Job]) -> StudyError:
         others = {key.partition(".")[2] for job in todo for key in some.scratch.others(job.key.partition(".")[0])}
@@ -177,8 +192,8 @@ class Pipeline(Results):
         scratch.sweep(self.paths, [scratch.key_of(fingerprint, some.identity.capability) for fingerprint in wanted])
         for checkpoint in plan.checkpoints:
             self._adopt_checkpoint(some.identity.checkpoint(checkpoint), self.paths.checkpoints / folder_of(checkpoint))
-        recorded = (path for path in self.paths.results.glob("records/*/*.jsonl") if path.stem != "pretraining")
-        for row in (row for path in sorted(recorded) for row in files.read_jsonl(path)):
+        recorded = sorted(self.paths.results.glob("records/*/*.jsonl"))
+        for row in (row for path in recorded for row in files.read_jsonl(path)):
             if row.get("fingerprint") in wanted and "capability" in row:
                 path = scratch.result_path(self.paths, scratch.key_of(row["fingerprint"], row["capability"]))
                 if not path.is_file():
@@ -204,31 +219,49 @@ class Pipeline(Results):
             The records of runs and losses.
         """
         for checkpoint in plan.checkpoints:
+            (self.paths.checkpoints / stage_of(checkpoint)).mkdir(parents=True, exist_ok=True)
             self._publish_checkpoint(some, checkpoint)
         for owner in {"base", self.notebook}:
             self._publish_trainings(some, owner, [c for c in plan.checkpoints if owner_of(c) == owner])
         rows: dict[str, list[dict]] = defaultdict(list)
         for run in plan.runs:
-            rows[records_of(run.arm)[1]].append(self._result(some, some.identity.run(run)) | {"arm": run.arm.name})
+            is_primary = run.num_labels == self.profile.labels.primary
+            name = records_of(run.arm)[1] if is_primary else LABEL_CURVE
+            rows[name].append(self._result(some, some.identity.run(run)) | {"arm": run.arm.name})
         for of_runs in rows.values():
-            of_runs.sort(key=lambda row: (row["task"], row["seed"]))
+            of_runs.sort(key=lambda row: (row["replicate"], row["task"], row["num_train"], row["seed"]))
         for loss in plan.losses:
-            rows[losses].append(self._result(some, some.identity.loss(*loss)))
+            row = self._result(some, some.identity.loss(*loss))  # of an encoder that others trained: in all replicates
+            rows[losses].append(row | {"replicate": loss[0].replicate})
         for name, some_rows in rows.items():
-            records.write_records(self.paths.results / "records" / self.notebook, name, some_rows)
+            self._write(self.notebook, name, some_rows)
         return [row for some_rows in rows.values() for row in some_rows]
+
+    def _write(self, owner: str, name: str, rows: list[dict]) -> None:
+        """Write records; those of replicates beyond the ones asked for stay as they are."""
+        folder = self.paths.results / "records" / owner
+        path = folder / f"{name}.jsonl"
+        recorded = files.read_jsonl(path) if path.is_file() else []
+        beyond = [row for row in recorded if row.get("replicate", 0) >= self.profile.replicates]
+        records.write_records(folder, name, rows + beyond)
 
     def _result(self, some: Jobs, fingerprint: str) -> dict:
         return load_result(scratch.result_path(self.paths, some.scratch.measured(fingerprint)))
 
     def _training(self, some: Jobs, checkpoint: Checkpoint) -> dict:
-        key = some.scratch.trained(some.identity.checkpoint(checkpoint))
+        """Return what is told of a checkpoint's training: beside the encoder, or by a record where that is all."""
+        fingerprint = some.identity.checkpoint(checkpoint)
+        if (key := some.scratch.trained(fingerprint)) is None:
+            return self._result(some, fingerprint) | {"curve": [], "replicate": checkpoint.replicate}
         training = load_result(scratch.folder(self.paths, key) / TRAINING_FILE)
         seconds = training["wall_seconds"]
-        return training | {"tokens_per_second": training["num_tokens"] / seconds if seconds else None}
+        speed = training["num_tokens"] / seconds if seconds else None
+        return training | {"tokens_per_second": speed, "replicate": checkpoint.replicate}
 
     def _publish_checkpoint(self, some: Jobs, checkpoint: Checkpoint) -> None:
         key = some.scratch.trained(some.identity.checkpoint(checkpoint))
+        if key is None:
+            return
         source, target = scratch.folder(self.paths, key), self.paths.checkpoints / folder_of(checkpoint)
         training, published = load_result(source / TRAINING_FILE), target / TRAINING_FILE
         if published.is_file() and load_result(published) == training:
@@ -241,10 +274,11 @@ class Pipeline(Results):
         trainings = [self._training(some, checkpoint) for checkpoint in checkpoints]
         for training in trainings:
             if curve := training.pop("curve"):
-                path = self.paths.results / "curves" / owner / f"{training['checkpoint']}.csv"
+                place = self.paths.results / "curves" / owner / f"replicate_{training['replicate']}"
+                path = place / f"{training['checkpoint']}.csv"
                 files.write_text(path, pd.DataFrame(curve).to_csv(index=False))
         if trainings:
-            records.write_records(self.paths.results / "records" / owner, "pretraining", trainings)
+            self._write(owner, "pretraining", trainings)
 
 
 def _take_over(source: Path, target: Path, training: dict) -> None:

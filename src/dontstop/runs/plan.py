@@ -1,7 +1,8 @@
 """The experiments: what each notebook trains, fine-tunes and measures, and under whose name it is kept."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dontstop.errors import StudyError
@@ -18,8 +19,9 @@ class Experiment:
 
     Attributes:
         notebook: That runs it, and under which its results stand.
-        arms: To fine-tune on every task with every seed, beside those that a profile's numbers decide.
-        measured: Kinds of the encoders whose masked-LM loss is measured: `base`, `dapt` or `tapt`.
+        arms: To fine-tune on every task with every seed, beside those that a profile's settings decide.
+        measured: Kinds of the encoders whose masked-LM loss is measured: `base`, `dapt` or `tapt`; and, beside `dapt`,
+            those of the profile's arms against forgetting.
         on: On what: every `domain`'s held-out sample (and the general text's), or every `task`'s dev texts.
     """
 
@@ -37,7 +39,7 @@ class Experiment:
 EXPERIMENTS = {
     "base": Experiment("base"),
     "domain_gap": Experiment("01_domain_gap", measured=("base",)),
-    "dapt": Experiment("02_dapt", (arms.BASE, arms.DAPT, arms.NOT_DAPT), ("base", "dapt")),
+    "dapt": Experiment("02_dapt", (arms.BASE, arms.DAPT, *arms.NOT_DAPTS), ("base", "dapt")),
     "tapt": Experiment("03_tapt", (arms.TAPT,)),
     "dapt_tapt": Experiment("04_dapt_tapt", (arms.DAPT_TAPT,)),
     "transfer_tapt": Experiment("05_transfer_tapt", (arms.TRANSFER_TAPT,), ("base", "tapt"), "task"),
@@ -46,6 +48,8 @@ EXPERIMENTS = {
 # The notebooks, and the experiment that each runs; the base encoder's results stand under `base`.
 NOTEBOOKS = {experiment.notebook: name for name, experiment in EXPERIMENTS.items() if name != "base"}
 CURVE = "tapt_curve"  # the records of TAPT with fewer epochs
+LABEL_CURVE = "label_curve"  # the records of runs with other numbers of labels, in notebook 04
+LABEL_CURVE_ARMS = (arms.BASE, arms.DAPT, arms.TAPT, arms.DAPT_TAPT)
 
 
 def get_experiment(name: str) -> Experiment:
@@ -91,6 +95,11 @@ class Design:
         settings, fixed = self.profile, list(EXPERIMENTS[experiment].arms)
         if experiment == "knn_tapt":
             return [(self._augmented_arms(task), [task]) for task in self.augmented_tasks()]
+        if experiment == "dapt":
+            fixed += [arm for name, arm in arms.ARMS.items() if name in settings.forgetting.arms]
+            known = {domain.name for domain in domains_of(self.tasks, settings)}
+            possible = {t: [a for a in fixed if {p.text for p in a.checkpoint(t).phases} <= known] for t in self.tasks}
+            return [(some, list(of)) for some, of in itertools.groupby(self.tasks, possible.__getitem__)]
         groups = [(fixed, self.transfer_tasks() if experiment == "transfer_tapt" else list(self.tasks))]
         if experiment == "tapt":
             short = [arms.short_tapt(epochs) for epochs in sorted(settings.tapt_curve.num_epochs)]
@@ -100,40 +109,54 @@ class Design:
             groups.append((cheap, self._among(settings.cheap_adaptation.tasks)))
         return groups
 
-    def plan(self, experiment: str) -> Plan:
-        """Plan an experiment's checkpoints, the base encoder's always among them, its runs, and the losses measured."""
-        seeds, num_draws, losses = self.profile.seeds, self.profile.selection.num_draws, self.measured(experiment)
-        runs = (arms.plan(*group, seeds, num_draws) for group in self.groups(experiment))
-        return sum(runs, Plan((Checkpoint(),))) + Plan(tuple(encoder for encoder, _ in losses), losses=tuple(losses))
+    def plan(self, experiment: str, replicates: Iterable[int] | None = None) -> Plan:
+        """Plan an experiment's checkpoints, the base encoder's always among them, its runs, and the losses measured.
+
+        Args:
+            replicates: Which, one after another; all of the profile's unless given.
+        """
+        wanted = range(self.profile.replicates) if replicates is None else replicates
+        return sum((self._plan_replicate(experiment, replicate) for replicate in wanted), Plan())
+
+    def _plan_replicate(self, experiment: str, replicate: int) -> Plan:
+        seeds, labels, losses = self.profile.seeds, self.profile.labels, self.measured(experiment, replicate)
+        runs = [arms.plan(*group, seeds, replicate, [labels.primary]) for group in self.groups(experiment)]
+        if experiment == "dapt_tapt" and labels.curve:
+            runs.append(arms.plan(LABEL_CURVE_ARMS, self.tasks, seeds, replicate, labels.curve))
+        measured = Plan(tuple(encoder for encoder, _ in losses), losses=tuple(losses))
+        return sum(runs, Plan((Checkpoint((), replicate),))) + measured
 
     def check(self, experiment: str) -> None:
-        """Check that every arm of an experiment has a task to be run for.
+        """Check that an experiment has a task to be run for; of few domains, it may have fewer arms than it names.
 
         Raises:
-            StudyError: If one has none.
+            StudyError: If it has none.
         """
-        for arm in EXPERIMENTS[experiment].arms:
-            if not self.arms().get(arm):
-                raise StudyError(
-                    f"no task of {', '.join(task.name for task in self.tasks)} has its domain's other task beside it",
-                    f"both tasks of a domain, for {arm}",
-                    "add a missing task, or leave that notebook out",
-                )
+        if not any(some for _, some in self.groups(experiment)) and EXPERIMENTS[experiment].arms:
+            raise StudyError(
+                f"no task of {', '.join(task.name for task in self.tasks)} has its domain's other task beside it",
+                f"both tasks of a domain, for {', '.join(map(str, EXPERIMENTS[experiment].arms))}",
+                "add a missing task, or leave that notebook out",
+            )
 
-    def measured(self, experiment: str) -> list[tuple[Checkpoint, str]]:
+    def measured(self, experiment: str, replicate: int = 0) -> list[tuple[Checkpoint, str]]:
         """Return the pairs of an encoder and a token store whose masked-LM loss an experiment measures."""
         wanted, domains = EXPERIMENTS[experiment], domains_of(self.tasks, self.profile)
         stores = [held_out_store(text) for text in (GENERAL, *(domain.name for domain in domains))]
         if wanted.on == "task":
             stores = [dev_store(task.name) for task in self.tasks]
-        return [(c, store) for kind in wanted.measured for c in self.checkpoints(kind) for store in stores]
+        kinds = [*wanted.measured, *(self.profile.forgetting.arms if "dapt" in wanted.measured else [])]
+        encoders = [encoder for kind in kinds for encoder in self.checkpoints(kind, replicate)]
+        return [(encoder, store) for encoder in encoders for store in stores]
 
-    def checkpoints(self, kind: str) -> list[Checkpoint]:
-        """Return the encoders of a kind: `base` (one), `dapt` (one a domain) or `tapt` (one a task)."""
+    def checkpoints(self, kind: str, replicate: int = 0) -> list[Checkpoint]:
+        """Return a replicate's encoders of a kind: `base` (one), `tapt` (one a task) or an arm (one a domain)."""
         if kind == "base":
-            return [Checkpoint()]
-        texts = domains_of(self.tasks, self.profile) if kind == "dapt" else self.tasks
-        return [Checkpoint((Phase(kind, text.name),)) for text in texts]
+            return [Checkpoint((), replicate)]
+        if kind == "tapt":
+            return [Checkpoint((Phase(kind, task.name),), replicate) for task in self.tasks]
+        domains, phases = domains_of(self.tasks, self.profile), arms.ARMS[kind].phases
+        return [Checkpoint(tuple(replace(p, text=domain.name) for p in phases), replicate) for domain in domains]
 
     def transfer_tasks(self) -> list[Task]:
         """Return the tasks whose domain's other task the study has too; a mirror may lack one of the two."""
@@ -150,9 +173,10 @@ class Design:
 
     def _augmented_arms(self, task: Task) -> list[Arm]:
         settings = self.profile.selection
-        numbers = sorted(settings.num_neighbours)
-        found = [arms.knn_tapt(k) for k in numbers] + [arms.rand_tapt(k) for k in numbers]
-        found += [arms.knn_tapt(settings.compared_neighbours, selector) for selector in settings.compared]
+        numbers, middle = sorted(settings.num_neighbours), settings.compared_neighbours
+        found = [] if self.profile.augmented_tapt is None else [arms.knn_tapt(0)]
+        found += [arms.knn_tapt(k) for k in numbers] + [arms.rand_tapt(k) for k in numbers]
+        found += [arm(middle, name) for name in settings.compared for arm in (arms.knn_tapt, arms.rand_tapt)]
         return found + ([arms.CURATED_TAPT, arms.DAPT_CURATED_TAPT] if task.name in self.unlabelled else [])
 
     def _among(self, names: Sequence[str] | None) -> list[Task]:
@@ -164,6 +188,8 @@ class Design:
 
 def records_of(arm: Arm) -> tuple[str, str]:
     """Return the notebook that runs an arm, and the name of the arm's records there."""
+    if arm in (arms.REPLAY_DAPT, arms.AVERAGE_DAPT):
+        return EXPERIMENTS["dapt"].notebook, arm.name
     if arm.is_augmented:
         return EXPERIMENTS["knn_tapt"].notebook, arm.name
     if arm.part != "all":
@@ -173,30 +199,26 @@ def records_of(arm: Arm) -> tuple[str, str]:
     return next(experiment.notebook for experiment in EXPERIMENTS.values() if arm in experiment.arms), arm.name
 
 
-def owner_of(checkpoint: Checkpoint) -> str:
-    """Return the notebook that trains, and so keeps, a checkpoint; `base` for the base encoder."""
+def stage_of(checkpoint: Checkpoint) -> str:
+    """Return the stage that trains a checkpoint: `base`, `dapt`, `tapt`, `dapt_tapt` or `augmented_tapt`."""
     last = checkpoint.last
     if last.is_augmented:
-        return EXPERIMENTS["knn_tapt"].notebook
-    if last.part != "all" or len(checkpoint.phases) > 1:
-        return EXPERIMENTS["dapt_tapt"].notebook
-    return EXPERIMENTS[last.kind].notebook
+        return "augmented_tapt"
+    if last.part != "all" or (len(checkpoint.phases) > 1 and last.is_tapt):
+        return "dapt_tapt"
+    return last.kind if last.kind in ("base", "tapt") else "dapt"
+
+
+def owner_of(checkpoint: Checkpoint) -> str:
+    """Return the notebook that trains, and so keeps, a checkpoint; `base` for the base encoder."""
+    stage = stage_of(checkpoint)
+    return EXPERIMENTS["knn_tapt" if stage == "augmented_tapt" else stage].notebook
 
 
 def folder_of(checkpoint: Checkpoint) -> Path:
     """Return where a finished checkpoint stands under checkpoints/<profile>/: an ordinary Transformers folder."""
-    last = checkpoint.last
-    if not checkpoint.phases:
-        return Path("base")
-    if len(checkpoint.phases) > 1:
-        return Path("augmented_tapt" if last.is_augmented else "dapt_tapt", checkpoint.name)
-    if last.is_augmented:
-        return Path("augmented_tapt", f"{last.text}_{checkpoint.kinds}")
-    if last.part != "all":
-        return Path("dapt_tapt", f"{last.text}_{last.name}")
-    if last.epochs is not None:
-        return Path("tapt", f"{last.text}_{last.epochs}_epochs")
-    return Path(checkpoint.kinds, last.text)
+    place = Path(stage_of(checkpoint), f"replicate_{checkpoint.replicate}")
+    return place / checkpoint.name if checkpoint.phases else place
 
 
 def text_of(checkpoint: Checkpoint) -> str:
@@ -206,8 +228,10 @@ def text_of(checkpoint: Checkpoint) -> str:
     that short ones leave no padding, and shuffled by sequence.
     """
     last = checkpoint.last
+    if last.is_augmented and last.k == 0:
+        return f"tasks/{last.text}/train"
     if last.is_augmented:
-        return f"selected/{last.text}/{last.name}"
+        return f"selected/replicate_{checkpoint.replicate}/{last.text}/{last.name}"
     return f"tasks/{last.text}/train" if last.is_tapt else f"corpora/{last.text}"
 
 

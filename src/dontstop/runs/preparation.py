@@ -1,5 +1,6 @@
 """Make a profile's text ready: corpora, splits, tokenizer and token stores, unless they stand there made alike."""
 
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +10,10 @@ from dontstop.machine import files, progress, runner
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import scratch
 from dontstop.runs.identity import folder_digests
-from dontstop.text import corpora, docstrings, tasks
+from dontstop.text import corpora, packages, tasks
 from dontstop.text.tasks import Task
 
-VERSION = 3  # raised when the same settings and texts come to give other prepared text
+VERSION = 4  # raised when the same settings and texts come to give other prepared text
 TOKENIZER_FILES = (".json", ".txt", ".model")
 
 
@@ -84,12 +85,12 @@ def _may_read_again(profile: Profile) -> bool:
 def _given_text(profile: Profile, paths: Paths) -> dict:
     """Return what the text is made of, so that text changed under its old name is read again.
 
-    The versions of the installed packages, which are said where they are not the pinned ones; or the digests of the
-    user's own files.
+    The versions of Python and the installed packages, which are said where they are not the pinned ones; or the digests
+    of the user's own files.
     """
     if profile.text.source == "docstrings":
-        names = docstrings.pinned_names(paths.root / "constraints.txt")
-        return {"packages": docstrings.installed_versions(names)}
+        names = packages.pinned_names(paths.root / "constraints.txt")
+        return {"packages": packages.installed_versions(names), "python": platform.python_version()}
     folder = Path(profile.text.folder)
     given = [path for kind in ("corpora", "tasks") for path in files.files_under(folder / kind)]
     return {"files": {str(path.relative_to(folder)): files.digest(path) for path in given}}
@@ -98,7 +99,7 @@ def _given_text(profile: Profile, paths: Paths) -> dict:
 def _say_differences(profile: Profile, paths: Paths, some: Sequence[Task]) -> None:
     """Say in what the text differs from that of the committed results, or from the paper's Table 2."""
     if profile.text.source == "docstrings":
-        for difference in docstrings.differing_versions(paths.root / "constraints.txt"):
+        for difference in packages.differing_versions(paths.root / "constraints.txt"):
             progress.say(f"prepare: {difference}; so the text is not that of the committed results")
     else:
         from dontstop.fetch import task_files

@@ -1,7 +1,7 @@
 """Jobs on encoders: pretrain a checkpoint, take one that others have trained, measure a loss."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,11 @@ from dontstop.runs import scratch
 from dontstop.runs.arms import Checkpoint, phase_settings
 from dontstop.runs.plan import held_out_of, text_of
 from dontstop.runs.scratch import Target
+from dontstop.text.tasks import GENERAL
 from dontstop.training import devices, encoders, mlm, optimizers, process_group
+from dontstop.training.masking import Batches, Vocabulary
 
-CURVE_POINTS = 100
+CURVE_POINTS = 50  # at most
 
 
 def take(profile: Profile, target: Target, checkpoint: Checkpoint, given: str) -> None:
@@ -46,6 +48,7 @@ def take(profile: Profile, target: Target, checkpoint: Checkpoint, given: str) -
         "loss_before": None,
         "loss_after": _held_out_loss(profile, target, checkpoint, model),
         "curve": [],
+        "checks": [],
         "taken_from": f"{Path(given).parent.name}/{checkpoint.name}" if checkpoint.phases else Path(given).name,
         "newly_initialised": missing,
     }
@@ -70,11 +73,13 @@ def pretrain(
     """
     device = distributed or devices.resolve_device(profile.device)
     num_processes = num_processes if device == "cpu" and not profile.compiled else 1
-    load = functools.partial(load_start, profile, target.paths, parent)
+    load = functools.partial(load_start, profile, target.paths, checkpoint, parent)
     before = _held_out_loss(profile, target, checkpoint, load().to(device))
+    stops = phase_settings(profile, checkpoint).num_checks is not None
+    batches = batches_of(profile, target.paths, checkpoint)
     model, curve = mlm.train(
         _partly_trained(profile, checkpoint, load),
-        _batches(profile, target.paths, checkpoint),
+        batches,
         target.folder / "state.safetensors",
         precision=target.precision,
         device=device,
@@ -82,10 +87,28 @@ def pretrain(
         num_processes=num_processes,
         distributed=distributed is not None,
         steps_between_saves=profile.speed.steps_between_saves,
+        check=functools.partial(_held_out_loss, profile, target, checkpoint) if stops else None,
         progress=progress,
     )
     if distributed is None or process_group.is_main_process():
-        _record(profile, target, checkpoint, model, curve, {"num_processes": num_processes, "loss_before": before})
+        known = {"num_processes": num_processes, "loss_before": before}
+        known["curve"] = curve_rows(curve.losses, batches.settings, batches.num_steps)
+        _record(profile, target, checkpoint, model, curve, known)
+
+
+def average(profile: Profile, target: Target, checkpoint: Checkpoint, encoders_averaged: Sequence[str]) -> None:
+    """Average the weights of encoders, and put the result into its scratch folder.
+
+    Args:
+        encoders_averaged: Their scratch keys.
+
+    Source: Wortsman et al. (2022), who average a model before and after further training against forgetting.
+    """
+    folders = [scratch.folder(target.paths, key) / "encoder" for key in encoders_averaged]
+    model = encoders.average_encoders(folders).to(devices.resolve_device(profile.device))
+    training = {"num_steps": 0, "num_tokens": 0, "wall_seconds": 0.0, "num_processes": 1, "loss_before": None}
+    training |= {"loss_after": _held_out_loss(profile, target, checkpoint, model), "curve": [], "checks": []}
+    _finish(target, checkpoint, model, tokens.load_tokenizer(target.paths.tokenizer()), training)
 
 
 def _partly_trained(profile: Profile, checkpoint: Checkpoint, load: Callable) -> Callable:
@@ -93,19 +116,31 @@ def _partly_trained(profile: Profile, checkpoint: Checkpoint, load: Callable) ->
     part = checkpoint.last.part
     if part == "all":
         return load
-    seed = seed_of("adapter", phase_settings(profile, checkpoint.last).seed, checkpoint.name)
+    seed = seed_of("adapter", phase_settings(profile, checkpoint).seed, checkpoint.name)
     return functools.partial(encoders.load_partly_trained, load, part, profile.cheap_adaptation, seed=seed)
 
 
-def _batches(profile: Profile, paths: Paths, checkpoint: Checkpoint) -> mlm.Batches:
+def batches_of(profile: Profile, paths: Paths, checkpoint: Checkpoint) -> Batches:
+    """Return the batches that a checkpoint's last phase is trained on."""
     store = tokens.load_token_store(paths.store(text_of(checkpoint)))
-    vocabulary = mlm.Vocabulary.of(tokens.load_tokenizer(paths.tokenizer()))
-    return mlm.Batches(store, vocabulary, phase_settings(profile, checkpoint.last), checkpoint.name)
+    vocabulary = Vocabulary.of(tokens.load_tokenizer(paths.tokenizer()))
+    settings = phase_settings(profile, checkpoint) or profile.dapt  # of a base encoder that others pretrained: DAPT's
+    replay = (None, 0)
+    if checkpoint.last.kind == "replay_dapt":
+        num_replayed = round(settings.batch_size * profile.forgetting.replayed_share)
+        if num_replayed == 0:
+            raise StudyError(
+                f"replayed_share = {profile.forgetting.replayed_share} of batch_size = {settings.batch_size}",
+                "a sequence or more of general text in every batch",
+                "raise forgetting.replayed_share, or dapt.batch_size",
+            )
+        replay = (tokens.load_token_store(paths.store(f"corpora/{GENERAL}")), num_replayed)
+    return Batches(store, vocabulary, settings, checkpoint.name, *replay)
 
 
 def _record(profile: Profile, target: Target, checkpoint: Checkpoint, model, curve, known: dict) -> None:
     """Measure a trained encoder, and write it with what is known of its training."""
-    settings, trainable = phase_settings(profile, checkpoint.last), {}
+    settings, trainable = phase_settings(profile, checkpoint), {}
     if checkpoint.last.part != "all":
         trainable = {"trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad)}
         model = encoders.merge_adapter(model)
@@ -116,13 +151,14 @@ def _record(profile: Profile, target: Target, checkpoint: Checkpoint, model, cur
         "wall_seconds": curve.wall_seconds,
         **known,
         "loss_after": _held_out_loss(profile, target, checkpoint, model),
-        "curve": curve_rows(curve.losses, settings),
+        "checks": curve.checks.tolist(),
+        "kept_step": curve.kept_step,
     }
     _finish(target, checkpoint, model, tokens.load_tokenizer(target.paths.tokenizer()), training)
     (target.folder / "state.safetensors").unlink(missing_ok=True)
 
 
-def load_start(profile: Profile, paths: Paths, parent: str | None):
+def load_start(profile: Profile, paths: Paths, checkpoint: Checkpoint, parent: str | None):
     """Load the encoder that a phase starts from: its parent's, the one that the profile names, or a new one."""
     if parent is not None:
         return encoders.load_encoder(scratch.folder(paths, parent) / "encoder")
@@ -130,27 +166,27 @@ def load_start(profile: Profile, paths: Paths, parent: str | None):
         return encoders.load_given_encoder(profile.encoder.name, seed=seed_of("encoder", "head"))[0]
     tokenizer = tokens.load_tokenizer(paths.tokenizer())
     longest = max(profile.finetune.max_length, profile.dapt.sequence_length, profile.base.sequence_length)
-    seed = seed_of("encoder", profile.base.seed)
+    seed = seed_of("encoder", phase_settings(profile, checkpoint).seed)
     return encoders.build_encoder(profile.encoder, tokenizer, max_length=longest, seed=seed)
 
 
-def measure(profile: Profile, target: Target, encoder: tuple[str, str], store: str) -> None:
-    """Measure an encoder's masked-LM loss on a token store, with DAPT's length and mask probability.
+def measure(profile: Profile, target: Target, checkpoint: Checkpoint, encoder: str, store: str) -> None:
+    """Measure a checkpoint's masked-LM loss on a token store, with DAPT's length and mask probability.
 
     Args:
-        encoder: A checkpoint's name, and its scratch key.
+        encoder: The checkpoint's scratch key.
         store: Of text that it was not trained on: `held_out/general`.
     """
-    model = encoders.load_encoder(scratch.folder(target.paths, encoder[1]) / "encoder")
+    model = encoders.load_encoder(scratch.folder(target.paths, encoder) / "encoder")
     model.to(devices.resolve_device(profile.device))
     loss, num_masked = _loss(target, model, store, profile.dapt)
     held_out = store.split("/")[1]  # the domain, or the task
-    record = {"encoder": encoder[0], "held_out": held_out, "masked_lm_loss": loss, "num_masked": num_masked}
-    files.write_json(target.result, record | target.identity)
+    record = {"encoder": checkpoint.name, "replicate": checkpoint.replicate, "held_out": held_out}
+    files.write_json(target.result, record | {"masked_lm_loss": loss, "num_masked": num_masked} | target.identity)
 
 
 def _held_out_loss(profile: Profile, target: Target, checkpoint: Checkpoint, model) -> float:
-    settings = phase_settings(profile, checkpoint.last) or profile.dapt
+    settings = phase_settings(profile, checkpoint) or profile.dapt
     return _loss(target, model, held_out_of(checkpoint), settings)[0]
 
 
@@ -158,23 +194,24 @@ def _loss(target: Target, model, store: str, settings: PhaseSettings) -> tuple[f
     return mlm.held_out_loss(
         model,
         tokens.load_token_store(target.paths.store(store)),
-        mlm.Vocabulary.of(tokens.load_tokenizer(target.paths.tokenizer())),
+        Vocabulary.of(tokens.load_tokenizer(target.paths.tokenizer())),
         settings,
         precision=target.precision,
         seed=settings.seed,
     )
 
 
-def curve_rows(losses: np.ndarray, settings: PhaseSettings) -> list[dict]:
-    """Thin a loss curve out to about a hundred points, each the mean of the steps since the last.
+def curve_rows(losses: np.ndarray, settings: PhaseSettings, num_planned: int) -> list[dict]:
+    """Thin a loss curve out to `CURVE_POINTS` points, each the mean of the steps since the last.
 
     Args:
         losses: (num_steps,) nats per masked token.
+        num_planned: Steps that the schedule is made for, which may end earlier.
     """
     rows, num_steps = [], len(losses)
     for part in np.array_split(np.arange(num_steps), min(CURVE_POINTS, num_steps)):
         step = int(part[-1])
-        rate = optimizers.learning_rate(step, num_steps, settings.learning_rate, settings.warmup_fraction)
+        rate = optimizers.learning_rate(step, num_planned, settings.learning_rate, settings.warmup_fraction)
         row = {"step": step + 1, "num_tokens": (step + 1) * settings.batch_size * settings.sequence_length}
         rows.append(row | {"learning_rate": rate, "masked_lm_loss": float(losses[part].mean())})
     return rows
@@ -185,5 +222,6 @@ def _finish(target: Target, checkpoint: Checkpoint, model, tokenizer, training: 
     with files.saving_folder(target.folder / "encoder") as part:
         encoders.save_encoder(model, tokenizer, part)
     phases = [(phase.name, phase.text) for phase in checkpoint.phases]
-    about = {"checkpoint": checkpoint.name, "phases": phases, **target.identity, "precision": target.precision}
+    about = {"checkpoint": checkpoint.name, "replicate": checkpoint.replicate, "phases": phases}
+    about |= {**target.identity, "precision": target.precision}
     files.write_json(target.folder / scratch.TRAINING_FILE, about | training)

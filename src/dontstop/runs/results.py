@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator, Sequence
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,25 +13,26 @@ import dontstop
 from dontstop import tokens
 from dontstop.machine import files, processes
 from dontstop.profiles import Paths, Profile
-from dontstop.runs import arms, identity, records
-from dontstop.runs.arms import Arm, Checkpoint, Phase, phase_settings
-from dontstop.runs.plan import EXPERIMENTS, NOTEBOOKS, Design, folder_of, records_of, text_of
+from dontstop.runs import arms, finetuning, identity, pretraining, records
+from dontstop.runs.arms import Arm, Checkpoint, Phase
+from dontstop.runs.plan import EXPERIMENTS, LABEL_CURVE, LABEL_CURVE_ARMS, NOTEBOOKS, Design, folder_of, records_of
 from dontstop.runs.preparation import missing_tasks
 from dontstop.text import corpora, tasks
 from dontstop.text.tasks import Domain, Task
-from dontstop.training import devices, mlm
+from dontstop.training import devices
 
 RUN_COLUMNS = [
-    *("task", "domain", "arm", "seed", "metric", "test_score", "test_micro_f1", "test_macro_f1", "dev_score"),
+    *("task", "domain", "arm", "replicate", "seed", "metric", "test_score", "test_micro_f1", "test_macro_f1"),
+    *("test_log_probability", "dev_score"),
     *("dev_scores", "best_epoch", "num_epochs", "num_steps", "num_train", "num_dev", "num_test", "degenerate"),
     *("labels", "test_predictions", "checkpoint", "wall_seconds", "fingerprint", "capability"),
 ]
-LOSS_COLUMNS = ["encoder", "held_out", "masked_lm_loss", "num_masked", "measured_on", "notebook"]
+LOSS_COLUMNS = ["encoder", "replicate", "held_out", "masked_lm_loss", "num_masked", "measured_on", "notebook"]
 PRETRAINING_COLUMNS = [
-    *("checkpoint", "phases", "num_steps", "num_tokens", "wall_seconds", "tokens_per_second", "num_processes"),
-    *("loss_before", "loss_after", "precision", "fingerprint", "capability"),
+    *("checkpoint", "replicate", "phases", "num_steps", "num_tokens", "wall_seconds", "tokens_per_second"),
+    *("num_processes", "checks", "kept_step", "loss_before", "loss_after", "precision", "fingerprint", "capability"),
 ]
-CURVE_COLUMNS = ["checkpoint", "step", "num_tokens", "learning_rate", "masked_lm_loss"]
+CURVE_COLUMNS = ["checkpoint", "replicate", "step", "num_tokens", "learning_rate", "masked_lm_loss"]
 # Fields of records that have been renamed since some of those that are kept were written.
 RENAMED = {"num_trained": "trainable_parameters", "begun_at_random": "newly_initialised"}
 
@@ -72,13 +74,11 @@ class Results:
         return self.design.arms()
 
     def available_arms(self) -> list[Arm]:
-        """Return the arms whose records are complete: all their tasks, all seeds; not TAPT with fewer epochs."""
-        found = {arm: set(zip(rows["task"], rows["seed"], strict=True)) for arm, rows in self.runs().groupby("arm")}
-        return [
-            arm
-            for arm, some in self.arms().items()
-            if not arm.is_short and found.get(arm.name) == set(product((t.name for t in some), self.profile.seeds))
-        ]
+        """Return the arms whose records are complete: all tasks, replicates and seeds; not TAPT with fewer epochs."""
+        keys, grid = ["task", "replicate", "seed"], (range(self.profile.replicates), self.profile.seeds)
+        found = {arm: set(rows[keys].itertuples(index=False, name=None)) for arm, rows in self.runs().groupby("arm")}
+        wanted = {arm: set(product((task.name for task in some), *grid)) for arm, some in self.arms().items()}
+        return [arm for arm, all_runs in wanted.items() if not arm.is_short and found.get(arm.name) == all_runs]
 
     def arm(self, name: str | Arm) -> Arm:
         """Return one of the study's arms by its name; an arm as it is.
@@ -88,9 +88,10 @@ class Results:
         """
         return name if isinstance(name, Arm) else arms.get_arm(name, self.arms())
 
-    def checkpoints(self) -> dict[str, Checkpoint]:
-        """Return all checkpoints that the profile's experiments rest on, by name: with the settings of their phases."""
-        return {c.name: c for name in EXPERIMENTS for c in self.design.plan(name).checkpoints}
+    def checkpoints(self) -> list[Checkpoint]:
+        """Return all checkpoints that the profile's experiments rest on, of the first replicate."""
+        plans = (self.design.plan(name, [0]) for name in EXPERIMENTS)
+        return list(dict.fromkeys(checkpoint for plan in plans for checkpoint in plan.checkpoints))
 
     def checkpoint_folder(self, checkpoint: Checkpoint):
         """Return where a finished checkpoint stands: an ordinary Transformers folder."""
@@ -99,16 +100,18 @@ class Results:
     # Frames ---------------------------------------------------------------------------------------------------------
 
     def runs(self, *wanted: Arm | str) -> pd.DataFrame:
-        """Return the fine-tuning runs of some arms, or of all on record, a row a run.
+        """Return the fine-tuning runs of some arms, or of all on record, at the primary number of labels, a row a run.
 
         Returns:
             Columns
-            task, domain, arm, seed: what was run; names, and the seed of the classifier's head and batches
+            task, domain, arm: what was run; names
+            replicate, seed: of the whole study; of the classifier's head and batches in it
             metric: the task's own, `micro_f1` or `macro_f1`
             test_score: by that metric, 0 to 1
             test_micro_f1, test_macro_f1: by either metric, 0 to 1
+            test_log_probability: mean log-probability of the test texts' labels, nats
             dev_score, dev_scores: the best epoch's by the task's metric; a list of every epoch's
-            best_epoch, num_epochs, num_steps: the epoch kept (from 0), epochs trained, optimizer steps
+            best_epoch, num_epochs, num_steps: the epoch kept (from 1), epochs trained, optimizer steps
             num_train, num_dev, num_test: examples
             degenerate: whether all test predictions are one label
             labels, test_predictions: names in the order of ids; packed ids (see `records.decode_predictions`)
@@ -120,27 +123,49 @@ class Results:
             StudyError: If an arm is unknown, or has no records.
         """
         known = [self.arm(arm) for arm in wanted] or list(self.arms())
-        places = {task.name: place for place, task in enumerate(self.tasks)}
         found = [
-            rows[rows["arm"] == arm.name].sort_values("task", key=lambda names: names.map(places), kind="stable")
+            self._by_task(rows[rows["arm"] == arm.name])
             for arm in known
             for rows in self._records(*records_of(arm), required=bool(wanted))
         ]
         return _joined(found, RUN_COLUMNS)
+
+    def label_curve(self) -> pd.DataFrame:
+        """Return the runs of base, DAPT, TAPT and both with every number of labels, the primary one included.
+
+        Returns:
+            As `runs`; num_train is the number of labels.
+        """
+        others = self._records(EXPERIMENTS["dapt_tapt"].notebook, LABEL_CURVE)
+        found = [rows[rows["arm"] == arm.name] for arm in LABEL_CURVE_ARMS for rows in others]
+        primary = [self.runs(arm) for arm in LABEL_CURVE_ARMS] if others else []
+        return _joined([self._by_task(rows) for rows in (*primary, *found)], RUN_COLUMNS)
+
+    def labelled(self, task: str, replicate: int, num: int | None = None) -> np.ndarray:
+        """Return the indices of training texts that carry labels in a replicate: the primary number unless given."""
+        names = self.manifest()["tasks"][task]["labels"]
+        labels = [names.index(row["label"]) for row in corpora.load_examples(self.paths, task, "train")]
+        num = self.profile.labels.primary if num is None else num
+        return finetuning.labelled(np.array(labels), len(labels) if num is None else num, task, replicate)
+
+    def _by_task(self, rows: pd.DataFrame) -> pd.DataFrame:
+        places = {task.name: place for place, task in enumerate(self.tasks)}
+        return rows.sort_values("task", key=lambda names: names.map(places), kind="stable")
 
     def _records(self, notebook: str, name: str, required: bool = False) -> list[pd.DataFrame]:
         """Read records into a list of one frame; of none where there are none, unless they are required."""
         folder = self.paths.results / "records" / notebook
         if not required and not (folder / f"{name}.jsonl").is_file():
             return []
-        return [records.read_records(folder, name)]
+        rows = records.read_records(folder, name)
+        return [rows[rows["replicate"] < self.profile.replicates] if "replicate" in rows else rows.assign(replicate=0)]
 
     def losses(self) -> pd.DataFrame:
         """Return the masked-LM losses of encoders on held-out text, a row a measurement.
 
         Returns:
             Columns
-            encoder: name of the checkpoint
+            encoder, replicate: name of the checkpoint, and which replicate's
             held_out: the domain (or `general`), or the task, on whose text it was measured
             masked_lm_loss: mean cross-entropy in nats per masked token
             num_masked: masked tokens
@@ -159,10 +184,11 @@ class Results:
 
         Returns:
             Columns
-            checkpoint: its name
+            checkpoint, replicate: its name, and which replicate's
             phases: pairs of a phase's name and its text
             num_steps, num_tokens: optimizer steps; tokens that passed through the encoder, repeats counted
             wall_seconds, tokens_per_second, num_processes: over all tries; processes that shared the last phase
+            checks, kept_step: losses on held-out text on the way, nats; after which step the encoder was kept
             loss_before, loss_after: of the last phase, on its held-out text, nats per masked token
             precision: `fp32` or `bf16`
             fingerprint, capability: what the result is identified by, and the kind of machine that made it
@@ -176,11 +202,16 @@ class Results:
         """Return the loss curves of pretraining, of the checkpoints that `pretraining` tells of.
 
         Returns:
-            Columns checkpoint; step (from 1); num_tokens so far; learning_rate; masked_lm_loss, the mean in nats per
-            masked token over the steps since the last point.
+            Columns checkpoint; replicate; step (from 1); num_tokens so far; learning_rate; masked_lm_loss, the mean in
+            nats per masked token over the steps since the last point.
         """
-        paths = [path for name in self._notebooks() for path in (self.paths.results / "curves" / name).glob("*.csv")]
-        found = [pd.read_csv(path).assign(checkpoint=path.stem) for path in sorted(paths)]
+        folders = [self.paths.results / "curves" / name for name in self._notebooks()]
+        places = [folder / f"replicate_{r}" for folder in folders for r in range(self.profile.replicates)]
+        found = [
+            pd.read_csv(path).assign(checkpoint=path.stem, replicate=int(place.name.removeprefix("replicate_")))
+            for place in places
+            for path in sorted(place.glob("*.csv"))
+        ]
         return _joined(found, CURVE_COLUMNS)
 
     def _notebooks(self) -> list[str]:
@@ -202,22 +233,25 @@ class Results:
         """Return documents, tokens and digest of every token store, by name (`corpora/general`, ...)."""
         return files.read_json(self.paths.data / "tokens" / "manifest.json")["stores"]
 
-    def rankings(self, task: str) -> dict:
-        """Return, by selector, what is kept of a task's ranking: seconds, neighbours to be read, VAMPIRE's topics."""
-        return files.read_json(self.paths.selected / task / records.RANKINGS_FILE)
+    def _selected(self, replicate: int) -> Path:
+        return self.paths.selected / f"replicate_{replicate}"
 
-    def chosen(self, task: str, phase: str | Phase) -> np.ndarray:
+    def rankings(self, task: str, replicate: int = 0) -> dict:
+        """Return, by selector, what is kept of a task's ranking: seconds, neighbours to be read, VAMPIRE's topics."""
+        return files.read_json(self._selected(replicate) / task / records.RANKINGS_FILE)
+
+    def chosen(self, task: str, phase: str | Phase, replicate: int = 0) -> np.ndarray:
         """Return the candidates that a task's text was augmented by, (num_selected,) ascending.
 
         Args:
-            phase: A checkpoint's phase, or its name: `rand_tapt_5_draw_0`.
+            phase: A checkpoint's phase, or its name: `rand_tapt_5`.
         """
         name = phase.name if isinstance(phase, Phase) else phase
-        return np.load(self.paths.selected / task / name / "chosen.npy", allow_pickle=False)
+        return np.load(self._selected(replicate) / task / name / "chosen.npy", allow_pickle=False)
 
-    def selection_counts(self) -> dict:
+    def selection_counts(self, replicate: int = 0) -> dict:
         """Return what the selection wrote of itself: candidates by domain, and every store's counts."""
-        return files.read_json(self.paths.selected / "manifest.json")
+        return files.read_json(self._selected(replicate) / "manifest.json")
 
     def excerpts(self, text: str, num: int = 3, num_characters: int = 300) -> pd.DataFrame:
         """Return the beginnings of a few documents of a corpus, evenly spread over it: columns id, text."""
@@ -235,10 +269,7 @@ class Results:
         tokenizer = tokens.load_tokenizer(self.paths.tokenizer())
         kind = "dapt" if text in self.texts else "tapt"
         checkpoint = Checkpoint() if text == tasks.GENERAL else Checkpoint((Phase(kind, text),))
-        store = tokens.load_token_store(self.paths.store(text_of(checkpoint)))
-        # Of a base encoder that others pretrained: DAPT's.
-        settings = phase_settings(self.profile, checkpoint.last) or self.profile.dapt
-        batch = mlm.Batches(store, mlm.Vocabulary.of(tokenizer), settings, checkpoint.name).micro_batch(0, 0)
+        batch = pretraining.batches_of(self.profile, self.paths, checkpoint).micro_batch(0, 0)
         wanted = dict(zip(batch.positions.tolist(), batch.labels.tolist(), strict=True))
         ids = batch.input_ids[0, :num_tokens].tolist()
         targets = [tokenizer.decode([wanted[k]]) if k in wanted else "" for k in range(len(ids))]
@@ -248,7 +279,7 @@ class Results:
 
     def settings(self) -> pd.DataFrame:
         """Return the settings that differ from the paper's: columns setting, here, paper."""
-        groups = ["base", "dapt", "tapt", "finetune", "domain_gap"]
+        groups = ["base", "dapt", "tapt", "labels", "finetune", "domain_gap"]
         if self.notebook == EXPERIMENTS["knn_tapt"].notebook:
             groups += ["augmented_tapt", "selection"]
         ours, theirs = (

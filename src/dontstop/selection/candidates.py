@@ -1,4 +1,7 @@
-"""The candidates of selection: a domain corpus in pieces, on disk, without repetitions and without dev or test text."""
+"""The candidates of selection: a domain corpus in pieces, on disk, without repetitions and without dev or test text.
+
+For each task, what is part of one of its own training texts is marked: it is no candidate of that task.
+"""
 
 import array
 import hashlib
@@ -6,7 +9,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,13 +70,11 @@ class Candidates:
         path: Of a JSON Lines file with id and text.
         offsets: (num + 1,) int64, where each line begins; the last is the file's size.
         lengths: (num,) int32, tokens of each piece, special ones included.
-        hashes: (num,) uint64, of each piece's words.
     """
 
     path: Path
     offsets: np.ndarray
     lengths: np.ndarray
-    hashes: np.ndarray
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -95,69 +96,96 @@ class Candidates:
         with open(self.path, "rb") as handle:
             return [json.loads(os.pread(handle.fileno(), sizes[index], starts[index])) for index in indices]
 
+    def allowed(self, task: str) -> np.ndarray:
+        """Mark the candidates that are part of none of a task's own training texts: (num,) bool."""
+        return files.read_array(self.path.with_name(f"allowed_{task}.npy"))
+
 
 def load_candidates(folder: Path) -> Candidates:
     """Open candidates that `write_candidates` has written."""
-    arrays = (files.read_array(folder / f"{name}.npy") for name in ("offsets", "lengths", "hashes"))
-    return Candidates(folder / "candidates.jsonl", *arrays)
-
-
-def other_than(candidates: Candidates, texts: Sequence[str]) -> np.ndarray:
-    """Mark the candidates that do not say what one of `texts` says, a task's own training texts: (num,) bool.
-
-    Only candidates whose words' hash is that of one of the texts are read.
-    """
-    own = {leakage.normalise(text) for text in texts}
-    alike = np.flatnonzero(np.isin(candidates.hashes, np.array([_hash_of(text) for text in own], np.uint64)))
-    allowed = np.ones(len(candidates), bool)
-    allowed[alike] = [leakage.normalise(row["text"]) not in own for row in candidates.rows(alike)]
-    return allowed
+    return Candidates(
+        folder / "candidates.jsonl", *(files.read_array(folder / f"{name}.npy") for name in ("offsets", "lengths"))
+    )
 
 
 # Writing candidates ----------------------------------------------------------------------------------------------
 
 
+class Repeated:
+    """Tells which pieces say what one of some texts says: the dev and test texts of a domain, or a task's own.
+
+    A piece does so that is one of them, or one of their pieces, whatever its case and punctuation; that holds `limit`
+    of the word 5-grams of one; or of whose own 5-grams one holds as many.
+    """
+
+    def __init__(self, texts: Sequence[str], *, granularity: str, limit: float):
+        self._grams, self._limit = leakage.word_grams(list(texts)), limit
+        pieces = (piece for text in texts for piece in (text, *split_text(text, granularity)))
+        self._known = {leakage.normalise(piece) for piece in pieces}
+
+    def __call__(self, texts: Sequence[str], grams: leakage.Grams) -> np.ndarray:
+        """Mark those of some texts, of which these are the word 5-grams: (num_texts,) bool."""
+        repeated = leakage.max_containment(grams, self._grams) >= self._limit
+        repeated[leakage.leaking_documents(self._grams, grams, self._limit)] = True
+        return repeated | np.array([leakage.normalise(text) in self._known for text in texts], bool)
+
+
 def write_candidates(
-    corpus: Path, folder: Path, evaluated: Sequence[str], tokenizer, *, granularity: str, min_words: int, limit: float
+    corpus: Path, folder: Path, evaluated: Repeated, own: Mapping[str, Repeated], tokenizer, *, granularity, min_words
 ) -> dict[str, int]:
     """Cut a corpus into candidates, in constant memory, and write them under `folder`.
 
-    A piece that another has already said is dropped, whatever its case and punctuation; so is one that holds `limit`
-    of the word 5-grams of a dev or test text, or of whose own 5-grams a dev or test text holds as many.
+    A piece that another has already said is dropped, whatever its case and punctuation; so is one that leaks.
 
     Args:
         corpus: JSON Lines, as prepared.
-        evaluated: The dev and test texts of the domain's tasks.
+        evaluated: Tells what leaks: it repeats a dev or test text of the domain's tasks.
+        own: Tells, by task, what repeats one of its training texts: it is marked, and no candidate of that task.
         tokenizer: For the lengths.
 
     Returns:
-        How many pieces there were, and how many were dropped as repeated, short or leaking.
+        How many pieces there were, how many were dropped as repeated, short or leaking, and how many repeat each
+        task's own texts: `own_<task>`.
 
     Raises:
-        StudyError: If nothing is left.
+        StudyError: If nothing is left, of all or for a task.
     """
-    first, hashes, counts = _first_of_their_kind(corpus, granularity, min_words)
-    known, normal = leakage.word_grams(list(evaluated)), {leakage.normalise(text) for text in evaluated}
-    offsets, lengths, clean = array.array("q", [0]), array.array("i"), []
+    first, counts = _first_of_their_kind(corpus, granularity, min_words)
+    sizes, lengths, allowed = array.array("q", [0]), array.array("i"), {task: array.array("b") for task in own}
     with files.writing(folder / "candidates.jsonl") as part, open(part, "wb") as handle:
         pieces = itertools.compress(_pieces(corpus, granularity), first)
         while some := list(itertools.islice(pieces, CHUNK)):
-            clean.append(_without_leaks([text for _, text in some], known, normal, limit))
-            kept = list(itertools.compress(some, clean[-1]))
-            if kept:
-                lengths.extend(map(len, tokenizer([text for _, text in kept], verbose=False)["input_ids"]))
-            for name, text in kept:
-                offsets.append(offsets[-1] + handle.write(_line(name, text)))
-    if not lengths:
+            kept, grams = _without(evaluated, some)
+            texts = [text for _, text in kept]
+            lengths.extend(map(len, tokenizer(texts, verbose=False)["input_ids"] if texts else []))
+            sizes.extend(handle.write(_line(*piece)) for piece in kept)
+            for task, repeats in own.items():
+                allowed[task].extend((~repeats(texts, grams)).tolist())
+    masks = {task: np.array(marks, bool) for task, marks in allowed.items()}
+    _check_some_left(corpus.name, counts["pieces"], len(lengths), masks)
+    arrays = {"offsets": np.cumsum(sizes), "lengths": np.array(lengths, np.int32)}
+    for name, values in (arrays | {f"allowed_{task}": mask for task, mask in masks.items()}).items():
+        files.write_array(folder / f"{name}.npy", values)
+    counts["leaking"] = int(first.sum()) - len(lengths)
+    return counts | {f"own_{task}": int((~mask).sum()) for task, mask in masks.items()}
+
+
+def _without(leaking: Repeated, some: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], leakage.Grams]:
+    """Return the pieces that do not leak, and their word 5-grams."""
+    texts = [text for _, text in some]
+    grams = leakage.word_grams(texts)
+    clean = np.flatnonzero(~leaking(texts, grams))
+    return [some[k] for k in clean], grams.select(clean)
+
+
+def _check_some_left(corpus: str, num_pieces: int, num: int, allowed: Mapping[str, np.ndarray]) -> None:
+    lacking = next((task for task, mask in allowed.items() if not mask.any()), None) if num else "any task"
+    if lacking is not None:
         raise StudyError(
-            f"no candidate left of {counts['pieces']:,} pieces of {corpus.name}",
-            "one or more that are no repetition, not short, and not in dev or test",
+            f"no candidate left for {lacking} of {num_pieces:,} pieces of {corpus}",
+            "one or more that are no repetition, not short, in no dev or test text, and in none of the task's own",
             "give the domain more text, or lower selection.min_words",
         )
-    files.write_array(folder / "offsets.npy", np.array(offsets, np.int64))
-    files.write_array(folder / "lengths.npy", np.array(lengths, np.int32))
-    files.write_array(folder / "hashes.npy", hashes[first][np.concatenate(clean)])
-    return counts | {"leaking": int(first.sum()) - len(lengths)}
 
 
 def _line(name: str, text: str) -> bytes:
@@ -174,10 +202,8 @@ def _hash_of(normalised: str) -> int:
     return int.from_bytes(hashlib.blake2b(normalised.encode(), digest_size=8).digest())
 
 
-def _first_of_their_kind(
-    corpus: Path, granularity: str, min_words: int
-) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-    """Mark the pieces that are long enough and no repetition of an earlier one: (num_pieces,) bool, and hashes."""
+def _first_of_their_kind(corpus: Path, granularity: str, min_words: int) -> tuple[np.ndarray, dict[str, int]]:
+    """Mark the pieces that are long enough and no repetition of an earlier one: (num_pieces,) bool."""
     hashes, long_enough = array.array("Q"), array.array("b")
     for _, text in _pieces(corpus, granularity):
         words = leakage.words_of(text)
@@ -187,12 +213,4 @@ def _first_of_their_kind(
     first = np.zeros(len(values), bool)
     first[np.unique(values, return_index=True)[1]] = True
     counts = {"pieces": len(values), "short": int((~enough).sum()), "repeated": int((enough & ~first).sum())}
-    return first & enough, values, counts
-
-
-def _without_leaks(texts: list[str], known: leakage.Grams, normal: set[str], limit: float) -> np.ndarray:
-    """Mark the texts that neither hold a dev or test text nor are held by one, (num_texts,) bool."""
-    grams = leakage.word_grams(texts)
-    clean = leakage.max_containment(grams, known) < limit
-    clean[leakage.leaking_documents(known, grams, limit)] = False
-    return clean & [leakage.normalise(text) not in normal for text in texts]
+    return first & enough, counts

@@ -13,6 +13,7 @@ ROWS_IN_FLOAT64 = 50_000  # vectors scored in float64 at a time
 EXTRA = 16  # neighbours fetched beyond k, so that near-ties at the border can be distinguished
 # Float32 scores of unit vectors are off by less than this; what lies closer together is scored again in float64.
 UNCERTAINTY = 2.0e-6
+NONE = -1  # among indices: no further neighbour
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,13 @@ class VectorFile:
         path: A file of num * num_dimensions float32, row after row, without a header.
         num: How many vectors.
         num_dimensions: Of each.
+        allowed: (num,) bool, which may be neighbours, or None: all. The others are read as zeros, like no query.
     """
 
     path: Path
     num: int
     num_dimensions: int
+    allowed: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.num
@@ -36,14 +39,19 @@ class VectorFile:
         """Read the vectors from `start` to before `stop`; read, not mapped, so that memory is given back."""
         width = self.num_dimensions
         values = np.fromfile(self.path, np.float32, (stop - start) * width, offset=4 * start * width)
-        return values.reshape(-1, width)
+        return self._without_others(values.reshape(-1, width), slice(start, stop))
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
         """Read some vectors, in the order given; read, not mapped, since the pages of a map count as memory too."""
         width = 4 * self.num_dimensions
         with open(self.path, "rb", buffering=0) as handle:
-            read = b"".join(os.pread(handle.fileno(), width, int(index) * width) for index in indices)
-        return np.frombuffer(read, np.float32).reshape(-1, self.num_dimensions)
+            read = bytearray().join(os.pread(handle.fileno(), width, int(index) * width) for index in indices)
+        return self._without_others(np.frombuffer(read, np.float32).reshape(-1, self.num_dimensions), indices)
+
+    def _without_others(self, values: np.ndarray, indices: slice | np.ndarray) -> np.ndarray:
+        if self.allowed is not None:
+            values[~self.allowed[indices]] = 0
+        return values
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -56,7 +64,8 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def search(queries: np.ndarray, vectors: VectorFile, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return each query's k nearest vectors by cosine, nearest first, ties by index.
 
-    Exact: float32 finds the neighbours, and whatever float32 cannot tell apart is scored again in float64.
+    Exact: float32 finds the neighbours, and whatever float32 cannot tell apart is scored again in float64. Only
+    vectors of a positive cosine are neighbours: a query that is like fewer than k of them has fewer.
 
     Args:
         queries: (num_queries, num_dimensions) unit vectors.
@@ -64,7 +73,7 @@ def search(queries: np.ndarray, vectors: VectorFile, k: int) -> tuple[np.ndarray
         k: At most as many as there are vectors.
 
     Returns:
-        (num_queries, k) int64 indices and float32 cosines.
+        (num_queries, k) int64 indices and float32 cosines; where a query has no more neighbours, NONE and 0.
 
     Source: section 5.2 of the paper (a flat FAISS index, cosine).
     Departure: the authors' script adds all vectors to one index in memory and leaves ties to chance; here blocks pass
@@ -77,9 +86,16 @@ def search(queries: np.ndarray, vectors: VectorFile, k: int) -> tuple[np.ndarray
         part = slice(start, start + QUERIES)
         _settle_ties(queries[part], vectors, indices[part], scores[part])
     if wanted > k:
-        for query in np.flatnonzero(scores[:, k - 1] - scores[:, -1] < UNCERTAINTY):  # more ties than were fetched
+        full = scores[:, k - 1] >= UNCERTAINTY
+        for query in np.flatnonzero(full & (scores[:, k - 1] - scores[:, -1] < UNCERTAINTY)):  # more ties than fetched
             indices[query, :k], scores[query, :k] = _search_in_full(queries[query], vectors, k)
-    return indices[:, :k], scores[:, :k]
+    return matches(indices[:, :k], scores[:, :k], UNCERTAINTY)
+
+
+def matches(indices: np.ndarray, scores: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """Put NONE and 0 in the place of candidates that score less than `least`, too little to be like the query."""
+    alike = scores >= least
+    return np.where(alike, indices, NONE), np.where(alike, scores, 0)
 
 
 def best(scores: np.ndarray, k: int) -> np.ndarray:

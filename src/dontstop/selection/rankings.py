@@ -1,92 +1,150 @@
-"""Rankings of a domain's text for a task, and the sets selected by them: neighbours, and size-matched controls.
+"""Rankings of a domain's text for its tasks, by one retrieval method each.
 
 Source: section 5 of the paper.
 """
 
+import functools
 import os
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from dontstop.machine import files
-from dontstop.machine.randomness import generator
+from dontstop.machine.randomness import generator, seed_of
 from dontstop.profiles import Selection
 from dontstop.selection import neighbours, selectors
-from dontstop.selection.candidates import Candidates, other_than
+from dontstop.selection.candidates import Candidates
+from dontstop.selection.vampire import Vampire
 
-SELECTION_VERSION = 3  # raised when the same settings and texts come to other text selected, or to other files
+RANDOM = ("vampire", "encoder")  # selectors whose ranking differs from replicate to replicate
 NUM_SHOWN = 2  # queries whose neighbours are kept to be read
 NUM_SHOWN_NEIGHBOURS = 3
 RANKING_FILE = "ranking.json"  # written last, so a folder that holds it is whole
 SAMPLE = 1_000_000  # candidates that an embedder is fitted on at most
 
 
-# Ranking candidates ----------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Search:
+    """What is searched for whom.
+
+    Attributes:
+        candidates: A domain's.
+        queries: By task of the domain, its training texts, never dev or test.
+    """
+
+    candidates: Candidates
+    queries: Mapping[str, Sequence[str]]
+
+    @property
+    def texts(self) -> list[str]:
+        """The queries of all tasks."""
+        return [text for texts in self.queries.values() for text in texts]
+
+    @functools.cached_property
+    def allowed(self) -> dict[str, np.ndarray]:
+        """By task, which candidates are part of none of its own training texts: (num,) bool."""
+        return {task: self.candidates.allowed(task) for task in self.queries}
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """What a retrieval method found for a task.
+
+    Attributes:
+        indices: (num_queries, k) candidates, nearest first, NONE where a query is like no further one; of importance
+            resampling, (1, num), all that are allowed.
+        scores: Of the same shape; of importance resampling, their log weights.
+    """
+
+    indices: np.ndarray
+    scores: np.ndarray
+
+
+def load_ranking(folder: Path, task: str) -> Ranking:
+    """Read a task's ranking from where `rank` has written it."""
+    return Ranking(*(files.read_array(folder / task / f"{name}.npy") for name in ("indices", "scores")))
+
+
+def seed_of_replicate(settings: Selection, replicate: int, task: str = "") -> int:
+    """Return the seed of what is random in a replicate's selection: of what all tasks share, or of a task's draws."""
+    return seed_of("selection", settings.seed, replicate, task)
+
+
+def digest_of(folder: str | None) -> str | None:
+    """Return what a sentence transformer's folder holds, in short; a hub name stands for itself."""
+    return folder if folder is None or not os.path.isdir(folder) else files.folder_digest(Path(folder))
+
+
+@threadpool_limits.wrap(limits=1)  # sums come in one order, whatever the number of cores
 def rank(
-    selector: str,
-    settings: Selection,
-    candidates: Candidates,
-    texts: Sequence[str],
-    folder: Path,
-    *,
-    base: Path,
-    max_length: int,
+    selector: str, settings: Selection, search: Search, folder: Path, *, base: Path, max_length: int, seed: int
 ) -> None:
-    """Rank candidates for a task by one retrieval method, and write the ranking under `folder`.
+    """Rank a domain's candidates for its tasks by one retrieval method, and write the rankings under `folder`.
+
+    The candidates are gone through once for all tasks; each has those left out that repeat its own training texts.
 
     Args:
         selector: The retrieval method.
-        texts: The queries: the task's training texts, never dev or test. What says the same is no candidate.
-        folder: Gets indices.npy: (num_texts, k) candidates, nearest first, for each query; or (1, num) for importance
-            resampling, which ranks for the task as a whole; scores.npy of the same shape; and what readers are shown.
+        folder: Gets a folder a task with a `Ranking`, and what readers are shown.
         base: The base encoder's folder.
         max_length: Tokens of a text that the base encoder reads.
+        seed: The replicate's.
     """
     begin = time.perf_counter()
-    allowed = other_than(candidates, texts)
-    about: dict = {"selector": selector, "num_candidates": int(allowed.sum())}
-    k = min(max(settings.num_neighbours), about["num_candidates"])
+    k, about = max(settings.num_neighbours), {task: {"selector": selector} for task in search.queries}
     if selector == "dsir":
-        weights = selectors.importance_weights(texts, candidates.chunks(allowed))
-        order = selectors.resampling_order(weights, seed=settings.seed)
-        indices, scores = order[None], weights[order][None].astype(np.float32)
+        found = _importances(search)
     elif selector == "bm25":
-        indices, scores = selectors.bm25(texts, candidates.chunks(allowed), k)
+        index = selectors.Bm25(search.texts, search.candidates.chunks())
+        found = {t: Ranking(*index.search(texts, k, search.allowed[t])) for t, texts in search.queries.items()}
     else:
-        embedder = selectors.make_embedder(selector, settings, base, max_length)
-        sample = sample_to_fit(candidates, allowed, min(SAMPLE, settings.vampire.max_texts), seed=settings.seed)
-        indices, scores = _nearest(embedder.fit([*sample, *texts]), candidates.chunks(allowed), texts, k, folder)
+        embedder = selectors.make_embedder(selector, settings, base, max_length, seed=seed)
+        found = _nearest(_fitted(embedder, selector, settings, search), search, k, folder)
         if selector == "vampire":
-            about |= {"coherences": embedder.coherences, "topics": [vars(topic) for topic in embedder.topics(texts)]}
-    indices = np.flatnonzero(allowed)[indices]
-    about["shown"] = _shown(selector, candidates, texts, indices, scores)
-    files.write_array(folder / "indices.npy", indices)
-    files.write_array(folder / "scores.npy", scores)
-    files.write_json(folder / RANKING_FILE, about | {"wall_seconds": time.perf_counter() - begin})
+            for task, texts in search.queries.items():
+                about[task] |= _topics(embedder, texts)
+    for task, ranking in found.items():
+        about[task]["num_candidates"] = int(search.allowed[task].sum())
+        about[task]["shown"] = _shown(selector, search.candidates, search.queries[task], ranking)
+        files.write_array(folder / task / "indices.npy", ranking.indices)
+        files.write_array(folder / task / "scores.npy", ranking.scores)
+    files.write_json(folder / RANKING_FILE, {"tasks": about, "wall_seconds": time.perf_counter() - begin})
 
 
-def _nearest(
-    embedder: selectors.Embedder, chunks: Iterable[Sequence[str]], texts: Sequence[str], k: int, folder: Path
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return each query's k nearest candidates and their cosines; the vectors pass through a file under `folder`."""
+def _importances(search: Search) -> dict[str, Ranking]:
+    weights = selectors.importance_weights(search.queries, search.candidates)
+    indices = {task: np.flatnonzero(allowed) for task, allowed in search.allowed.items()}
+    return {task: Ranking(chosen[None], weights[task][chosen][None]) for task, chosen in indices.items()}
+
+
+def _fitted(embedder: selectors.Embedder, selector: str, settings: Selection, search: Search) -> selectors.Embedder:
+    """Fit an embedder on the candidates, or a sample of them, and on the queries of all tasks."""
+    largest = min(SAMPLE, settings.vampire.max_texts) if selector == "vampire" else SAMPLE
+    return embedder.fit([*sample_to_fit(search.candidates, largest, seed=settings.seed), *search.texts])
+
+
+def _nearest(embedder: selectors.Embedder, search: Search, k: int, folder: Path) -> dict[str, Ranking]:
+    """Return, by task, each query's k nearest candidates; the vectors pass through a file under `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".vectors.", suffix=".part") as scratch:
-        vectors = write_vectors(embedder, chunks, Path(scratch) / "vectors")
-        return neighbours.search(neighbours.unit(embedder.embed(texts)), vectors, k)
+        vectors, found = write_vectors(embedder, search.candidates.chunks(), Path(scratch) / "vectors"), {}
+        for task, texts in search.queries.items():
+            others, queries = replace(vectors, allowed=search.allowed[task]), neighbours.unit(embedder.embed(texts))
+            found[task] = Ranking(*neighbours.search(queries, others, k))
+        return found
 
 
-def sample_to_fit(candidates: Candidates, allowed: np.ndarray, largest: int, *, seed: int) -> list[str]:
-    """Return the texts that an embedder is fitted on: all that are allowed, or `largest` of them, in their order."""
-    indices = np.flatnonzero(allowed)
-    if len(indices) > largest:
-        indices = generator("texts to fit", seed).choice(indices, largest, replace=False)
-    chosen = np.zeros(len(allowed), bool)
-    chosen[indices] = True
+def sample_to_fit(candidates: Candidates, largest: int, *, seed: int) -> list[str]:
+    """Return the texts that an embedder is fitted on: all candidates, or `largest` of them, in their order."""
+    num, chosen = len(candidates), None
+    if num > largest:
+        chosen = np.zeros(num, bool)
+        chosen[generator("texts to fit", seed).choice(num, largest, replace=False)] = True
     return [text for some in candidates.chunks(chosen) for text in some]
 
 
@@ -101,77 +159,19 @@ def write_vectors(embedder: selectors.Embedder, chunks: Iterable[Sequence[str]],
     return neighbours.VectorFile(path, number, width)
 
 
-def _shown(selector: str, candidates: Candidates, texts: Sequence[str], indices, scores) -> list[dict]:
+def _topics(embedder: Vampire, texts: Sequence[str]) -> dict:
+    return {"coherences": embedder.coherences, "topics": [vars(topic) for topic in embedder.topics(texts)]}
+
+
+def _shown(selector: str, candidates: Candidates, texts: Sequence[str], ranking: Ranking) -> list[dict]:
     """Keep the nearest neighbours of a few queries, evenly spread, to be read."""
-    if len(indices) != len(texts):
+    if len(ranking.indices) != len(texts):
         return []
     rows = []
     for query in (len(texts) * k // NUM_SHOWN for k in range(min(NUM_SHOWN, len(texts)))):
-        nearest = candidates.rows(indices[query, :NUM_SHOWN_NEIGHBOURS])
-        for number, (row, score) in enumerate(zip(nearest, scores[query], strict=False), 1):
+        indices = ranking.indices[query, :NUM_SHOWN_NEIGHBOURS]
+        nearest = candidates.rows(indices[indices != neighbours.NONE])
+        for number, (row, score) in enumerate(zip(nearest, ranking.scores[query], strict=False), 1):
             shared = {"text": texts[query], "selector": selector, "rank": number}
             rows.append(shared | {"score": float(score), "neighbour": row["text"]})
     return rows
-
-
-# Sets of selected text -------------------------------------------------------------------------------------------
-
-
-def union(indices: np.ndarray, k: int) -> np.ndarray:
-    """Return the candidates among the k nearest of any query, each once, ascending.
-
-    Source: section 5.2; queries share neighbours, so there are fewer than k times the number of queries.
-    """
-    return np.unique(indices[:, :k])
-
-
-def matched_random(chosen: np.ndarray, lengths: np.ndarray, allowed: np.ndarray, *, seed: int, draw: int) -> np.ndarray:
-    """Draw the size-matched random control of `chosen`: as many candidates of each length, ascending.
-
-    Departure: the paper's RAND-TAPT has 50 random texts for each of the task's, whatever their length, and stands
-    beside 50, 150 and 500 neighbours alike. Here each k has a control with as many texts, and as many tokens.
-
-    Args:
-        chosen: Indices of candidates.
-        lengths: (num,) tokens of all candidates.
-        allowed: (num,) bool, which may be drawn; `chosen` are among them.
-        draw: Which draw, from 0.
-    """
-    rng = generator("random control", seed, draw, step=len(chosen))
-    order = rng.permutation(np.flatnonzero(allowed))
-    order = order[np.argsort(lengths[order], kind="stable")]  # by length; within a length at random
-    values, wanted = np.unique(lengths[chosen], return_counts=True)
-    starts = np.searchsorted(lengths[order], values)
-    drawn = [order[start : start + number] for start, number in zip(starts, wanted, strict=True)]
-    return np.sort(np.concatenate(drawn)) if drawn else np.empty(0, np.int64)
-
-
-def sets_of(
-    settings: Selection, rankings: Mapping[str, np.ndarray], lengths: np.ndarray, allowed: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Put together every set of selected candidates that a task's arms need, by the arm's kind.
-
-    Args:
-        rankings: By retrieval method, as `rank` wrote their indices.
-        lengths: (num,) tokens of the candidates.
-        allowed: (num,) bool, which may be drawn at random.
-
-    Returns:
-        `knn_tapt_<k>`, `knn_tapt_<k>_<selector>` (compared, at the middle k) and `rand_tapt_<k>_draw_<n>`.
-    """
-    found = {f"knn_tapt_{k}": union(rankings[settings.selector], k) for k in settings.num_neighbours}
-    middle = settings.compared_neighbours
-    for selector in settings.compared:
-        # Resampling draws for the task as a whole: as many as the main selector has chosen.
-        number = len(found[f"knn_tapt_{middle}"]) if selector == "dsir" else middle
-        found[f"knn_tapt_{middle}_{selector}"] = union(rankings[selector], number)
-    for k in settings.num_neighbours:
-        for draw in range(settings.num_draws):
-            drawn = matched_random(found[f"knn_tapt_{k}"], lengths, allowed, seed=settings.seed, draw=draw)
-            found[f"rand_tapt_{k}_draw_{draw}"] = drawn
-    return found
-
-
-def digest_of(folder: str | None) -> str | None:
-    """Return what a sentence transformer's folder holds, in short; a hub name stands for itself."""
-    return folder if folder is None or not os.path.isdir(folder) else files.folder_digest(Path(folder))

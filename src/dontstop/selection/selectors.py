@@ -1,7 +1,7 @@
 """Retrieval methods: embedders, whose vectors are compared by cosine; and, without vectors, BM25 and resampling."""
 
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -9,12 +9,13 @@ import numpy as np
 import scipy.sparse
 import torch
 from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
 
 from dontstop.errors import StudyError
 from dontstop.machine.randomness import generator, seed_of
 from dontstop.profiles import Selection
-from dontstop.selection.neighbours import best
+from dontstop.selection.candidates import Candidates
+from dontstop.selection.neighbours import best, matches
 from dontstop.selection.vampire import Vampire
 from dontstop.text import leakage
 from dontstop.training import encoders
@@ -115,15 +116,16 @@ class SentenceTransformers(Embedder):
         return self._model.encode(list(texts), show_progress_bar=False, convert_to_numpy=True).astype(np.float32)
 
 
-def make_embedder(selector: str, settings: Selection, base: Path, max_length: int) -> Embedder:
+def make_embedder(selector: str, settings: Selection, base: Path, max_length: int, *, seed: int) -> Embedder:
     """Make the embedder of a retrieval method.
 
     Args:
         base: The base encoder's folder.
         max_length: Tokens of a text that the base encoder reads.
+        seed: Of VAMPIRE's training; the decomposition of tf-idf has the settings' own, so that all replicates share it.
     """
     make: dict[str, Callable[[], Embedder]] = {
-        "vampire": lambda: Vampire(settings.vampire, seed=settings.seed),
+        "vampire": lambda: Vampire(settings.vampire, seed=seed),
         "tfidf": lambda: TfidfSvd(settings.num_dimensions, seed=settings.seed),
         "encoder": lambda: EncoderMean(base, max_length=max_length),
         "sentence_transformer": lambda: SentenceTransformers(settings.sentence_transformer),
@@ -134,51 +136,68 @@ def make_embedder(selector: str, settings: Selection, base: Path, max_length: in
 # Without vectors -------------------------------------------------------------------------------------------------
 
 
-def bm25(queries: Sequence[str], chunks: Iterable[Sequence[str]], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return each query's k best texts by BM25, best first, ties by index: (num_queries, k) indices and scores.
-
-    Args:
-        queries: Task texts, each a bag of words.
-        chunks: The candidates, some at a time; gone through once, as bags of the queries' words.
+class Bm25:
+    """Candidates as bags of the words of some queries, weighted by BM25.
 
     Source: Robertson and Zaragoza (2009); Yao et al. (2022) select pretraining text by it.
     """
-    words = CountVectorizer(analyzer=leakage.words_of, binary=True, dtype=np.float32)
-    bags = words.fit_transform(queries)
-    counter = CountVectorizer(analyzer=leakage.words_of, vocabulary=words.vocabulary_, dtype=np.float32)
-    counts, lengths = [], []
-    for texts in chunks:
-        counts.append(counter.transform(texts))
-        lengths.append(np.array([len(leakage.words_of(text)) for text in texts], np.float32))
-    table, length = scipy.sparse.vstack(counts).tocsc(), np.concatenate(lengths)
-    num_texts = table.shape[0]
-    having = np.diff(table.indptr)
-    rarity = np.log1p((num_texts - having + 0.5) / (having + 0.5)).astype(np.float32)
-    damping = SATURATION * (1 - LENGTH_WEIGHT + LENGTH_WEIGHT * length / length.mean())
-    table.data *= (SATURATION + 1) / (table.data + damping[table.indices])
-    weighted = (table @ scipy.sparse.diags(rarity)).T.tocsr()
-    k = min(k, num_texts)
-    indices, scores = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
-    for start in range(0, len(queries), QUERIES):
-        some = (bags[start : start + QUERIES] @ weighted).toarray()
-        order = np.stack([best(row, k) for row in some])
-        indices[start : start + QUERIES], scores[start : start + QUERIES] = order, np.take_along_axis(some, order, 1)
-    return indices, scores
+
+    def __init__(self, queries: Sequence[str], chunks: Iterable[Sequence[str]]):
+        """Count the words of the queries in the candidates, which are gone through once, some at a time."""
+        self._words = CountVectorizer(analyzer=leakage.words_of, binary=True, dtype=np.float32).fit(queries)
+        counter = CountVectorizer(analyzer=leakage.words_of, vocabulary=self._words.vocabulary_, dtype=np.float32)
+        counts, lengths = [], []
+        for texts in chunks:
+            counts.append(counter.transform(texts))
+            lengths.append(np.array([len(leakage.words_of(text)) for text in texts], np.float32))
+        table, length = scipy.sparse.vstack(counts).tocsc(), np.concatenate(lengths)
+        having = np.diff(table.indptr)
+        rarity = np.log1p((table.shape[0] - having + 0.5) / (having + 0.5)).astype(np.float32)
+        damping = SATURATION * (1 - LENGTH_WEIGHT + LENGTH_WEIGHT * length / length.mean())
+        table.data *= (SATURATION + 1) / (table.data + damping[table.indices])
+        self._weighted = (table @ scipy.sparse.diags(rarity)).T.tocsr()
+
+    def search(self, queries: Sequence[str], k: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return each query's k best candidates, best first, ties by index: (num_queries, k) indices and scores.
+
+        Args:
+            queries: Task texts, each a bag of words, among those that the words are of.
+            allowed: (num,) bool, which candidates may be found. A query shares words with fewer than k: NONE and 0.
+        """
+        bags, k = self._words.transform(queries), min(k, len(allowed))
+        indices, scores = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+        for start in range(0, len(queries), QUERIES):
+            part, some = slice(start, start + QUERIES), (bags[start : start + QUERIES] @ self._weighted).toarray()
+            some[:, ~allowed] = 0
+            indices[part] = np.stack([best(row, k) for row in some])
+            scores[part] = np.take_along_axis(some, indices[part], 1)
+        return matches(indices, scores, np.finfo(np.float32).tiny)
 
 
-def importance_weights(targets: Sequence[str], chunks: Iterable[Sequence[str]]) -> np.ndarray:
-    """Return how much likelier each candidate is as task text than as domain text: (num,) log weights.
+def importance_weights(targets: Mapping[str, Sequence[str]], candidates: Candidates) -> dict[str, np.ndarray]:
+    """Return, by task, how much likelier each candidate is as task text than as domain text: (num,) log weights.
 
     Both are bags of hashed one- and two-word n-grams; their distributions are counted on the task's texts and on the
-    candidates.
+    candidates, which are read twice, some at a time.
 
     Source: Xie et al. (2023), data selection with importance resampling (DSIR).
     """
-    bags = [_hashed(texts) for texts in chunks]
-    of_domain = np.sum([np.asarray(bag.sum(0)).ravel() for bag in bags], axis=0)
-    of_task = np.asarray(_hashed(targets).sum(0)).ravel()
-    task, domain = (np.log((counts + 1) / (counts.sum() + NUM_BUCKETS)) for counts in (of_task, of_domain))
-    return np.concatenate([bag @ (task - domain) for bag in bags])
+    hashed = HashingVectorizer(
+        analyzer=_one_and_two_words, n_features=NUM_BUCKETS, norm=None, alternate_sign=False
+    ).transform
+
+    def shares(counts: np.ndarray) -> np.ndarray:
+        return np.log((counts + 1) / (counts.sum() + NUM_BUCKETS))
+
+    domain = shares(sum(hashed(some).sum(0).A1 for some in candidates.chunks()))
+    ratios = np.stack([shares(hashed(texts).sum(0).A1) - domain for texts in targets.values()], axis=1)
+    weights = np.concatenate([hashed(some) @ ratios for some in candidates.chunks()])
+    return dict(zip(targets, weights.T, strict=True))
+
+
+def _one_and_two_words(text: str) -> list[str]:
+    words = leakage.words_of(text)
+    return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]
 
 
 def resampling_order(log_weights: np.ndarray, *, seed: int) -> np.ndarray:
@@ -188,13 +207,3 @@ def resampling_order(log_weights: np.ndarray, *, seed: int) -> np.ndarray:
     """
     noise = generator("importance resampling", seed).gumbel(size=len(log_weights))
     return np.argsort(-(log_weights + noise), kind="stable")
-
-
-def _hashed(texts: Sequence[str]) -> scipy.sparse.csr_matrix:
-    rows, buckets = [], []
-    for row, text in enumerate(texts):
-        words = leakage.words_of(text)
-        grams = words + [f"{a} {b}" for a, b in zip(words, words[1:], strict=False)]
-        rows += [row] * len(grams)
-        buckets += [zlib.crc32(gram.encode()) % NUM_BUCKETS for gram in grams]
-    return scipy.sparse.csr_matrix((np.ones(len(rows)), (rows, buckets)), (len(texts), NUM_BUCKETS))

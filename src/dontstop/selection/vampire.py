@@ -19,7 +19,6 @@ from dontstop.machine.randomness import generator, seed_of
 from dontstop.profiles import Vampire as Settings
 
 NUM_TOP_WORDS = 10  # of a topic, for its coherence and for readers
-LARGEST_DIVERGENCE = 1000.0  # a bound in nats, as in the authors' code: it keeps early steps finite
 EMBEDDING_BATCH = 4096  # texts
 BATCH_NORM_EPSILON = 1e-5
 _WORD = r"(?u)\b[^\W\d_]{3,30}\b"  # three to thirty letters, as in the authors' preprocessing
@@ -60,11 +59,15 @@ class Autoencoder(nn.Module):
     """Bags of words to topics and back.
 
     Two softplus layers encode; a normal latent vector, its softmax theta (a logistic normal over topics), a linear
-    decoder without bias on top of the words' background log-frequencies, and batch norm on the logits.
+    decoder without bias on top of the words' background log-frequencies, and batch norm on the logits, whose scale is
+    fixed and whose bias is trained, from zero.
 
-    A word's background is the same number in every text of a batch, so batch norm takes it away again, in the
-    authors' code too: it is left out here, and the norm is worked out from theta and the decoder without a pass over
-    the logits (equal but for rounding, and a third of a step's time).
+    Departure: a word's background is the same number in every text of a batch, so batch norm takes it away again, in
+    the authors' code too: it is left out here, and the norm is worked out from theta and the decoder without a pass
+    over the logits (equal but for rounding, and a third of a step's time). The bias begins at zero, as theirs does:
+    without it held-out words cost 0.7 to 1.1 nats a text more, and begun at the words' log-frequencies no topics have
+    formed when patience ends (mean NPMI -0.95 in place of -0.15). Their bound on the divergence, 1000 nats a text, is
+    left out: none has come to a tenth of it.
     """
 
     def __init__(self, num_words: int, num_topics: int, dropout: float):
@@ -75,9 +78,10 @@ class Autoencoder(nn.Module):
         self.second = nn.Linear(num_topics, num_topics)
         self.mean, self.log_variance = nn.Linear(num_topics, num_topics), nn.Linear(num_topics, num_topics)
         self.dropout = nn.Dropout(dropout)
-        self.decoder = nn.Linear(num_topics, num_words, bias=False)
+        self.decoder = nn.Linear(num_topics, num_words)  # its bias is the norm's, and comes after it
         nn.init.xavier_uniform_(self.first.weight)
         nn.init.xavier_uniform_(self.decoder.weight)
+        nn.init.zeros_(self.decoder.bias)
 
     def layers(self, bags: scipy.sparse.csr_matrix, activation=functional.softplus) -> list[torch.Tensor]:
         """Return the hidden layers, two of (num_texts, num_topics)."""
@@ -97,14 +101,15 @@ class Autoencoder(nn.Module):
         latent = self.dropout(mean + noise * torch.exp(0.5 * log_variance))
         logits = self._logits(torch.softmax(latent, dim=1))
         cross_entropy = _BagCrossEntropy.apply(logits, bags) / max(bags.shape[0], 1)
-        divergence = -0.5 * (1 + log_variance - mean**2 - log_variance.exp()).sum(1).clamp(max=2 * LARGEST_DIVERGENCE)
+        divergence = -0.5 * (1 + log_variance - mean**2 - log_variance.exp()).sum(1)
         return cross_entropy, divergence.mean()
 
     def _logits(self, theta: torch.Tensor) -> torch.Tensor:
-        """Decode and normalise over the batch, (num_texts, num_words): each word's mean is 0, its variance 1."""
+        """Decode and normalise over the batch, (num_texts, num_words): each word's variance is 1, its mean the bias."""
         centred, weight = theta - theta.mean(0), self.decoder.weight
         variance = (weight @ (centred.T @ centred / len(theta)) * weight).sum(1)
-        return functional.linear(centred, weight * torch.rsqrt(variance + BATCH_NORM_EPSILON).unsqueeze(1))
+        normalised = weight * torch.rsqrt(variance + BATCH_NORM_EPSILON).unsqueeze(1)
+        return functional.linear(centred, normalised, self.decoder.bias)
 
 
 class _BagCrossEntropy(torch.autograd.Function):

@@ -9,7 +9,7 @@ import numpy as np
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths, Profile, Text
-from dontstop.text import audit, docstrings, examples, leakage, shards, splits
+from dontstop.text import audit, docstrings, examples, leakage, packages, shards, splits
 from dontstop.text.audit import EvalIndex, OverlapStats
 from dontstop.text.docstrings import Document
 from dontstop.text.documents import read_documents
@@ -81,13 +81,14 @@ def drop_repeated_passages(documents: list[Document], seen: set[str], min_words:
 
 def _from_docstrings(profile: Profile, constraints: Path) -> Prepared:
     settings, domains = profile.text, domains_for(profile)
-    versions = docstrings.installed_versions(docstrings.pinned_names(constraints))
-    packages = {domain.name: list(domain.packages) for domain in domains}
-    missing = sorted({name for names in packages.values() for name in names} - set(versions))
+    versions = packages.installed_versions(packages.pinned_names(constraints))
+    sources = {domain.name: list(domain.packages) for domain in domains}
+    of_domains = [name for names in sources.values() for name in names]
+    missing = sorted(set(of_domains) - set(versions))
     if missing:
         raise StudyError(f"{missing[0]} not installed", f"the packages in {constraints.name}", "run `make setup`")
-    packages[GENERAL] = sorted(set(versions) - {name for names in packages.values() for name in names} - {"dontstop"})
-    documents, everything, cleaning = _clean(packages, settings)
+    sources[GENERAL] = packages.general_packages(list(versions), of_domains)
+    documents, everything, cleaning = _clean(sources, settings)
     prepared = Prepared(cleaning=cleaning, packages=versions)
     first = 0
     for name, found in documents.items():
@@ -97,16 +98,16 @@ def _from_docstrings(profile: Profile, constraints: Path) -> Prepared:
 
 
 def _clean(
-    packages: dict[str, list[str]], settings: Text
+    sources: dict[str, list[str]], settings: Text
 ) -> tuple[dict[str, list[Document]], leakage.Grams, dict[str, int]]:
-    """Read docstrings by domain; drop repeated passages, then short and near-duplicate documents, across all domains.
+    """Read packages by domain; drop repeated passages, then short and near-duplicate documents, across all domains.
 
     Returns:
         The documents by domain, the 5-grams of all of them in that order, and what was dropped for which reason.
     """
     cleaning, seen, documents = collections.Counter(), set(), {}
     enough = settings.max_documents and 2 * settings.max_documents
-    read = {name: docstrings.read_docstrings(names, max_documents=enough) for name, names in packages.items()}
+    read = {name: docstrings.read_packages(names, max_documents=enough) for name, names in sources.items()}
     for name, found in read.items():
         fresh = drop_repeated_passages(found, seen, settings.min_words)
         cleaning["documents_read"] += len(found)
@@ -115,7 +116,7 @@ def _clean(
         cleaning["documents_short_or_repeated"] += len(found) - len(fresh)
         documents[name] = _sample(fresh, settings)
     grams = leakage.word_grams([document.text for found in documents.values() for document in found])
-    near = leakage.near_duplicates(grams, settings.near_duplicate_jaccard, seed=settings.split_seed + 1)
+    near = leakage.near_duplicates(grams, settings.near_duplicate_jaccard)
     cleaning["documents_near_duplicate"] = len(near)
     is_kept = np.ones(len(grams.sizes), bool)
     is_kept[near] = False
@@ -156,10 +157,13 @@ def _choose_examples(
     name: str, documents: list[Document], free: set[int], own: range, everything: leakage.Grams, settings: Text
 ) -> splits.Chosen:
     """Choose the examples of a domain's two tasks from the documents at the indices `free`."""
-    candidates = splits.topic_candidates(name, documents, settings), splits.role_candidates(documents, settings)
+    candidates = (
+        splits.topic_candidates(name, documents, settings),
+        splits.area_candidates(name, documents, settings),
+    )
     inside = ([candidate for candidate in some if candidate.document in free] for some in candidates)
-    topic, role = (splits.keep_unique(some, own, everything, settings.leak_containment) for some in inside)
-    return splits.choose(name, topic, role, documents, settings)
+    topic, area = (splits.keep_unique(some, own, everything, settings.leak_containment) for some in inside)
+    return splits.choose(name, topic, area, documents, settings)
 
 
 def _examples(chosen: list[splits.Candidate], documents: list[Document]) -> list[Row]:

@@ -1,36 +1,27 @@
-"""Documentation strings of the installed, pinned packages: found, parsed (never imported) and read as documents."""
+"""The English of installed packages as documents: docstrings, comments and READMEs, parsed and never imported."""
 
 import ast
 import collections
 import gc
 import hashlib
-import importlib.metadata
 import inspect
-import re
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-
-from dontstop.errors import StudyError
 from dontstop.machine.processes import CONTEXT, num_cores
+from dontstop.text import packages, remarks
 from dontstop.text.passages import Passage, read_passages
 
-_TEST_FOLDERS = {"tests", "test", "_tests", "testsuite", "test_suite"}
-_VENDORED = {"_vendor", "_vendored", "vendor", "vendored", "externals", "extern", "_externals", "_distutils", "antlr"}
-_GENERATED = re.compile(r"(_pb2(_grpc)?|_generated|parsetab|lextab|yacctab|conftest|_test)\.py$|^(test_|modular_)")
 _DOCUMENTING_CALLS = {"add_newdoc", "add_docstr", "add_docstr_all"}
 _SHORTEST_DOCSTRING = 20  # characters
-NOT_TEXT = "# not read as text"  # in constraints.txt: packages below were pinned after the study's text was settled
 
 
 @dataclass(frozen=True)
 class Document:
-    """One docstring as passages; `module` is dotted, `source` the distribution."""
+    """A docstring, a README, or all comments of a module, as passages; `source` is the distribution."""
 
     id: str
     module: str
@@ -42,76 +33,41 @@ class Document:
         """The passages, joined with blank lines."""
         return "\n\n".join(passage.text for passage in self.passages)
 
-
-def pinned_names(constraints: Path) -> list[str]:
-    """Return the normalised names of the distributions that a constraints file pins as text, sorted.
-
-    Those below the line `# not read as text` are left out, so that a new dependency does not change the text.
-
-    Raises:
-        StudyError: If the file is missing or pins nothing.
-    """
-    remedy = "restore constraints.txt from the project's repository"
-    if not constraints.is_file():
-        raise StudyError(f"no file {constraints}", "the pinned packages, whose docstrings are the text", remedy)
-    names = {canonicalize_name(pin.name) for pin in _requirements(constraints) if str(pin.specifier).startswith("==")}
-    if not names:
-        raise StudyError(f"no pinned package in {constraints}", "lines such as numpy==2.4.6", remedy)
-    return sorted(names)
+    @property
+    def is_docstring(self) -> bool:
+        """Whether the passages are a docstring's: tasks are made of these alone."""
+        return not any(passage.section in (remarks.COMMENT, remarks.README) for passage in self.passages)
 
 
-def installed_versions(names: list[str]) -> dict[str, str]:
-    """Return the installed version of each of `names` that is installed."""
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def differing_versions(constraints: Path) -> list[str]:
-    """Return a phrase for every package of the text that is installed in another version than the pinned one."""
-    phrases = []
-    for pin in _requirements(constraints):
-        if pin.marker is None or pin.marker.evaluate():
-            installed = installed_versions([pin.name]).get(pin.name)
-            if installed and not pin.specifier.contains(installed, prereleases=True):
-                phrases.append(f"{pin.name} {installed} is installed, {str(pin.specifier)[2:]} is pinned")
-    return phrases
-
-
-def _requirements(constraints: Path) -> list[Requirement]:
-    """Read the pins of the packages that are text."""
-    lines = constraints.read_text(encoding="utf-8").partition(NOT_TEXT)[0].splitlines()
-    return [Requirement(text) for line in lines if (text := line.split("#")[0].strip())]
-
-
-def package_files(name: str) -> list[tuple[str, Path]]:
-    """Return (dotted module, file) for the Python files of an installed distribution, sorted, tests left out."""
-    found = {}
-    for file in importlib.metadata.distribution(name).files or []:
-        if file.suffix == ".py" and _is_documentation_source(file.parts):
-            found[_module_name(file.parts)] = Path(file.locate())
-    return sorted(found.items())
-
-
-def read_docstrings(packages: list[str], *, max_documents: int | None = None) -> list[Document]:
-    """Read the docstrings of installed distributions, sorted by id.
+def read_packages(names: list[str], *, max_documents: int | None = None) -> list[Document]:
+    """Read the docstrings, comments and READMEs of installed distributions, sorted by id.
 
     Args:
-        packages: Distribution names.
+        names: Distribution names; `packages.STANDARD_LIBRARY` is Python's own, with its language reference.
         max_documents: Stop reading files (taken in the order of their names' hash) once there are about as many.
     """
-    files = [(name, module, path) for name in packages for module, path in package_files(name)]
+    files = [(name, module, path) for name in names for module, path in packages.package_files(name)]
     if max_documents is not None:
-        return _read_some(files, max_documents)
+        documents = _read_some(files, max_documents)
+    else:
+        documents = [*_read_all(files), *_read_readmes(names)]
+    return sorted(documents, key=lambda document: document.id)
+
+
+def _read_all(files: list[tuple[str, str, Path]]) -> list[Document]:
     chunks = [files[k : k + 40] for k in range(0, len(files), 40)]
     # Syntax trees hold no cycles, and collecting garbage among their many nodes takes half of the time.
     with ProcessPoolExecutor(min(num_cores(), 8), mp_context=CONTEXT, initializer=gc.disable) as pool:
-        documents = [document for read in pool.map(_read_files, chunks) for document in read]
-    return sorted(documents, key=lambda document: document.id)
+        return [document for read in pool.map(_read_files, chunks) for document in read]
+
+
+def _read_readmes(names: list[str]) -> list[Document]:
+    found = [(f"{name}:README", "", name, remarks.read_readme(packages.read_long_description(name))) for name in names]
+    if packages.STANDARD_LIBRARY in names:
+        path, library = packages.language_topics_file(), packages.STANDARD_LIBRARY
+        topics = remarks.parse_topics(path.read_text(encoding="utf-8"))
+        found += [(f"{library}:topics.{topic}", "topics", library, read_passages(text)) for topic, text in topics]
+    return [Document(*fields) for fields in found if fields[-1]]
 
 
 def parse_docstrings(source: str, module: str) -> Iterator[tuple[str, str]]:
@@ -162,15 +118,14 @@ def _read_file(name: str, module: str, path: Path) -> list[Document]:
         source = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError):
         return []
-    if '"""' not in source and "'''" not in source:
-        return []
     documents, seen = [], collections.Counter()
     for qualname, docstring in parse_docstrings(source, module):
         if len(docstring) >= _SHORTEST_DOCSTRING and (passages := read_passages(docstring)):
             seen[qualname] += 1
             again = f"#{seen[qualname]}" if seen[qualname] > 1 else ""
             documents.append(Document(f"{name}:{qualname}{again}", module, name, passages))
-    return documents
+    comments = remarks.read_comments(source)
+    return [*documents, *([Document(f"{name}:{module}#comments", module, name, comments)] if comments else [])]
 
 
 def _read_some(files: list[tuple[str, str, Path]], max_documents: int) -> list[Document]:
@@ -179,20 +134,4 @@ def _read_some(files: list[tuple[str, str, Path]], max_documents: int) -> list[D
         documents += _read_file(*file)
         if len(documents) >= max_documents:
             break
-    return sorted(documents, key=lambda document: document.id)
-
-
-def _is_documentation_source(parts: tuple[str, ...]) -> bool:
-    folders = parts[:-1]
-    return (
-        all(part.isidentifier() for part in folders)
-        and not _TEST_FOLDERS.intersection(folders)
-        and not _VENDORED.intersection(folders)
-        and ("testing", "_internal") not in zip(folders, folders[1:], strict=False)
-        and not _GENERATED.search(parts[-1])
-    )
-
-
-def _module_name(parts: tuple[str, ...]) -> str:
-    names = [*parts[:-1], parts[-1].removesuffix(".py")]
-    return ".".join(names[:-1] if names[-1] == "__init__" and len(names) > 1 else names)
+    return documents

@@ -9,7 +9,6 @@ import numpy as np
 from dontstop.text.grams import Grams, cut, ranges, word_grams
 
 _WORD = re.compile(r"[^\W_]+")
-_NUM_PERMUTATIONS = 64
 _PAIRS = 2_000_000  # of a gram and a text that holds it, at once; bounds memory, changes no result
 _SLOTS_PER_GRAM = 8  # of the table that rules out most grams of most documents
 
@@ -117,44 +116,48 @@ def leaking_documents(texts: Grams, documents: Grams, threshold: float) -> np.nd
     return np.unique(np.concatenate(leaking))
 
 
-def near_duplicates(grams: Grams, threshold: float, *, seed: int) -> np.ndarray:
-    """Return the indices of the texts that are near-duplicates of an earlier text, by MinHash.
+def near_duplicates(grams: Grams, threshold: float) -> np.ndarray:
+    """Return the indices of the texts that are near-duplicates of an earlier text that is kept.
+
+    Exact: texts that are as similar share at least one of the rarest grams of each (see `_rarest`), so these alone are
+    indexed, and every pair that shares one is compared by all grams.
 
     Args:
         grams: The texts' 5-grams, in the order in which the first of a group is to be kept.
-        threshold: Jaccard similarity of 5-grams from which two texts count as near-duplicates.
-        seed: Of the permutations.
+        threshold: Jaccard similarity of 5-grams, above 0, from which two texts count as near-duplicates.
 
-    Candidates come from locality-sensitive hashing; each is checked by the exact Jaccard similarity.
+    Source: Bayardo et al. (2007), prefix filtering.
     """
-    import datasketch  # here, since the processes that read shards need none of it and should stay small
-
-    index = datasketch.MinHashLSH(threshold=threshold, num_perm=_NUM_PERMUTATIONS)
-    empty = datasketch.MinHash(_NUM_PERMUTATIONS, seed=seed, hashfunc=int, scheme="affine32")
+    rarest = _rarest(grams, threshold)
     bounds = np.searchsorted(grams.owners, np.arange(len(grams.sizes) + 1))
-    short = grams.hashes >> np.uint64(32)
-    dropped = []
-    for k in _repeating(grams, threshold):
-        sketch = empty.copy()
-        sketch.update_batch(short[bounds[k] : bounds[k + 1]].tolist())
-        text = grams.hashes[bounds[k] : bounds[k + 1]]
-        candidates = (grams.hashes[bounds[c] : bounds[c + 1]] for c in index.query(sketch))
-        if any(_jaccard(text, candidate) >= threshold for candidate in candidates):
-            dropped.append(k)
-        else:
-            index.insert(k, sketch, check_duplication=False)
-    return np.array(dropped, np.int64)
+    dropped: set[int] = set()
+    for found in index_grams(rarest).overlaps(rarest.hashes, rarest.owners):  # documents ascend
+        sizes, others = grams.sizes[found.texts], grams.sizes[found.documents]
+        possible = np.minimum(sizes, others) >= threshold * np.maximum(sizes, others)
+        pairs = found.select(possible & (found.texts < found.documents))
+        for text, document in zip(pairs.texts.tolist(), pairs.documents.tolist(), strict=True):
+            if document not in dropped and text not in dropped:
+                some, more = (grams.hashes[bounds[k] : bounds[k + 1]] for k in (text, document))
+                if _jaccard(some, more) >= threshold:
+                    dropped.add(document)
+    return np.array(sorted(dropped), np.int64)
 
 
-def _repeating(grams: Grams, threshold: float) -> list[int]:
-    """Return the texts with at least `threshold` of their grams in others too: only they can have near-duplicates."""
+def _rarest(grams: Grams, threshold: float) -> Grams:
+    """Return of each text the grams that the fewest texts have, of which one is in every text that is as similar.
+
+    A text of n grams shares at least threshold * n of them with such a text, and so not all of any n - that + 1.
+    Grams that no other text has are left out.
+    """
     hashes, owners = grams.by_hash
-    repeated = np.zeros(len(hashes), bool)
-    same = hashes[1:] == hashes[:-1]
-    repeated[1:] |= same
-    repeated[:-1] |= same
-    num_repeated = np.bincount(owners[repeated], minlength=len(grams.sizes))
-    return np.flatnonzero(num_repeated >= threshold * grams.sizes).tolist()
+    _, which, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    order = np.lexsort((hashes, counts[which], owners))
+    hashes, owners, num_texts = hashes[order], owners[order], counts[which][order]
+    starts = np.cumsum(grams.sizes) - grams.sizes
+    rank = np.arange(len(owners)) - starts[owners]
+    fewest_shared = np.ceil(threshold * grams.sizes - 1e-9).astype(np.int64)
+    chosen = (rank <= (grams.sizes - fewest_shared)[owners]) & (num_texts > 1)
+    return Grams(hashes[chosen], owners[chosen], grams.sizes)
 
 
 def _max_jaccard(texts: Grams, documents: Grams) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import collections
 import hashlib
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ import numpy as np
 from dontstop.errors import StudyError
 from dontstop.profiles import Text
 from dontstop.text import leakage
+from dontstop.text.classes import area_of, topic_of
 from dontstop.text.docstrings import Document
-from dontstop.text.tasks import ROLES, SPLITS, topic_of
+from dontstop.text.tasks import SPLITS
 
-_SMALLEST_CLASS = 0.035  # of the examples wanted; a class with fewer candidates is left out
+_SMALLEST_CLASS = 0.02  # of the examples wanted; a class with fewer candidates is left out
 _LONGEST_DOCUMENTS = (400, 250, 150, 100)  # words; longer documents stay in the pretraining corpus
 _LARGEST_SHARE = 0.3  # of a domain's words that dev and test documents may take from its pretraining corpus
-_LONGEST_EXTRA_DOCUMENT = 100  # words; for a document that serves the role task alone
-_PASSAGES_PER_DOCUMENT = 3
+_PIECES_PER_DOCUMENT = 4  # that may become examples
 _FEWEST_TEST = 0.5  # of num_test; a domain with fewer test examples is too small
 
 
@@ -57,26 +56,36 @@ def is_within(key: str, fraction: float) -> bool:
 
 
 def topic_candidates(domain: str, documents: Sequence[Document], settings: Text) -> list[Candidate]:
-    """Return (opening of a docstring -> subpackage) candidates.
-
-    Departure: an opening paragraph of fewer than min_words words takes the next paragraph with it.
-    """
-    candidates = []
+    """Return (first piece of a docstring -> subpackage) candidates; see `pieces`."""
+    found = []
     for k, document in enumerate(documents):
-        label, text = topic_of(domain, document.module), _opening(document, settings.min_words)
-        if label and text and leakage.normalise(text) != leakage.normalise(label):
-            candidates.append(_candidate(k, text, label, settings))
-    return candidates
+        if label := topic_of(domain, document.module):
+            found += [_candidate(k, text, label, settings) for text in pieces(document, settings.min_example_words)[:1]]
+    return found
 
 
-def role_candidates(documents: Sequence[Document], settings: Text) -> list[Candidate]:
-    """Return (passage -> the section that it is from) candidates."""
-    return [
-        _candidate(k, passage.text, passage.section, settings)
-        for k, document in enumerate(documents)
-        for passage in document.passages
-        if passage.section in ROLES and len(passage.text.split()) >= settings.min_words
-    ]
+def area_candidates(domain: str, documents: Sequence[Document], settings: Text) -> list[Candidate]:
+    """Return (some piece of a docstring -> field of the domain) candidates; see `pieces`."""
+    found = []
+    for k, document in enumerate(documents):
+        if label := area_of(domain, document.module):
+            some = pieces(document, settings.min_example_words)[:_PIECES_PER_DOCUMENT]
+            found += [_candidate(k, text, label, settings) for text in some]
+    return found
+
+
+def pieces(document: Document, min_words: int) -> list[str]:
+    """Cut a docstring into texts of `min_words` and more: passages in their order, joined until they are as long.
+
+    A rest that is shorter is left out; so are comments and READMEs, of which no task is made.
+    """
+    found, piece = [], ""
+    for passage in document.passages if document.is_docstring else ():
+        piece = f"{piece} {passage.text}".lstrip()
+        if len(piece.split()) >= min_words:
+            found.append(piece)
+            piece = ""
+    return found
 
 
 def keep_unique(
@@ -102,7 +111,7 @@ def keep_unique(
 
 
 def choose(
-    domain: str, topic: list[Candidate], role: list[Candidate], documents: Sequence[Document], settings: Text
+    domain: str, topic: list[Candidate], area: list[Candidate], documents: Sequence[Document], settings: Text
 ) -> Chosen:
     """Choose the examples of a domain's two tasks, whose documents are shared out among the splits once.
 
@@ -117,13 +126,14 @@ def choose(
     for longest in _LONGEST_DOCUMENTS:
         try:
             by_topic = split_topic([c for c in topic if lengths[c.document] <= longest], settings, f"{domain}_topic")
-            short = [c for c in role if lengths[c.document] <= longest]
-            by_role = split_role(short, by_topic, documents, settings, f"{domain}_role")
+            taken = {(c.document, c.text) for found in by_topic.values() for c in found}
+            short = [c for c in area if lengths[c.document] <= longest and (c.document, c.text) not in taken]
+            by_area = split_area(short, by_topic, documents, settings, f"{domain}_area")
         except StudyError:
             if not chosen:
                 raise
             break
-        chosen = {f"{domain}_topic": by_topic, f"{domain}_role": by_role}
+        chosen = {f"{domain}_topic": by_topic, f"{domain}_area": by_area}
         if sum(lengths[k] for k in evaluated_documents(chosen)) <= _LARGEST_SHARE * sum(lengths):
             break
     return chosen
@@ -145,19 +155,17 @@ def split_topic(candidates: list[Candidate], settings: Text, task: str) -> dict[
     return _checked(chosen, settings, task)
 
 
-def split_role(
+def split_area(
     candidates: list[Candidate],
     topic: dict[str, list[Candidate]],
     documents: Sequence[Document],
     settings: Text,
     task: str,
 ) -> dict[str, list[Candidate]]:
-    """Divide role candidates, first from the documents that the topic task already uses, keeping their splits."""
+    """Divide area candidates, first from the documents that the topic task already uses, keeping their splits."""
     split_of = {candidate.document: split for split, found in topic.items() for candidate in found}
     pools = {split: [] for split in SPLITS}
-    cheap = [len(document.text.split()) <= _LONGEST_EXTRA_DOCUMENT for document in documents]
-    spared = [c for c in candidates if c.document in split_of or cheap[c.document]]
-    for candidate in _large_classes(spared, settings):
+    for candidate in _large_classes(candidates, settings):
         split = split_of.get(candidate.document) or _pool(documents[candidate.document], settings)
         pools[split].append(candidate)
     everywhere = set.intersection(*({candidate.label for candidate in pool} for pool in pools.values()))
@@ -174,17 +182,17 @@ def unlabelled(
 ) -> list[Candidate]:
     """Return texts as the task has them, from the documents at `indices`, whatever their label and also without one.
 
-    Openings for a topic task, passages for a role task: what curated TAPT reads. Each once, in an order by content,
-    none of `train`'s.
+    First pieces for a topic task, all pieces for an area task: what curated TAPT reads. Each once, in an order by
+    content, none of `train`'s.
 
     Source: section 5.1 (text from the source that the task's own was taken from).
     """
     seen = {leakage.normalise(candidate.text) for candidate in train}
     found = []
     for k in indices:
-        passages = [passage.text for passage in documents[k].passages]
-        for text in [_opening(documents[k], settings.min_words)] if task.endswith("_topic") else passages:
-            if text and len(text.split()) >= settings.min_words and (normal := leakage.normalise(text)) not in seen:
+        some = pieces(documents[k], settings.min_example_words)
+        for text in some[:1] if task.endswith("_topic") else some[:_PIECES_PER_DOCUMENT]:
+            if (normal := leakage.normalise(text)) not in seen:
                 seen.add(normal)
                 found.append(_candidate(k, text, "", settings))
     return sorted(found, key=lambda candidate: candidate.key)
@@ -205,12 +213,6 @@ def quotas(available: dict[str, int], total: int) -> dict[str, int]:
             given[label] += more
             left -= more
     return given
-
-
-def _opening(document: Document, min_words: int) -> str | None:
-    first = itertools.takewhile(lambda passage: passage.section in ("summary", "other"), document.passages)
-    openings = itertools.accumulate((passage.text for passage in first), "{} {}".format)
-    return next((text for text in openings if len(text.split()) >= min_words), None)
 
 
 def _candidate(document: int, text: str, label: str, settings: Text) -> Candidate:
@@ -252,7 +254,7 @@ def _take(pool: list[Candidate], total: int) -> list[Candidate]:
             for candidate in by_label[label]:
                 if len(taken) >= total if fill else wanted[label] <= 0:
                     break
-                if used[candidate.document] < _PASSAGES_PER_DOCUMENT and candidate not in taken:
+                if used[candidate.document] < _PIECES_PER_DOCUMENT and candidate not in taken:
                     taken[candidate] = None
                     used[candidate.document] += 1
                     wanted[label] -= 1

@@ -55,7 +55,7 @@ _PAPER_DOMAINS = (
 _DOCSTRING_TASKS = tuple(
     Task(f"{d.name}_{kind}", d.name, "macro_f1", f"{d.display_name}: {kind}", f"{d.name}_{other}")
     for d in _DOCSTRING_DOMAINS
-    for kind, other in (("topic", "role"), ("role", "topic"))
+    for kind, other in (("topic", "area"), ("area", "topic"))
 )
 
 # Source: Table 2 of the paper; the metrics, from the caption of Table 3.
@@ -69,29 +69,6 @@ _PAPER_TASKS = (
     Task("amazon", "reviews", "macro_f1", "Helpfulness", "imdb"),
     Task("imdb", "reviews", "macro_f1", "IMDB", "amazon"),
 )
-
-# The classes of the docstring topic tasks: subpackages with text enough, or whole small packages.
-TOPICS = {
-    "deep_learning": (
-        "transformers.models transformers.generation torch._inductor torch._dynamo torch.distributed torch.ao "
-        "torch.fx torch.nn peft accelerate"
-    ).split(),
-    "symbolic_math": (
-        "sympy.polys sympy.physics sympy.combinatorics sympy.core sympy.matrices sympy.solvers sympy.stats "
-        "sympy.geometry sympy.integrals sympy.functions sympy.ntheory mpmath"
-    ).split(),
-    "numerical": (
-        "scipy.stats scipy.optimize scipy.sparse scipy.signal scipy.special scipy.interpolate scipy.linalg "
-        "scipy.spatial numpy._core numpy.lib numpy.ma"
-    ).split(),
-    "data_analysis": (
-        "pandas.core pandas.io networkx.algorithms networkx.generators networkx.classes sklearn.utils "
-        "sklearn.linear_model sklearn.metrics matplotlib.axes matplotlib.backends matplotlib.transforms seaborn"
-    ).split(),
-}
-
-# The classes of the docstring role tasks; a domain uses those it has examples enough of.
-ROLES = ("summary", "parameter", "returns", "raises", "notes", "examples", "see_also", "references")
 
 
 def domains_for(profile: Profile) -> tuple[Domain, ...]:
@@ -113,6 +90,13 @@ def get_domain(name: str) -> Domain:
         StudyError: If no domain has the name.
     """
     return _named(name, _DOCSTRING_DOMAINS + _PAPER_DOMAINS, "domain")
+
+
+def other_domains(name: str) -> tuple[str, ...]:
+    """Name the other domains of a domain's study, the irrelevant one first."""
+    first = get_domain(name).irrelevant_domain
+    study = next(some for some in (_DOCSTRING_DOMAINS, _PAPER_DOMAINS) if name in {domain.name for domain in some})
+    return (first, *(domain.name for domain in study if domain.name not in (name, first)))
 
 
 def wanted_tasks(profile: Profile) -> tuple[Task, ...]:
@@ -176,11 +160,6 @@ def get_task(name: str) -> Task:
         StudyError: If no task has the name.
     """
     return _named(name, _DOCSTRING_TASKS + _PAPER_TASKS, "task")
-
-
-def topic_of(domain: str, module: str) -> str | None:
-    """Return the class of the domain's topic task that a module belongs to, if any."""
-    return next((topic for topic in TOPICS[domain] if f"{module}.".startswith(f"{topic}.")), None)
 
 
 def _named(name, candidates, kind):

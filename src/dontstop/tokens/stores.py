@@ -40,6 +40,10 @@ class TokenStore:
         """Return one document's token ids, (num_tokens_of_document,)."""
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
+    def subset(self, indices: Iterable[int]) -> "TokenStore":
+        """Return a store of some documents, in the order given, in memory."""
+        return _joined([self.document(index) for index in indices], self.ids.dtype)
+
     def num_sequences(self, length: int) -> int:
         """How many whole sequences of `length` tokens the flat array holds."""
         return len(self.ids) // length
@@ -85,8 +89,12 @@ def cut(store: TokenStore, max_length: int) -> TokenStore:
     """Return a store whose documents have at most `max_length` tokens, their end token kept."""
     documents = [store.document(index) for index in range(len(store))]
     documents = [d if len(d) <= max_length else np.concatenate([d[: max_length - 1], d[-1:]]) for d in documents]
+    return _joined(documents, store.ids.dtype)
+
+
+def _joined(documents: Sequence[np.ndarray], dtype) -> TokenStore:
     offsets = np.concatenate([[0], np.cumsum([len(d) for d in documents], dtype=np.int64)])
-    return TokenStore(np.concatenate(documents), offsets)
+    return TokenStore(np.concatenate([np.empty(0, dtype), *documents]), offsets)
 
 
 @dataclass(frozen=True)
@@ -231,7 +239,8 @@ def prepare_tokens(profile, paths, domains: Sequence[str], tasks: Sequence[str])
     manifest = paths.data / "tokens" / "manifest.json"
     manifest.unlink(missing_ok=True)
     if profile.tokens.tokenizer is None:
-        texts = (row["text"] for row in files.read_rows(paths.corpus("general")))
+        known = domains if profile.tokens.trained_on == "all" else ["general"]
+        texts = (row["text"] for name in known for row in files.read_rows(paths.corpus(name)))
         tokenizers.train_tokenizer(texts, profile.tokens.vocabulary_size, paths.tokenizer())
     else:
         tokenizer = tokenizers.load_given(profile.tokens.tokenizer)

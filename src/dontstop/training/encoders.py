@@ -1,6 +1,6 @@
 """Encoders: build, load, adapt and save them; run their body and their LM head where they are needed only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -84,6 +84,15 @@ def load_given_encoder(name: str, *, seed: int):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _load(name, local_only=False)
+
+
+def average_encoders(folders: Sequence[Path]):
+    """Load encoders of one architecture, and return one whose weights are the mean of theirs."""
+    model, *others = (load_encoder(folder) for folder in folders)
+    with torch.no_grad():
+        for name, values in model.named_parameters():  # which has tied weights once
+            values.copy_(torch.stack([values, *(other.get_parameter(name) for other in others)]).mean(0))
+    return model
 
 
 def compile_layers(model: nn.Module) -> None:

@@ -1,11 +1,10 @@
 """Continued masked-LM pretraining of any encoder, resumable to the bit, and held-out masked-LM loss."""
 
 import contextlib
-import functools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,146 +19,30 @@ from dontstop.machine.randomness import generator, seed_of
 from dontstop.profiles import PhaseSettings
 from dontstop.tokens.stores import TokenStore
 from dontstop.training import encoders
+from dontstop.training.masking import Batches, MaskedBatch, Vocabulary, mask_batch
 from dontstop.training.optimizers import FlatParameters, ScheduledAdamW
 from dontstop.training.process_group import SharedMemoryGroup, TorchrunGroup
 
-MASKED_AS_MASK, MASKED_AS_RANDOM = 0.8, 0.1  # the rest of the masked positions keep their token (Devlin et al., 2019)
 EVALUATION_BATCH = 64  # sequences; held-out masks are drawn batch by batch, so it is a constant
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Vocabulary:
-    """What masking needs to know of a tokenizer."""
-
-    size: int
-    mask_id: int
-    special_ids: tuple[int, ...]
-
-    @classmethod
-    def of(cls, tokenizer) -> "Vocabulary":
-        """Read it off a Transformers tokenizer."""
-        if tokenizer.mask_token_id is None:
-            raise StudyError(
-                "a tokenizer without a mask token", "the tokenizer of a masked-LM encoder", "choose another encoder"
-            )
-        return cls(len(tokenizer), tokenizer.mask_token_id, tuple(sorted(tokenizer.all_special_ids)))
-
-    @functools.cached_property
-    def ordinary(self) -> np.ndarray:
-        """All ids but the special ones, ascending."""
-        return np.setdiff1d(np.arange(self.size), self.special_ids)
-
-
-@dataclass(frozen=True)
-class MaskedBatch:
-    """A batch with its masks drawn.
+class Curve:
+    """Masked-LM loss during training.
 
     Attributes:
-        input_ids: (batch, length) int64, masked.
-        positions: (num_masked,) int64, indices of the masked tokens in flattened order, ascending.
-        labels: (num_masked,) int64, what stood there.
+        losses: (num_steps,) nats a masked token.
+        wall_seconds: That the training took.
+        checks: (num_checks,) what was measured at each check, nats; none without checks.
+        kept_step: The step after which the encoder stood as it was kept: of the least loss at a check, else the last.
     """
-
-    input_ids: torch.Tensor
-    positions: torch.Tensor
-    labels: torch.Tensor
-
-    def to(self, device: torch.device) -> "MaskedBatch":
-        """Return the batch on a device."""
-        return MaskedBatch(self.input_ids.to(device), self.positions.to(device), self.labels.to(device))
-
-    def split(self, num_sequences: int | None) -> "list[MaskedBatch]":
-        """Cut the batch into parts of at most `num_sequences` sequences, in order; None leaves it whole."""
-        if num_sequences is None or num_sequences >= len(self.input_ids):
-            return [self]
-        parts, length = [], self.input_ids.shape[1]
-        for ids in self.input_ids.split(num_sequences):
-            first = sum(part.input_ids.numel() for part in parts)
-            inside = (self.positions >= first) & (self.positions < first + len(ids) * length)
-            parts.append(MaskedBatch(ids, self.positions[inside] - first, self.labels[inside]))
-        return parts
-
-
-def mask_batch(ids: np.ndarray, vocabulary: Vocabulary, probability: float, *, rng: np.random.Generator) -> MaskedBatch:
-    """Mask tokens dynamically: each with `probability`; of these 80 % become <mask>, 10 % a random token, 10 % stay.
-
-    Args:
-        ids: (batch, length) int64 token ids; special tokens are never masked.
-
-    Source: Table 13 (mask probability 0.15), following RoBERTa and BERT.
-    """
-    chance, fate = rng.random(ids.shape, dtype=np.float32), rng.random(ids.shape, dtype=np.float32)
-    masked = (chance < probability) & ~np.isin(ids, vocabulary.special_ids)
-    random_ids = vocabulary.ordinary[rng.integers(len(vocabulary.ordinary), size=ids.shape)]
-    inputs = np.where(masked & (fate < MASKED_AS_MASK), vocabulary.mask_id, ids)
-    as_random = masked & (fate >= MASKED_AS_MASK) & (fate < MASKED_AS_MASK + MASKED_AS_RANDOM)
-    inputs = np.where(as_random, random_ids, inputs)
-    positions = np.flatnonzero(masked)
-    labels = ids.reshape(-1)[positions]
-    return MaskedBatch(torch.from_numpy(inputs), torch.from_numpy(positions), torch.from_numpy(labels))
-
-
-@dataclass
-class Batches:
-    """The batches of one phase, any of which can be made at any time, in any process.
-
-    Sequences are visited in a fresh random order every epoch, and masked anew at every visit (dynamic masking).
-    """
-
-    store: TokenStore
-    vocabulary: Vocabulary
-    settings: PhaseSettings
-    stream: str  # names the phase in the random streams
-    _orders: dict[int, np.ndarray] = field(default_factory=dict)
-
-    def __post_init__(self):
-        self.num_sequences = self.store.num_sequences(self.settings.sequence_length)
-        if self.num_sequences == 0:
-            raise StudyError(
-                f"{len(self.store.ids)} tokens of text for {self.stream}",
-                f"at least one sequence of {self.settings.sequence_length} tokens",
-                "give the corpus more text, or lower sequence_length",
-            )
-        if self.settings.num_shards > self.settings.batch_size:
-            raise StudyError(
-                f"num_shards = {self.settings.num_shards} for {self.stream}",
-                f"at most batch_size = {self.settings.batch_size}: a sequence or more in each part of a batch",
-                "lower the phase's num_shards, or raise its batch_size",
-            )
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of the whole phase."""
-        if self.settings.num_steps is not None:
-            return self.settings.num_steps
-        return math.ceil(self.settings.num_epochs * self.num_sequences / self.settings.batch_size)
-
-    def micro_batch(self, step: int, index: int) -> MaskedBatch:
-        """Return one of the `num_shards` parts of a step's batch."""
-        size = self.settings.batch_size
-        indices = np.array([self._sequence(visit) for visit in range(step * size, (step + 1) * size)])
-        rng = generator("masks", self.settings.seed, self.stream, index, step=step)
-        part = np.array_split(indices, self.settings.num_shards)[index]
-        ids = self.store.sequences(part, self.settings.sequence_length)
-        return mask_batch(ids, self.vocabulary, self.settings.mlm_probability, rng=rng)
-
-    def _sequence(self, visit: int) -> int:
-        epoch, index = divmod(visit, self.num_sequences)
-        if epoch not in self._orders:
-            rng = generator("order", self.settings.seed, self.stream, step=epoch)
-            self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
-            self._orders[epoch] = rng.permutation(self.num_sequences)
-        return self._orders[epoch][index]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Masked-LM loss during training: (num_steps,) nats a masked token, with the seconds the training took."""
 
     losses: np.ndarray
     wall_seconds: float
+    checks: np.ndarray
+    kept_step: int
 
 
 def train(
@@ -173,12 +56,16 @@ def train(
     num_processes: int = 1,
     distributed: bool = False,
     steps_between_saves: int = 100,
+    check: Callable[[torch.nn.Module], float] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> tuple[torch.nn.Module, Curve]:
     """Continue a model's masked-LM pretraining, from `state` where an earlier try left off, and return it trained.
 
     A step's batch is cut into `num_shards` micro-batches whose gradients are summed in their order. Any number of
     processes can share them: the result is the same to the bit.
+
+    With `num_checks` in the settings, the loss on held-out text is measured so often, at even distances, and the
+    encoder is kept as it stood where that loss was least; training ends once it has not fallen for `patience` checks.
 
     Args:
         load_model: Loads the model to start from; called once in every process, so it must be picklable.
@@ -188,6 +75,7 @@ def train(
         compiled: Whether torch.compile makes kernels for the encoder's layers; not for several processes.
         num_processes: Processes that share the micro-batches of each step; speed only. On a GPU there is one.
         distributed: Whether torchrun's processes share them instead, this being one; same but for rounding.
+        check: Measures the model's loss on held-out text, nats; for one process alone.
         progress: Called after every step with steps done and steps in all.
 
     Raises:
@@ -197,10 +85,11 @@ def train(
     flat = FlatParameters(model)
     if compiled:
         encoders.compile_layers(model)
-    num_processes = num_processes if device == "cpu" else 1
+    num_processes = num_processes if device == "cpu" and batches.settings.num_checks is None else 1
     made = _process_group(num_processes, distributed, flat, load_model, batches, state, precision)
     with one_thread(), torch.random.fork_rng(devices=[]), made as group:
-        return model, _Training(group, model, flat, batches, state, precision).run(steps_between_saves, progress)
+        training = _Training(group, model, flat, batches, state, precision, check)
+        return model, training.run(steps_between_saves, progress)
 
 
 @contextlib.contextmanager
@@ -226,8 +115,10 @@ def _train_beside(group: SharedMemoryGroup, rank: int, load_model, batches: Batc
 class _Training:
     """One process's part of a training, from the last saved step on."""
 
-    def __init__(self, group, model, flat: FlatParameters, batches: Batches, state: Path, precision: str):
+    def __init__(self, group, model, flat: FlatParameters, batches: Batches, state: Path, precision: str, check=None):
         self._group, self._flat, self._batches, self._state, self._precision = group, flat, batches, state, precision
+        self._model, self._check, self._checks, self._best = model, check, [], flat.values
+        self._check_steps = check_steps(batches.num_steps, batches.settings.num_checks)
         self._optimizer = ScheduledAdamW(flat, batches.settings, batches.num_steps)
         group.attach(model, flat)
         self._losses, self._seconds = self._load_state()
@@ -241,14 +132,33 @@ class _Training:
         indices = ((step, index) for step in self._steps for index in self._group.micro_batches)
         micro_batches = (self._batches.micro_batch(*index) for index in indices)
         self._next, self._rest = next(micro_batches, None), micro_batches
-        for step in self._steps:
+        for step in self._steps if not self._is_over() else ():
             self._losses.append(self._step(step))
             self._seconds = before + time.perf_counter() - begin
             if self._group.rank == 0:
                 progress(step + 1, self._steps.stop)
-                if (step + 1) % steps_between_saves == 0 and step + 1 < self._steps.stop:
-                    self._save_state()
-        return Curve(np.array(self._losses), before + time.perf_counter() - begin)
+            if self._checked(step + 1):
+                break
+            if self._group.rank == 0 and (step + 1) % steps_between_saves == 0 and step + 1 < self._steps.stop:
+                self._save_state()
+        self._flat.values.copy_(self._best)
+        kept = self._check_steps[int(np.argmin(self._checks))] if self._checks else len(self._losses)
+        return Curve(np.array(self._losses), before + time.perf_counter() - begin, np.array(self._checks), kept)
+
+    def _checked(self, num_done: int) -> bool:
+        """Measure the loss on held-out text where it is time to, and tell whether training is over."""
+        if num_done not in self._check_steps:
+            return False
+        self._checks.append(self._check(self._model))
+        self._model.train()
+        if np.argmin(self._checks) == len(self._checks) - 1:  # the first of equal ones, as `kept_step` has it
+            self._best = self._flat.values.clone()
+        return self._is_over()
+
+    def _is_over(self) -> bool:
+        """Whether the loss on held-out text has not fallen for as many checks as there is patience."""
+        patience = self._batches.settings.patience
+        return bool(self._checks and patience) and len(self._checks) - 1 - np.argmin(self._checks) >= patience
 
     def _step(self, step: int) -> float:
         """Take one step and return its loss, nats a masked token."""
@@ -286,6 +196,8 @@ class _Training:
     def _save_state(self) -> None:
         tensors = {"values": self._flat.values, "losses": torch.tensor(self._losses, dtype=torch.float64)}
         tensors["seconds"] = torch.tensor([self._seconds], dtype=torch.float64)
+        if self._checks:  # before the first, the best is no tensor of its own
+            tensors |= {"checks": torch.tensor(self._checks, dtype=torch.float64), "best": self._best}
         files.write_bytes(self._state, tensors_to_bytes(tensors | self._optimizer.moments()))
 
     def _load_state(self) -> tuple[list[float], float]:
@@ -300,8 +212,19 @@ class _Training:
             raise StudyError(f"a damaged training state {self._state}", "a whole file", f"delete {folder}") from error
         self._flat.values.copy_(tensors["values"])
         losses = tensors["losses"].tolist()
+        if "checks" in tensors:
+            self._checks, self._best = tensors["checks"].tolist(), tensors["best"]
         self._optimizer.restore(tensors, len(losses))
         return losses, tensors["seconds"].item()
+
+
+def check_steps(num_steps: int, num_checks: int | None) -> list[int]:
+    """Return the numbers of steps after which the loss on held-out text is measured: at even distances, the last one's.
+
+    Departure: the paper trains TAPT for 100 epochs and keeps the last. Our tasks' texts are few and short: the loss on
+    dev texts often rises again long before that.
+    """
+    return sorted({round(num_steps * k / num_checks) for k in range(1, num_checks + 1)} - {0}) if num_checks else []
 
 
 def held_out_loss(

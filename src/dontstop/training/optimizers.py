@@ -1,6 +1,7 @@
 """AdamW over one flat buffer, its schedule and its clipping: shared by pretraining and fine-tuning."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -11,15 +12,25 @@ class FlatParameters:
 
     One fused optimizer call and one norm serve the whole model, and micro-batches can be summed in a fixed order.
 
+    Args:
+        head: A part of the model that may take another learning rate than the rest.
+
     Attributes:
         values: (num_parameters,) fp32; the model's parameters are views of it.
-        num_decayed: How many of them, from the front, take weight decay: matrices and embeddings, not norms or biases.
+        groups: (size, takes weight decay, is of the head) of each group of them, in their order. Matrices and
+            embeddings take weight decay, norms and biases none.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, head: Iterable[nn.Parameter] = ()):
+        of_head = {id(parameter) for parameter in head}
         parameters = [p for p in model.parameters() if p.requires_grad]
-        self._parameters = [p for p in parameters if p.ndim >= 2] + [p for p in parameters if p.ndim < 2]
-        self.num_decayed = sum(p.numel() for p in self._parameters if p.ndim >= 2)
+        grouped = {
+            (decays, is_head): [p for p in parameters if (p.ndim >= 2, id(p) in of_head) == (decays, is_head)]
+            for decays in (True, False)
+            for is_head in (False, True)
+        }
+        self._parameters = [p for some in grouped.values() for p in some]
+        self.groups = [(sum(p.numel() for p in some), *kind) for kind, some in grouped.items() if some]
         self.values = torch.empty(sum(p.numel() for p in self._parameters), device=self._parameters[0].device)
         for parameter, view in zip(self._parameters, self._views(self.values), strict=True):
             view.copy_(parameter.data)
@@ -42,22 +53,26 @@ class ScheduledAdamW:
     Args:
         settings: A phase's or fine-tuning's, for rates, Adam's constants, weight decay and the largest norm.
         decay: Whether the rate falls to zero after the warm-up, or stays.
+        head_factor: The head's learning rate, as a multiple of the rest's.
 
     Attributes:
         gradient: (num_parameters,), to be filled before each step.
         num_done: Steps taken so far.
     """
 
-    def __init__(self, flat: FlatParameters, settings, num_steps: int, *, decay: bool = True):
+    def __init__(self, flat: FlatParameters, settings, num_steps: int, *, decay=True, head_factor=1.0):
         self.gradient, self.num_done = torch.zeros_like(flat.values), 0
         self._settings, self._num_steps, self._decay = settings, num_steps, decay
-        self._parameters = [nn.Parameter(part) for part in flat.values.tensor_split([flat.num_decayed])]
-        gradients = self.gradient.tensor_split([flat.num_decayed])
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+        sizes = [size for size, *_ in flat.groups]
+        self._parameters = [nn.Parameter(part) for part in flat.values.split(sizes)]
+        for parameter, gradient in zip(self._parameters, self.gradient.split(sizes), strict=True):
             parameter.grad = gradient
-        decayed, plain = self._parameters
+        groups = [
+            {"params": [p], "weight_decay": settings.weight_decay * decays, "factor": head_factor if is_head else 1.0}
+            for p, (_, decays, is_head) in zip(self._parameters, flat.groups, strict=True)
+        ]
         self._adamw = torch.optim.AdamW(
-            [{"params": [decayed], "weight_decay": settings.weight_decay}, {"params": [plain], "weight_decay": 0.0}],
+            groups,
             lr=settings.learning_rate,
             betas=(settings.adam_beta1, settings.adam_beta2),
             eps=settings.adam_epsilon,
@@ -74,7 +89,7 @@ class ScheduledAdamW:
             self.num_done, self._num_steps, settings.learning_rate, settings.warmup_fraction, self._decay
         )
         for group in self._adamw.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         self._adamw.step()
         self.num_done += 1
 
