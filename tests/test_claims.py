@@ -348,12 +348,23 @@ def test_names_that_stand_for_several_arms_are_spelt_out():
     c9 = over(claims.KNN, claims.NO_NEIGHBOURS)
     assert judgements.resolved(c9, ["tapt"], (5, 15)).shares() == {"knn_tapt_5": 0.5, "knn_tapt_15": 0.5, "tapt": -1.0}
     assert judgements.resolved(c9, ["tapt", "knn_tapt_0"], (5,)).shares() == {"knn_tapt_5": 1.0, "knn_tapt_0": -1.0}
-    assert judgements.resolved(over(claims.KNN, claims.RAND), ["knn_tapt_5"], (5,)).weights == ()
+    c10 = over(claims.KNN, claims.RAND)
+    assert judgements.resolved(c10, [], (5, 15), 1).shares() == {
+        "knn_tapt_5": 0.5,
+        "knn_tapt_15": 0.5,
+        "rand_tapt_5": -1,
+    }
+    assert judgements.resolved(c10, [], ()).weights == ()
     assert judgements.resolved(over(arms.DAPT, "base"), ()) == Contrast(
         "dapt_minus_base", (("dapt", 1.0), ("base", -1.0))
     )
     c3 = judgements.resolved(over("dapt", claims.NOT_DAPT), ["dapt", "not_dapt", "not_dapt_3"])
     assert c3.shares() == {"dapt": 1.0, "not_dapt": -0.5, "not_dapt_3": -0.5}
+
+
+def test_neighbours_are_judged_once_all_their_controls_have_run():
+    there = dict.fromkeys([*ARMS, *KNN, *RAND[:2]], 0.6)
+    assert verdict_of(judge(there, tasks=TASKS[:2], num_neighbours=NUMBERS, num_replicates=2), "C10") == "not run"
 
 
 def test_not_dapt_is_the_mean_of_the_irrelevant_encoders_that_there_are():

@@ -17,27 +17,29 @@ from dontstop.verdicts.scores import MEAN
 
 OURS, PAPER = "ours", "paper"
 PAPER_SEEDS = 5  # section 3.2 and Appendix B
-PAPER_NEIGHBOURS = (50, 150, 500)  # Table 8; the random control has as many texts as the fewest
+PAPER_NEIGHBOURS = (50, 150, 500)  # Table 8; its one random control has as many texts as the fewest
 ONE_REPLICATE = "one replicate: an interval needs two"
 INTERVAL = ["effect", "low", "high"]
 NUMBERS = (*INTERVAL, "p_value", "p_holm", "detectable", "margin", "num_replicates", "verdict", "reason")
 DAPT = Contrast("dapt_minus_base", DAPT_GAIN, claimed.FAMILY)
 
 
-def resolved(contrast: Contrast, available: Iterable[str], num_neighbours: Sequence[int] = ()) -> Contrast:
+def resolved(
+    contrast: Contrast, available: Iterable[str], num_neighbours: Sequence[int] = (), num_controls: int | None = None
+) -> Contrast:
     """Spell out what stands for several arms or for one of several: the weights by arm, none of them zero.
 
     `not_dapt` is the mean of the not-DAPT arms that there are; `knn_tapt` and `rand_tapt` that of all numbers of
-    neighbours, of random text those that there are; no neighbours are TAPT's own text, unless TAPT has run at the
-    neighbours' settings (`knn_tapt_0`). Where one side has no arms, as with one number of neighbours, whose fewest and
-    most are the same, no weights are left.
+    neighbours; no neighbours are TAPT's own text, unless TAPT has run at the neighbours' settings (`knn_tapt_0`). Where
+    one side has no arms, as with one number of neighbours, whose fewest and most are the same, no weights are left.
 
     Args:
         available: Names of the arms that have run.
         num_neighbours: Ascending.
+        num_controls: How many of them have a random control, the fewest first; all unless given.
     """
     there, knn = set(available), [arms.knn_tapt(k).name for k in num_neighbours]
-    rand = [name for name in (arms.rand_tapt(k).name for k in num_neighbours) if name in there]
+    rand = [arms.rand_tapt(k).name for k in num_neighbours[:num_controls]]
     members = {claimed.KNN: knn, claimed.RAND: rand, claimed.KNN_FEWEST: knn[:1], claimed.KNN_MOST: knn[-1:]}
     members[claimed.NO_NEIGHBOURS] = [claimed.NO_NEIGHBOURS if claimed.NO_NEIGHBOURS in there else "tapt"]
     irrelevant = [name for name in gains.DAPT_ARMS[1:] if name in there]
@@ -49,11 +51,10 @@ def resolved(contrast: Contrast, available: Iterable[str], num_neighbours: Seque
     return replace(found, weights=tuple(found.shares().items()) if is_sound else ())
 
 
-def contrasts_of(claims: Iterable[Claim], available: Iterable[str], num_neighbours: Sequence[int] = ()):
-    """List the contrasts of arms that claims rest on, each once, with what stands for several arms spelt out."""
+def contrasts_of(claims: Iterable[Claim], *how) -> list[Contrast]:
+    """List the contrasts of arms that claims rest on, each once; what stands for several arms is `resolved` so."""
     parts = {c.name: c for claim in claims for c in claim.contrasts if c.weights}
-    there = list(available)
-    return [resolved(contrast, there, num_neighbours) for contrast in parts.values()]
+    return [resolved(contrast, *how) for contrast in parts.values()]
 
 
 def with_margins(contrasts: Iterable[Contrast]) -> list[Contrast]:
@@ -74,7 +75,7 @@ def paper_effects() -> pd.DataFrame:
     for claim in (claim for claim in CLAIMS if claim.of_scores):
         tables = own.get(claim.place, (5, 3, 6))
         there = {arm for k in tables for arm in moments[k]["arm"]}
-        for contrast in contrasts_of([claim], there, PAPER_NEIGHBOURS):
+        for contrast in contrasts_of([claim], there, PAPER_NEIGHBOURS, 1):
             asked = (moments[k] for k in tables if set(contrast.shares()) <= set(moments[k]["arm"]))
             found.append(welch_effects(next(asked), with_margins([contrast]), PAPER_SEEDS))
     rise, forgotten = _paper_rise(moments[3]), losses.paper_forgetting()
