@@ -17,27 +17,29 @@ from dontstop.verdicts.scores import MEAN
 
 OURS, PAPER = "ours", "paper"
 PAPER_SEEDS = 5  # section 3.2 and Appendix B
-PAPER_NEIGHBOURS = (50, 150, 500)  # Table 8; the random control has as many texts as the fewest
+PAPER_NEIGHBOURS = (50, 150, 500)  # Table 8; its one random control has as many texts as the fewest
 ONE_REPLICATE = "one replicate: an interval needs two"
 INTERVAL = ["effect", "low", "high"]
 NUMBERS = (*INTERVAL, "p_value", "p_holm", "detectable", "margin", "num_replicates", "verdict", "reason")
 DAPT = Contrast("dapt_minus_base", DAPT_GAIN, claimed.FAMILY)
 
 
-def resolved(contrast: Contrast, available: Iterable[str], num_neighbours: Sequence[int] = ()) -> Contrast:
+def resolved(
+    contrast: Contrast, available: Iterable[str], num_neighbours: Sequence[int] = (), num_controls: int | None = None
+) -> Contrast:
     """Spell out what stands for several arms or for one of several: the weights by arm, none of them zero.
 
     `not_dapt` is the mean of the not-DAPT arms that there are; `knn_tapt` and `rand_tapt` that of all numbers of
-    neighbours, of random text those that there are; no neighbours are TAPT's own text, unless TAPT has run at the
-    neighbours' settings (`knn_tapt_0`). Where one side has no arms, as with one number of neighbours, whose fewest and
-    most are the same, no weights are left.
+    neighbours; no neighbours are TAPT's own text, unless TAPT has run at the neighbours' settings (`knn_tapt_0`). Where
+    one side has no arms, as with one number of neighbours, whose fewest and most are the same, no weights are left.
 
     Args:
         available: Names of the arms that have run.
         num_neighbours: Ascending.
+        num_controls: How many of them have a random control, the fewest first; all unless given.
     """
     there, knn = set(available), [arms.knn_tapt(k).name for k in num_neighbours]
-    rand = [name for name in (arms.rand_tapt(k).name for k in num_neighbours) if name in there]
+    rand = [arms.rand_tapt(k).name for k in num_neighbours[:num_controls]]
     members = {claimed.KNN: knn, claimed.RAND: rand, claimed.KNN_FEWEST: knn[:1], claimed.KNN_MOST: knn[-1:]}
     members[claimed.NO_NEIGHBOURS] = [claimed.NO_NEIGHBOURS if claimed.NO_NEIGHBOURS in there else "tapt"]
     irrelevant = [name for name in gains.DAPT_ARMS[1:] if name in there]
@@ -49,11 +51,10 @@ def resolved(contrast: Contrast, available: Iterable[str], num_neighbours: Seque
     return replace(found, weights=tuple(found.shares().items()) if is_sound else ())
 
 
-def contrasts_of(claims: Iterable[Claim], available: Iterable[str], num_neighbours: Sequence[int] = ()):
-    """List the contrasts of arms that claims rest on, each once, with what stands for several arms spelt out."""
+def contrasts_of(claims: Iterable[Claim], *how) -> list[Contrast]:
+    """List the contrasts of arms that claims rest on, each once; what stands for several arms is `resolved` so."""
     parts = {c.name: c for claim in claims for c in claim.contrasts if c.weights}
-    there = list(available)
-    return [resolved(contrast, there, num_neighbours) for contrast in parts.values()]
+    return [resolved(contrast, *how) for contrast in parts.values()]
 
 
 def with_margins(contrasts: Iterable[Contrast]) -> list[Contrast]:
@@ -74,7 +75,7 @@ def paper_effects() -> pd.DataFrame:
     for claim in (claim for claim in CLAIMS if claim.of_scores):
         tables = own.get(claim.place, (5, 3, 6))
         there = {arm for k in tables for arm in moments[k]["arm"]}
-        for contrast in contrasts_of([claim], there, PAPER_NEIGHBOURS):
+        for contrast in contrasts_of([claim], there, PAPER_NEIGHBOURS, 1):
             asked = (moments[k] for k in tables if set(contrast.shares()) <= set(moments[k]["arm"]))
             found.append(welch_effects(next(asked), with_margins([contrast]), PAPER_SEEDS))
     rise, forgotten = _paper_rise(moments[3]), losses.paper_forgetting()
@@ -88,7 +89,7 @@ def _paper_rise(moments: pd.DataFrame) -> pd.DataFrame:
     far = 100 - of_tasks.drop_duplicates("domain").set_index("domain")["vocabulary_overlap"]
     some = welch_effects(moments, [DAPT], PAPER_SEEDS).query("task != @MEAN").set_index("task")
     weights, rows = gains.rise_weights(of_tasks["domain"], far.astype(float)), []
-    for sign, name in zip((0, -1, 1), _rise_names(), strict=True):
+    for sign, name in zip((0, -1, 1), rise_names(), strict=True):
         shares = (weights + sign * MARGIN / len(weights))[some.index]
         variances = (shares * some["standard_error"]).to_numpy(float) ** 2
         found = effects.of_moments(
@@ -98,9 +99,9 @@ def _paper_rise(moments: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(dict.fromkeys(effects.STUDENT, float))
 
 
-def _rise_names() -> list[str]:
-    contrast = Contrast(RISE, ())
-    return [some.name for some in with_margins([contrast])]
+def rise_names() -> list[str]:
+    """Name the rise of DAPT's gain, and what places it within the margin."""
+    return [contrast.name for contrast in with_margins([Contrast(RISE, ())])]
 
 
 def _paper_moments(table: pd.DataFrame) -> pd.DataFrame:
@@ -176,7 +177,7 @@ def _rise_rows(runs: pd.DataFrame, distances: pd.Series, score: str) -> pd.DataF
     if not len(rise):
         return pd.DataFrame()
     margin = MARGIN * effects.of_replicates(runs, DAPT, score=score).mean(axis=1)
-    return rows_of(dict(zip(_rise_names(), (rise, rise - margin, rise + margin), strict=True)))
+    return rows_of(dict(zip(rise_names(), (rise, rise - margin, rise + margin), strict=True)))
 
 
 def judge_effects(found: pd.DataFrame, claims: Iterable[Claim], study: str, ratios=None) -> list[dict[str, object]]:
@@ -233,7 +234,7 @@ def _within(claim: Claim, by_task: dict[str, pd.DataFrame], whole: str) -> list[
     if not found:
         return []
     p_values = np.stack(list(found.values()))
-    corrected = effects.holm(p_values)
+    corrected = claimed.corrected(p_values)
     verdicts = claimed.verdict(*corrected.T) if whole == claimed.HOLDS else [claimed.NOT_TESTED] * len(found)
     judged = zip(found, p_values, corrected, verdicts, strict=True)
     rows = [{"task": name} | _shown(*parts[name], *numbers) for name, *numbers in judged]
