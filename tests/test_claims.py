@@ -81,6 +81,16 @@ def test_without_a_gain_of_dapt_nothing_is_equivalent():
     assert found == dict.fromkeys(found, "inconclusive")
 
 
+def test_what_lies_within_a_margin_that_is_not_shown_says_so():
+    """DAPT gains by chance, so nothing is equivalent, however near to zero the rest is."""
+    names = ["tapt_minus_base" + more for more in ("", "_less_half_dapt", "_plus_half_dapt")]
+    rows = pd.DataFrame({"contrast": ["dapt_minus_base", *names], "effect": [4.0, 0.1, -1.9, 2.1]})
+    for p_dapt, expected in ((0.5, ("inconclusive", judgements.NO_MARGIN)), (0.001, ("equivalent", ""))):
+        found = rows.assign(p_value=[p_dapt, 0.9, 1e-5, 1e-5], task="mean", low=0.0, high=0.0)
+        (row,) = judgements.judge_effects(found, [claim for claim in claims.CLAIMS if claim.id == "C5"], "ours")
+        assert (row["verdict"], row["reason"]) == expected and row["margin"] == pytest.approx(2.0)
+
+
 def test_shuffled_labels_decide_nothing():
     """Predictions of good classifiers, set against labels in another order: the whole path finds chance."""
     runs, rng = fabricate(SIX), np.random.default_rng(1)

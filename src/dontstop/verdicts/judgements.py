@@ -19,6 +19,7 @@ OURS, PAPER = "ours", "paper"
 PAPER_SEEDS = 5  # section 3.2 and Appendix B
 PAPER_NEIGHBOURS = (50, 150, 500)  # Table 8; its one random control has as many texts as the fewest
 ONE_REPLICATE = "one replicate: an interval needs two"
+NO_MARGIN = "no margin: DAPT's own gain is not shown"
 INTERVAL = ["effect", "low", "high"]
 NUMBERS = (*INTERVAL, "p_value", "p_holm", "detectable", "margin", "num_replicates", "verdict", "reason")
 DAPT = Contrast("dapt_minus_base", DAPT_GAIN, claimed.FAMILY)
@@ -145,25 +146,25 @@ def judge(
         verdict, reason (why there can be none, if so).
     """
     chosen = [claim for claim in CLAIMS if names is None or claim.id in names]
-    neighbours, there = sorted(num_neighbours), list(runs["arm"].unique())
-    wanted = {arm for c in contrasts_of(chosen, there, neighbours) for arm in c.shares()} | set(DAPT.shares())
-    own = runs[runs["arm"].isin(wanted)]
-    contrasts = with_margins(contrasts_of(CLAIMS, set(there) & wanted, neighbours))
-    parts = [effects.effects(own, contrasts, score=score)]
+    parts = [_of_arms(runs, chosen, sorted(num_neighbours), score)]
     if distances is not None and "C1" in {claim.id for claim in chosen}:
-        parts.append(_rise_rows(own, distances, score))
+        parts.append(_rise_rows(runs, distances, score))
     if changes is not None and len(changes):
         by_replicate = changes.groupby("replicate")[[losses.IN_DOMAIN, losses.GENERAL]].mean()
         parts.append(rows_of({name: by_replicate[name] for name in by_replicate}))
     ours = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-    theirs = _paper_ratios()
-    rows = [
-        row
-        for study, found, ratios in ((OURS, ours, cost_ratios), (PAPER, paper_effects(), theirs))
-        for row in judge_effects(found, chosen, study, ratios)
-    ]
+    rows = judge_effects(ours, chosen, OURS, cost_ratios)
+    rows += judge_effects(paper_effects(), chosen, PAPER, _paper_ratios())
     table = pd.DataFrame(rows, columns=["claim", "statement", "place", "study", "task", *NUMBERS])
     return table.assign(reason=table["reason"].fillna(""))
+
+
+def _of_arms(runs: pd.DataFrame, chosen: Sequence[Claim], neighbours: Sequence[int], score: str) -> pd.DataFrame:
+    """Compare the arms that some claims need, for all claims that these arms suffice for."""
+    there = set(runs["arm"])
+    wanted = {arm for c in contrasts_of(chosen, there, neighbours) for arm in c.shares()} | set(DAPT.shares())
+    contrasts = with_margins(contrasts_of(CLAIMS, there & wanted, neighbours))
+    return effects.effects(runs[runs["arm"].isin(wanted)], contrasts, score=score)
 
 
 def _paper_ratios() -> pd.DataFrame:
@@ -215,6 +216,8 @@ def _shown(claim: Claim, rows: pd.DataFrame, p_values: np.ndarray, corrected: np
     is_known = not np.isnan(rows.loc[claim.names, "p_value"].astype(float)).any()
     p_value, p_holm = (part[place] if is_known else np.nan for part in (p_values, corrected))
     reason = "" if is_known else ONE_REPLICATE
+    if is_known and verdict == claimed.INCONCLUSIVE and p_holm < effects.LEVEL:
+        reason = NO_MARGIN
     return shown | {"p_value": p_value, "p_holm": p_holm, "verdict": str(verdict), "reason": reason}
 
 
