@@ -427,6 +427,15 @@ def test_a_result_is_told_by_the_code_that_makes_it_and_no_other(package, place,
     assert [a != b for a, b in zip(before, code(package), strict=True)] == counts
 
 
+def test_an_edit_that_was_shown_to_change_no_result_counts_as_none(package):
+    before = code(package)
+    with open(package / "training/mlm.py", "a") as handle:
+        handle.write("\n\nANOTHER = 1\n")
+    after = code(package)
+    files.write_json(package / identity.EQUAL_CODE, {after[0]: {"equals": before[0], "shown_by": "one run of each"}})
+    assert code(package) == before != after
+
+
 def test_comments_docstrings_and_layout_are_no_code(package):
     before, path = code(package), package / "training" / "optimizers.py"
     text = path.read_text()
