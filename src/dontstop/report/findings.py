@@ -1,25 +1,24 @@
-"""What each notebook found, in sentences whose numbers come from frames, whichever way they fall; and the claims' page.
+"""What each notebook found, in sentences whose numbers come from frames, whichever way they fall.
 
 Frames, the arguments without a type, are named after the functions that return them: `overview` and `judged` (of
 `judge`), `effects`, `coverage`.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from IPython.display import Markdown
 from pandas import DataFrame, Series
 
 from dontstop import paper
-from dontstop.machine import files
 from dontstop.report import labels
-from dontstop.report.display import listed, to_markdown
+from dontstop.report.claims import sentences as told
+from dontstop.report.display import listed
 from dontstop.report.labels import arm as named
 from dontstop.report.labels import signed, spelt
 from dontstop.text.tasks import Task
-from dontstop.verdicts import domain_gap, judgements
-from dontstop.verdicts.claims import BYTES, CLAIMS, EQUIVALENT, FLOPS, LEVEL, NOT_RUN
+from dontstop.verdicts import domain_gap
+from dontstop.verdicts.claims import BYTES, FLOPS, LEVEL, NOT_RUN
 from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes
 from dontstop.verdicts.scores import MEAN, means
 
@@ -41,7 +40,7 @@ _TESTS = {
 
 def _interval(row) -> str:
     known = f"95 % interval {signed(row.low)} to {signed(row.high)}"
-    return "one replicate, no interval" if np.isnan(row.low) else known
+    return "one replicate: no interval" if np.isnan(row.low) else known
 
 
 def _points(row, more: str = "") -> str:
@@ -103,31 +102,6 @@ def _farthest_sentence(measured: DataFrame, names: list[str]) -> str:
     return f"The {len(names)} distances do not take the same domain for the farthest: {votes}."
 
 
-def of_claims(overview) -> list[str]:
-    """Say of claims in points: verdict, effect, what would have been seen, the tasks, and what the paper's numbers give."""
-    return [f"*{row.statement}*: **{row.ours}**.{_evidence(row)}" for row in overview.itertuples()]
-
-
-def _evidence(row) -> str:
-    if row.ours == NOT_RUN:
-        return ""
-    theirs = (
-        f" ({signed(row.paper_effect)}; {row.paper_tasks})"
-        if row.paper_tasks != "-"
-        else f" ({signed(row.paper_effect)})"
-    )
-    paper_says = f" The paper's own numbers, put through the same rule: **{row.paper}**{theirs}."
-    if row.reason:
-        return f" The effect is {signed(row.effect)} points; {row.reason}.{paper_says}"
-    seen = f"with these replicates an effect of {labels.number(row.detectable)} would be seen four times in five"
-    margin = f", the margin of equivalence is {labels.number(row.margin)}" if row.ours == EQUIVALENT else ""
-    tasks = f" Task by task: {row.tasks}." if row.tasks != "-" else ""
-    return (
-        f" Over {row.num_replicates:.0f} replicates the effect is {_points(row, f', p = {row.p_holm:.3f} after correction')}; "
-        f"{seen}{margin}.{tasks}{paper_says}"
-    )
-
-
 def of_degenerate(runs) -> str:
     """Count the classifiers that gave every test text the same label."""
     number = int(runs["degenerate"].astype(bool).sum())
@@ -135,11 +109,11 @@ def of_degenerate(runs) -> str:
 
 
 def of_dapt(
-    overview, judged, runs, naive_bayes: Series, overlap, rises, nearness: Mapping, forgetting, kept
+    overview, judged, runs, naive_bayes: Series, overlap, rises, nearness: Mapping, forgetting, against_forgetting
 ) -> Markdown:
     """Judge DAPT and not-DAPT against the base encoder and each other, the gain's course, and forgetting."""
     return listed(
-        *of_claims(overview[overview["claim"].isin(["C1", "C2", "C3", "C4"])]),
+        *told(overview[overview["claim"].isin(["C1", "C2", "C3", "C4"])]),
         _naive_bayes_sentence(runs, naive_bayes),
         *(
             f"{of['num_affected'].iloc[0]:,} of {of['num_test'].iloc[0]:,} test texts of {task} also stand in its "
@@ -148,16 +122,13 @@ def of_dapt(
             for task, of in overlap.groupby("task", sort=False)
         ),
         _course_sentence(rises),
-        f"Over {nearness['num_points']} pairs of an encoder and a task, the gain changes by "
-        f"{signed(nearness['slope'] / 10)} points for each tenth of the vocabulary that the text read shares less with "
-        f"the task's domain (correlation within tasks {signed(nearness['correlation'], 2)}; permutation of the encoders "
-        f"p = {nearness['p_value']:.3f}, of {nearness['num_permutations']} ways).",
+        _nearness_sentence(nearness),
         _loss_sentence("DAPT lowers the masked-LM loss on its own domain", judged, forgetting, IN_DOMAIN, -1),
         _loss_sentence("DAPT raises it on the general text (forgetting)", judged, forgetting, GENERAL, 1),
         *(
-            f"{named(row.arm)}: {_points(row)} over base; its loss changes by {signed(getattr(row, IN_DOMAIN), 2)} nats "
-            f"on the own domain and by {signed(getattr(row, GENERAL), 2)} on the general text."
-            for row in kept.itertuples()
+            f"{named(row.arm)}: {_points(row)} over base; loss {signed(row.in_domain_delta_loss, 2)} nats on the own "
+            f"domain, {signed(row.general_delta_loss, 2)} on the general text."
+            for row in against_forgetting.itertuples()
         ),
         of_degenerate(runs),
     )
@@ -190,6 +161,15 @@ def _course_sentence(rises: DataFrame) -> str:
     )
 
 
+def _nearness_sentence(nearness: Mapping) -> str:
+    slope, correlation = signed(nearness["slope"] / 10), signed(nearness["correlation"], 2)
+    return (
+        f"Over {nearness['num_points']} pairs of an encoder and a task, the gain changes by {slope} points with each "
+        "tenth of its frequent words that the text read shares less with the task's domain (correlation within tasks "
+        f"{correlation}; p = {nearness['p_value']:.3f} by the {nearness['num_permutations']} permutations of encoders)."
+    )
+
+
 def _loss_sentence(claim: str, judged: DataFrame, forgetting: DataFrame, change: str, sign: int) -> str:
     found = judged.loc[(judged["study"] == "ours") & (judged["task"] == change), "verdict"]
     ours, theirs = (forgetting.loc[forgetting["study"] == study, change] for study in ("ours", "paper"))
@@ -204,7 +184,7 @@ def of_tapt(overview, effects, losses, curve, runs) -> Markdown:
     """Judge TAPT against the base encoder, set it beside DAPT, and say what its loss and its course show."""
     over_dapt, change = _of_means(effects).set_index("contrast").loc["tapt_minus_dapt"], losses["change"]
     return listed(
-        *of_claims(overview),
+        *told(overview),
         f"TAPT less DAPT, over all tasks: {_points(over_dapt)}.",
         f"The masked-LM loss on the task's dev texts fell in {int((change < 0).sum())} of {len(losses)} tasks; mean "
         f"change {signed(change.mean(), 2)} nats, from {signed(change.min(), 2)} to {signed(change.max(), 2)}. "
@@ -238,9 +218,9 @@ def of_dapt_tapt(overview, best, tests, gains, runs, cheap_effects, parts) -> Ma
     trained = parts.set_index("arm").get("percent_trainable")
     counts = ", ".join(f"{named(arm)} {(by_task == arm).sum()}" for arm in best.columns)
     return listed(
-        *of_claims(overview),
-        f"Over all tasks {named(first)} is the likeliest to rank first ({100 * share:.0f} % of draws of replicates and "
-        f"test texts), then {named(second)} ({100 * next_share:.0f} %). Tasks on which each is the likeliest: {counts}.",
+        *told(overview),
+        f"Over all tasks {named(first)} is the likeliest to rank first ({100 * share:.0f} % of draws of replicates "
+        f"and texts), then {named(second)} ({100 * next_share:.0f} %). Tasks on which each is the likeliest: {counts}.",
         f"Of {len(tests)} differences in the mean over tasks, before any correction, have p below {LEVEL}: "
         + ", ".join(f"{(tests[column] < LEVEL).sum()} {test}" for column, test in _TESTS.items())
         + ".",
@@ -271,7 +251,7 @@ def of_transfer_tapt(overview, losses, tasks: Sequence[Task], runs) -> Markdown:
     own = np.array([changes.loc[f"tapt_{task.name}", task.name] for task in tasks])
     other = np.array([changes.loc[f"tapt_{task.other_task}", task.name] for task in tasks])
     return listed(
-        *of_claims(overview),
+        *told(overview),
         f"On a task's dev texts, its own TAPT encoder changes the masked-LM loss by {signed(np.mean(own), 2)} nats on "
         f"average, that of the domain's other task by {signed(np.mean(other), 2)}; the own one is the lower in "
         f"{(own < other).sum()} of {len(own)} tasks.",
@@ -286,7 +266,7 @@ def of_knn_tapt(overview, judged, runs, coverage, agreement, selector_effects, t
     front = table9[(table9["study"] == "ours") & table9["pareto_optimal"].eq(True)].sort_values("tflops")
     names = ", ".join(f"{named(row.arm)} ({row.score:.1f})" for row in front.itertuples())
     return listed(
-        *of_claims(overview[overview["claim"].isin(["C8", "C9", "C10", "C11"])]),
+        *told(overview[overview["claim"].isin(["C8", "C9", "C10", "C11"])]),
         f"Of the domains' candidates, by the number of neighbours of each training text: {taken}.",
         *_selector_sentences(agreement, selector_effects),
         _cost_sentence(judged),
@@ -319,28 +299,3 @@ def _cost_sentence(judged: DataFrame) -> str:
         f"{claim}: **{found}**. TAPT takes ×{compute} of DAPT's floating-point operations and ×{storage} of its bytes "
         "of text (geometric means over tasks); in the paper ×0.016 of the steps and ×0.000002 of the bytes."
     )
-
-
-def claims_page(judged: DataFrame, heading: str) -> str:
-    """Write verdicts, as `judgements.judge` returns them, as a page: all in one table, then each with its rule."""
-    page = (
-        f"# {heading}\n\n"
-        "Each of the paper's claims, judged by this study's replicates and, by the same rule as far as its means and "
-        "standard deviations allow, by the paper's own numbers. Effects are points of F1 (C12: nats; C13: factors) with "
-        "95 % intervals over replicates; `p` is corrected for all claims together (Holm over C1 to C12). The smallest "
-        "detectable effect is what these replicates would have shown four times in five. Tasks are judged within "
-        f"claims that hold.\n\n{to_markdown(judgements.overview(judged))}"
-    )
-    shown = ["study", "task", "effect", "low", "high", "p_holm", "detectable", "margin", "verdict"]
-    for claim in CLAIMS:
-        rows = judged[judged["claim"] == claim.id]
-        if not set(rows["verdict"]) <= {NOT_RUN}:
-            rule = f"{claim.place}. Rule: {claim.text}; else inconclusive."
-            page += f"\n\n## {claim.id}: {claim.statement}\n\n{rule}\n\n{to_markdown(rows[shown])}"
-    return page
-
-
-def save_claims(judged: DataFrame, folder: Path, heading: str) -> None:
-    """Write claims.csv (every row in full precision) and claims.md under `folder`."""
-    files.write_text(folder / "claims.csv", judged.to_csv(index=False))
-    files.write_text(folder / "claims.md", claims_page(judged, heading))

@@ -1,6 +1,6 @@
 """From runs to scores: means over seeds by replicate, means and deviations, and what degenerate runs do to them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -70,13 +70,13 @@ def means(runs: pd.DataFrame, score: str = "test_score") -> pd.DataFrame:
     return table.assign(**counts, num_degenerate=by_task["degenerate"].sum()).reset_index()
 
 
-def pooled(runs: pd.DataFrame, arms: Sequence[str], name: str) -> pd.DataFrame:
+def pooled(runs: pd.DataFrame, arms: Iterable[object], name: str) -> pd.DataFrame:
     """Put one arm in the place of several: on each task, in each replicate and seed, the mean of their test scores.
 
     Returns:
         The runs of the other arms, then those of the arm so named, with `SCORES` and degenerate (whether any is).
     """
-    keys, some = ["task", "domain", *PAIR], runs["arm"].isin(arms)
+    keys, some = ["task", "domain", *PAIR], runs["arm"].isin([str(arm) for arm in arms])
     how = dict.fromkeys(SCORES, "mean") | {"degenerate": "max"}
     of_all = runs[some].astype(dict.fromkeys(SCORES, float)).groupby(keys, sort=False, as_index=False).agg(how)
     return pd.concat([runs[~some], of_all.assign(arm=name)], ignore_index=True)
