@@ -34,7 +34,7 @@ def figure2(ours: DataFrame, paper: DataFrame, num_words: int | None = None) -> 
     same = {title: np.eye(len(table), dtype=bool) for title, table in tables.items()}
     largest = max(table.to_numpy(float)[~same[title]].max() for title, table in tables.items())
     for axes, (title, table) in zip(figure.subplots(1, 2), tables.items(), strict=True):
-        heatmap(axes, table, ".1f", cmap="Blues", mask=same[title], vmin=0, vmax=largest)
+        heatmap(axes, table, 1, cmap="Blues", mask=same[title], vmin=0, vmax=largest)
         axes.set_title(title)
     return figure
 
@@ -45,7 +45,7 @@ def task_domain_overlap(overlap: DataFrame, tasks: Sequence[Task]) -> StudyFigur
     title = "Do a task's words come from its own domain?\n(vocabulary overlap, %; own domain framed)"
     figure = StudyFigure(1.9 + 1.3 * len(overlap.columns), 1.6 + 0.48 * len(overlap), title)
     axes = figure.subplots()
-    heatmap(axes, overlap, ".0f", spell=labels.spelt, cmap="Blues", vmin=0)
+    heatmap(axes, overlap, 0, spell=labels.spelt, cmap="Blues", vmin=0)
     _frame(axes, overlap, {task.name: task.domain for task in tasks}, "#D55E00")
     return figure
 
@@ -145,7 +145,7 @@ def gain_matrix(matrix: DataFrame) -> StudyFigure:
     title = "Whose text helps which task?\n(gain over base, points; row: domain that DAPT read; framed: the task's own)"
     figure = StudyFigure(2.0 + 1.15 * len(gains.columns), 1.7 + 0.55 * len(gains), title, fontsize=11)
     axes, limit = figure.subplots(), float(np.nanmax(np.abs(gains.to_numpy(float)))) or 1.0
-    heatmap(axes, gains, "+.1f", -gains, spell=labels.spelt, cmap=theme.CHANGES, vmin=-limit, vmax=limit)
+    heatmap(axes, gains, 1, -gains, signed=True, spell=labels.spelt, cmap=theme.CHANGES, vmin=-limit, vmax=limit)
     own = matrix.drop_duplicates("task")[["task", "domain"]].to_numpy().tolist()
     for column, (_, domain) in enumerate(own):
         _frame_cell(axes, list(gains.index).index(domain), column, theme.INK)
@@ -162,16 +162,18 @@ def gain_by_distance(matrix: DataFrame, nearness: Mapping[str, float]) -> StudyF
     """
     figure = StudyFigure(7.2, 4.8, "Does the nearness of the adaptation text predict its gain?")
     axes, own = figure.subplots(), matrix["encoder"] == matrix["domain"]
+    same = matrix.groupby("distance")["task"]  # a small step apart, their bars stay readable
+    x = matrix["distance"] + 0.006 * (same.cumcount() - (same.transform("size") - 1) / 2)
     axes.axhline(0, color="#555555", linewidth=1)
     groups = {"another domain's text": (~own, theme.ARM_COLOURS["not_dapt"], "s")}
     groups |= {"the task's own domain's text": (own, theme.ARM_COLOURS["dapt"], "o")}
     for name, (some, colour, marker) in groups.items():
         points = matrix[some]
         looks = {"color": colour, "fmt": marker, "markersize": 6, "elinewidth": 0.8, "alpha": 0.8, "label": name}
-        axes.errorbar(points["distance"], points["gain"].astype(float), yerr=bars(points, "gain"), **looks)
+        axes.errorbar(x[some], points["gain"].astype(float), yerr=bars(points, "gain"), **looks)
     middle, ends = matrix[["distance", "gain"]].astype(float).mean(), matrix["distance"].agg(["min", "max"]).to_numpy()
     line = middle["gain"] + nearness["slope"] * (ends - middle["distance"])
-    axes.plot(ends, line, color=theme.GREY, linewidth=1.2, label="within tasks")
+    axes.plot(ends, line, color=theme.GREY, linewidth=1.2, label="slope within tasks")
     axes.set(xlabel="distance of the text read from the task's domain (1 − vocabulary overlap)")
     axes.set_ylabel("gain over base, points" + (" (95 % interval)" if matrix["low"].notna().any() else ""))
     found = {name: labels.signed(nearness[name], 2) for name in ("slope", "correlation")}
@@ -204,7 +206,7 @@ def losses(ours: DataFrame, paper: DataFrame | None = None, tasks: Sequence[Task
     for axes, (name, numbers) in zip(figure.subplots(1, len(both), squeeze=False)[0], both.items(), strict=True):
         changes = loss_changes(numbers)
         limit = float(np.nanmax(np.abs(changes.to_numpy(float)))) or 1.0
-        heatmap(axes, numbers, ".2f", changes, cmap=theme.CHANGES, vmin=-limit, vmax=limit)
+        heatmap(axes, numbers, 2, changes, cmap=theme.CHANGES, vmin=-limit, vmax=limit)
         own = {f"{kind}_{text}": text for kind in ("dapt", "tapt") for text in numbers.columns}
         _frame(axes, changes, own, theme.INK)
         axes.set_title(name)

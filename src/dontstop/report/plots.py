@@ -1,6 +1,7 @@
 """Figures of scores and training: frames in, figure out. Nothing is estimated here; intervals come with the data."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -222,7 +223,7 @@ def label_curve(gains: DataFrame) -> StudyFigure:
             right.fill_between(rows["num_train"], *bounds, color=looks["color"], alpha=0.15, linewidth=0)
     right.axhline(0, color="#555555", linewidth=1)
     left.set_ylabel("mean test F1 × 100")
-    right.set_ylabel("gain over the base encoder, points" + (" (95 % interval)" if gains["low"].notna().any() else ""))
+    right.set_ylabel("gain over base, points" + (" (bands: 95 % interval)" if gains["low"].notna().any() else ""))
     for axes in (left, right):
         axes.set(xscale="log", xlabel="labelled training texts of each task (logarithmic)")
         axes.set_xticks(numbers, [f"{number:,}" for number in numbers])
@@ -231,11 +232,21 @@ def label_curve(gains: DataFrame) -> StudyFigure:
     return figure
 
 
-def heatmap(axes: Axes, numbers: DataFrame, form: str, colours=None, spell: Callable = labels.on_lines, **how) -> None:
+def heatmap(
+    axes: Axes,
+    numbers: DataFrame,
+    decimals: int,
+    colours=None,
+    *,
+    signed=False,
+    spell: Callable = labels.on_lines,
+    **how,
+) -> None:
     """Draw a table of numbers, coloured by themselves or by a like table; `spell` names rows, `how` is seaborn's."""
     colours = numbers if colours is None else colours
+    written = numbers.astype(float).map(partial(labels.number, decimals=decimals, signed=signed))
     looks = {"cbar": False, "linewidths": 1.5, "linecolor": "white", "annot_kws": {"size": 10}}
-    seaborn.heatmap(colours.astype(float), annot=numbers.astype(float), fmt=form, ax=axes, **looks, **how)
+    seaborn.heatmap(colours.astype(float), annot=written, fmt="", ax=axes, **looks, **how)
     axes.set(facecolor="#f0f0f0", xlabel="", ylabel="")
     axes.grid(False)
     axes.set_xticks(np.arange(len(numbers.columns)) + 0.5, map(labels.on_lines, numbers.columns), rotation=0)
@@ -249,7 +260,7 @@ def probability_best(best: DataFrame) -> StudyFigure:
     table = 100 * best.rename(columns=labels.arm).rename_axis(index=None, columns=None)
     size = 2.9 + 1.15 * len(table.columns), 1.5 + 0.42 * len(table)
     figure = StudyFigure(*size, "Which arm is the best? (bootstrap probability of ranking first, %)")
-    heatmap(figure.subplots(), table, ".0f", spell=labels.spelt, cmap="Greens", vmin=0, vmax=100)
+    heatmap(figure.subplots(), table, 0, spell=labels.spelt, cmap="Greens", vmin=0, vmax=100)
     return figure
 
 

@@ -58,5 +58,5 @@ def selector_agreement(matrix: DataFrame) -> StudyFigure:
     figure = StudyFigure(max(4.6, 2.4 + 1.05 * len(table)), 1.6 + 0.62 * len(table), title)
     same = np.eye(len(table), dtype=bool)
     largest = float(table.to_numpy(float)[~same].max(initial=1.0))
-    heatmap(figure.subplots(), table, ".0f", cmap="Purples", vmin=0, vmax=largest, mask=same)
+    heatmap(figure.subplots(), table, 0, cmap="Purples", vmin=0, vmax=largest, mask=same)
     return figure
