@@ -11,9 +11,10 @@ import pandas as pd
 from dontstop.profiles import Selector
 from dontstop.runs import arms
 from dontstop.runs.arms import Arm
+from dontstop.verdicts.claims import BYTES, FLOPS
 
 NAIVE_BAYES = "naive_bayes"
-RATIOS = ("tflops", "bytes")  # what the claim on costs compares: factors, not differences
+RATIOS = (FLOPS, BYTES)  # what the claim on costs compares: factors, not differences
 P_DECIMALS = 3
 _MINUS = "_minus_"  # between the two arms of a contrast, as `effects.over` names it
 _MOST_EPOCHS, _MOST_NEIGHBOURS = 300, 1000

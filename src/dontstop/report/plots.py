@@ -14,7 +14,6 @@ from pandas import DataFrame
 from dontstop.report import labels, theme
 from dontstop.report.theme import StudyFigure, styled
 from dontstop.runs.arms import BASE
-from dontstop.verdicts.baselines import NAIVE_BAYES
 from dontstop.verdicts.scores import MEAN, PAIR
 
 _WIDTH = 0.76  # of a row of height one, which its arms or contrasts share
@@ -215,9 +214,9 @@ def label_curve(gains: DataFrame) -> StudyFigure:
     arms = list(dict.fromkeys(gains["arm"]))
     for (arm, rows), marker in zip(gains.groupby("arm", sort=False), theme.MARKERS, strict=False):
         looks = {"color": theme.colours(arms)[arm], "marker": marker, "markersize": 5, "label": labels.arm(arm)}
-        looks["linestyle"] = ":" if arm == NAIVE_BAYES else "-"
+        looks["linestyle"] = ":" if arm == labels.NAIVE_BAYES else "-"
         left.plot(rows["num_train"], rows["score"], **looks)
-        if arm not in (BASE.name, NAIVE_BAYES):
+        if arm not in (BASE.name, labels.NAIVE_BAYES):
             right.plot(rows["num_train"], rows["gain"], **looks)
             bounds = rows[["low", "high"]].astype(float).to_numpy().T
             right.fill_between(rows["num_train"], *bounds, color=looks["color"], alpha=0.15, linewidth=0)
