@@ -23,9 +23,7 @@ def sentences(overview: DataFrame) -> list[str]:
 def _evidence(row) -> str:
     if row.ours == NOT_RUN:
         return ""
-    theirs = ", ".join(
-        [signed(row.paper_effect), row.paper_tasks] if row.paper_tasks != "-" else [signed(row.paper_effect)]
-    )
+    theirs = signed(row.paper_effect) + ("" if row.paper_tasks == "-" else f"; {row.paper_tasks}")
     paper_says = f"The paper's own numbers, put through the same rule: **{row.paper}** ({theirs})."
     if row.reason:
         return f" The effect is {signed(row.effect)} points ({row.reason}). {paper_says}"

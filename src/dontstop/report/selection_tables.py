@@ -165,7 +165,7 @@ def table10(
 def _read(arm: Arm, task: Task, stores: Mapping[str, Mapping]) -> dict[str, int]:
     """Count the documents of each kind that an arm's phases read for a task."""
     read = {"domain_documents": 0, "task_documents": 0, "source_documents": 0}
-    for checkpoint in arm.checkpoint(task).lineage[1:]:
+    for checkpoint in (c for c in arm.checkpoint(task).lineage[1:] if c.last.kind != "average"):
         counts, phase = stores[text_of(checkpoint)], checkpoint.last
         selected = counts["num_selected"] if phase.is_augmented else 0
         own = "task_documents" if phase.is_augmented or phase.is_tapt else "domain_documents"

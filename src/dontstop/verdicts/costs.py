@@ -140,7 +140,9 @@ def mean_trainings(pretraining: pd.DataFrame) -> pd.DataFrame:
 
 def _of_phase(checkpoint: Checkpoint, training: pd.Series, size: Mapping, shape: Shape, profile: Profile) -> np.ndarray:
     """Return what a phase costs, in the order of `_OF_PHASE`; what others paid is not known."""
-    settings, num_steps, num_tokens = phase_settings(profile, checkpoint.last), *training[["num_steps", "num_tokens"]]
+    settings, num_steps, num_tokens = phase_settings(profile, checkpoint), *training[["num_steps", "num_tokens"]]
+    if settings is None:  # weights averaged: no text is read
+        return np.zeros(len(_OF_PHASE))
     how = settings.sequence_length, settings.mlm_probability, checkpoint.last.part
     flops = pretraining_flops(shape, num_tokens, *how) / 1e12
     paid = [flops, training["cpu_seconds"]] if num_steps else [np.nan, np.nan]
