@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from dontstop.report import claims, findings
-from dontstop.verdicts.losses import IN_DOMAIN
+from dontstop.verdicts.losses import GENERAL, IN_DOMAIN
 
 TOLD = {"statement": "A is above B", "ours": "holds", "effect": 1.23, "low": 0.2, "high": 2.2, "p_holm": 0.012}
 TOLD |= {"detectable": 0.9, "margin": 0.75, "num_replicates": 10.0, "reason": "", "tasks": "3 holds, 5 inconclusive"}
@@ -68,13 +68,14 @@ def test_nearness_is_told_by_tenths_of_the_vocabulary():
 
 
 def test_losses_bear_the_verdict_of_the_claim_and_are_counted_by_domain():
-    rows = [("ours", -1), ("ours", 2), ("paper", -0.5)]
-    table = pd.DataFrame(rows, columns=["study", IN_DOMAIN])
-    judged = pd.DataFrame({"study": ["ours", "paper"], "task": IN_DOMAIN, "verdict": ["inconclusive", "holds"]})
-    sentence = findings._loss_sentence("falls", judged, table, IN_DOMAIN, -1)
-    assert "**inconclusive**, in 1 of 2 domains; mean change +0.50 nats" in sentence
-    assert "In the paper: 1 of 1, −0.50 nats" in sentence
-    assert "**not run**" in findings._loss_sentence("falls", judged[:0], table, IN_DOMAIN, -1)
+    rows = [("ours", -1.0, 0.5), ("ours", 2.0, -0.1), ("paper", -0.5, 0.25)]
+    table = pd.DataFrame(rows, columns=["study", IN_DOMAIN, GENERAL])
+    sentence = findings._loss_sentence(pd.DataFrame({"claim": ["C12"], "ours": ["inconclusive"]}), table)
+    assert "**inconclusive**. Means over replicates: on its own domain it falls in 1 of 2, by +0.50 nats" in sentence
+    assert (
+        "on the general text it rises in 1 of 2, by +0.20. In the paper: on its own domain it falls in 1 of 1"
+        in sentence
+    )
 
 
 def test_orders_go_from_near_to_far_for_similarity_and_distance_alike():
