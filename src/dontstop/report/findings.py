@@ -170,39 +170,31 @@ def _nearness_sentence(nearness: Mapping) -> str:
 
 
 def _loss_sentence(overview, forgetting: DataFrame) -> str:
-    found = overview.set_index("claim")["ours"]["C12"]
-    told = {}
+    found, told = overview.set_index("claim")["ours"]["C12"], {}
     for study, of in forgetting.groupby("study"):
-        fallen, risen = (of[IN_DOMAIN] < 0).sum(), (of[GENERAL] > 0).sum()
+        (own, general), num = of[[IN_DOMAIN, GENERAL]].to_numpy(float).T, len(of)
         told[study] = (
-            f"on its own domain it falls in {fallen} of {len(of)}, by {signed(of[IN_DOMAIN].mean(), 2)} nats in the mean; "
-            f"on the general text it rises in {risen} of {len(of)}, by {signed(of[GENERAL].mean(), 2)}"
+            f"on the own domain it falls in {(own < 0).sum()} of {num}, mean change {signed(own.mean(), 2)} nats; on "
+            f"the general text it rises in {(general > 0).sum()} of {num}, {signed(general.mean(), 2)} nats"
         )
     return (
         "*DAPT lowers the masked-LM loss on its own domain and raises it on the general text (forgetting)*: "
-        f"**{found}**. Means over replicates: {told['ours']}. In the paper: {told['paper']}."
+        f"**{found}**. Over domains, {told['ours']}. In the paper, {told['paper']}."
     )
 
 
 def of_tapt(overview, effects, losses, curve, runs) -> Markdown:
     """Judge TAPT against the base encoder, set it beside DAPT, and say what its loss and its course show."""
-    over_dapt, change = _of_means(effects).set_index("contrast").loc["tapt_minus_dapt"], losses["change"]
+    over_dapt = _of_means(effects).set_index("contrast").loc["tapt_minus_dapt"]
+    change, kept = losses["change"], losses["kept_step"]
     return listed(
         *told(overview),
         f"TAPT less DAPT, over all tasks: {_points(over_dapt)}.",
         f"The masked-LM loss on the task's dev texts fell in {int((change < 0).sum())} of {len(losses)} tasks; mean "
-        f"change {signed(change.mean(), 2)} nats, from {signed(change.min(), 2)} to {signed(change.max(), 2)}. "
-        f"{_kept_sentence(losses)}",
+        f"change {signed(change.mean(), 2)} nats, from {signed(change.min(), 2)} to {signed(change.max(), 2)}.",
+        f"The encoders were kept after {kept.min():.0f} to {kept.max():.0f} steps (means over replicates, by task).",
         *_curve_sentences(curve[curve["split"] == "dev"]),
         of_degenerate(runs),
-    )
-
-
-def _kept_sentence(losses: DataFrame) -> str:
-    kept, read = losses["kept_step"], losses["num_steps"]
-    return (
-        f"The encoders were kept after {kept.min():.0f} to {kept.max():.0f} steps of the {read.min():.0f} to "
-        f"{read.max():.0f} that were trained (means over replicates)."
     )
 
 
