@@ -228,7 +228,7 @@ def test_verdicts_of_several_profiles_stand_side_by_side():
     assert table.loc["C2: A"].tolist() == ["**holds** +2.8", "**holds** +2.8 [+1.0, +4.5]", "–"]
     assert table.loc["C5: B", "laptop"] == "**inconclusive** −0.2 [−1.0, +0.6] (would see 1.5)"
     assert table.loc["C5: B", "mini"] == "not run"
-    assert table.loc["C13: C", "laptop"] == "**holds** 41.0 % of the FLOPs 0.2 % of the bytes"
+    assert table.loc["C13: C", "laptop"] == "**holds** 41.0 % of the FLOPs, 0.2 % of the bytes"
 
 
 def test_the_arm_with_the_highest_mean_need_not_be_the_likeliest(runs):

@@ -251,14 +251,14 @@ def _verdict_cell(rows: DataFrame) -> str:
     if whole.empty:
         return labels.number(np.nan)
     found = whole.iloc[0]
+    shares = {"seconds": "time", FLOPS: "FLOPs", BYTES: "bytes"}
     told = [f"**{found['verdict']}**" if found["verdict"] != NOT_RUN else NOT_RUN]
-    for name, what in (("seconds", "time"), (FLOPS, "FLOPs"), (BYTES, "bytes")):
-        if name in parts and pd.notna(parts[name]):
-            told.append(f"{labels.number(100 * parts[name])} % of the {what}")
+    costs = {what: parts.get(name, np.nan) for name, what in shares.items()}
+    told.append(", ".join(f"{labels.number(100 * of)} % of the {what}" for what, of in costs.items() if pd.notna(of)))
     if pd.notna(found["effect"]):
         told.append(labels.signed(found["effect"]))
     if pd.notna(found["low"]):
         told.append(f"[{labels.signed(found['low'])}, {labels.signed(found['high'])}]")
     if found["verdict"] == INCONCLUSIVE and pd.notna(found.get("detectable")):
         told.append(f"(would see {labels.number(found['detectable'])})")
-    return " ".join(told)
+    return " ".join(filter(None, told))
