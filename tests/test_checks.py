@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -33,11 +34,18 @@ def study(root):
         "tasks": {"t": {"splits": entry}},
         "leakage": {"corpora": {"num_exact": 0}, "splits": {"num_exact": 0}},
     }
-    sizes = {f"num_{split}": size for split, size in SIZES.items()}
+    sizes = {f"num_{split}": size for split, size in SIZES.items()} | {"num_train": 12}
     rows = [
-        {"task": "t", "arm": arm, "seed": seed, "checkpoint": "base" if arm == "base" else "dapt_d", **sizes}
+        {
+            "task": "t",
+            "arm": arm,
+            "replicate": r,
+            "seed": 0,
+            "checkpoint": "base" if arm == "base" else "dapt_d",
+            **sizes,
+        }
         for arm in ("base", "dapt", "not_dapt")
-        for seed in (0, 1)
+        for r in (0, 1)
     ]
     runs, task = pd.DataFrame(rows), Task("t", "d", "macro_f1", "T", "t")
     return SimpleNamespace(
@@ -59,7 +67,8 @@ def test_a_whole_study_passes(study):
     assert checks.text_digests(study).startswith("7 files of text")
     assert checks.token_stores(study).startswith("4 token stores")
     assert checks.no_exact_leak(study).startswith("0 dev or test texts")
-    assert checks.one_record_a_run(study, study.runs).startswith("6 records = 1 tasks × 3 arms × 2 seeds")
+    held = checks.one_record_a_run(study, study.runs)
+    assert held.startswith("6 records = 1 tasks × 3 arms × 2 replicates × 1 seeds, each of 12 labelled texts")
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -89,13 +98,15 @@ def test_a_leak_and_a_foreign_token_store_stop(study):
 
 
 def test_missing_double_foreign_and_short_runs_stop(study):
-    foreign = study.runs.iloc[:1].assign(seed=7)
-    wrongs = [study.runs.iloc[1:], pd.concat([study.runs, study.runs.iloc[:1]]), pd.concat([study.runs, foreign])]
+    foreign = [pd.concat([study.runs, study.runs.iloc[:1].assign(**{of: 7})]) for of in ("seed", "replicate")]
+    wrongs = [study.runs.iloc[1:], pd.concat([study.runs, study.runs.iloc[:1]]), *foreign]
     for wrong in wrongs:
         with pytest.raises(StudyError, match="runs"):
             checks.one_record_a_run(study, wrong)
     with pytest.raises(StudyError, match="39 test texts in the record of t"):
         checks.one_record_a_run(study, study.runs.assign(num_test=39))
+    with pytest.raises(StudyError, match="24 train texts in the record of t\nexpected: 12"):
+        checks.one_record_a_run(study, study.runs.assign(num_train=24))  # all, where some carry labels
 
 
 def test_a_task_without_any_run_stops(study):
@@ -109,69 +120,73 @@ def test_a_task_without_any_run_stops(study):
 
 def test_a_fingerprint_of_other_settings_stops(study, monkeypatch):
     def run(run):
-        return f"{run.arm} {run.seed}"
+        return f"{run.arm} {run.replicate} {run.num_labels}"
 
     monkeypatch.setattr(checks, "Identity", lambda profile, paths: SimpleNamespace(run=run))
     study.arm = ARMS.__getitem__
     study.arms = lambda: {arm: [Task("t", "cs", "macro_f1", "T", "t")] for arm in (BASE, DAPT, NOT_DAPT)}
-    runs = study.runs.assign(fingerprint=study.runs["arm"] + " " + study.runs["seed"].astype(str))
+    runs = study.runs.assign(fingerprint=study.runs["arm"] + " " + study.runs["replicate"].astype(str) + " 12")
     assert checks.fingerprints(study, runs).startswith("6 fingerprints are those of the text")
-    with pytest.raises(StudyError, match="as fingerprint of .'t', 'dapt', 1."):
-        checks.fingerprints(study, runs.replace({"fingerprint": {"dapt 1": "an earlier one"}}))
+    with pytest.raises(StudyError, match="as fingerprint of .'t', 'dapt', 1, 0."):
+        checks.fingerprints(study, runs.replace({"fingerprint": {"dapt 1 12": "an earlier one"}}))
 
 
 def test_a_checkpoint_trained_twice_or_by_nobody_stops(study):
-    pretraining = pd.DataFrame({"checkpoint": ["base", "dapt_d"]})
+    names = [(name, replicate) for name in ("base", "dapt_d") for replicate in (0, 1)]
+    pretraining = pd.DataFrame(names, columns=["checkpoint", "replicate"])
     held = checks.no_checkpoint_twice(pretraining, study.runs)
-    assert held == "2 checkpoints were trained, none twice; 6 runs start from 2 of them"
-    with pytest.raises(StudyError, match="3 checkpoints trained, each once"):
+    assert held == "4 checkpoints of 2 replicates, none twice; 6 runs start from 4 of them"
+    with pytest.raises(StudyError, match="5 checkpoints trained, each once"):
         checks.no_checkpoint_twice(pd.concat([pretraining, pretraining[:1]]), study.runs)
-    with pytest.raises(StudyError, match="dapt_d.*runs that nobody trained"):
-        checks.no_checkpoint_twice(pretraining[:1], study.runs)
+    with pytest.raises(StudyError, match="dapt_d', 1.*runs that nobody trained"):
+        checks.no_checkpoint_twice(pretraining[:3], study.runs)
 
 
 def test_a_loss_that_is_missing_or_measured_twice_stops():
-    table = pd.DataFrame({"encoder": ["base"] * 2, "held_out": ["general", "d"], "measured_on": "domain"})
+    rows = [("base", text, replicate) for replicate in (0, 1) for text in ("general", "d")]
+    table = pd.DataFrame(rows, columns=["encoder", "held_out", "replicate"]).assign(measured_on="domain")
     held = checks.losses(table, ["base"], ["general", "d"])
-    assert held == "2 masked-LM losses: 1 encoder on 2 held-out texts"
+    assert held == "4 masked-LM losses: 1 encoder on 2 held-out texts, 2 replicates"
     assert "2 tasks' dev texts" in checks.losses(table.assign(measured_on="task"), ["base"], ["general", "d"])
-    with pytest.raises(StudyError, match="1 losses not measured, the first .*'d'"):
-        checks.losses(table[:1], ["base"], ["general", "d"])
-    with pytest.raises(StudyError, match="3 losses measured"):
+    with pytest.raises(StudyError, match="1 losses not measured, the first .*'d', 1"):
+        checks.losses(table[:3], ["base"], ["general", "d"])
+    with pytest.raises(StudyError, match="5 losses measured"):
         checks.losses(pd.concat([table, table[:1]]), ["base"], ["general", "d"])
 
 
 @pytest.fixture
-def augmented(study, tmp_path):
-    """Give the study one augmented corpus and its control: its 24 own texts and 3 selected ones."""
-    settings = study.profile.selection.model_copy(update={"num_neighbours": [1], "num_draws": 1})
-    study.profile = study.profile.model_copy(update={"selection": settings})
-    stores = {}
-    for kind in ("knn_tapt_1", "rand_tapt_1_draw_0"):
-        name = f"selected/t/{kind}"
-        files.write_bytes(study.paths.store(name) / "ids.npy", kind.encode())
+def augmented(study):
+    """Give the study, in either replicate, one augmented corpus and its control: 24 own texts and 3 selected ones."""
+    chosen = {"knn_tapt_1_bm25": [0, 2, 4], "rand_tapt_1_bm25": [1, 3, 5]}
+    stores = [{}, {}]
+    for replicate, kind in ((replicate, kind) for replicate in (0, 1) for kind in chosen):
+        name = f"selected/replicate_{replicate}/t/{kind}"
+        files.write_bytes(study.paths.store(name) / "ids.npy", name.encode())
         digest = files.digest(study.paths.store(name) / "ids.npy")
         counts = {"num_documents": SIZES["train"] + 3, "num_selected": 3, "num_selected_tokens": 30}
-        stores[name] = {**counts, "sha256": digest}
-    study.selection_counts = lambda: {"stores": stores}
-    study.design = SimpleNamespace(augmented_tasks=lambda: list(study.tasks))
-    return study, stores
+        stores[replicate][name] = {**counts, "sha256": digest}
+    study.selection_counts = lambda replicate: {"stores": stores[replicate]}
+    study.chosen = lambda task, kind, replicate: np.array(chosen[kind])
+    return study, stores[1], chosen
 
 
 def test_augmented_corpora_hold_the_tasks_own_whatever_the_text_comes_from(augmented):
-    study, stores = augmented
-    assert checks.selected_text(study).startswith("2 augmented corpora have the digests recorded; 1 random controls")
+    study, stores, _ = augmented
+    assert checks.selected_text(study).startswith("4 augmented corpora have the digests recorded; 2 random controls")
     study.profile = study.profile.model_copy(update={"text": study.profile.text.model_copy(update={"source": "files"})})
-    assert checks.selected_text(study).startswith("2 augmented corpora")
-    stores["selected/t/knn_tapt_1"]["num_documents"] -= 1
-    with pytest.raises(StudyError, match="23 own texts in selected/t/knn_tapt_1"):
+    assert checks.selected_text(study).startswith("4 augmented corpora")
+    stores["selected/replicate_1/t/knn_tapt_1_bm25"]["num_documents"] -= 1
+    with pytest.raises(StudyError, match="23 own texts in selected/replicate_1/t/knn_tapt_1_bm25"):
         checks.selected_text(study)
 
 
-def test_a_control_of_another_size_stops(augmented):
-    study, stores = augmented
-    stores["selected/t/rand_tapt_1_draw_0"]["num_selected_tokens"] += 1
-    with pytest.raises(StudyError, match="31 as num_selected_tokens of a control for 1 neighbours"):
+def test_a_control_of_another_size_or_with_what_was_selected_stops(augmented):
+    study, stores, chosen = augmented
+    stores["selected/replicate_1/t/rand_tapt_1_bm25"]["num_selected_tokens"] += 1
+    with pytest.raises(StudyError, match="31 as num_selected_tokens of rand_tapt_1_bm25 on t"):
+        checks.selected_text(study)
+    chosen["rand_tapt_1_bm25"] = [1, 2, 4]
+    with pytest.raises(StudyError, match="2 candidates both in rand_tapt_1_bm25 and in knn_tapt_1_bm25 on t"):
         checks.selected_text(study)
 
 

@@ -9,11 +9,11 @@ from dontstop.runs.arms import ARMS, knn_tapt, rand_tapt, short_tapt
 
 
 def test_values_are_rounded_and_merged_with_std_and_interval_and_the_table_left_alone():
-    table = pd.DataFrame({"task": ["x"], "iqm": [61.26], "iqm_low": [60.0], "iqm_high": [62.04], "n": [12_345]})
+    table = pd.DataFrame({"task": ["x"], "score": [61.26], "score_low": [60.0], "score_high": [62.04], "n": [12_345]})
     table = table.assign(effect=-0.44, low=-1.0, high=0.25, loss=4.0, done=True)
     shown = display.readable(table)
     assert shown.iloc[0].tolist() == ["x", "61.3 [60.0, 62.0]", "12,345", "−0.44 [−1.00, +0.25]", "4.0", "yes"]
-    assert table["iqm"].item() == 61.26
+    assert table["score"].item() == 61.26
     unknown = display.readable(table.assign(high=np.nan))
     assert unknown["difference"].item() == "−0.44"
 
@@ -31,7 +31,7 @@ def test_columns_of_two_levels_are_an_arms_mean_and_std_and_a_contrasts_effect_i
 
 
 def test_ratios_are_factors_and_p_values_keep_three_decimals():
-    table = pd.DataFrame({"task": ["seconds", "x"], "effect": [0.41, 2.0], "low": [0.3, -1], "high": [0.5, 5]})
+    table = pd.DataFrame({"task": ["tflops", "x"], "effect": [0.41, 2.0], "low": [0.3, -1], "high": [0.5, 5]})
     shown = display.readable(table.assign(p_holm=[np.nan, 0.5]), decimals=1)
     assert shown["difference"].tolist() == ["×0.4 [×0.3, ×0.5]", "+2.0 [−1.0, +5.0]"]
     assert shown["p (Holm)"].tolist() == ["–", "0.500"]
@@ -80,6 +80,9 @@ def test_written_files_keep_full_precision_in_csv(tmp_path):
         (knn_tapt(50), "50NN-TAPT"),
         ("knn_tapt_15_bm25", "15NN-TAPT (BM25)"),
         (rand_tapt(5).name, "RAND-TAPT (5)"),
+        ("rand_tapt_15_bm25", "RAND-TAPT (15, BM25)"),
+        ("knn_tapt_0", "0NN-TAPT"),
+        ("not_dapt_2", "not-DAPT (2)"),
         (short_tapt(10), "TAPT (10 epochs)"),
         ("naive_bayes", "naive Bayes"),
     ],

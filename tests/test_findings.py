@@ -2,58 +2,77 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from dontstop.report import findings
-from dontstop.verdicts.losses import IN_DOMAIN
+from dontstop.report import claims, findings
+from dontstop.verdicts.losses import GENERAL, IN_DOMAIN
+
+TOLD = {"statement": "A is above B", "ours": "holds", "effect": 1.23, "low": 0.2, "high": 2.2, "p_holm": 0.012}
+TOLD |= {"detectable": 0.9, "margin": 0.75, "num_replicates": 10.0, "reason": "", "tasks": "3 holds, 5 inconclusive"}
+TOLD |= {"paper": "inconclusive", "paper_effect": -0.4, "paper_tasks": "8 inconclusive"}
 
 
-def test_a_claim_is_told_with_its_verdict_and_the_papers():
-    row = pd.Series(
-        {"statement": "A is above B", "ours": "holds", "effect": 1.23, "low": 0.2, "high": 2.2}
-        | {"p_holm": 0.012, "tasks": "3 holds, 5 inconclusive", "paper": "inconclusive", "paper_effect": -0.4}
-        | {"paper_tasks": "8 inconclusive"}
+def told(**changes):
+    [sentence] = claims.sentences(pd.DataFrame([TOLD | changes]))
+    return sentence
+
+
+def test_a_claim_is_told_with_effect_interval_what_would_have_been_seen_and_the_papers():
+    assert told().startswith(
+        "*A is above B*: **holds**. The effect over 10 replicates is +1.2 points (95 % interval +0.2 to +2.2, p = "
+        "0.012 after correction); one of 0.9 would have been seen four times in five. Task by task: 3 holds, 5 inconcl"
     )
-    [sentence] = findings.of_claims(pd.DataFrame([row]))
-    assert sentence.startswith("*A is above B*: **holds**. Over all tasks the difference is +1.2 points")
-    assert "p = 0.012 after correction)" in sentence and "task by task: 3 holds, 5 inconclusive" in sentence
-    assert sentence.endswith("**inconclusive** (−0.4; 8 inconclusive).")
-    [not_run] = findings.of_claims(pd.DataFrame([row.replace("holds", "not run")]))
-    assert not_run == "*A is above B*: **not run**."
+    assert told().endswith("**inconclusive** (−0.4; 8 inconclusive).")
+    assert told(ours="not run") == "*A is above B*: **not run**."
+
+
+def test_an_equivalence_names_its_margin_and_one_replicate_says_that_it_has_no_interval():
+    assert "after correction, the margin being 0.8); one of" in told(ours="equivalent") and "margin" not in told()
+    unknown = dict.fromkeys(["low", "high", "p_holm", "detectable"], np.nan) | {"tasks": "-", "paper_tasks": "-"}
+    one = told(ours="inconclusive", num_replicates=1.0, reason="one replicate: an interval needs two", **unknown)
+    assert one == (
+        "*A is above B*: **inconclusive**. The effect is +1.2 points (one replicate: an interval needs two). The "
+        "paper's own numbers, put through the same rule: **inconclusive** (−0.4)."
+    )
+
+
+def test_the_page_of_claims_has_the_table_of_all_and_each_with_its_rule():
+    row = {"claim": "C2", "statement": "A", "place": "Table 3", "task": "mean", "effect": 2.0, "low": 1.0, "high": 3.0}
+    row |= {"p_value": 0.001, "p_holm": 0.01, "detectable": 0.8, "margin": 1.0, "num_replicates": 3}
+    judged = pd.DataFrame([row | {"study": study, "verdict": "holds", "reason": ""} for study in ("ours", "paper")])
+    page = claims.claims_page(judged, "Claims")
+    assert page.startswith("# Claims\n")
+    assert "## C2: DAPT scores above the base encoder\n\nTable 3. Rule: holds if the effect is above zero" in page
+    assert page.count("+2.00 [+1.00, +3.00]") == 3 and "smallest detectable effect" in page  # ours in both tables
 
 
 def test_the_course_of_tapt_names_the_best_number_of_epochs_on_dev():
-    curve = pd.DataFrame({"task": "x_topic", "num_epochs": [0, 5, 10], "mean": [50.0, 53.0, 52.0]})
+    curve = pd.DataFrame({"task": "x_topic", "epochs": ["0", "5", "kept"], "mean": [50.0, 53.0, 52.0]})
     assert findings._curve_sentences(curve) == [
-        "On x topic the dev score is highest after 5 epochs of TAPT (53.0; after 10: 52.0)."
+        "On x topic the dev score is highest at 5 epochs of TAPT (53.0; at kept: 52.0)."
     ]
     assert findings._curve_sentences(curve[:0]) == []
 
 
-@pytest.mark.parametrize(
-    ("row", "word"),
-    [
-        ((0.9, 0.4, 1.0, 0.01), "**holds**"),
-        ((0.9, 0.4, 1.0, 0.30), "**inconclusive**"),
-        ((0.9, -0.4, 1.0, 0.01), "**inconclusive**"),
-        ((-0.9, -1.0, -0.4, 0.01), "**does not hold**"),
-        ((np.nan,) * 4, "not defined"),
-    ],
-)
-def test_a_correlation_is_judged_by_its_interval_and_its_p_value(row, word):
-    table = pd.DataFrame([row], index=["jensen_shannon"], columns=["spearman", "low", "high", "p_value"])
-    sentence = findings._course_sentence(table)
-    assert f"by Jensen-Shannon divergence {word}" in sentence and "nan" not in sentence
+def test_the_rise_of_the_gain_is_told_with_its_interval_where_it_has_one():
+    table = pd.DataFrame({"effect": [0.9, -0.2], "low": [0.4, np.nan], "high": [1.0, np.nan]})
+    sentence = findings._course_sentence(table.set_axis(["jensen_shannon", "vocabulary_overlap"]))
+    assert "by Jensen-Shannon divergence +0.9 points (95 % interval +0.4 to +1.0)" in sentence
+    assert "by vocabulary overlap −0.2 points (one replicate: no interval)" in sentence and "nan" not in sentence
+
+
+def test_nearness_is_told_by_tenths_of_the_vocabulary():
+    near = {"slope": -6.0, "correlation": -0.5, "p_value": 1 / 24, "num_points": 32, "num_permutations": 24}
+    sentence = findings._nearness_sentence(near)
+    assert "Over 32 pairs" in sentence and "changes by −0.6 points with each tenth" in sentence
+    assert "correlation within tasks −0.50; p = 0.042 by the 24 permutations" in sentence
 
 
 def test_losses_bear_the_verdict_of_the_claim_and_are_counted_by_domain():
-    rows = [("ours", -1), ("ours", 2), ("paper", -0.5)]
-    table = pd.DataFrame(rows, columns=["study", IN_DOMAIN])
-    judged = pd.DataFrame({"study": ["ours", "paper"], "task": IN_DOMAIN, "verdict": ["inconclusive", "holds"]})
-    sentence = findings._loss_sentence("falls", judged, table, IN_DOMAIN, -1)
-    assert "**inconclusive**, in 1 of 2 domains; mean change +0.50 nats" in sentence
-    assert "In the paper: 1 of 1, −0.50 nats" in sentence
-    assert "**not run**" in findings._loss_sentence("falls", judged[:0], table, IN_DOMAIN, -1)
+    rows = [("ours", -1.0, 0.5), ("ours", 2.0, -0.1), ("paper", -0.5, 0.25)]
+    table = pd.DataFrame(rows, columns=["study", IN_DOMAIN, GENERAL])
+    sentence = findings._loss_sentence(pd.DataFrame({"claim": ["C12"], "ours": ["inconclusive"]}), table)
+    assert "**inconclusive**. Over domains, on the own domain it falls in 1 of 2, mean change +0.50 nats" in sentence
+    assert "rises in 1 of 2, +0.20 nats. In the paper, on the own domain it falls in 1 of 1" in sentence
 
 
 def test_orders_go_from_near_to_far_for_similarity_and_distance_alike():
@@ -79,31 +98,34 @@ def test_orders_go_from_near_to_far_for_similarity_and_distance_alike():
 
 def test_costs_are_told_as_factors():
     judged = pd.DataFrame(
-        [("seconds", 0.41, "holds"), ("bytes", 0.019, "holds"), ("mean", np.nan, "holds")],
+        [("tflops", 0.41, "holds"), ("bytes", 0.019, "holds"), ("mean", np.nan, "holds")],
         columns=["task", "effect", "verdict"],
     ).assign(claim="C13", study="ours")
     sentence = findings._cost_sentence(judged)
-    assert "**holds**. TAPT takes ×0.410 of DAPT's CPU-seconds and ×0.019 of its bytes" in sentence
+    assert "**holds**. TAPT takes ×0.410 of DAPT's floating-point operations and ×0.019 of its bytes" in sentence
     assert findings._cost_sentence(judged.assign(verdict="not run")).endswith("**not run**.")
 
 
-def test_the_likeliest_best_arm_is_told_with_its_share_and_cheap_arms_with_theirs():
+def test_the_likeliest_best_arm_is_told_with_its_share_tests_are_counted_and_labels_and_cheap_arms_told():
     best = pd.DataFrame({"dapt": [0.2, 0.4], "tapt": [0.8, 0.6]}, index=["x", "mean"])
-    tests = pd.DataFrame({"p_paired": [0.01, 0.2], "p_welch": [0.3, 0.2]})
+    p_values = {"p_value": [0.01, 0.2], "p_sign_flip": [0.5, 0.5], "p_bootstrap": [0.01, 0.01]}
+    tests = pd.DataFrame(p_values | {"p_over_tasks": [np.nan, 0.04]})
+    gains = {"arm": ["base", "dapt", "dapt"], "num_train": [50, 50, 500], "gain": [0.0, 3.2, 0.8]}
+    gains = pd.DataFrame(gains | {"low": [0.0, 2.0, -0.1], "high": [0.0, 4.0, 1.7]})
     row = {"contrast": "lora_tapt_minus_tapt", "task": "mean", "effect": -0.5, "low": -1.0, "high": 0.0}
     parts = pd.DataFrame({"arm": ["tapt", "lora_tapt"], "percent_trainable": [100.0, 2.5]})
     runs = pd.DataFrame({"degenerate": [True, False]})
-    told = findings.of_dapt_tapt(pd.DataFrame(), best, tests, runs, pd.DataFrame([row]), parts).data
-    assert "TAPT is the likeliest to rank first (60 % of resamples), then DAPT (40 %)" in told
-    assert (
-        "each is the likeliest: DAPT 0, TAPT 1." in told and "1 have p below 0.05 in the paired test and 0 in" in told
-    )
+    told = findings.of_dapt_tapt(pd.DataFrame(), best, tests, gains, runs, pd.DataFrame([row]), parts).data
+    assert "TAPT is the likeliest to rank first (60 % of draws of replicates and texts), then DAPT (40 %)" in told
+    assert "each is the likeliest: DAPT 0, TAPT 1." in told
+    assert "1 by t over replicates, 0 by flipping signs, 2 by the bootstrap" in told
+    assert "Gain of DAPT over base by number of labels: 50: +3.2 points (95 % interval +2.0 to +4.0); 500: +0.8" in told
     assert "LoRA-TAPT trains 2.5 % of the encoder's parameters. Difference to TAPT: −0.5 points (95 %" in told
     assert told.endswith("1 of 2 fine-tuned classifiers gave every test text the same label; none is left out.")
 
 
 def test_arms_that_lose_to_naive_bayes_are_named_with_their_tasks():
-    runs = pd.DataFrame({"task": ["x", "y"] * 2, "arm": ["base", "base", "dapt", "dapt"], "seed": 0})
+    runs = pd.DataFrame({"task": ["x", "y"] * 2, "arm": ["base", "base", "dapt", "dapt"], "seed": 0, "replicate": 0})
     runs = runs.assign(test_score=[0.4, 0.6, 0.6, 0.6], degenerate=False)
     sentence = findings._naive_bayes_sentence(runs, pd.Series({"x": 50.0, "y": 50.0, "z": 90.0}))
     assert sentence.startswith("Naive Bayes, without any encoder, scores 50.0 on average. Of 2 tasks")

@@ -33,7 +33,8 @@ def study(root):
     splits = {split: {"sha256": split} for split in TEXTS}
     tasks = {task.name: {"splits": splits, "labels": ["blue", "red"], "metric": "macro_f1"} for task in TASKS}
     manifest = {"held_out": {name: {"sha256": name} for name in words}, "tasks": tasks}
-    losses = {"encoder": "base", "held_out": list(words), "masked_lm_loss": [3.0, 4.0], "notebook": "01_domain_gap"}
+    losses = {"encoder": "base", "held_out": [*words] * 2, "masked_lm_loss": [3.0, 4.0, 3.5, 4.5]}
+    losses |= {"notebook": "01_domain_gap", "replicate": [0, 0, 1, 1]}
     everywhere = dict.fromkeys((BASE, DAPT, TAPT), TASKS)
     return SimpleNamespace(
         profile=load_profile("smoke"),
@@ -45,6 +46,7 @@ def study(root):
         truth=lambda: {task.name: np.array([1, 0, 1]) for task in TASKS},
         arms=lambda: everywhere | {EMBEDDING_TAPT: TASKS[:1], LORA_DAPT: TASKS[:1], LORA_TAPT: TASKS[:1]},
         available_arms=lambda: [BASE, TAPT, LORA_TAPT],
+        labelled=lambda task, replicate, num=12: np.arange(num),
     )
 
 
@@ -60,6 +62,21 @@ def test_test_texts_that_train_or_dev_have_too_are_marked_and_naive_bayes_scored
     monochrome = {task: np.array([False, False, True]) for task in overlap}
     table = measures.naive_bayes(study, monochrome)
     assert table.loc["t", ["score", "num_test", "num_affected"]].tolist() == [100, 3, 1]
+
+
+def test_the_loss_of_several_base_encoders_is_averaged(study):
+    assert measures.distances(study).loc["d", "masked_lm_loss"] == pytest.approx(4.25)
+
+
+def test_naive_bayes_joins_the_curve_at_its_numbers_of_labels_in_every_replicate(study):
+    study.label_curve = lambda: pd.DataFrame({"arm": "base", "num_train": [2, 1], "test_score": 0.5})
+    curve = measures.label_curve(study).query("arm == 'naive_bayes' and task == 't'")
+    assert curve[["num_train", "replicate"]].to_numpy().tolist() == [[1, 0], [1, 1], [2, 0], [2, 1]]
+    assert (
+        curve["test_score"].tolist()[2:] == [1.0, 1.0] and curve["test_score"].tolist()[0] < 1
+    )  # one label: one class
+    study.label_curve = lambda: pd.DataFrame()
+    assert measures.label_curve(study).empty
 
 
 def test_tasks_and_domains_keep_their_order():

@@ -33,17 +33,17 @@ SHOWN = {
     ),
     "02_dapt": (
         ["pretraining", "table1_corpora", "table3_dapt", "published_leaks", "table12_cross_domain_loss", "forgetting"]
-        + ["gain_against_distance", "gain_correlations", "degenerate_cells", "verdicts"],
-        ["loss_curves", "dapt_gains", "forgetting", "gain_against_distance"],
+        + ["gain_against_distance", "gain_rises", "gain_matrix", "against_forgetting", "degenerate_cells", "verdicts"],
+        ["loss_curves", "dapt_gains", "forgetting", "gain_against_distance", "gain_matrix", "gain_by_distance"],
     ),
     "03_tapt": (
         ["tapt_losses", "tapt_curve", "table5_tapt", "degenerate_cells", "verdicts"],
-        ["loss_curves", "tapt_curve", "tapt_gains"],
+        ["loss_curves", "tapt_checks", "tapt_curve", "tapt_gains"],
     ),
     "04_dapt_tapt": (
         ["tapt_losses", "table5_dapt_tapt", "published_leaks", "cheap_scores", "cheap_costs", "best_arms", "aggregates"]
-        + ["tests", "degenerate_cells", "verdicts", "verdicts_by_task"],
-        ["loss_curves", "dapt_tapt_gains", "probability_best", "cheap_gains"],
+        + ["label_curve", "tests", "degenerate_cells", "verdicts", "verdicts_by_task"],
+        ["loss_curves", "dapt_tapt_gains", "label_curve", "probability_best", "cheap_gains"],
     ),
     "05_transfer_tapt": (
         ["table6_transfer", "cross_task_loss", "degenerate_cells", "verdicts", "verdicts_by_task"],
@@ -57,7 +57,7 @@ SHOWN = {
     ),
 }
 STATISTICS = {"mean", "std", "var", "sem", "median", "quantile", "corr", "describe", "agg"}
-DRAWING = {"plots", "gap_plots"}
+DRAWING = {"plots", "gap_plots", "selection_plots"}
 PARTS = ("## Checks", "## What we found", "## What differs from the paper", "## Exercises")
 
 every_notebook = pytest.mark.parametrize("name", NAMES)
@@ -140,11 +140,11 @@ def test_the_first_cell_says_what_where_and_how_long(name):
 
 
 @every_notebook
-def test_the_one_parameter_is_the_profile_and_the_import_cell_opens_the_study(name):
+def test_the_parameters_are_profile_and_replicates_and_the_import_cell_opens_the_study(name):
     parameters, opening = sources(name, "code")[:2]
     targets = [target.id for statement in ast.parse(parameters).body for target in statement.targets]
-    assert targets == ["profile"]
-    assert opening.splitlines()[-1] == f'study = open_study("{name}", profile=profile)'
+    assert targets == ["profile", "replicates"]
+    assert opening.splitlines()[-1] == f'study = open_study("{name}", profile=profile, replicates=replicates)'
 
 
 @every_notebook

@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 
 from dontstop import paper
-from dontstop.report import display, gap_plots, plots, tables, theme
+from dontstop.report import display, gap_plots, gap_tables, plots, selection_plots, theme
 from dontstop.runs.arms import BASE, DAPT, NOT_DAPT, knn_tapt, rand_tapt
 from dontstop.text.tasks import Task
 from dontstop.verdicts.effects import over
 
 DOMAINS = ["symbolic_math", "numerical"]
-TASKS = [Task(f"{domain}_{kind}", domain, "macro_f1", kind, "") for domain in DOMAINS for kind in ("topic", "role")]
+TASKS = [Task(f"{domain}_{kind}", domain, "macro_f1", kind, "") for domain in DOMAINS for kind in ("topic", "area")]
 NAMES = [task.name for task in TASKS]
 ARMS = ("base", "dapt", "not_dapt")
 
@@ -31,12 +31,12 @@ def measured():
 def points():
     gains = pd.DataFrame({"task": NAMES, "effect": [1.0, 2.0, -1.0, 0.5]})
     gains = gains.assign(low=gains["effect"] - 1, high=gains["effect"] + 1)
-    return tables.gain_against_distance(gains, measured(), TASKS)
+    return gap_tables.gain_against_distance(gains, measured(), TASKS)
 
 
 def runs(arms=ARMS):
-    rows = [(t, a, s) for t in NAMES for a in arms for s in (0, 1)]
-    table = pd.DataFrame(rows, columns=["task", "arm", "seed"])
+    rows = [(t, a, r, 0) for t in NAMES for a in arms for r in (0, 1)]
+    table = pd.DataFrame(rows, columns=["task", "arm", "replicate", "seed"])
     return table.assign(test_score=np.linspace(0.5, 0.7, len(rows)), degenerate=False)
 
 
@@ -53,7 +53,7 @@ def best():
 
 
 def tapt_curve():
-    rows = pd.DataFrame({"num_epochs": [0, 5, 10], "mean": [50.0, 52, 51], "task": NAMES[0]})
+    rows = pd.DataFrame({"epochs": ["0", "5", "kept"], "mean": [50.0, 52, 51], "task": NAMES[0]})
     return pd.concat([rows.assign(split="dev", std=1.0), rows.assign(split="test", std=np.nan)])
 
 
@@ -65,7 +65,28 @@ def cross_task():
 
 def curves():
     curve = pd.DataFrame({"num_tokens": [1e6, 2e6, 3e6], "masked_lm_loss": [6.0, 5.0, 4.5]})
-    return pd.concat([curve.assign(checkpoint=name) for name in ("dapt_numerical", "base")])
+    names = [(name, replicate) for name in ("dapt_numerical", "base") for replicate in (0, 1)]
+    return pd.concat([curve.assign(checkpoint=name, replicate=replicate) for name, replicate in names])
+
+
+def checks():
+    rows = [(task, r, 20.0 * k, 4 - 0.1 * k, k == 2) for task in NAMES for r in (0, 1) for k in range(3)]
+    return pd.DataFrame(rows, columns=["task", "replicate", "step", "masked_lm_loss", "kept"])
+
+
+def label_gains():
+    rows = [(arm, num, 40.0, 1.0, 0.5, 1.5, 2) for arm in ("base", "dapt", "naive_bayes") for num in (50, 500)]
+    return pd.DataFrame(rows, columns=["arm", "num_train", "score", "gain", "low", "high", "num_replicates"])
+
+
+def matrix():
+    rows = [(e, task.domain, task.name, 2.0 if e == task.domain else -1.0) for e in DOMAINS for task in TASKS]
+    table = pd.DataFrame(rows, columns=["encoder", "domain", "task", "gain"])
+    far = np.where(table["encoder"] == table["domain"], 0.0, 0.5)
+    return table.assign(low=table["gain"] - 1, high=table["gain"] + 1, distance=far)
+
+
+NEAR = {"slope": -6.0, "correlation": -1.0, "p_value": 0.5, "num_points": 8, "num_permutations": 2}
 
 
 def forgetting():
@@ -97,7 +118,7 @@ DRAWN = {
     "task_domain_overlap": lambda: gap_plots.task_domain_overlap(
         pd.DataFrame(30.0, index=NAMES, columns=["general", *DOMAINS]), TASKS
     ),
-    "distances": lambda: gap_plots.distances(tables.long_distances(measured())),
+    "distances": lambda: gap_plots.distances(gap_tables.long_distances(measured())),
     "curves": lambda: plots.curves(curves()),
     "scores": lambda: plots.scores(runs(), DAPT_EFFECTS, "What does it bring?"),
     "forest": lambda: plots.forest(DAPT_EFFECTS),
@@ -108,11 +129,15 @@ DRAWN = {
     "power_curve": lambda: plots.power_curve(
         pd.DataFrame({"truth": "all hold", "points": [0.0, 1, 2], "claim": "C2", "percent": [5, 30, 80]})
     ),
+    "checks": lambda: plots.checks(checks()),
+    "label_curve": lambda: plots.label_curve(label_gains()),
+    "gain_matrix": lambda: gap_plots.gain_matrix(matrix()),
+    "gain_by_distance": lambda: gap_plots.gain_by_distance(matrix(), NEAR),
     "gain_against_distance": lambda: gap_plots.gain_against_distance(points()),
     "forgetting": forgetting,
-    "score_against_k": lambda: plots.score_against_k(by_k()),
-    "score_against_compute": lambda: plots.score_against_compute(costs()),
-    "selector_agreement": lambda: plots.selector_agreement(square(["vampire", "bm25", "random"])),
+    "score_against_k": lambda: selection_plots.score_against_k(by_k()),
+    "score_against_compute": lambda: selection_plots.score_against_compute(costs()),
+    "selector_agreement": lambda: selection_plots.selector_agreement(square(["vampire", "bm25", "random"])),
 }
 
 
@@ -178,12 +203,45 @@ def test_many_arms_with_one_reference_name_it_once():
     assert [text.get_text() for text in right.get_legend().get_texts()][2] == "5NN-TAPT (BM25)"
 
 
-def test_correlations_are_shown_as_given():
-    given = pd.DataFrame(
-        {"spearman": [0.25, np.nan], "low": [-0.5, np.nan], "high": [0.75, np.nan], "p_value": [np.nan, np.nan]}
-    ).assign(distance=["vocabulary_overlap", "jensen_shannon"])
+def test_rises_are_shown_as_given_without_an_interval_where_there_is_none():
+    given = pd.DataFrame({"effect": [0.25, -1.0], "low": [-0.5, np.nan], "high": [1.0, np.nan]})
+    given.index = ["vocabulary_overlap", "jensen_shannon"]
     titles = [axes.get_title(loc="left") for axes in gap_plots.gain_against_distance(points(), given).axes]
-    assert titles == ["rank correlation ρ = 0.25 [−0.50, 0.75]", "the order of the tasks is not defined"]
+    told = "from the nearest domain to the farthest"
+    assert titles == [f"{told} +0.2 points [−0.5, +1.0]", f"{told} −1.0 points"]
+
+
+def test_checks_have_a_line_a_replicate_and_a_dot_at_the_step_kept():
+    axes = DRAWN["checks"]().axes
+    assert len(axes) == len(NAMES)
+    lines = [line.get_xdata().tolist() for line in axes[0].lines]
+    assert lines == [[0, 20, 40], [40], [0, 20, 40], [40]]
+    assert "without checks" in texts(plots.checks(checks()[:0]))[0]
+
+
+def test_labels_show_naive_bayes_among_scores_and_only_arms_that_adapt_among_gains():
+    left, right = DRAWN["label_curve"]().axes
+    assert [line.get_label() for line in left.lines] == ["base", "DAPT", "naive Bayes"]
+    assert [line.get_label() for line in right.lines[:1]] == ["DAPT"] and len(right.lines) == 2  # and the line at zero
+    assert right.lines[0].get_ydata().tolist() == [1.0, 1.0] and "95 % interval" in right.get_ylabel()
+    single = label_gains().assign(low=np.nan, high=np.nan)
+    assert "interval" not in plots.label_curve(single).axes[1].get_ylabel()
+
+
+def test_every_encoder_and_task_is_a_point_with_the_p_value_above():
+    [axes] = DRAWN["gain_by_distance"]().axes
+    by_label = {bars.get_label(): bars.lines[0].get_xydata() for bars in axes.containers}
+    assert sorted(by_label["the task's own domain's text"][:, 1]) == [2.0] * 4
+    assert sorted(by_label["another domain's text"][:, 1]) == [-1.0] * 4
+    assert np.allclose(by_label["another domain's text"][:, 0].mean(), 0.5)
+    assert "8 points" in axes.get_title(loc="left") and "p = 0.500" in axes.get_title(loc="left")
+
+
+def test_the_matrix_of_gains_frames_each_tasks_own_domain():
+    [axes] = DRAWN["gain_matrix"]().axes
+    corners = sorted((round(patch.get_x()), round(patch.get_y())) for patch in axes.patches)
+    assert corners == [(0, 0), (1, 0), (2, 1), (3, 1)]
+    assert [text.get_text() for text in axes.texts][:4] == ["+2.0", "+2.0", "−1.0", "−1.0"]
 
 
 @pytest.mark.parametrize(("name", "number"), [("gain_against_distance", len(TASKS)), ("score_against_compute", 6)])
@@ -205,6 +263,7 @@ def test_points_without_intervals_are_drawn_without_bars():
 def test_the_base_encoders_curve_comes_first_and_keeps_its_own_axis():
     base, dapt = plots.curves(curves()).axes
     assert (base.get_title(loc="left"), dapt.get_title(loc="left")) == ("base", "DAPT numerical")
+    assert len(base.lines) == len(dapt.lines) == 2  # replicates
     assert "None of these encoders was trained here." in texts(plots.curves(curves()[:0]))[0]
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from conftest import PROJECT
+from dontstop.report import tables
 
 PROFILES = ("mini", "laptop")
 
@@ -19,33 +20,12 @@ def committed(path: str) -> str:
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True, encoding="utf-8").stdout
 
 
-def cell(row: pd.Series, parts: pd.DataFrame) -> str:
-    """Return a verdict with its effect: points of F1, a rank correlation (C1), or shares of DAPT's costs (C13)."""
-    if row["verdict"] == "not run":
-        return "not run"
-    if row["claim"] == "C13" and len(parts):
-        seconds, size = (100 * parts.set_index("task")["effect"][name] for name in ("seconds", "bytes"))
-        return f"**{row['verdict']}** {seconds:.0f} % of the time, {size:.1f} % of the bytes"
-    if pd.isna(row["effect"]):
-        return f"**{row['verdict']}**"
-    bounds = "" if pd.isna(row["low"]) else f" [{row['low']:+.1f}, {row['high']:+.1f}]"
-    return f"**{row['verdict']}** {row['effect']:+.1f}{bounds}"
-
-
 def results_table() -> str:
     """Build the README's table of results: every claim by the paper's own numbers, by mini's, and by laptop's."""
     judged = {profile: pd.read_csv(io.StringIO(committed(f"results/{profile}/claims.csv"))) for profile in PROFILES}
+    rows = tables.side_by_side(judged).to_numpy().tolist()
     lines = ["| claim of the paper | the paper's numbers | `mini` | `laptop` |", "|---|---|---|---|"]
-    theirs = judged["laptop"].query("study == 'paper'").assign(low=float("nan"), high=float("nan"))
-    columns = [theirs, *(frame.query("study == 'ours'") for frame in judged.values())]
-    for claim, rows in judged["laptop"].query("study == 'ours' and task == 'mean'").groupby("claim", sort=False):
-        cells = []
-        for frame in columns:
-            of_claim = frame[frame["claim"] == claim]
-            whole, parts = of_claim[of_claim["task"] == "mean"], of_claim[of_claim["task"] != "mean"]
-            cells.append(cell(whole.iloc[0], parts) if len(whole) else "–")
-        lines.append(f"| {claim}: {rows['statement'].iloc[0]} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in rows)])
 
 
 def test_the_results_are_the_committed_ones():

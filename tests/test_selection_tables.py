@@ -11,7 +11,7 @@ from dontstop.text.tasks import Task
 from dontstop.verdicts import costs
 
 TASKS = [Task("x", "cs", "macro_f1", "X", "y"), Task("y", "cs", "macro_f1", "Y", "x")]
-CHOSEN = {"knn_tapt_2": [0, 1, 2, 3], "rand_tapt_2_draw_0": [3, 4, 5, 6], "knn_tapt_2_bm25": [0, 1]}
+CHOSEN = {"knn_tapt_2": [0, 1, 2, 3], "rand_tapt_2": [3, 4, 5, 6], "knn_tapt_2_bm25": [0, 1]}
 
 
 def chosen(task, phase):
@@ -20,12 +20,14 @@ def chosen(task, phase):
 
 def test_coverage_by_hand():
     counts = {"num_documents": 9, "num_selected": 4, "num_selected_tokens": 40}
-    stores = {f"selected/{task.name}/{name}": counts for task in TASKS for name in ("knn_tapt_2", "rand_tapt_2_draw_0")}
-    table = selection_tables.coverage(TASKS, [2], stores, {"cs": {"num_candidates": 16, "num_tokens": 400}}, chosen)
+    control = {"num_documents": 9, "num_selected": 3, "num_selected_tokens": 39}
+    stores = {f"selected/replicate_0/{task.name}/knn_tapt_2": counts for task in TASKS}
+    stores |= {f"selected/replicate_0/{task.name}/rand_tapt_2": control for task in TASKS}
+    table = selection_tables.coverage(TASKS, [2], stores, {"cs": {"num_candidates": 16, "num_tokens": 400}})
     assert table["task"].tolist() == ["x", "y"]
     row = table.iloc[0]
-    assert (row["percent_of_candidates"], row["percent_of_tokens"], row["control_tokens"]) == (25, 10, 40)
-    assert row["percent_shared_with_control"] == 25
+    assert (row["percent_of_candidates"], row["percent_of_tokens"]) == (25, 10)
+    assert (row["control_selected"], row["control_tokens"]) == (3, 39)
 
 
 def test_agreement_is_the_share_of_the_union():
@@ -39,8 +41,8 @@ def test_what_each_strategy_reads_by_hand():
     stores = {"corpora/cs": {"num_documents": 100}, "tasks/x/train": {"num_documents": 5}}
     stores |= {"tasks/y/train": {"num_documents": 7}}
     for task, own in (("x", 5), ("y", 7)):
-        stores[f"selected/{task}/knn_tapt_2"] = {"num_documents": own + 4, "num_selected": 4}
-        stores[f"selected/{task}/curated_tapt"] = {"num_documents": own + 10, "num_selected": 10}
+        stores[f"selected/replicate_0/{task}/knn_tapt_2"] = {"num_documents": own + 4, "num_selected": 4}
+        stores[f"selected/replicate_0/{task}/curated_tapt"] = {"num_documents": own + 10, "num_selected": 10}
     arms = dict.fromkeys([DAPT_TAPT, knn_tapt(2), CURATED_TAPT], TASKS)
     table = selection_tables.table10(arms, stores, {"x": 5, "y": 7}).set_index("arm")
     assert table.loc["dapt_tapt"].tolist() == [100, 6, 0, 6]
@@ -53,7 +55,9 @@ def test_costs_are_means_over_tasks_beside_scores_and_the_papers():
         {"arm": ["base", "tapt", "base", "tapt"], "task": ["x", "x", "y", "y"]}
         | dict.fromkeys(costs.COLUMNS, [0.0, 2, 0, 4])
     )
-    runs = pd.DataFrame({"arm": ["base", "tapt"] * 2, "task": ["x", "x", "y", "y"], "seed": 0, "degenerate": False})
+    runs = pd.DataFrame(
+        {"arm": ["base", "tapt"] * 2, "task": ["x", "x", "y", "y"], "seed": 0, "replicate": 0, "degenerate": False}
+    )
     table = selection_tables.table9(by_task, runs.assign(test_score=[0.5, 0.4, 0.5, 0.4]))
     ours = table[table["study"] == "ours"].set_index("arm")
     assert ours.loc["tapt", ["num_steps", "tflops"]].tolist() == [3, 3] and ours.loc["tapt", "score"] == pytest.approx(

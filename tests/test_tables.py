@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from dontstop import paper
-from dontstop.report import tables
+from dontstop.report import gap_tables, tables
 from dontstop.runs.arms import BASE, DAPT, NOT_DAPT, short_tapt
 from dontstop.text.tasks import Task
 from dontstop.verdicts.effects import over
@@ -28,7 +28,8 @@ def losses():
 def runs():
     means = {"base": 0.60, "dapt": 0.64, "not_dapt": 0.58}
     return pd.DataFrame(
-        {"task": t, "arm": a, "seed": s, "test_score": m + 0.02 * s + 0.1 * i, "degenerate": t == "y" and s == 1}
+        {"task": t, "arm": a, "replicate": s, "seed": 0, "test_score": m + 0.02 * s + 0.1 * i}
+        | {"degenerate": t == "y" and s == 1}
         for a, m in means.items()
         for i, t in enumerate("xy")
         for s in (0, 1)
@@ -81,7 +82,8 @@ def test_table3_by_hand(runs):
     assert theirs.loc["ACL-ARC", ("base", "mean")] == 63.0
     assert theirs.loc["ACL-ARC", ("dapt_minus_base", "effect")] == pytest.approx(12.4)
     assert theirs.loc["mean", ("base", "mean")] == pytest.approx(paper.table3()["base_mean"].mean())
-    assert theirs["num_seeds"].eq(5).all()
+    assert theirs["num_seeds"].eq(5).all() and theirs["num_replicates"].eq(1).all()
+    assert (mean["num_replicates", ""], mean["num_seeds", ""]) == (2, 1)
 
 
 def test_the_papers_mean_over_our_tasks_where_they_are_some_of_its(runs):
@@ -108,7 +110,7 @@ def test_runs_are_kept_on_the_tasks_of_all_their_arms(runs):
 
 
 def test_table12_and_its_changes(losses):
-    table = tables.table12(losses, "general").set_index(["study", "encoder"])
+    table = gap_tables.table12(losses, "general").set_index(["study", "encoder"])
     ours, theirs = table.loc["ours"], table.loc["paper"]
     assert ours.loc["dapt_numerical", ["general", "numerical"]].tolist() == [3.5, 3.25]
     assert ours.loc["dapt_numerical", ["in_domain_delta_loss", "general_delta_loss"]].tolist() == [-0.75, 0.5]
@@ -124,14 +126,14 @@ def measured():
 
 
 def test_distances_with_the_papers_below(measured):
-    table = tables.distances(measured).set_index("domain")
+    table = gap_tables.distances(measured).set_index("domain")
     assert table.loc["BioMed", ["study", "vocabulary_overlap", "masked_lm_loss"]].tolist() == ["paper", 27.3, 1.32]
     assert table.loc["numerical", "num_words"] == 5000 and "PT" not in table.index
 
 
 def test_gain_against_distance_leaves_out_what_was_not_measured(measured):
     task = Task("x", "numerical", "macro_f1", "X", "y")
-    table = tables.gain_against_distance(gains(["x", "mean"]), measured, [task])
+    table = gap_tables.gain_against_distance(gains(["x", "mean"]), measured, [task])
     assert table["distance"].tolist() == ["vocabulary_overlap", "masked_lm_loss"]
     assert table.iloc[0][["value_low", "high"]].tolist() == [43, 7] and set(table["task"]) == {"x"}
     assert np.isnan(table.iloc[1]["value_low"])
@@ -155,25 +157,78 @@ def test_leak_audit_sums_over_corpora_and_names_the_worst():
 
 
 def test_the_course_of_tapt_by_hand():
-    short = short_tapt(5)
-    cells = [("base", 0, 0.5), ("base", 1, 0.7), (short.name, 0, 0.8), (short.name, 1, 0.8), ("tapt", 0, 0.6)]
-    table = pd.DataFrame(cells, columns=["arm", "seed", "dev_score"]).assign(task="x", test_score=0.5)
-    other = table[table["arm"] != short.name].assign(task="a")
-    curve = tables.tapt_curve(pd.concat([table, other]), [short], 10)
+    short = [short_tapt(15), short_tapt(5)]
+    cells = [("base", 0, 0.5), ("base", 1, 0.7), ("tapt_5_epochs", 0, 0.8), ("tapt_5_epochs", 1, 0.8)]
+    cells += [("tapt_15_epochs", 0, 0.9), ("tapt", 0, 0.6)]
+    table = pd.DataFrame(cells, columns=["arm", "replicate", "dev_score"]).assign(task="x", seed=0, test_score=0.5)
+    other = table[~table["arm"].isin([arm.name for arm in short])].assign(task="a")
+    curve = tables.tapt_curve(pd.concat([table, other]), short, None)
     assert set(curve["task"]) == {"x"}  # the other has no TAPT with fewer epochs
     dev = curve[curve["split"] == "dev"]
-    assert dev["num_epochs"].tolist() == [0, 5, 10] and dev["num_seeds"].tolist() == [2, 2, 1]
-    assert dev["mean"].tolist() == pytest.approx([60, 80, 60])
+    assert dev["epochs"].tolist() == ["0", "5", "15", "kept"] and dev["num_runs"].tolist() == [2, 2, 1, 1]
+    assert dev["mean"].tolist() == pytest.approx([60, 80, 90, 60])
     assert dev["std"].tolist()[:2] == pytest.approx([100 * 0.02**0.5, 0])
-    assert tables.tapt_curve(other, [], 10).empty
+    assert tables.tapt_curve(table, short, 100)["epochs"].iloc[-1] == "100"
+    assert tables.tapt_curve(other, [], None).empty
 
 
-def test_what_tapt_does_to_the_loss_by_hand():
-    names = ["tapt_x", "tapt_5_epochs_x", "tapt_y"]
-    rows = pd.DataFrame({"checkpoint": names, "num_steps": 1, "num_tokens": 2, "loss_before": 4.0, "loss_after": 3.5})
-    runs = pd.DataFrame({"task": ["x", "x", "y"], "checkpoint": ["tapt_x", "tapt_x", "tapt_y"]})
-    table = tables.tapt_losses(rows, runs)
-    assert table["task"].tolist() == ["x", "y"] and table["change"].tolist() == [-0.5, -0.5]
+@pytest.fixture
+def trainings():
+    columns = ["checkpoint", "replicate", "checks", "kept_step", "num_steps", "loss_before", "loss_after"]
+    rows = [("tapt_x", 0, [3.9, 3.5, 3.6], 40, 60, 4.0, 3.5), ("tapt_x", 1, [3.7], 20, 20, 4.2, 3.8)]
+    rows += [("tapt_5_epochs_x", 0, [3.0], 20, 20, 4.0, 3.0), ("tapt_y", 0, [], 60, 60, 4.0, 3.0)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+OF_TAPT = pd.DataFrame({"task": ["x", "x", "y"], "checkpoint": ["tapt_x", "tapt_x", "tapt_y"]})
+
+
+def test_what_tapt_does_to_the_loss_is_averaged_over_replicates(trainings):
+    table = tables.tapt_losses(trainings, OF_TAPT).set_index("task")
+    assert table.loc["x", ["num_steps", "kept_step"]].tolist() == [40, 30] and table.index.tolist() == ["x", "y"]
+    assert table["change"].tolist() == pytest.approx([-0.45, -1.0]) and table["num_replicates"].tolist() == [2, 1]
+
+
+def test_checks_stand_at_even_distances_and_the_least_is_the_step_kept(trainings):
+    table = tables.checks(trainings, OF_TAPT)
+    assert set(table["task"]) == {"x"}  # the other was trained without checks
+    first, second = (table[table["replicate"] == replicate] for replicate in (0, 1))
+    assert first["step"].tolist() == [0, 20, 40, 60] and first["masked_lm_loss"].tolist() == [4.0, 3.9, 3.5, 3.6]
+    assert first.loc[first["kept"], "step"].tolist() == [40] and second["kept"].tolist() == [False, True]
+
+
+def test_remedies_of_forgetting_are_set_against_base_by_hand():
+    losses = [("base", "d", 4.0), ("base", "general", 3.0), ("dapt_d", "d", 3.0), ("dapt_d", "general", 3.5)]
+    losses += [("replay_dapt_d", "d", 3.2), ("replay_dapt_d", "general", 3.1)]
+    losses = pd.DataFrame(losses, columns=["encoder", "held_out", "masked_lm_loss"])
+    losses = pd.concat([losses.assign(replicate=r, masked_lm_loss=losses["masked_lm_loss"] + r) for r in (0, 1)])
+    cells = [(a, r, p + 0.01 * r * (a == "dapt")) for a, p in (("base", 0.5), ("dapt", 0.54)) for r in (0, 1)]
+    cells += [("replay_dapt", r, 0.53) for r in (0, 1)]
+    runs = pd.DataFrame(cells, columns=["arm", "replicate", "test_score"]).assign(task="x", domain="d", seed=0)
+    runs["checkpoint"] = runs["arm"].map({"base": "base", "dapt": "dapt_d", "replay_dapt": "replay_dapt_d"})
+    table = gap_tables.against_forgetting(runs.assign(test_log_probability=runs["test_score"] - 2), losses, "general")
+    assert table["arm"].tolist() == ["dapt", "replay_dapt"] and table["effect"].tolist() == pytest.approx([4.5, 3.0])
+    assert table["log_probability_gain"].tolist() == pytest.approx([0.045, 0.03])
+    assert table["in_domain_delta_loss"].tolist() == pytest.approx([-1.0, -0.8])
+    assert table["general_delta_loss"].tolist() == pytest.approx([0.5, 0.1])
+
+
+def test_verdicts_of_several_profiles_stand_side_by_side():
+    columns = ["claim", "statement", "study", "task", "verdict", "effect", "low", "high", "detectable"]
+    rows = [("C2", "A", "ours", "mean", "holds", 2.75, 1.0, 4.5, 2.0)]
+    rows += [("C2", "A", "ours", "x", "holds", 9.0, 8.0, 10.0, 2.0)]
+    rows += [("C2", "A", "paper", "mean", "holds", 2.8, 1.0, 3.0, 1.0)]
+    rows += [("C5", "B", "ours", "mean", "inconclusive", -0.2, -1.0, 0.6, 1.5)]
+    costs = {"tflops": 0.41, "bytes": 0.002, "mean": np.nan}
+    rows += [("C13", "C", "ours", name, "holds", of, *[np.nan] * 3) for name, of in costs.items()]
+    laptop = pd.DataFrame(rows, columns=columns)
+    mini = laptop[laptop["claim"] == "C5"].drop(columns="detectable").replace({"inconclusive": "not run"})
+    table = tables.side_by_side({"laptop": laptop, "mini": mini.assign(effect=np.nan, low=np.nan)}).set_index("claim")
+    assert table.columns.tolist() == ["paper", "laptop", "mini"]
+    assert table.loc["C2: A"].tolist() == ["**holds** +2.8", "**holds** +2.8 [+1.0, +4.5]", "–"]
+    assert table.loc["C5: B", "laptop"] == "**inconclusive** −0.2 [−1.0, +0.6] (would see 1.5)"
+    assert table.loc["C5: B", "mini"] == "not run"
+    assert table.loc["C13: C", "laptop"] == "**holds** 41.0 % of the FLOPs, 0.2 % of the bytes"
 
 
 def test_the_arm_with_the_highest_mean_need_not_be_the_likeliest(runs):

@@ -99,11 +99,11 @@ class Study(Pipeline):
 
     def judge(self) -> str:
         """Judge all claims by the records that are there, write claims.csv and claims.md, and say the verdicts."""
-        from dontstop.report import findings, measures
+        from dontstop.report import claims, measures
         from dontstop.verdicts.judgements import overview
 
         judged = measures.judged(self)
-        findings.save_claims(judged, self.paths.results, f"The paper's claims, profile `{self.profile.name}`")
+        claims.save_claims(judged, self.paths.results, f"The paper's claims, profile `{self.profile.name}`")
         return "\n".join(f"{row.claim}: {row.ours} ({row.statement})" for row in overview(judged).itertuples())
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import product
 
+import numpy as np
 import pandas as pd
 
 from dontstop.errors import StudyError
@@ -18,6 +19,7 @@ from dontstop.selection.candidates import load_candidates
 from dontstop.text import corpora, leakage
 from dontstop.text.tasks import SPLITS, Task
 
+_RUN = ["task", "arm", "replicate", "seed"]  # what a run is told by
 _ANEW = "prepare the text and run the study again"
 
 
@@ -94,72 +96,95 @@ def no_exact_leak(study: Results) -> str:
 
 
 def losses(measured: pd.DataFrame, encoders: Sequence[str], texts: Sequence[str]) -> str:
-    """Hold the losses of one notebook, as `study.losses` returns them, to one for every encoder and text."""
-    pairs, wanted = set(zip(measured["encoder"], measured["held_out"], strict=True)), set(product(encoders, texts))
-    _hold(len(wanted - pairs), 0, f"losses not measured, the first {min(wanted - pairs, default=None)}")
-    _hold(len(measured), len(wanted), "losses measured, one for every encoder and text")
+    """Hold the losses of one notebook, as `study.losses` returns them, to one for every encoder, text and replicate."""
+    replicates, keys = measured["replicate"].unique().tolist(), ["encoder", "held_out", "replicate"]
+    found, wanted = set(measured[keys].itertuples(index=False, name=None)), set(product(encoders, texts, replicates))
+    _hold(len(wanted - found), 0, f"losses not measured, the first {min(wanted - found, default=None)}")
+    _hold(len(measured), len(wanted), "losses measured, one for every encoder, text and replicate")
     of_what = "tasks' dev texts" if set(measured["measured_on"]) == {"task"} else "held-out texts"
-    named = "1 encoder" if len(encoders) == 1 else f"{len(encoders)} encoders"
-    return f"{len(measured)} masked-LM losses: {named} on {len(texts)} {of_what}"
+    parts = _counted("encoder", len(encoders)), f"{len(texts)} {of_what}", _counted("replicate", len(replicates))
+    return f"{len(measured)} masked-LM losses: {parts[0]} on {parts[1]}, {parts[2]}"
+
+
+def _counted(what: str, number: int) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def one_record_a_run(study: Results, runs: pd.DataFrame, tasks: Sequence[Task] | None = None) -> str:
-    """Hold runs to one for every task shown (None: all), arm and seed asked for, over the whole of each split."""
-    keys, tasks = ["task", "arm", "seed"], study.tasks if tasks is None else tasks
-    found = set(runs[keys].itertuples(index=False, name=None))
+    """Hold runs to one for every task shown (None: all), arm, replicate and seed, on the labels and texts asked for."""
+    tasks, profile = study.tasks if tasks is None else tasks, study.profile
+    found = set(runs[_RUN].itertuples(index=False, name=None))
     _hold(len(runs), len(found), "records of distinct runs")
     asked = [(t, arm.name) for arm, some in study.arms().items() for t in some if arm.name in set(runs["arm"])]
-    wanted = {(t.name, arm, seed) for (t, arm), seed in product(asked, study.profile.seeds) if t in tasks}
+    every = product(asked, range(profile.replicates), profile.seeds)
+    wanted = {(task.name, arm, *pair) for (task, arm), *pair in every if task in tasks}
     _hold(len(wanted - found), 0, f"runs without a record, the first {min(wanted - found, default=None)}")
     _hold(len(found - wanted), 0, f"records of other runs, the first {min(found - wanted, default=None)}")
     for split in SPLITS:
         for task, size in dict.fromkeys(zip(runs["task"], runs[f"num_{split}"], strict=True)):
-            _hold(size, _entry(study, task, split)["num_examples"], f"{split} texts in the record of {task}")
-    numbers = runs[keys].nunique().tolist()
-    whole = " = {} tasks × {} arms × {} seeds".format(*numbers)
-    told = whole if math.prod(numbers) == len(runs) else ", one a task, arm and seed"
-    return f"{len(runs)} records{told}, each over the whole of its splits"
+            whole = _entry(study, task, split)["num_examples"]
+            expected = min(whole, profile.labels.primary or whole) if split == "train" else whole
+            _hold(size, expected, f"{split} texts in the record of {task}")
+    numbers = runs[_RUN].nunique().tolist()
+    whole = " = {} tasks × {} arms × {} replicates × {} seeds".format(*numbers)
+    told = whole if math.prod(numbers) == len(runs) else ", one a task, arm, replicate and seed"
+    labels = _span(runs["num_train"])
+    return f"{len(runs)} records{told}, each of {labels} labelled texts, and over the whole of dev and test"
 
 
 def fingerprints(study: Results, runs: pd.DataFrame) -> str:
     """Hold every run's fingerprint to the one that its text, settings, encoder, code and libraries give now."""
-    identity, draws, known = Identity(study.profile, study.paths), study.profile.selection.num_draws, study.arms()
-    found = runs.set_index(["task", "arm", "seed"])["fingerprint"].to_dict()
-    for arm in map(study.arm, dict.fromkeys(runs["arm"])):
-        for run in arms.plan([arm], known[arm], study.profile.seeds, draws).runs:
-            if (key := (run.task.name, run.arm.name, run.seed)) in found:
+    profile, identity, known = study.profile, Identity(study.profile, study.paths), study.arms()
+    found = runs.set_index(_RUN)["fingerprint"].to_dict()
+    for name, replicate in product(dict.fromkeys(runs["arm"]), range(profile.replicates)):
+        arm = study.arm(name)
+        for run in arms.plan([arm], known[arm], profile.seeds, replicate, [profile.labels.primary]).runs:
+            if (key := (run.task.name, run.arm.name, run.replicate, run.seed)) in found:
                 _hold(found[key], identity.run(run), f"as fingerprint of {key}")
     return f"{len(runs)} fingerprints are those of the text, settings, encoders and code at hand"
 
 
 def no_checkpoint_twice(pretraining: pd.DataFrame, runs: pd.DataFrame) -> str:
-    """Hold the records of pretraining, of this notebook and those before it, to one for every checkpoint."""
-    trained = pretraining["checkpoint"].tolist()
+    """Hold the records of pretraining, of this notebook and those before it, to one for a checkpoint and replicate."""
+    keys = ["checkpoint", "replicate"]
+    trained = list(pretraining[keys].itertuples(index=False, name=None))
+    starts = set(runs[keys].itertuples(index=False, name=None))
     _hold(len(trained), len(set(trained)), "checkpoints trained, each once")
-    _hold(sorted(set(runs["checkpoint"]) - set(trained)), [], "as checkpoints of runs that nobody trained")
-    starts = runs["checkpoint"].nunique()
-    return f"{len(trained)} checkpoints were trained, none twice; {len(runs)} runs start from {starts} of them"
+    _hold(sorted(starts - set(trained)), [], "as checkpoints of runs that nobody trained")
+    replicates = _counted("replicate", pretraining["replicate"].nunique())
+    return f"{len(trained)} checkpoints of {replicates}, none twice; {len(runs)} runs start from {len(starts)} of them"
 
 
 def selected_text(study: Results) -> str:
-    """Hold every augmented corpus to its digest and the task's own texts, every control to its selection's size."""
-    counts = study.selection_counts()
-    for name, entry in counts["stores"].items():
-        folder = study.paths.store(name)
-        _hold(files.digest(folder / "ids.npy"), entry["sha256"], f"as digest of the tokens in {folder}")
-        num_train = study.manifest()["tasks"][name.split("/")[1]]["splits"]["train"]["num_examples"]
-        _hold(entry["num_documents"] - entry["num_selected"], num_train, f"own texts in {name}")
-    numbers, draws = study.profile.selection.num_neighbours, study.profile.selection.num_draws
-    tasks = study.design.augmented_tasks()
-    for task, k, draw in product(tasks, numbers, range(draws)):
-        names = (f"selected/{task.name}/{kind}" for kind in (arms.knn_tapt(k), f"{arms.rand_tapt(k)}_draw_{draw}"))
-        ours, control = (counts["stores"][name] for name in names)
-        for column in ("num_selected", "num_selected_tokens"):
-            _hold(control[column], ours[column], f"as {column} of a control for {k} neighbours on {task.name}")
+    """Hold every augmented corpus to its digest and the task's own texts, every control to its selection.
+
+    A control has as many texts and tokens as the neighbours that it stands for, and none of them.
+    """
+    num_stores, num_controls = 0, 0
+    for replicate in range(study.profile.replicates):
+        stores = study.selection_counts(replicate)["stores"]
+        for name, entry in stores.items():
+            folder, task, kind = study.paths.store(name), *name.split("/")[2:]
+            _hold(files.digest(folder / "ids.npy"), entry["sha256"], f"as digest of the tokens in {folder}")
+            num_train = _entry(study, task, "train")["num_examples"]
+            _hold(entry["num_documents"] - entry["num_selected"], num_train, f"own texts in {name}")
+            if kind.startswith("rand_"):
+                _hold_control(study, stores, task, kind, replicate)
+                num_controls += 1
+        num_stores += len(stores)
     return (
-        f"{len(counts['stores'])} augmented corpora have the digests recorded; {len(numbers) * draws} random controls "
-        f"of each of {len(tasks)} tasks have as many texts and tokens as the neighbours they stand for"
+        f"{num_stores} augmented corpora have the digests recorded; {num_controls} random controls have as many texts "
+        "and tokens as the neighbours they stand for, and none of these"
     )
+
+
+def _hold_control(study: Results, stores: dict, task: str, control: str, replicate: int) -> None:
+    neighbours = control.replace("rand_", "knn_", 1)
+    ours, theirs = (stores[f"selected/replicate_{replicate}/{task}/{kind}"] for kind in (neighbours, control))
+    for column in ("num_selected", "num_selected_tokens"):
+        _hold(theirs[column], ours[column], f"as {column} of {control} on {task}")
+    chosen = (study.chosen(task, kind, replicate) for kind in (neighbours, control))
+    _hold(len(np.intersect1d(*chosen)), 0, f"candidates both in {control} and in {neighbours} on {task}")
 
 
 def no_evaluated_text_selected(study: Results) -> str:

@@ -39,9 +39,9 @@ def readable(frame: DataFrame, decimals: int | None = None) -> DataFrame:
     """Write every cell for a reader: `50.3 (1.2)` for mean and std, `+1.0 [+0.3, +1.8]` for a value and its interval.
 
     Args:
-        frame: In full precision. A `std`, or `low` and `high`, belong to the column to their left (so do `iqm_low` and
-            `iqm_high` to `iqm`); where columns have two levels, they are those of an arm or contrast and its `mean`,
-            `std`, `effect`, `low`, `high`, `p`.
+        frame: In full precision. A `std`, or `low` and `high`, belong to the column to their left (so does
+            `jensen_shannon_low` to `jensen_shannon`); where columns have two levels, they are those of an arm or
+            contrast and its `mean`, `std`, `effect`, `low`, `high`, `p`.
         decimals: Of every number but counts and p-values, where not those that `labels.COLUMNS` has.
 
     Returns:

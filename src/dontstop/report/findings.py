@@ -1,25 +1,24 @@
-"""What each notebook found, in sentences whose numbers come from frames, whichever way they fall; and the claims' page.
+"""What each notebook found, in sentences whose numbers come from frames, whichever way they fall.
 
 Frames, the arguments without a type, are named after the functions that return them: `overview` and `judged` (of
 `judge`), `effects`, `coverage`.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from IPython.display import Markdown
 from pandas import DataFrame, Series
 
 from dontstop import paper
-from dontstop.machine import files
 from dontstop.report import labels
-from dontstop.report.display import listed, to_markdown
+from dontstop.report.claims import sentences as told
+from dontstop.report.display import listed
 from dontstop.report.labels import arm as named
 from dontstop.report.labels import signed, spelt
 from dontstop.text.tasks import Task
-from dontstop.verdicts import domain_gap, judgements
-from dontstop.verdicts.claims import BYTES, CLAIMS, FLOPS, LEVEL, NOT_RUN, verdict
+from dontstop.verdicts import domain_gap
+from dontstop.verdicts.claims import BYTES, FLOPS, LEVEL, NOT_RUN
 from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes
 from dontstop.verdicts.scores import MEAN, means
 
@@ -31,8 +30,17 @@ _DISTANCES = {
 }
 
 
-def _interval(row, decimals: int = 1) -> str:
-    return f"95 % interval {signed(row.low, decimals)} to {signed(row.high, decimals)}"
+_TESTS = {
+    "p_value": "by t over replicates",
+    "p_sign_flip": "by flipping signs",
+    "p_bootstrap": "by the bootstrap over replicates and test texts",
+    "p_over_tasks": "by t with tasks as the sample",
+}
+
+
+def _interval(row) -> str:
+    known = f"95 % interval {signed(row.low)} to {signed(row.high)}"
+    return "one replicate: no interval" if np.isnan(row.low) else known
 
 
 def _points(row, more: str = "") -> str:
@@ -94,29 +102,18 @@ def _farthest_sentence(measured: DataFrame, names: list[str]) -> str:
     return f"The {len(names)} distances do not take the same domain for the farthest: {votes}."
 
 
-def of_claims(overview) -> list[str]:
-    """Say of claims about arms: the verdict, the mean difference, the tasks, and what the paper's numbers give."""
-    sentences = []
-    for row in overview.itertuples():
-        found = _points(row, f", p = {row.p_holm:.3f} after correction")
-        numbers = (
-            f" Over all tasks the difference is {found}; task by task: {row.tasks}. The paper's own numbers, put "
-            f"through the same rule: **{row.paper}** ({signed(row.paper_effect)}; {row.paper_tasks})."
-        )
-        sentences.append(f"*{row.statement}*: **{row.ours}**." + ("" if row.ours == NOT_RUN else numbers))
-    return sentences
-
-
 def of_degenerate(runs) -> str:
     """Count the classifiers that gave every test text the same label."""
     number = int(runs["degenerate"].astype(bool).sum())
     return f"{number} of {len(runs)} fine-tuned classifiers gave every test text the same label; none is left out."
 
 
-def of_dapt(overview, judged, runs, naive_bayes: Series, overlap, correlations, forgetting) -> Markdown:
+def of_dapt(
+    overview, runs, naive_bayes: Series, overlap, rises, nearness: Mapping, forgetting, against_forgetting
+) -> Markdown:
     """Judge DAPT and not-DAPT against the base encoder and each other, the gain's course, and forgetting."""
     return listed(
-        *of_claims(overview[overview["claim"].isin(["C2", "C3", "C4"])]),
+        *told(overview[overview["claim"].isin(["C1", "C2", "C3", "C4"])]),
         _naive_bayes_sentence(runs, naive_bayes),
         *(
             f"{of['num_affected'].iloc[0]:,} of {of['num_test'].iloc[0]:,} test texts of {task} also stand in its "
@@ -124,9 +121,14 @@ def of_dapt(overview, judged, runs, naive_bayes: Series, overlap, correlations, 
             f"{', '.join(f'{named(row.arm)} {signed(row.change)} points' for row in of.itertuples())}."
             for task, of in overlap.groupby("task", sort=False)
         ),
-        _course_sentence(correlations),
-        _loss_sentence("DAPT lowers the masked-LM loss on its own domain", judged, forgetting, IN_DOMAIN, -1),
-        _loss_sentence("DAPT raises it on the general text (forgetting)", judged, forgetting, GENERAL, 1),
+        _course_sentence(rises),
+        _nearness_sentence(nearness),
+        _loss_sentence(overview, forgetting),
+        *(
+            f"{named(row.arm)}: {_points(row)} over base; loss {signed(row.in_domain_delta_loss, 2)} nats on the own "
+            f"domain, {signed(row.general_delta_loss, 2)} on the general text."
+            for row in against_forgetting.itertuples()
+        ),
         of_degenerate(runs),
     )
 
@@ -144,43 +146,53 @@ def _naive_bayes_sentence(runs: DataFrame, naive_bayes: Series) -> str:
     )
 
 
-def _course_sentence(correlations: DataFrame) -> str:
-    theirs, found = paper.dapt_gains(), []
-    for row in correlations.itertuples():
-        judged = verdict(row.spearman, row.low, row.high, row.p_value)
-        chance = "" if np.isnan(row.p_value) else f", p = {row.p_value:.2f}"
-        numbers = f"**{judged}** (rank correlation {signed(row.spearman, 2)}, {_interval(row, 2)}{chance})"
-        undefined = "not defined, since the tasks do not differ"
-        found.append(f"by {_DISTANCES[row.Index][0]} {undefined if np.isnan(row.spearman) else numbers}")
+def _course_sentence(rises: DataFrame) -> str:
+    theirs = paper.dapt_gains()
+    found = "; ".join(f"by {_DISTANCES[row.Index][0]} {_points(row)}" for row in rises.itertuples())
     far = {name: domain_gap.as_distance(name, theirs[name]) for name in ("vocabulary_overlap", "masked_lm_loss")}
     in_paper = ", ".join(
         f"{signed(domain_gap.spearman(values, theirs['gain']), 2)} by {_DISTANCES[name][0]}"
         for name, values in far.items()
     )
     return (
-        f"*DAPT gains more the farther the domain*: {'; '.join(found)}. The rank correlation over the paper's eight "
-        f"tasks, taken from its tables, is {in_paper}."
+        f"From the nearest domain to the farthest DAPT's gain changes, along a fitted line: {found}. The rank "
+        f"correlation of gain and distance over the paper's eight tasks, taken from its tables, is {in_paper}."
     )
 
 
-def _loss_sentence(claim: str, judged: DataFrame, forgetting: DataFrame, change: str, sign: int) -> str:
-    found = judged.loc[(judged["study"] == "ours") & (judged["task"] == change), "verdict"]
-    ours, theirs = (forgetting.loc[forgetting["study"] == study, change] for study in ("ours", "paper"))
+def _nearness_sentence(nearness: Mapping) -> str:
+    slope, correlation = signed(nearness["slope"] / 10), signed(nearness["correlation"], 2)
     return (
-        f"*{claim}*: **{next(iter(found), NOT_RUN)}**, in {(sign * ours > 0).sum()} of {len(ours)} domains; mean "
-        f"change {signed(ours.mean(), 2)} nats. In the paper: {(sign * theirs > 0).sum()} of {len(theirs)}, "
-        f"{signed(theirs.mean(), 2)} nats."
+        f"Over {nearness['num_points']} pairs of an encoder and a task, the gain changes by {slope} points with each "
+        "tenth of its frequent words that the text read shares less with the task's domain (correlation within tasks "
+        f"{correlation}; p = {nearness['p_value']:.3f} by the {nearness['num_permutations']} permutations of encoders)."
+    )
+
+
+def _loss_sentence(overview, forgetting: DataFrame) -> str:
+    found, told = overview.set_index("claim")["ours"]["C12"], {}
+    for study, of in forgetting.groupby("study"):
+        (own, general), num = of[[IN_DOMAIN, GENERAL]].to_numpy(float).T, len(of)
+        told[study] = (
+            f"on the own domain it falls in {(own < 0).sum()} of {num}, mean change {signed(own.mean(), 2)} nats; on "
+            f"the general text it rises in {(general > 0).sum()} of {num}, {signed(general.mean(), 2)} nats"
+        )
+    return (
+        "*DAPT lowers the masked-LM loss on its own domain and raises it on the general text (forgetting)*: "
+        f"**{found}**. Over domains, {told['ours']}. In the paper, {told['paper']}."
     )
 
 
 def of_tapt(overview, effects, losses, curve, runs) -> Markdown:
     """Judge TAPT against the base encoder, set it beside DAPT, and say what its loss and its course show."""
-    over_dapt, change = _of_means(effects).set_index("contrast").loc["tapt_minus_dapt"], losses["change"]
+    over_dapt = _of_means(effects).set_index("contrast").loc["tapt_minus_dapt"]
+    change, kept = losses["change"], losses["kept_step"]
     return listed(
-        *of_claims(overview),
+        *told(overview),
         f"TAPT less DAPT, over all tasks: {_points(over_dapt)}.",
         f"The masked-LM loss on the task's dev texts fell in {int((change < 0).sum())} of {len(losses)} tasks; mean "
         f"change {signed(change.mean(), 2)} nats, from {signed(change.min(), 2)} to {signed(change.max(), 2)}.",
+        f"The encoders were kept after {kept.min():.0f} to {kept.max():.0f} steps (means over replicates, by task).",
         *_curve_sentences(curve[curve["split"] == "dev"]),
         of_degenerate(runs),
     )
@@ -189,25 +201,26 @@ def of_tapt(overview, effects, losses, curve, runs) -> Markdown:
 def _curve_sentences(curve: DataFrame) -> list[str]:
     rows = [(task, of.loc[of["mean"].idxmax()], of.iloc[-1]) for task, of in curve.groupby("task", sort=False)]
     return [
-        f"On {spelt(task)} the dev score is highest after {best['num_epochs']:g} epochs of TAPT "
-        f"({best['mean']:.1f}; after {last['num_epochs']:g}: {last['mean']:.1f})."
+        f"On {spelt(task)} the dev score is highest at {best['epochs']} epochs of TAPT "
+        f"({best['mean']:.1f}; at {last['epochs']}: {last['mean']:.1f})."
         for task, best, last in rows
     ]
 
 
-def of_dapt_tapt(overview, best, tests, runs, cheap_effects, parts) -> Markdown:
-    """Judge DAPT then TAPT as the best arm, name the likeliest best, and count what unpaired tests would say."""
+def of_dapt_tapt(overview, best, tests, gains, runs, cheap_effects, parts) -> Markdown:
+    """Judge DAPT then TAPT as the best arm, name the likeliest best, and say what other tests and other labels give."""
     (first, share), (second, next_share) = best.loc[MEAN].sort_values(ascending=False).head(2).items()
     by_task = best.drop(index=MEAN).idxmax(axis=1)
     trained = parts.set_index("arm").get("percent_trainable")
     counts = ", ".join(f"{named(arm)} {(by_task == arm).sum()}" for arm in best.columns)
-    paired, welch = ((tests[column] < LEVEL).sum() for column in ("p_paired", "p_welch"))
     return listed(
-        *of_claims(overview),
-        f"Over all tasks {named(first)} is the likeliest to rank first ({100 * share:.0f} % of resamples), then "
-        f"{named(second)} ({100 * next_share:.0f} %). Tasks on which each is the likeliest: {counts}.",
-        f"Of {len(tests)} differences on single tasks, {paired} have p below {LEVEL} in the paired test and {welch} in "
-        "Welch's, before any correction.",
+        *told(overview),
+        f"Over all tasks {named(first)} is the likeliest to rank first ({100 * share:.0f} % of draws of replicates "
+        f"and texts), then {named(second)} ({100 * next_share:.0f} %). Tasks on which each is the likeliest: {counts}.",
+        f"Of {len(tests)} differences in the mean over tasks, before any correction, have p below {LEVEL}: "
+        + ", ".join(f"{(tests[column] < LEVEL).sum()} {test}" for column, test in _TESTS.items())
+        + ".",
+        *_label_sentences(gains),
         *(
             f"{named(arm)} trains {trained[arm]:.1f} % of the encoder's parameters. Difference "
             f"{'; '.join(f'to {named(row.other)}: {_points(row)}' for row in of.itertuples())}."
@@ -217,13 +230,24 @@ def of_dapt_tapt(overview, best, tests, runs, cheap_effects, parts) -> Markdown:
     )
 
 
+def _label_sentences(gains: DataFrame) -> list[str]:
+    """Say what each arm gains over the base encoder with few labels and with many."""
+    others = gains[~gains["arm"].isin(["base", labels.NAIVE_BAYES])]
+    return [
+        f"Gain of {named(arm)} over base by number of labels: "
+        + "; ".join(f"{row.num_train:,}: {_points(row)}" for row in of.itertuples())
+        + "."
+        for arm, of in others.rename(columns={"gain": "effect"}).groupby("arm", sort=False)
+    ]
+
+
 def of_transfer_tapt(overview, losses, tasks: Sequence[Task], runs) -> Markdown:
     """Judge transfer-TAPT against TAPT, and say whose texts the encoders have learnt."""
     changes = loss_changes(losses)
     own = np.array([changes.loc[f"tapt_{task.name}", task.name] for task in tasks])
     other = np.array([changes.loc[f"tapt_{task.other_task}", task.name] for task in tasks])
     return listed(
-        *of_claims(overview),
+        *told(overview),
         f"On a task's dev texts, its own TAPT encoder changes the masked-LM loss by {signed(np.mean(own), 2)} nats on "
         f"average, that of the domain's other task by {signed(np.mean(other), 2)}; the own one is the lower in "
         f"{(own < other).sum()} of {len(own)} tasks.",
@@ -238,7 +262,7 @@ def of_knn_tapt(overview, judged, runs, coverage, agreement, selector_effects, t
     front = table9[(table9["study"] == "ours") & table9["pareto_optimal"].eq(True)].sort_values("tflops")
     names = ", ".join(f"{named(row.arm)} ({row.score:.1f})" for row in front.itertuples())
     return listed(
-        *of_claims(overview[overview["claim"].isin(["C8", "C9", "C10", "C11"])]),
+        *told(overview[overview["claim"].isin(["C8", "C9", "C10", "C11"])]),
         f"Of the domains' candidates, by the number of neighbours of each training text: {taken}.",
         *_selector_sentences(agreement, selector_effects),
         _cost_sentence(judged),
@@ -257,41 +281,17 @@ def _selector_sentences(matrix: DataFrame, effects: DataFrame) -> list[str]:
     return [
         f"Of what two retrieval methods choose, {pairs.min():.0f} to {pairs.max():.0f} % is chosen by both "
         f"(with random text: {random.min():.0f} to {random.max():.0f} %).",
-        f"Difference to the size-matched random control, mean over tasks: {found}.",
+        f"Difference of each retrieval method to its own size-matched random control, mean over tasks: {found}.",
     ]
 
 
 def _cost_sentence(judged: DataFrame) -> str:
     ours = judged[(judged["claim"] == "C13") & (judged["study"] == "ours")].set_index("task")
-    found, claim = ours.loc[MEAN, "verdict"], "*TAPT costs a fraction of DAPT's time and storage*"
+    found, claim = ours.loc[MEAN, "verdict"], "*TAPT costs a fraction of DAPT's compute and storage*"
     if found == NOT_RUN:
         return f"{claim}: **{NOT_RUN}**."
-    time, storage = (labels.number(ours.loc[name, "effect"], 3) for name in (FLOPS, BYTES))
+    compute, storage = (labels.number(ours.loc[name, "effect"], 3) for name in (FLOPS, BYTES))
     return (
-        f"{claim}: **{found}**. TAPT takes ×{time} of DAPT's CPU-seconds and ×{storage} of its bytes of text "
-        "(geometric means over tasks); in the paper ×0.016 of the steps and ×0.000002 of the bytes."
+        f"{claim}: **{found}**. TAPT takes ×{compute} of DAPT's floating-point operations and ×{storage} of its bytes "
+        "of text (geometric means over tasks); in the paper ×0.016 of the steps and ×0.000002 of the bytes."
     )
-
-
-def claims_page(judged: DataFrame, heading: str) -> str:
-    """Write verdicts, as `judgements.judge` returns them, as a page: all in one table, then each with its rule."""
-    page = (
-        f"# {heading}\n\n"
-        "Each of the paper's claims, judged by this study's runs and, by the same rule as far as its means and "
-        "standard deviations allow, by the paper's own numbers. Effects are points of F1 with 95 % intervals (C1: a "
-        "rank correlation; C12: nats; C13: factors); `p` is corrected for the comparisons of the table (Holm), tasks "
-        f"and means apart.\n\n{to_markdown(judgements.overview(judged))}"
-    )
-    shown = ["study", "task", "effect", "low", "high", "p_holm", "verdict"]
-    for claim in CLAIMS:
-        rows = judged[judged["claim"] == claim.id]
-        if not set(rows["verdict"]) <= {NOT_RUN}:
-            rule = f"{claim.place}. Rule: {claim.text}; else inconclusive."
-            page += f"\n\n## {claim.id}: {claim.statement}\n\n{rule}\n\n{to_markdown(rows[shown])}"
-    return page
-
-
-def save_claims(judged: DataFrame, folder: Path, heading: str) -> None:
-    """Write claims.csv (every row in full precision) and claims.md under `folder`."""
-    files.write_text(folder / "claims.csv", judged.to_csv(index=False))
-    files.write_text(folder / "claims.md", claims_page(judged, heading))

@@ -34,7 +34,7 @@ def figure2(ours: DataFrame, paper: DataFrame, num_words: int | None = None) -> 
     same = {title: np.eye(len(table), dtype=bool) for title, table in tables.items()}
     largest = max(table.to_numpy(float)[~same[title]].max() for title, table in tables.items())
     for axes, (title, table) in zip(figure.subplots(1, 2), tables.items(), strict=True):
-        heatmap(axes, table, ".1f", cmap="Blues", mask=same[title], vmin=0, vmax=largest)
+        heatmap(axes, table, 1, cmap="Blues", mask=same[title], vmin=0, vmax=largest)
         axes.set_title(title)
     return figure
 
@@ -45,7 +45,7 @@ def task_domain_overlap(overlap: DataFrame, tasks: Sequence[Task]) -> StudyFigur
     title = "Do a task's words come from its own domain?\n(vocabulary overlap, %; own domain framed)"
     figure = StudyFigure(1.9 + 1.3 * len(overlap.columns), 1.6 + 0.48 * len(overlap), title)
     axes = figure.subplots()
-    heatmap(axes, overlap, ".0f", spell=labels.spelt, cmap="Blues", vmin=0)
+    heatmap(axes, overlap, 0, spell=labels.spelt, cmap="Blues", vmin=0)
     _frame(axes, overlap, {task.name: task.domain for task in tasks}, "#D55E00")
     return figure
 
@@ -54,8 +54,12 @@ def _frame(axes: Axes, table: DataFrame, own: Mapping[str, str], colour: str) ->
     """Frame, in each row, the cell of the column that is its own."""
     for row, name in enumerate(table.index):
         if own.get(name) in table.columns:
-            corner = (list(table.columns).index(own[name]) + 0.02, row + 0.03)
-            axes.add_patch(Rectangle(corner, 0.96, 0.94, fill=False, edgecolor=colour, linewidth=1.8, clip_on=False))
+            _frame_cell(axes, row, list(table.columns).index(own[name]), colour)
+
+
+def _frame_cell(axes: Axes, row: int, column: int, colour: str) -> None:
+    looks = {"fill": False, "edgecolor": colour, "linewidth": 1.8, "clip_on": False}
+    axes.add_patch(Rectangle((column + 0.02, row + 0.03), 0.96, 0.94, **looks))
 
 
 @styled
@@ -81,11 +85,11 @@ def distances(measured: DataFrame) -> StudyFigure:
 
 
 @styled
-def gain_against_distance(points: DataFrame, correlations: DataFrame | None = None) -> StudyFigure:
+def gain_against_distance(points: DataFrame, rises: DataFrame | None = None) -> StudyFigure:
     """Draw the gain of DAPT against each distance, a point a task, as `tables.gain_against_distance` returns them.
 
     Args:
-        correlations: Columns distance, spearman, low, high, p_value: of the gains' ranks with the distance.
+        rises: As `gains.gain_rises` returns them; a line's rise over the domains stands above its panel.
     """
     parts = {name: points[points["distance"] == name] for name in DISTANCES if name in set(points["distance"])}
     num_columns = 2 if len(parts) == 4 else len(parts)
@@ -96,7 +100,7 @@ def gain_against_distance(points: DataFrame, correlations: DataFrame | None = No
     panels = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False).ravel()
     handles = [Line2D([], [], marker="o", ls="", color=c, label=labels.spelt(d)) for d, c in colours.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(colours), handletextpad=0.1)
-    titles = {} if correlations is None else {row.distance: _correlation_text(row) for row in correlations.itertuples()}
+    titles = {} if rises is None else {row.Index: _rise_text(row) for row in rises.itertuples()}
     for axes, name in zip(panels, parts, strict=True):
         axes.set_xlabel(labels.column(name) + (", farther to the right" if name in _SIMILARITIES else ""))
         axes.set_title(titles.get(name, ""), fontsize=9.5, color=theme.INK)
@@ -111,12 +115,9 @@ def gain_against_distance(points: DataFrame, correlations: DataFrame | None = No
     return figure
 
 
-def _correlation_text(row) -> str:
-    if np.isnan(row.spearman):
-        return "the order of the tasks is not defined"
-    value, low, high = (labels.number(number, 2) for number in (row.spearman, row.low, row.high))
-    chance = "" if np.isnan(row.p_value) else f", p = {row.p_value:.2f}"
-    return f"rank correlation ρ = {value} [{low}, {high}]{chance}"
+def _rise_text(row) -> str:
+    known = "" if np.isnan(row.low) else f" [{labels.signed(row.low)}, {labels.signed(row.high)}]"
+    return f"from the nearest domain to the farthest {labels.signed(row.effect)} points{known}"
 
 
 def _draw_points(axes: Axes, points: DataFrame, colours: Mapping[str, str]) -> np.ndarray:
@@ -134,6 +135,53 @@ def _draw_points(axes: Axes, points: DataFrame, colours: Mapping[str, str]) -> n
         for marker, k in zip(theme.MARKERS * len(place), place, strict=False):
             axes.errorbar(x[[k]], points["gain"].iloc[[k]], yerr=bars(points.iloc[[k]], "gain"), fmt=marker, **looks)
     return x
+
+
+@styled
+def gain_matrix(matrix: DataFrame) -> StudyFigure:
+    """Draw the gain of every DAPT encoder (row) on every task (column), as `gains.gain_matrix` has it, own framed."""
+    gains = matrix.pivot(index="encoder", columns="task", values="gain")
+    gains = gains.loc[matrix["encoder"].unique(), matrix["task"].unique()].rename_axis(index=None, columns=None)
+    title = "Whose text helps which task?\n(gain over base, points; row: domain that DAPT read; framed: the task's own)"
+    figure = StudyFigure(2.0 + 1.15 * len(gains.columns), 1.7 + 0.55 * len(gains), title, fontsize=11)
+    axes, limit = figure.subplots(), float(np.nanmax(np.abs(gains.to_numpy(float)))) or 1.0
+    heatmap(axes, gains, 1, -gains, signed=True, spell=labels.spelt, cmap=theme.CHANGES, vmin=-limit, vmax=limit)
+    own = matrix.drop_duplicates("task")[["task", "domain"]].to_numpy().tolist()
+    for column, (_, domain) in enumerate(own):
+        _frame_cell(axes, list(gains.index).index(domain), column, theme.INK)
+    return figure
+
+
+@styled
+def gain_by_distance(matrix: DataFrame, nearness: Mapping[str, float]) -> StudyFigure:
+    """Draw the gain of every DAPT encoder on every task against the distance of what it read, as `gains` has both.
+
+    Args:
+        matrix: Of `gains.gain_matrix`.
+        nearness: Of `gains.nearness`; its slope is drawn through the points' middle.
+    """
+    figure = StudyFigure(7.2, 4.8, "Does the nearness of the adaptation text predict its gain?")
+    axes, own = figure.subplots(), matrix["encoder"] == matrix["domain"]
+    same = matrix.groupby("distance")["task"]  # a small step apart, their bars stay readable
+    x = matrix["distance"] + 0.006 * (same.cumcount() - (same.transform("size") - 1) / 2)
+    axes.axhline(0, color="#555555", linewidth=1)
+    groups = {"another domain's text": (~own, theme.ARM_COLOURS["not_dapt"], "s")}
+    groups |= {"the task's own domain's text": (own, theme.ARM_COLOURS["dapt"], "o")}
+    for name, (some, colour, marker) in groups.items():
+        points = matrix[some]
+        looks = {"color": colour, "fmt": marker, "markersize": 6, "elinewidth": 0.8, "alpha": 0.8, "label": name}
+        axes.errorbar(x[some], points["gain"].astype(float), yerr=bars(points, "gain"), **looks)
+    middle, ends = matrix[["distance", "gain"]].astype(float).mean(), matrix["distance"].agg(["min", "max"]).to_numpy()
+    line = middle["gain"] + nearness["slope"] * (ends - middle["distance"])
+    axes.plot(ends, line, color=theme.GREY, linewidth=1.2, label="slope within tasks")
+    axes.set(xlabel="distance of the text read from the task's domain (1 − vocabulary overlap)")
+    axes.set_ylabel("gain over base, points" + (" (95 % interval)" if matrix["low"].notna().any() else ""))
+    found = {name: labels.signed(nearness[name], 2) for name in ("slope", "correlation")}
+    told = f"{nearness['num_points']} points; correlation within tasks {found['correlation']}, "
+    told += f"permutation of encoders p = {nearness['p_value']:.3f}"
+    axes.set_title(told, fontsize=9.5, color=theme.INK)
+    axes.legend(loc="best")
+    return figure
 
 
 @styled
@@ -158,7 +206,7 @@ def losses(ours: DataFrame, paper: DataFrame | None = None, tasks: Sequence[Task
     for axes, (name, numbers) in zip(figure.subplots(1, len(both), squeeze=False)[0], both.items(), strict=True):
         changes = loss_changes(numbers)
         limit = float(np.nanmax(np.abs(changes.to_numpy(float)))) or 1.0
-        heatmap(axes, numbers, ".2f", changes, cmap=theme.CHANGES, vmin=-limit, vmax=limit)
+        heatmap(axes, numbers, 2, changes, cmap=theme.CHANGES, vmin=-limit, vmax=limit)
         own = {f"{kind}_{text}": text for kind in ("dapt", "tapt") for text in numbers.columns}
         _frame(axes, changes, own, theme.INK)
         axes.set_title(name)

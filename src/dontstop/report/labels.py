@@ -11,9 +11,10 @@ import pandas as pd
 from dontstop.profiles import Selector
 from dontstop.runs import arms
 from dontstop.runs.arms import Arm
+from dontstop.verdicts.claims import BYTES, FLOPS
 
 NAIVE_BAYES = "naive_bayes"
-RATIOS = ("seconds", "bytes")  # what the claim on costs compares: factors, not differences
+RATIOS = (FLOPS, BYTES)  # what the claim on costs compares: factors, not differences
 P_DECIMALS = 3
 _MINUS = "_minus_"  # between the two arms of a contrast, as `effects.over` names it
 _MOST_EPOCHS, _MOST_NEIGHBOURS = 300, 1000
@@ -44,10 +45,9 @@ SELECTORS, _NAMES = names("selector"), names("arm")
 @functools.cache
 def _known_arms() -> dict[str, Arm]:
     """Return every arm that a profile may ask for, by name."""
-    numbers = range(1, _MOST_NEIGHBOURS + 1)
+    numbers, selectors = range(_MOST_NEIGHBOURS + 1), (None, *get_args(Selector))
     made = [arms.short_tapt(epochs) for epochs in range(1, _MOST_EPOCHS + 1)]
-    made += [arms.knn_tapt(k, selector) for k in numbers for selector in (None, *get_args(Selector))]
-    made += [arms.rand_tapt(k) for k in numbers]
+    made += [arm(k, selector) for arm in (arms.knn_tapt, arms.rand_tapt) for k in numbers for selector in selectors]
     return {arm.name: arm for arm in made} | arms.ARMS
 
 
@@ -65,7 +65,7 @@ def arm(arm: str | Arm) -> str:
     if last.kind == "knn_tapt":
         return f"{last.k}NN-TAPT" + (f" ({SELECTORS[last.selector]})" if last.selector else "")
     if last.kind == "rand_tapt":
-        return f"RAND-TAPT ({last.k})"
+        return f"RAND-TAPT ({last.k}{f', {SELECTORS[last.selector]}' if last.selector else ''})"
     return f"TAPT ({last.epochs} epochs)" if last.epochs else spelt(last.name)
 
 

@@ -13,11 +13,10 @@ from dontstop.runs.results import Results
 from dontstop.selection.candidates import load_candidates
 from dontstop.text import corpora, leakage
 from dontstop.text.tasks import GENERAL, SPLITS, Task
-from dontstop.verdicts import aggregates, baselines, domain_gap, vocabulary
+from dontstop.verdicts import baselines, domain_gap, vocabulary
 from dontstop.verdicts import costs as costing
-from dontstop.verdicts.effects import over
 from dontstop.verdicts.judgements import judge
-from dontstop.verdicts.losses import forgetting
+from dontstop.verdicts.losses import changes
 
 
 def held_out_texts(study: Results) -> dict[str, list[str]]:
@@ -58,7 +57,7 @@ def pairs(study: Results) -> pd.DataFrame:
 def distances(study: Results) -> pd.DataFrame:
     """Four distances of every domain from the general text, with intervals, as `domain_gap.distance_table` has them."""
     base = study.losses().query("notebook == '01_domain_gap' and encoder == 'base'")
-    loss = base.set_index("held_out")["masked_lm_loss"].to_dict()
+    loss = base.groupby("held_out")["masked_lm_loss"].mean().to_dict()  # over replicates
     how = _how(study) | {"num_resamples": study.profile.domain_gap.num_resamples}
     return domain_gap.distance_table(corpus_texts(study), GENERAL, loss, **how)
 
@@ -90,10 +89,30 @@ def train_test_overlap(study: Results) -> dict[str, np.ndarray]:
 
 
 def naive_bayes(study: Results, overlap: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Naive Bayes on every task's training texts, as `baselines.naive_bayes_scores` returns it."""
+    """Naive Bayes on every replicate's labelled texts, as `baselines.naive_bayes_scores` returns it."""
+    subsets = {
+        task.name: [study.labelled(task.name, r) for r in range(study.profile.replicates)] for task in study.tasks
+    }
+    return baselines.naive_bayes_scores(examples(study), *_labels_and_metrics(study), overlap, subsets)
+
+
+def label_curve(study: Results) -> pd.DataFrame:
+    """Return the runs at every number of labels, as `study.label_curve` does, with naive Bayes on the same texts.
+
+    Of a profile without such runs, nothing.
+    """
+    runs = study.label_curve()
+    if runs.empty:
+        return runs
+    numbers, replicates = sorted(runs["num_train"].unique().tolist()), range(study.profile.replicates)
+    how = *_labels_and_metrics(study), study.labelled, replicates, numbers
+    return pd.concat([runs, baselines.naive_bayes_curve(examples(study), *how)], ignore_index=True)
+
+
+def _labels_and_metrics(study: Results) -> tuple[dict, dict]:
     entries = study.manifest()["tasks"]
     labels, metrics = ({task.name: entries[task.name][key] for task in study.tasks} for key in ("labels", "metric"))
-    return baselines.naive_bayes_scores(examples(study), labels, metrics, overlap)
+    return labels, metrics
 
 
 def cheap_arms(study: Results) -> dict[Arm, list[Task]]:
@@ -144,7 +163,7 @@ def encoder_shape(study: Results) -> costing.Shape:
 
 def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:
     """Tabulate what arms cost on their tasks, as `costs.costs` returns it."""
-    stores = dict.fromkeys(map(text_of, costing.phases_of(arms, study.profile.selection.num_draws)))
+    stores = dict.fromkeys(map(text_of, costing.phases_of(arms)))
     selected = study.selection_counts() if any(arm.is_augmented for arm in arms) else {}
     train = {task: splits["train"] for task, splits in examples(study).items()}
     of_tasks = {task: sum(len(row["text"].encode()) for row in rows) for task, rows in train.items()}
@@ -155,14 +174,12 @@ def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:
 
 def judged(study: Results) -> pd.DataFrame:
     """Judge all claims by what has run so far, as `judgements.judge` returns it."""
-    available, truth, evidence = study.available_arms(), study.truth(), {}
+    available, evidence = study.available_arms(), {}
     if {BASE, DAPT} <= set(available):
-        found = aggregates.gain_correlations(study.runs(DAPT, BASE), over(DAPT, BASE), truth, distances(study))
-        evidence["correlation"] = found.loc["vocabulary_overlap"].to_dict()
-        losses = study.losses().query("notebook == '02_dapt'")
-        evidence["forgetting"] = forgetting(losses, GENERAL).query("study == 'ours'")
+        evidence["distances"] = domain_gap.as_distances(distances(study))["vocabulary_overlap"]
+        evidence["changes"] = changes(study.losses().query("notebook == '02_dapt'"), GENERAL)
     if {DAPT, TAPT} <= set(available):
         of_both = costs(study, {TAPT: study.tasks, DAPT: study.tasks})
         evidence["cost_ratios"] = costing.ratios(of_both, TAPT, DAPT)
     runs = study.runs(*available) if available else study.runs()
-    return judge(runs, truth, num_neighbours=study.profile.selection.num_neighbours, **evidence)
+    return judge(runs, num_neighbours=study.profile.selection.num_neighbours, **evidence)

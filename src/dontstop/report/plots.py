@@ -1,6 +1,7 @@
 """Figures of scores and training: frames in, figure out. Nothing is estimated here; intervals come with the data."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from pandas import DataFrame
 
 from dontstop.report import labels, theme
 from dontstop.report.theme import StudyFigure, styled
+from dontstop.runs.arms import BASE
+from dontstop.verdicts.scores import MEAN, PAIR
 
 _WIDTH = 0.76  # of a row of height one, which its arms or contrasts share
 
@@ -24,17 +27,17 @@ def nothing(question: str, why: str = "This profile has no such runs.") -> Study
 
 @styled
 def scores(runs: DataFrame, effects: DataFrame, question: str = "What do the arms score?") -> StudyFigure:
-    """Draw each task's test scores by arm, seed by seed, and beside them differences between arms with intervals.
+    """Draw each task's test scores by arm, run by run, and beside them differences between arms with intervals.
 
     Args:
-        runs: Columns task, arm, seed, test_score (0 to 1); tasks and arms are drawn in their order.
+        runs: Columns task, arm, replicate, seed, test_score (0 to 1); tasks and arms are drawn in their order.
         effects: As `effects` returns it, of contrasts of two arms: columns contrast, task, effect, low, high.
         question: That the figure answers.
     """
     if runs.empty or effects.empty:
         return nothing(question)
     arms, tasks = (list(dict.fromkeys(runs[column])) for column in ("arm", "task"))
-    rows = [*tasks, "mean"]
+    rows = [*tasks, MEAN]
     figure = StudyFigure(11, _height(rows, len(arms)), question)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
     _draw_scores(left, runs, rows, arms)
@@ -59,8 +62,8 @@ def _height(rows: list[str], num_in_row: int) -> float:
 
 
 def _draw_scores(axes: Axes, runs: DataFrame, rows: list[str], arms: list[str]) -> None:
-    means = runs.groupby(["arm", "seed"], sort=False)["test_score"].mean().reset_index().assign(task="mean")
-    drawn = pd.concat([runs[["task", "arm", "seed", "test_score"]], means])
+    means = runs.groupby(["arm", *PAIR], sort=False)["test_score"].mean().reset_index().assign(task=MEAN)
+    drawn = pd.concat([runs[["task", "arm", "test_score"]], means])
     drawn = drawn.assign(score=100 * drawn["test_score"].astype(float))
     how = {"data": drawn, "x": "score", "y": "task", "hue": "arm", "order": rows, "hue_order": arms, "ax": axes}
     how |= {"palette": theme.colours(arms), "legend": False}
@@ -70,7 +73,7 @@ def _draw_scores(axes: Axes, runs: DataFrame, rows: list[str], arms: list[str]) 
     seaborn.pointplot(**how, dodge=dodge, errorbar=None, **bar)
     for arm, colour in theme.colours(arms).items():
         axes.plot([], [], color=colour, label=labels.arm(arm), **bar)
-    axes.set(xlabel="test F1 × 100 (dots: seeds, bar: mean)", ylabel="")
+    axes.set(xlabel="test F1 × 100 (dots: runs, bar: mean)", ylabel="")
     _finish_rows(axes, rows, legend_width=5.4, most=4)
 
 
@@ -89,7 +92,8 @@ def _draw_effects(axes: Axes, effects: DataFrame, rows: list[str]) -> None:
         axes.errorbar(found["effect"].astype(float), places, xerr=bars(found, "effect"), label=label, **looks)
         seen[a] += 1
     to = f" to {labels.arm(others.pop())}" if alone else ""
-    axes.set_xlabel(f"difference{to}, points (95 % interval)")
+    told = " (95 % interval)" if effects["low"].notna().any() else " (one replicate: no interval)"
+    axes.set_xlabel(f"difference{to}, points{told}")
     _finish_rows(axes, rows, legend_width=4.6, most=2)
 
 
@@ -117,8 +121,8 @@ def curves(curves: DataFrame, by: str = "checkpoint") -> StudyFigure:
     """Draw the training loss against the tokens processed, a panel a checkpoint, task or arm.
 
     Args:
-        curves: As `study.curves` returns it: checkpoint, num_tokens, masked_lm_loss. All panels but the base encoder's
-            share their axis of losses.
+        curves: As `study.curves` returns it: checkpoint, replicate (a line each), num_tokens, masked_lm_loss. All
+            panels but the base encoder's share their axis of losses.
         by: The column that has a panel for each of its values.
     """
     question = "Does the loss still fall when the training ends?"
@@ -131,7 +135,8 @@ def curves(curves: DataFrame, by: str = "checkpoint") -> StudyFigure:
     panels = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
     for axes, (name, curve) in zip(panels, groups.items(), strict=False):
         colour = theme.ARM_COLOURS["base"] if name == "base" else trained
-        axes.plot(curve["num_tokens"] / 1e6, curve["masked_lm_loss"], color=colour, linewidth=1.1)
+        for _, some in curve.groupby("replicate"):
+            axes.plot(some["num_tokens"] / 1e6, some["masked_lm_loss"], color=colour, linewidth=1.1, alpha=0.7)
         axes.set_title(labels.column(name), fontsize=10)
         axes.locator_params(axis="x", nbins=5)
     of_others = panels[int("base" in groups) : len(groups)]
@@ -158,20 +163,89 @@ def tapt_curve(curve: DataFrame) -> StudyFigure:
         for split, (colour, marker, shift) in looks.items():
             rows = curve[(curve["task"] == task) & (curve["split"] == split)]
             x, std = np.arange(len(rows)), rows["std"].fillna(0)
-            how = {"fmt": f"-{marker}", "color": colour, "capsize": 3, "label": f"{split} (mean and std over seeds)"}
+            how = {"fmt": f"-{marker}", "color": colour, "capsize": 3, "label": f"{split} (mean and std over runs)"}
             axes.errorbar(x + shift, rows["mean"], yerr=std, **how)
-        axes.set_xticks(x, [f"{epochs:g}" for epochs in rows["num_epochs"]])
-        axes.set(title=labels.spelt(task), xlabel="epochs of TAPT (0: the base encoder), not to scale")
+        axes.set_xticks(x, rows["epochs"])
+        axes.set(
+            title=labels.spelt(task), xlabel="epochs of TAPT, not to scale\n(0: base; kept: at the least dev loss)"
+        )
     panels[0].set_ylabel("F1 × 100")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
-def heatmap(axes: Axes, numbers: DataFrame, form: str, colours=None, spell: Callable = labels.on_lines, **how) -> None:
+@styled
+def checks(table: DataFrame) -> StudyFigure:
+    """Draw the dev masked-LM loss at the checks of TAPT, as `tables.checks` has it: panel a task, line a replicate."""
+    question = "After how many steps does TAPT stop to help on unseen texts? (dot: the step that is kept)"
+    if table.empty:
+        return nothing(question, "This profile trains TAPT without checks.")
+    tasks = list(dict.fromkeys(table["task"]))
+    num_columns = min(4, len(tasks))
+    num_rows = -(-len(tasks) // num_columns)
+    figure = StudyFigure(1.0 + 2.5 * num_columns, 0.9 + 2.2 * num_rows, question)
+    panels, colour = (
+        figure.subplots(num_rows, num_columns, sharex=True, squeeze=False).ravel(),
+        theme.ARM_COLOURS["tapt"],
+    )
+    for axes, task in zip(panels, tasks, strict=False):
+        for _, some in table[table["task"] == task].groupby("replicate"):
+            axes.plot(some["step"], some["masked_lm_loss"], color=colour, linewidth=1.1, alpha=0.7)
+            axes.plot(*some.loc[some["kept"], ["step", "masked_lm_loss"]].to_numpy().T, "o", color=colour, markersize=5)
+        axes.set_title(labels.spelt(task), fontsize=10)
+    for axes in panels[len(tasks) :]:
+        axes.remove()
+    figure.supxlabel("steps of TAPT (0: before it)", fontsize=10)
+    figure.supylabel("masked-LM loss on the task's dev texts (nats)", fontsize=10)
+    return figure
+
+
+@styled
+def label_curve(gains: DataFrame) -> StudyFigure:
+    """Draw scores and gains over the base encoder against the number of labelled texts, as `gains.label_gains` has it.
+
+    Scores have naive Bayes beside the arms; of gains, which are in points, the bands are 95 % intervals.
+    """
+    question = "When does it pay to adapt?"
+    if gains.empty:
+        return nothing(question)
+    numbers, figure = sorted(gains["num_train"].unique()), StudyFigure(10.4, 4.2, question)
+    left, right = figure.subplots(1, 2)
+    arms = list(dict.fromkeys(gains["arm"]))
+    for (arm, rows), marker in zip(gains.groupby("arm", sort=False), theme.MARKERS, strict=False):
+        looks = {"color": theme.colours(arms)[arm], "marker": marker, "markersize": 5, "label": labels.arm(arm)}
+        looks["linestyle"] = ":" if arm == labels.NAIVE_BAYES else "-"
+        left.plot(rows["num_train"], rows["score"], **looks)
+        if arm not in (BASE.name, labels.NAIVE_BAYES):
+            right.plot(rows["num_train"], rows["gain"], **looks)
+            bounds = rows[["low", "high"]].astype(float).to_numpy().T
+            right.fill_between(rows["num_train"], *bounds, color=looks["color"], alpha=0.15, linewidth=0)
+    right.axhline(0, color="#555555", linewidth=1)
+    left.set_ylabel("mean test F1 × 100")
+    right.set_ylabel("gain over base, points" + (" (bands: 95 % interval)" if gains["low"].notna().any() else ""))
+    for axes in (left, right):
+        axes.set(xscale="log", xlabel="labelled training texts of each task (logarithmic)")
+        axes.set_xticks(numbers, [f"{number:,}" for number in numbers])
+        axes.minorticks_off()
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(arms))
+    return figure
+
+
+def heatmap(
+    axes: Axes,
+    numbers: DataFrame,
+    decimals: int,
+    colours=None,
+    *,
+    signed=False,
+    spell: Callable = labels.on_lines,
+    **how,
+) -> None:
     """Draw a table of numbers, coloured by themselves or by a like table; `spell` names rows, `how` is seaborn's."""
     colours = numbers if colours is None else colours
+    written = numbers.astype(float).map(partial(labels.number, decimals=decimals, signed=signed))
     looks = {"cbar": False, "linewidths": 1.5, "linecolor": "white", "annot_kws": {"size": 10}}
-    seaborn.heatmap(colours.astype(float), annot=numbers.astype(float), fmt=form, ax=axes, **looks, **how)
+    seaborn.heatmap(colours.astype(float), annot=written, fmt="", ax=axes, **looks, **how)
     axes.set(facecolor="#f0f0f0", xlabel="", ylabel="")
     axes.grid(False)
     axes.set_xticks(np.arange(len(numbers.columns)) + 0.5, map(labels.on_lines, numbers.columns), rotation=0)
@@ -181,11 +255,11 @@ def heatmap(axes: Axes, numbers: DataFrame, form: str, colours=None, spell: Call
 
 @styled
 def probability_best(best: DataFrame) -> StudyFigure:
-    """Draw how likely, 0 to 1, each arm (column) is to rank first on each task (row), by resampling."""
+    """Draw how likely, 0 to 1, each arm (column) is to rank first on each task (row), as replicates and texts fall."""
     table = 100 * best.rename(columns=labels.arm).rename_axis(index=None, columns=None)
     size = 2.9 + 1.15 * len(table.columns), 1.5 + 0.42 * len(table)
     figure = StudyFigure(*size, "Which arm is the best? (bootstrap probability of ranking first, %)")
-    heatmap(figure.subplots(), table, ".0f", spell=labels.spelt, cmap="Greens", vmin=0, vmax=100)
+    heatmap(figure.subplots(), table, 0, spell=labels.spelt, cmap="Greens", vmin=0, vmax=100)
     return figure
 
 
@@ -217,57 +291,3 @@ def label_points(axes: Axes, x: np.ndarray, y: np.ndarray, names: list[str], avo
     around = {"x": [*x, *avoid[:, 0]], "y": [*y, *avoid[:, 1]], "target_x": x, "target_y": y}
     line = {"arrowstyle": "-", "color": theme.GREY, "linewidth": 0.7}
     adjust_text(texts, **around, ax=axes, expand=(1.25, 1.7), force_text=(0.3, 0.5), iter_lim=500, arrowprops=line)
-
-
-@styled
-def score_against_k(table: DataFrame) -> StudyFigure:
-    """Draw what `selection_tables.score_against_k` returns, neighbours and random text beside TAPT and DAPT."""
-    figure = StudyFigure(6.6, 4.4, "Do more neighbours help, and more than as much random text?")
-    axes, numbers = figure.subplots(), sorted(table["num_neighbours"].dropna().unique())
-    lines = {"neighbours": ("knn_tapt_1", "o", -0.04, "nearest neighbours")}
-    lines |= {"random": ("rand_tapt_1", "s", 0.04, "size-matched random control")}
-    for text, (arm, marker, shift, name) in lines.items():
-        rows = table[table["text"] == text]
-        x, looks = [numbers.index(k) + shift for k in rows["num_neighbours"]], {"fmt": f"-{marker}", "capsize": 3}
-        axes.errorbar(x, rows["mean"], yerr=bars(rows, "mean"), color=theme.colours([arm])[arm], label=name, **looks)
-    for arm, line in (("base", ":"), ("tapt", "--"), ("dapt", "-")):
-        looks = {"color": theme.ARM_COLOURS[arm], "linestyle": line, "linewidth": 1.4, "label": labels.arm(arm)}
-        axes.axhline(table.loc[table["text"] == arm, "mean"].iloc[0], **looks)
-    axes.set_xticks(range(len(numbers)), [f"{k:g}" for k in numbers])
-    axes.set(xlim=(-0.3, len(numbers) - 0.7), xlabel="neighbours of each training text (not to scale)")
-    axes.set_ylabel("mean test F1 × 100\n(bars: 95 % interval of the difference to TAPT)")
-    figure.legend(loc="outside lower center", ncols=3, columnspacing=1.0, handletextpad=0.4)
-    return figure
-
-
-@styled
-def score_against_compute(table: DataFrame) -> StudyFigure:
-    """Draw the mean scores of `selection_tables.table9`, ours only, against compute, the Pareto front as a line."""
-    table = table[table["study"] == "ours"].sort_values("tflops", kind="stable")
-    figure = StudyFigure(8.4, 5.2, "What does a point of F1 cost?")
-    axes, paid = figure.subplots(), table["tflops"] > 0
-    free = float(table.loc[paid, "tflops"].min()) / 3  # where an arm without any pretraining stands
-    x, y = table["tflops"].where(paid, free).to_numpy(float), table["score"].to_numpy(float)
-    front = table["pareto_optimal"].astype(bool).to_numpy()
-    axes.plot(x[front], y[front], color=theme.GREY, linewidth=1.2, zorder=1)
-    axes.scatter(x, y, c=list(table["arm"].map(theme.colours(table["arm"]))), s=46, zorder=3)
-    axes.set(xscale="log", ylabel="mean test F1 × 100")
-    axes.set_xlabel("pretraining beyond the base encoder, TFLOPs (logarithmic; base: none)")
-    axes.set_title("mean over the tasks with an augmented TAPT corpus; line: Pareto front", fontsize=9.5)
-    axes.margins(x=0.2, y=0.12)
-    between = np.linspace(0, front.sum() - 1, 60)  # along the front
-    along = [np.interp(between, range(front.sum()), values[front]) for values in (np.log(x), y)]
-    label_points(axes, x, y, list(map(labels.arm, table["arm"])), np.stack([np.exp(along[0]), along[1]], axis=1))
-    return figure
-
-
-@styled
-def selector_agreement(matrix: DataFrame) -> StudyFigure:
-    """Draw which percent of candidates two retrieval methods both chose, as `selection_tables.agreement` has it."""
-    table = matrix.rename(index=labels.SELECTORS, columns=labels.SELECTORS).rename_axis(index=None, columns=None)
-    title = "Do the retrieval methods choose the same text?\n(% of what either chose that both chose)"
-    figure = StudyFigure(max(4.6, 2.4 + 1.05 * len(table)), 1.6 + 0.62 * len(table), title)
-    same = np.eye(len(table), dtype=bool)
-    largest = float(table.to_numpy(float)[~same].max(initial=1.0))
-    heatmap(figure.subplots(), table, ".0f", cmap="Purples", vmin=0, vmax=largest, mask=same)
-    return figure

@@ -56,36 +56,33 @@ def coverage(
     numbers: Iterable[int],
     stores: Mapping[str, Mapping],
     candidates: Mapping[str, Mapping[str, int]],
-    chosen: Chosen,
 ) -> DataFrame:
-    """Tabulate how much of a domain each number of neighbours takes, and how its random control compares.
+    """Tabulate how much of a domain each number of neighbours takes, and how long its random control is.
 
     Args:
         tasks: Those whose text is augmented.
         numbers: Of neighbours.
-        stores: Counts of every augmented corpus, as `study.selection_counts` has them.
+        stores: Counts of every augmented corpus of the first replicate, as `study.selection_counts` has them.
         candidates: By domain, num_candidates and num_tokens.
 
     Returns:
         Columns task, num_neighbours, num_candidates, num_selected, percent_of_candidates, num_selected_tokens,
-        percent_of_tokens, control_selected, control_tokens, percent_shared_with_control.
+        percent_of_tokens, control_selected, control_tokens.
     """
     rows = []
     for task, k in product(tasks, sorted(numbers)):
-        phases = [arm.checkpoint(task).last for arm in (knn_tapt(k), rand_tapt(k))]
-        ours, control = (stores[f"selected/{task.name}/{phase.name}"] for phase in phases)
-        shared = len(np.intersect1d(*(chosen(task.name, phase) for phase in phases)))
+        ours, control = (stores[text_of(arm.checkpoint(task))] for arm in (knn_tapt(k), rand_tapt(k)))
         row = {"task": task.name, "num_neighbours": k, "num_candidates": candidates[task.domain]["num_candidates"]}
         for name, of_whole in (("num_selected", "num_candidates"), ("num_selected_tokens", "num_tokens")):
             percent = 100 * ours[name] / candidates[task.domain][of_whole]
             row |= {name: ours[name], f"percent_of_{of_whole.removeprefix('num_')}": percent}
         row |= {"control_selected": control["num_selected"], "control_tokens": control["num_selected_tokens"]}
-        rows.append(row | {"percent_shared_with_control": 100 * shared / max(ours["num_selected"], 1)})
+        rows.append(row)
     return DataFrame(rows)
 
 
 def agreement(tasks: Sequence[Task], arms: Mapping[str, Arm], chosen: Chosen) -> DataFrame:
-    """Tabulate how far the arms that retrieval methods (and `random`: the first draw) stand for read the same.
+    """Tabulate how far the arms that retrieval methods (and `random`: a control) stand for read the same.
 
     Returns:
         Index selector; a column a selector; the share of the union that both chose, percent, mean over tasks.
@@ -129,7 +126,7 @@ def table9(by_task: DataFrame, runs: DataFrame) -> DataFrame:
     """Tabulate what arms cost (as `costs.costs` has it), mean over tasks, and score in their runs; the paper's below.
 
     Returns:
-        Columns study, arm, those of `costs.COLUMNS`, score (F1 x 100, mean over tasks and seeds), pareto_optimal
+        Columns study, arm, those of `costs.COLUMNS`, score (F1 x 100, mean over tasks and runs), pareto_optimal
         (whether no other arm scores as much for as little compute).
 
     Source: Table 9.
@@ -148,7 +145,7 @@ def table10(
     """Tabulate which texts each strategy reads: documents of the domain, the task and its source, then labels.
 
     Args:
-        arms: Each with the tasks that it is averaged over; of random text, the first draw is counted.
+        arms: Each with the tasks that it is averaged over.
         stores: Counts of every corpus that they read.
         num_train: By task, labelled examples.
 
@@ -168,7 +165,7 @@ def table10(
 def _read(arm: Arm, task: Task, stores: Mapping[str, Mapping]) -> dict[str, int]:
     """Count the documents of each kind that an arm's phases read for a task."""
     read = {"domain_documents": 0, "task_documents": 0, "source_documents": 0}
-    for checkpoint in arm.checkpoint(task).lineage[1:]:
+    for checkpoint in (c for c in arm.checkpoint(task).lineage[1:] if c.last.kind != "average"):
         counts, phase = stores[text_of(checkpoint)], checkpoint.last
         selected = counts["num_selected"] if phase.is_augmented else 0
         own = "task_documents" if phase.is_augmented or phase.is_tapt else "domain_documents"

@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas import DataFrame, Series
+from pandas import DataFrame
 
 from dontstop import paper
 from dontstop.report import labels
 from dontstop.runs.arms import BASE, TAPT, Arm
-from dontstop.text.tasks import SPLITS, Task
-from dontstop.verdicts.domain_gap import DISTANCES
+from dontstop.text.tasks import SPLITS
+from dontstop.verdicts.claims import BYTES, FLOPS, INCONCLUSIVE, NOT_RUN
 from dontstop.verdicts.judgements import OURS, PAPER, PAPER_SEEDS
-from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes, loss_matrix
+from dontstop.verdicts.losses import loss_matrix
 from dontstop.verdicts.scores import MEAN, means
 
 _OF_ARM, _OF_CONTRAST = ("mean", "std"), ("effect", "low", "high", "p")
@@ -98,71 +98,33 @@ def leak_audit(audit: DataFrame) -> DataFrame:
     return summed[["task", "split", "num_texts", *counts, "max_containment", "corpus"]]
 
 
-def distances(measured: DataFrame) -> DataFrame:
-    """Put the paper's two distances from RoBERTa's text below those of `domain_gap.distance_table`.
-
-    Source: Figure 2 (column PT) and Table 1 (loss before DAPT).
-    """
-    theirs = paper.table1()[["domain", "loss_before"]].rename(columns={"loss_before": "masked_lm_loss"}).iloc[1:]
-    overlap = theirs["domain"].map(paper.figure2()["PT"])
-    return below(measured.reset_index(), theirs.assign(vocabulary_overlap=overlap, num_words=10_000))
-
-
-def long_distances(measured: DataFrame) -> DataFrame:
-    """Turn a table of distances into long form: columns domain, distance, value, low, high; those measured only."""
-    columns, table = ["domain", "value", "low", "high"], measured.rename_axis("domain").reset_index()
-    parts = {
-        name: table.reindex(columns=["domain", name, f"{name}_low", f"{name}_high"]).set_axis(columns, axis=1)
-        for name in DISTANCES
-        if name in measured
-    }
-    long = pd.concat(parts, names=["distance"]).reset_index("distance").dropna(subset="value")
-    return long[["domain", "distance", "value", "low", "high"]].reset_index(drop=True)
-
-
-def gain_against_distance(gains: DataFrame, measured: DataFrame, tasks: Sequence[Task]) -> DataFrame:
-    """Join each task's effect of DAPT, points of F1, with its domain's distances (`domain_gap.distance_table`).
-
-    Returns:
-        Columns task, domain, distance, value, value_low, value_high, gain, low, high; a row for each task and each
-        distance that was measured.
-    """
-    ours = gains[gains["task"] != MEAN].rename(columns={"effect": "gain"})
-    ours = ours.assign(domain=ours["task"].map({task.name: task.domain for task in tasks}))
-    far = long_distances(measured).rename(columns={"low": "value_low", "high": "value_high"})
-    columns = ["task", "domain", "distance", "value", "value_low", "value_high", "gain", "low", "high"]
-    return ours.merge(far, on="domain")[columns]
-
-
-def table12(losses: DataFrame, general: str) -> DataFrame:
-    """Tabulate `study.losses`, a row an encoder, ours above the paper's; `general` stands for the base's own text.
-
-    Returns:
-        Columns study, encoder, the texts, and in_domain_delta_loss, the loss on the encoder's own domain less the
-        base's, and general_delta_loss, the same on the general text: above zero, the encoder has forgotten.
-
-    Source: Table 12.
-    """
-    both = ((OURS, _with_changes(loss_matrix(losses), general)), (PAPER, _with_changes(paper.table12(), "PT")))
-    table = pd.concat([part.reset_index(names="encoder").assign(study=name) for name, part in both], ignore_index=True)
-    return table[["study", *(name for name in table if name not in ("study", IN_DOMAIN, GENERAL)), IN_DOMAIN, GENERAL]]
-
-
-def _with_changes(matrix: DataFrame, general: str) -> DataFrame:
-    changes = loss_changes(matrix)
-    own = {f"dapt_{d}": changes.loc[f"dapt_{d}", d] for d in matrix if f"dapt_{d}" in matrix.index}
-    return matrix.assign(**{IN_DOMAIN: Series(own, dtype=float), GENERAL: changes[general].drop("base")})
-
-
 def tapt_losses(pretraining: DataFrame, runs: DataFrame) -> DataFrame:
     """Tabulate the masked-LM loss on each task's dev texts before and after TAPT, of the checkpoints of some runs.
 
     Returns:
-        Columns task, num_steps, num_tokens, loss_before, loss_after, change.
+        Columns task, num_steps, kept_step, loss_before, loss_after, change (means over replicates), num_replicates.
     """
     table = runs[["task", "checkpoint"]].drop_duplicates().merge(pretraining, on="checkpoint")
     table = table.assign(change=table["loss_after"] - table["loss_before"])
-    return table[["task", "num_steps", "num_tokens", "loss_before", "loss_after", "change"]]
+    columns = ["num_steps", "kept_step", "loss_before", "loss_after", "change"]
+    by_task = table.groupby("task", sort=False)
+    return by_task[columns].mean().assign(num_replicates=by_task.size()).reset_index()
+
+
+def checks(pretraining: DataFrame, runs: DataFrame) -> DataFrame:
+    """Tabulate the masked-LM loss on the task's dev texts at each check of TAPT, of the checkpoints of some runs.
+
+    Returns:
+        Columns task, replicate, step (0: before TAPT), masked_lm_loss, kept (whether the encoder was kept as it stood
+        then). Of trainings without checks, nothing.
+    """
+    rows = []
+    for row in runs[["task", "checkpoint"]].drop_duplicates().merge(pretraining, on="checkpoint").itertuples():
+        least = int(np.argmin(row.checks)) + 1 if row.checks else 0
+        # Checks stand at even distances, and the kept step is that of the least.
+        values = enumerate([row.loss_before, *row.checks] if row.checks else [])
+        rows += [(row.task, row.replicate, row.kept_step * k / least, loss, k == least) for k, loss in values]
+    return DataFrame(rows, columns=["task", "replicate", "step", "masked_lm_loss", "kept"])
 
 
 def on_common_tasks(runs: DataFrame) -> DataFrame:
@@ -174,7 +136,7 @@ def on_common_tasks(runs: DataFrame) -> DataFrame:
 def scores(
     runs: DataFrame, effects: DataFrame, theirs: DataFrame | None = None, naive_bayes: Mapping[str, float] | None = None
 ) -> DataFrame:
-    """Tabulate the test scores of arms over seeds, x 100, with differences between them; the paper's below ours.
+    """Tabulate arms' test scores over replicates and seeds, x 100, with their differences; the paper's below ours.
 
     Args:
         runs: Of all the arms; arms and tasks are shown in their order.
@@ -184,9 +146,9 @@ def scores(
 
     Returns:
         Columns of two levels: study, task, naive_bayes; of every arm its mean and std (the sample's, n - 1); of every
-        contrast its effect, low, high and p (Holm's); num_seeds, num_degenerate. Our tasks and their mean (its std is
-        that of the seeds' means over tasks), then the paper's tasks and their mean; and, where ours are some of the
-        paper's, the paper's mean over those.
+        contrast its effect, low, high and p (Holm's); num_replicates, num_seeds, num_degenerate. Our tasks and their
+        mean (its std is that of the runs' means over tasks), then the paper's tasks and their mean; and, where ours are
+        some of the paper's, the paper's mean over those.
 
     Source: Tables 3, 5, 6, 7 and 8.
     """
@@ -202,7 +164,7 @@ def scores(
         for name, group in long.groupby(by, sort=False):
             of_name = group.set_index("task").reindex([*tasks, MEAN])
             columns |= {(name, part): of_name[part].to_numpy() for part in parts}
-    columns["num_seeds", ""] = int(found["num_seeds"].iloc[0])
+    columns |= {(name, ""): int(found[name].max()) for name in ("num_replicates", "num_seeds")}
     columns["num_degenerate", ""] = found.groupby("task")["num_degenerate"].sum()[[*tasks, MEAN]].to_numpy()
     theirs = DataFrame() if theirs is None else _paper_scores(theirs, effects, tasks, list(dict.fromkeys(runs["arm"])))
     return below(DataFrame(columns), theirs)
@@ -217,31 +179,38 @@ def _paper_scores(theirs: DataFrame, effects: DataFrame, tasks: Sequence[str], a
     averaged = DataFrame({name: mean.loc[some].mean(skipna=False) for name, some in of_means.items()}).T
     mean, std = (table.rename(index=paper.task_names()) for table in (pd.concat([mean, averaged]), std))
     columns: dict[tuple[str, str], Any] = {("task", ""): mean.index, ("num_seeds", ""): PAPER_SEEDS}
+    columns["num_replicates", ""] = 1
     columns |= {(arm, part): table[arm] for part, table in zip(_OF_ARM, (mean, std), strict=True) for arm in arms}
     pairs = labels.with_arms(effects[["contrast"]].drop_duplicates())
     columns |= {(contrast, "effect"): mean[a] - mean[b] for contrast, a, b in pairs.itertuples(index=False)}
     return DataFrame(columns, index=mean.index)
 
 
-def tapt_curve(runs: DataFrame, short: Sequence[Arm], num_epochs: int) -> DataFrame:
-    """Tabulate scores against the epochs of TAPT: mean and std over seeds, x 100.
+def tapt_curve(runs: DataFrame, short: Sequence[Arm], num_epochs: int | None) -> DataFrame:
+    """Tabulate scores against the epochs of TAPT: mean and std over replicates and seeds, x 100.
 
     Args:
-        runs: Of the base encoder, TAPT, and TAPT with fewer epochs: columns task, arm, seed, dev_score, test_score.
-        short: The arms with fewer epochs; the tasks that they are run for are shown.
-        num_epochs: Of TAPT.
+        runs: Of the base encoder, TAPT, and TAPT with fixed epochs: columns task, arm, dev_score, test_score.
+        short: The arms with fixed epochs; the tasks that they are run for are shown.
+        num_epochs: Of TAPT, where it has a fixed number too.
 
     Returns:
-        Columns task, num_epochs, split (dev or test), mean, std, num_seeds.
+        Columns task, epochs (a number; `kept` of TAPT that is kept where the dev loss is least, which comes last),
+        split (dev or test), mean, std, num_runs.
     """
-    epochs = {BASE.name: 0, TAPT.name: num_epochs} | {arm.name: arm.phases[-1].epochs for arm in short}
+    last = "kept" if num_epochs is None else str(num_epochs)
+    fixed = {arm.name: str(arm.phases[-1].epochs) for arm in sorted(short, key=lambda arm: arm.phases[-1].epochs)}
+    epochs = {BASE.name: "0"} | fixed | {TAPT.name: last}
+    order = list(epochs.values())
     shown = runs[runs["task"].isin(runs.loc[runs["arm"].isin([arm.name for arm in short]), "task"])]
     places = {task: place for place, task in enumerate(shown["task"].unique())}
-    table = shown.assign(num_epochs=shown["arm"].map(epochs), dev=shown["dev_score"], test=shown["test_score"])
-    table = table.melt(["task", "num_epochs"], ["dev", "test"], "split", "score").astype({"score": float})
-    by_epochs = table.assign(score=100 * table["score"]).groupby(["task", "num_epochs", "split"])["score"]
-    found = by_epochs.agg(mean="mean", std="std", num_seeds="size").reset_index()
-    return found.sort_values("task", key=lambda names: names.map(places), kind="stable", ignore_index=True)
+    table = shown.assign(epochs=shown["arm"].map(epochs), dev=shown["dev_score"], test=shown["test_score"])
+    table = table.melt(["task", "epochs"], ["dev", "test"], "split", "score").astype({"score": float})
+    by_epochs = table.assign(score=100 * table["score"]).groupby(["task", "epochs", "split"])["score"]
+    found = by_epochs.agg(mean="mean", std="std", num_runs="size").reset_index()
+    ranks = {"task": places.get, "epochs": order.index}
+    how = {"key": lambda column: column.map(ranks[column.name]), "kind": "stable", "ignore_index": True}
+    return found.sort_values(["task", "epochs"], **how)
 
 
 def best_arms(best: DataFrame, runs: DataFrame) -> DataFrame:
@@ -254,3 +223,42 @@ def best_arms(best: DataFrame, runs: DataFrame) -> DataFrame:
     table = best.reset_index()
     table.insert(1, "highest_mean", by_arm.idxmax(axis=1).reindex(table["task"]).to_numpy())
     return table
+
+
+def side_by_side(judged: Mapping[str, DataFrame]) -> DataFrame:
+    """Put the verdicts of several profiles side by side, the paper's by its own numbers before them: a row a claim.
+
+    Args:
+        judged: By profile, rows as `judgements.judge` returns them and `claims.csv` keeps them; of designs without
+            replicates too, which lack the columns reason, detectable and num_replicates.
+
+    Returns:
+        Columns claim, paper, and the profiles; verdicts with their effects, in Markdown.
+    """
+    first = next(iter(judged.values()))
+    parts = {PAPER: first[first["study"] == PAPER].assign(low=np.nan, high=np.nan, detectable=np.nan)}
+    parts |= {profile: table[table["study"] == OURS] for profile, table in judged.items()}
+    rows = []
+    for claim, statement in first.drop_duplicates("claim").set_index("claim")["statement"].items():
+        cells = {name: _verdict_cell(part[part["claim"] == claim]) for name, part in parts.items()}
+        rows.append({"claim": f"{claim}: {statement}", **cells})
+    return DataFrame(rows)
+
+
+def _verdict_cell(rows: DataFrame) -> str:
+    """Write a claim's verdict with its effect: points, nats, or shares of DAPT's costs; nothing where it has none."""
+    whole, parts = rows[rows["task"] == MEAN], rows.set_index("task")["effect"]
+    if whole.empty:
+        return labels.number(np.nan)
+    found = whole.iloc[0]
+    shares = {"seconds": "time", FLOPS: "FLOPs", BYTES: "bytes"}
+    told = [f"**{found['verdict']}**" if found["verdict"] != NOT_RUN else NOT_RUN]
+    costs = {what: parts.get(name, np.nan) for name, what in shares.items()}
+    told.append(", ".join(f"{labels.number(100 * of)} % of the {what}" for what, of in costs.items() if pd.notna(of)))
+    if pd.notna(found["effect"]):
+        told.append(labels.signed(found["effect"]))
+    if pd.notna(found["low"]):
+        told.append(f"[{labels.signed(found['low'])}, {labels.signed(found['high'])}]")
+    if found["verdict"] == INCONCLUSIVE and pd.notna(found.get("detectable")):
+        told.append(f"(would see {labels.number(found['detectable'])})")
+    return " ".join(filter(None, told))

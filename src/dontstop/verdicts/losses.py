@@ -36,6 +36,25 @@ def changes(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
     return found[columns]
 
 
+def changes_of_arms(runs: pd.DataFrame, losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
+    """Tabulate what each arm's encoders do to the loss on the task's domain and on the base encoder's text.
+
+    Args:
+        runs: With the columns arm, checkpoint, domain, replicate; encoders whose loss was not measured are left out.
+        losses: As recorded.
+
+    Returns:
+        Index arm, replicate; columns in_domain_delta_loss, general_delta_loss: nats, means over domains.
+    """
+    loss = losses.set_index(["encoder", "replicate", "held_out"])["masked_lm_loss"]
+    keys = ["arm", "checkpoint", "domain", "replicate"]
+    some = runs.loc[runs["checkpoint"].isin(losses["encoder"]), keys].drop_duplicates()
+    for name, texts in ((IN_DOMAIN, some["domain"]), (GENERAL, [base_text] * len(some))):
+        places = zip(some["checkpoint"], some["replicate"], texts, strict=True)
+        some[name] = [loss[encoder, r, text] - loss["base", r, text] for encoder, r, text in places]
+    return some.groupby(["arm", "replicate"], sort=False)[[IN_DOMAIN, GENERAL]].mean()
+
+
 def forgetting(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
     """Tabulate the changes of `changes` in the mean over replicates, ours and the paper's.
 

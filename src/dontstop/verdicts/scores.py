@@ -1,6 +1,6 @@
 """From runs to scores: means over seeds by replicate, means and deviations, and what degenerate runs do to them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -8,6 +8,7 @@ from dontstop.errors import StudyError
 
 MEAN = "mean"  # the row that is over all tasks
 PAIR = ["replicate", "seed"]  # what tells the runs of an arm on a task apart
+SCORES = ("test_score", "test_log_probability")
 SCALES = {"test_log_probability": 1.0}  # of scores; those that are not named are shown x 100
 
 
@@ -67,6 +68,18 @@ def means(runs: pd.DataFrame, score: str = "test_score") -> pd.DataFrame:
     table = SCALES.get(score, 100.0) * by_task[score].agg(["mean", "std"])
     counts = {"num_seeds": runs["seed"].nunique(), "num_replicates": by_task["replicate"].nunique()}
     return table.assign(**counts, num_degenerate=by_task["degenerate"].sum()).reset_index()
+
+
+def pooled(runs: pd.DataFrame, arms: Iterable[object], name: str) -> pd.DataFrame:
+    """Put one arm in the place of several: on each task, in each replicate and seed, the mean of their test scores.
+
+    Returns:
+        The runs of the other arms, then those of the arm so named, with `SCORES` and degenerate (whether any is).
+    """
+    keys, some = ["task", "domain", *PAIR], runs["arm"].isin([str(arm) for arm in arms])
+    how = dict.fromkeys(SCORES, "mean") | {"degenerate": "max"}
+    of_all = runs[some].astype(dict.fromkeys(SCORES, float)).groupby(keys, sort=False, as_index=False).agg(how)
+    return pd.concat([runs[~some], of_all.assign(arm=name)], ignore_index=True)
 
 
 def degenerate_runs(runs: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,61 @@
+"""What is told of the claims: a sentence each for the notebooks, and the page of all.
+
+The frames `overview` and `judged` are those of `verdicts.judgements`.
+"""
+
+from pathlib import Path
+
+from pandas import DataFrame
+
+from dontstop.machine import files
+from dontstop.report import labels
+from dontstop.report.display import to_markdown
+from dontstop.report.labels import signed
+from dontstop.verdicts import judgements
+from dontstop.verdicts.claims import CLAIMS, EQUIVALENT, NOT_RUN
+
+
+def sentences(overview: DataFrame) -> list[str]:
+    """Say of claims in points: verdict, effect with its interval, what would have been seen, tasks, the paper's."""
+    return [f"*{row.statement}*: **{row.ours}**.{_evidence(row)}" for row in overview.itertuples()]
+
+
+def _evidence(row) -> str:
+    if row.ours == NOT_RUN:
+        return ""
+    theirs = signed(row.paper_effect) + ("" if row.paper_tasks == "-" else f"; {row.paper_tasks}")
+    paper_says = f"The paper's own numbers, put through the same rule: **{row.paper}** ({theirs})."
+    if row.reason:
+        return f" The effect is {signed(row.effect)} points ({row.reason}). {paper_says}"
+    margin = f", the margin being {labels.number(row.margin)}" if row.ours == EQUIVALENT else ""
+    tasks = f" Task by task: {row.tasks}." if row.tasks != "-" else ""
+    return (
+        f" The effect over {row.num_replicates:.0f} replicates is {signed(row.effect)} points (95 % interval "
+        f"{signed(row.low)} to {signed(row.high)}, p = {row.p_holm:.3f} after correction{margin}); one of "
+        f"{labels.number(row.detectable)} would have been seen four times in five.{tasks} {paper_says}"
+    )
+
+
+def claims_page(judged: DataFrame, heading: str) -> str:
+    """Write verdicts, as `judgements.judge` returns them, as a page: all in one table, then each with its rule."""
+    page = (
+        f"# {heading}\n\n"
+        "Each of the paper's claims, judged by this study's replicates and, by the same rule as far as its means and "
+        "standard deviations allow, by the paper's own numbers. Effects are points of F1 (C12: nats; C13: factors), "
+        "their 95 % intervals over replicates; `p` is corrected for all claims together (Holm, C1 to C12). The "
+        "smallest detectable effect is what these replicates would have shown four times in five. Tasks are judged "
+        f"within claims that hold.\n\n{to_markdown(judgements.overview(judged))}"
+    )
+    shown = ["study", "task", "effect", "low", "high", "p_holm", "detectable", "margin", "verdict"]
+    for claim in CLAIMS:
+        rows = judged[judged["claim"] == claim.id]
+        if not set(rows["verdict"]) <= {NOT_RUN}:
+            rule = f"{claim.place}. Rule: {claim.text}; else inconclusive."
+            page += f"\n\n## {claim.id}: {claim.statement}\n\n{rule}\n\n{to_markdown(rows[shown])}"
+    return page
+
+
+def save_claims(judged: DataFrame, folder: Path, heading: str) -> None:
+    """Write claims.csv (every row in full precision) and claims.md under `folder`."""
+    files.write_text(folder / "claims.csv", judged.to_csv(index=False))
+    files.write_text(folder / "claims.md", claims_page(judged, heading))
