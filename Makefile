@@ -70,18 +70,13 @@ endif
 	@echo "Tables, figures and executed notebooks are in results/; make lab opens the notebooks."
 
 # Side by side: either of them alone leaves a core idle for half its time.
-test: lint ## lint, then the unit tests and, beside them, every notebook at the smoke profile (papermill, nbval)
+test: lint ## lint, then the unit tests and, beside them, every notebook at the smoke profile (nbval)
 	@$(MAKE) --no-print-directory -j 2 unit-tests notebook-tests
 
 unit-tests:
 	$(unit_tests)
 
 notebook-tests:
-	@mkdir -p build results/smoke/notebooks
-	@for notebook in notebooks/*.ipynb; do \
-		echo "papermill $$notebook -p profile smoke"; \
-		$(papermill) "$$notebook" "results/smoke/$$notebook" -p profile smoke >build/papermill.log 2>&1 || \
-			{ tail -n 40 build/papermill.log; exit 1; }; done
 	$(notebook_tests) notebooks
 
 lab: $(stamp) ## open the notebooks in JupyterLab
