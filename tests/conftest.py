@@ -11,8 +11,8 @@ from dontstop.machine import processes, runner
 PROJECT = Path(__file__).resolve().parents[1]
 # Begun first, the longest before the rest, so that no process is left alone with a long file at the end.
 LONGEST = """
-    kill study calibration benchmarks claims released clusters process_group conversion adaptation mlm pipeline
-    runner notebooks jobs shards effects
+    kill study replicates calibration benchmarks claims released clusters process_group conversion adaptation mlm
+    pipeline runner notebooks jobs shards effects
 """.split()
 
 
@@ -50,9 +50,10 @@ MIRROR = os.environ.get("DONTSTOP_MIRROR")
 
 @pytest.fixture(autouse=True, scope="session")
 def no_mirror():
-    """Forget the user's mirror: tests bring their own texts, but for those that ask for the fixture `mirror`."""
+    """Forget the user's mirror and number of replicates: tests bring their own, but for the fixture `mirror`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("DONTSTOP_MIRROR", raising=False)
+        patch.delenv("DONTSTOP_REPLICATES", raising=False)
         yield
 
 

@@ -81,6 +81,16 @@ def test_without_a_gain_of_dapt_nothing_is_equivalent():
     assert found == dict.fromkeys(found, "inconclusive")
 
 
+def test_what_lies_within_a_margin_that_is_not_shown_says_so():
+    """DAPT gains by chance, so nothing is equivalent, however near to zero the rest is."""
+    names = ["tapt_minus_base" + more for more in ("", "_less_half_dapt", "_plus_half_dapt")]
+    rows = pd.DataFrame({"contrast": ["dapt_minus_base", *names], "effect": [4.0, 0.1, -1.9, 2.1]})
+    for p_dapt, expected in ((0.5, ("inconclusive", judgements.NO_MARGIN)), (0.001, ("equivalent", ""))):
+        found = rows.assign(p_value=[p_dapt, 0.9, 1e-5, 1e-5], task="mean", low=0.0, high=0.0)
+        (row,) = judgements.judge_effects(found, [claim for claim in claims.CLAIMS if claim.id == "C5"], "ours")
+        assert (row["verdict"], row["reason"]) == expected and row["margin"] == pytest.approx(2.0)
+
+
 def test_shuffled_labels_decide_nothing():
     """Predictions of good classifiers, set against labels in another order: the whole path finds chance."""
     runs, rng = fabricate(SIX), np.random.default_rng(1)
@@ -125,7 +135,7 @@ def test_twelve_claims_are_one_family_whatever_has_run(six_arms):
 def test_single_tasks_are_corrected_within_their_claim(six_arms):
     rows = six_arms[(six_arms["claim"] == "C2") & (six_arms["study"] == "ours") & six_arms["task"].isin(TASKS)]
     assert len(rows) == 8
-    assert rows["p_holm"].tolist() == pytest.approx(effects.holm(rows["p_value"]).tolist())
+    assert rows["p_holm"].tolist() == pytest.approx(effects.holm(rows["p_value"], kept=0.5).tolist())
 
 
 def test_an_intersection_enters_with_its_largest_p():
@@ -243,6 +253,15 @@ def test_margins_are_contrasts():
     assert found[1].shares() == {"tapt": 1.0, "base": -1.5, "dapt": 0.5}
 
 
+def test_correction_hands_on_half_a_level_by_hand():
+    p_values = np.array([[0.01, 1.0, 0.5], [1.0, 0.02, 0.001], [0.03, 1.0, 1.0]])
+    found = claims.corrected(p_values)
+    # Factors 3, then 2 / (1 - 1 / 6), then 1 / (1 - 2 / 6); of equivalence 6 throughout.
+    assert found[:, 0].tolist() == pytest.approx([0.03, 1.0, 0.048])
+    assert found[:, 1].tolist() == pytest.approx([1.0, 0.048, 1.0])
+    assert found[:, 2].tolist() == pytest.approx([1.0, 0.006, 1.0])
+
+
 def test_the_family_has_twelve_claims_and_costs_are_counted():
     assert [claim.id for claim in claims.TESTED] == [f"C{k}" for k in range(1, 13)]
     assert [claim.id for claim in claims.CLAIMS if claim.rule == "fraction"] == ["C13"]
@@ -339,12 +358,23 @@ def test_names_that_stand_for_several_arms_are_spelt_out():
     c9 = over(claims.KNN, claims.NO_NEIGHBOURS)
     assert judgements.resolved(c9, ["tapt"], (5, 15)).shares() == {"knn_tapt_5": 0.5, "knn_tapt_15": 0.5, "tapt": -1.0}
     assert judgements.resolved(c9, ["tapt", "knn_tapt_0"], (5,)).shares() == {"knn_tapt_5": 1.0, "knn_tapt_0": -1.0}
-    assert judgements.resolved(over(claims.KNN, claims.RAND), ["knn_tapt_5"], (5,)).weights == ()
+    c10 = over(claims.KNN, claims.RAND)
+    assert judgements.resolved(c10, [], (5, 15), 1).shares() == {
+        "knn_tapt_5": 0.5,
+        "knn_tapt_15": 0.5,
+        "rand_tapt_5": -1,
+    }
+    assert judgements.resolved(c10, [], ()).weights == ()
     assert judgements.resolved(over(arms.DAPT, "base"), ()) == Contrast(
         "dapt_minus_base", (("dapt", 1.0), ("base", -1.0))
     )
     c3 = judgements.resolved(over("dapt", claims.NOT_DAPT), ["dapt", "not_dapt", "not_dapt_3"])
     assert c3.shares() == {"dapt": 1.0, "not_dapt": -0.5, "not_dapt_3": -0.5}
+
+
+def test_neighbours_are_judged_once_all_their_controls_have_run():
+    there = dict.fromkeys([*ARMS, *KNN, *RAND[:2]], 0.6)
+    assert verdict_of(judge(there, tasks=TASKS[:2], num_neighbours=NUMBERS, num_replicates=2), "C10") == "not run"
 
 
 def test_not_dapt_is_the_mean_of_the_irrelevant_encoders_that_there_are():

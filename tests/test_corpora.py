@@ -189,6 +189,34 @@ def test_smoke_sizes_are_as_asked_for(smoke):
     assert corpora.load_manifest(paths) == manifest
 
 
+def test_smoke_examples_take_reading_and_no_text_serves_both_tasks_of_a_domain(smoke):
+    profile, paths, manifest = smoke
+    texts = {
+        name: [row["text"] for split in SPLITS for row in corpora.load_examples(paths, name, split)]
+        for name in manifest["tasks"]
+    }
+    assert all(len(text.split()) >= profile.text.min_example_words for some in texts.values() for text in some)
+    for domain in set(manifest["domains"]) - {GENERAL}:
+        assert not set(texts[f"{domain}_topic"]) & set(texts[f"{domain}_area"])
+
+
+def test_a_sample_of_a_corpus_is_some_of_its_documents_or_all(smoke):
+    _, paths, manifest = smoke
+    whole = [row["text"] for row in corpora.load_documents(paths.corpus("numerical"))]
+    assert corpora.load_sample(paths, "numerical", 10**6, seed=0) == whole
+    some = corpora.load_sample(paths, "numerical", 20, seed=0)
+    assert len(some) == 20 and some == [text for text in whole if text in some]
+    assert corpora.load_sample(paths, "numerical", 20, seed=1) != some
+
+
+def test_a_docstring_is_cut_into_pieces_that_take_reading():
+    def document(section, *texts):
+        return Document("d", "m", "p", tuple(Passage(text, section) for text in texts))
+
+    assert splits.pieces(document("other", "a b", "c", "d e f", "g h"), 3) == ["a b c", "d e f"]
+    assert splits.pieces(document("comment", "a b c d"), 3) == []
+
+
 def test_smoke_documents_never_cross_splits_nor_reach_a_corpus(smoke):
     _, paths, manifest = smoke
     corpus_ids = {
@@ -199,7 +227,7 @@ def test_smoke_documents_never_cross_splits_nor_reach_a_corpus(smoke):
         ids, texts = {}, {}
         for split in SPLITS:
             found = [
-                row for kind in ("topic", "role") for row in corpora.load_examples(paths, f"{domain}_{kind}", split)
+                row for kind in ("topic", "area") for row in corpora.load_examples(paths, f"{domain}_{kind}", split)
             ]
             ids[split], texts[split] = {r["id"] for r in found}, {leakage.normalise(r["text"]) for r in found}
         for one, other in (("train", "dev"), ("train", "test"), ("dev", "test")):

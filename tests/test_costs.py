@@ -71,12 +71,13 @@ TASK = get_task("deep_learning_topic")
 SHAPE = Shape(body_weights=100, masked_weights=0, head_weights=0, hidden_size=1, num_layers=0, num_parameters=500)
 SOME = {arm: [TASK] for arm in (arms.BASE, arms.DAPT, arms.DAPT_TAPT, arms.LORA_TAPT, arms.rand_tapt(2))}
 SOME |= {arm: [TASK] for arm in (arms.knn_tapt(2), arms.knn_tapt(2, "bm25"))}
+FREE = {arm: [TASK] for arm in (arms.DAPT, arms.AVERAGE_DAPT, arms.knn_tapt(0))}
 
 
 @pytest.fixture
 def pretraining():
     """Record every phase with as many steps as its place in the list says, a second and two processes a step."""
-    checkpoints = costs.phases_of(SOME)
+    checkpoints = costs.phases_of(SOME | FREE)
     rows = [
         {"checkpoint": checkpoint.name, "num_steps": k, "num_tokens": 10 * k, "wall_seconds": k, "num_processes": 2}
         for k, checkpoint in enumerate(checkpoints, 1)
@@ -84,8 +85,8 @@ def pretraining():
     return pd.DataFrame(rows).assign(loss_before=4.0, loss_after=3.0, trainable_parameters=5)
 
 
-def cost_table(pretraining):
-    stores = {text_of(checkpoint) for checkpoint in costs.phases_of(SOME)}
+def cost_table(pretraining, some=SOME):
+    stores = {text_of(checkpoint) for checkpoint in costs.phases_of(some)}
     counts = {"num_documents": 1, "num_tokens": 10, "num_bytes": 100}
     sizes = costs.text_sizes(
         stores,
@@ -95,7 +96,7 @@ def cost_table(pretraining):
         {TASK.name: 200},
     )
     rankings = {TASK.name: {"vampire": {"wall_seconds": 7.0}, "bm25": {"wall_seconds": 9.0}}}
-    return costs.costs(SOME, pretraining, sizes, rankings, SHAPE, PROFILE)
+    return costs.costs(some, pretraining, sizes, rankings, SHAPE, PROFILE)
 
 
 def test_phases_add_up(pretraining):
@@ -114,6 +115,13 @@ def test_of_replicates_that_stop_at_different_steps_the_mean_counts(pretraining)
     table = cost_table(pd.concat([pretraining.assign(replicate=0), longer])).set_index("arm")
     assert table.loc[["dapt", "dapt_tapt"], "num_steps"].tolist() == [(1 + 3) / 2, (3 + 9) / 2]
     assert table.loc["dapt", "cpu_seconds"] == (2 + 4) / 2
+
+
+def test_averages_of_weights_cost_no_more_and_no_neighbours_are_not_searched_for(pretraining):
+    table = cost_table(pretraining, FREE).set_index("arm")
+    numbers = ["num_steps", "num_bytes", "tflops", "cpu_seconds"]
+    assert table.loc["average_dapt", numbers].tolist() == table.loc["dapt", numbers].tolist()
+    assert table.loc["knn_tapt_0", "selection_seconds"] == 0 and table.loc["knn_tapt_0", "num_bytes"] == 200
 
 
 def test_ratios_and_parts_by_hand(pretraining):

@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import platform
 import textwrap
 
 import pytest
 
+from conftest import PROJECT
 from dontstop.errors import StudyError
-from dontstop.text import docstrings
+from dontstop.text import docstrings, packages, remarks
 from dontstop.text.passages import read_passages
 from dontstop.text.prose import clean_inline, is_english
 
@@ -249,23 +251,23 @@ def test_source_that_does_not_parse_gives_nothing(source):
 def test_pinned_names(tmp_path):
     path = tmp_path / "constraints.txt"
     path.write_text("# pins\nNumPy==2.4 ; python_version < '3.12'\nnumpy==2.5\nruamel.yaml==1\nfree>=2\n")
-    assert docstrings.pinned_names(path) == ["numpy", "ruamel-yaml"]
+    assert packages.pinned_names(path) == ["numpy", "ruamel-yaml"]
     path.write_text("free>=2\n")
     with pytest.raises(StudyError, match="no pinned package"):
-        docstrings.pinned_names(path)
+        packages.pinned_names(path)
     with pytest.raises(StudyError, match="no file"):
-        docstrings.pinned_names(tmp_path / "none.txt")
+        packages.pinned_names(tmp_path / "none.txt")
 
 
 def test_files_of_a_package_leave_out_its_tests():
-    modules = [module for module, _ in docstrings.package_files("pluggy")]
+    modules = [module for module, _ in packages.package_files("pluggy")]
     assert "pluggy" in modules and "pluggy._hooks" in modules and modules == sorted(modules)
-    assert not [m for m, _ in docstrings.package_files("scipy") if ".tests." in m or ".test_" in m]
+    assert not [m for m, _ in packages.package_files("scipy") if ".tests." in m or ".test_" in m]
 
 
 def test_reading_a_package_twice_gives_the_same_documents():
-    first = docstrings.read_docstrings(["pluggy", "iniconfig"], max_documents=40)
-    assert first == docstrings.read_docstrings(["iniconfig", "pluggy"], max_documents=40)
+    first = docstrings.read_packages(["pluggy", "iniconfig"], max_documents=40)
+    assert first == docstrings.read_packages(["iniconfig", "pluggy"], max_documents=40)
     assert first == sorted(first, key=lambda document: document.id)
     assert len({document.id for document in first}) == len(first) >= 20
     assert {document.source for document in first} <= {"pluggy", "iniconfig"}
@@ -285,11 +287,11 @@ def test_docstrings_are_read_on_the_cores_that_the_process_may_use(monkeypatch, 
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(num_cores)), raising=False)
     monkeypatch.setattr(docstrings, "ProcessPoolExecutor", Pool)
-    assert docstrings.read_docstrings(["iniconfig"]) and asked == [min(num_cores, 8)]
+    assert docstrings.read_packages(["iniconfig"]) and asked == [min(num_cores, 8)]
 
 
 def test_not_installed_packages_have_no_version():
-    assert set(docstrings.installed_versions(["pluggy", "no-such-package-here"])) == {"pluggy"}
+    assert set(packages.installed_versions(["pluggy", "no-such-package-here"])) == {"pluggy"}
 
 
 def test_versions_other_than_the_pinned_are_told(tmp_path):
@@ -297,5 +299,75 @@ def test_versions_other_than_the_pinned_are_told(tmp_path):
     constraints.write_text(
         "# made by hand\nnumpy==1.0\npytest>=1\nnot-installed==1\ntorch==9 ; sys_platform == 'nowhere'\n"
     )
-    phrases = docstrings.differing_versions(constraints)
+    phrases = packages.differing_versions(constraints)
     assert len(phrases) == 1 and phrases[0].startswith("numpy ") and phrases[0].endswith(" is installed, 1.0 is pinned")
+
+
+COMMENTED = '''"""A docstring # that is long enough, with a hash in it that is no comment of any kind at all."""
+# This comment is one that goes on over two lines, as comments of some
+# length do, and ends here.
+#
+# Too short a paragraph.
+x = "# a string that looks as if it were a comment of twelve words, which it is not"  # behind code
+
+# Copyright of the authors, who say what may be done with this file and what may not be done.
+def f():
+    # for k in range(10): if x[k] is not None and y[k] is not None: z = x[k] + y[k] + g(x, y)
+    #
+    # A second comment stands inside of a function, where it is as good as any that is outside.
+    return 1
+'''
+
+
+def test_comments_of_some_length_are_read_and_code_strings_and_licences_are_not():
+    found = remarks.read_comments(COMMENTED)
+    assert [passage.text for passage in found] == [
+        "This comment is one that goes on over two lines, as comments of some length do, and ends here.",
+        "A second comment stands inside of a function, where it is as good as any that is outside.",
+    ]
+    assert {passage.section for passage in found} == {remarks.COMMENT}
+
+
+def test_a_readme_loses_its_headings_badges_and_code():
+    description = (
+        "# A package of some name\n[![badge](https://x.y/z.svg)](https://x.y)\n\nIt does what the other one does, "
+        "but it is faster.\n\n```python\nimport it\n```\n\n<p align='center'>of no use to anybody who reads</p>\n"
+    )
+    assert [p.text for p in remarks.read_readme(description)] == ["It does what the other one does, but it is faster."]
+
+
+def test_topics_are_read_without_being_run():
+    source = "# made by hand\ntopics = {'b': 'second' ' half',\n 'a': 'first'}\nother = print\n"
+    assert list(remarks.parse_topics(source)) == [("a", "first"), ("b", "second half")]
+    real = dict(remarks.parse_topics(packages.language_topics_file().read_text(encoding="utf-8")))
+    assert "assert" in real and "statement" in real["assert"]
+
+
+def test_comments_and_readmes_are_documents_but_no_docstrings():
+    found = docstrings.read_packages(["pluggy"])
+    kinds = {document.id: document.is_docstring for document in found}
+    assert kinds["pluggy:README"] is False
+    assert {kind for name, kind in kinds.items() if name.endswith("#comments")} == {False}
+    assert {kind for name, kind in kinds.items() if not name.endswith(("#comments", ":README"))} == {True}
+
+
+def test_general_is_the_standard_library_and_what_is_near_no_domain():
+    found = packages.general_packages(["numpy", "pytest", "statsmodels", "dontstop", "pillow"], ["numpy"])
+    assert found == ["pillow", "pytest", packages.STANDARD_LIBRARY]
+    pinned = set(packages.pinned_names(PROJECT / "constraints.txt"))
+    assert set(packages.LEFT_OUT) | set(packages.KEPT) <= pinned and not set(packages.LEFT_OUT) & set(packages.KEPT)
+
+
+def test_the_standard_library_is_read_without_its_tests_and_without_what_is_near_a_domain():
+    modules = {module for module, _ in packages.package_files(packages.STANDARD_LIBRARY)}
+    assert {"argparse", "asyncio.locks"} <= modules
+    assert not {m for m in modules if m.split(".")[0] in {"test", "statistics", "random", "site-packages", "numpy"}}
+
+
+def test_another_python_than_the_noted_one_is_told(tmp_path):
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text(f"# pins\n# text of Python {platform.python_version()}\nnot-installed==1\n")
+    assert packages.differing_versions(constraints) == []
+    constraints.write_text("# text of Python 3.9.1\n")
+    (phrase,) = packages.differing_versions(constraints)
+    assert phrase.startswith(f"Python {platform.python_version()} runs") and "3.9.1" in phrase

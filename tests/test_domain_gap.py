@@ -21,18 +21,38 @@ def words(prefix, number):
     return [f"{prefix}{i:03d}" for i in range(number)]
 
 
-def test_frequent_words_are_lower_cased_without_stop_words_and_ties_go_by_alphabet():
+def listed(counted, sample, num):
+    return {
+        w: share for w, share in zip(counted.words, counted.most_frequent(sample, num).tolist(), strict=True) if share
+    }
+
+
+def test_frequent_words_are_lower_cased_without_stop_words_and_ties_share_the_places_left():
     counted = vocabulary.count_words({"some": ["Cat the dog", "CAT bird of dog zebra"]})
-    assert counted.most_frequent("some", 3) == ["cat", "dog", "bird"]
+    assert listed(counted, "some", 2) == {"cat": 1, "dog": 1}
+    assert listed(counted, "some", 3) == {"cat": 1, "dog": 1, "bird": 0.5, "zebra": 0.5}
+    assert listed(counted, "some", 1) == {"cat": 0.5, "dog": 0.5}
 
 
 def test_a_list_is_as_long_as_the_words_allow():
     counted = vocabulary.count_words({"animals": ANIMALS, "plants": PLANTS})
-    assert counted.most_frequent("animals", 100) == ["cat", "dog", "bird", "fish"]
+    assert (
+        listed(counted, "animals", 100)
+        == listed(counted, "animals", 5)
+        == dict.fromkeys(["bird", "cat", "dog", "fish"], 1)
+    )
+
+
+def test_renaming_words_changes_no_overlap():
+    """Words of equal count at the cut: the alphabet used to decide which of them were in the list."""
+    samples = {"a": ["plum plum apple berry cherry"], "b": ["plum plum berry cherry damson"]}
+    renamed = {name: [text.replace("apple", "zucchini") for text in texts] for name, texts in samples.items()}
+    found = [vocabulary.overlap_matrix(some, num_words=3).loc["a", "b"] for some in (samples, renamed)]
+    assert found == pytest.approx([100 * (1 + 2 / 3 + 2 / 3) / 3] * 2)
 
 
 def test_overlap_and_jaccard_by_hand():
-    ours, theirs = ["a", "b", "c", "d"], ["c", "d", "e", "f"]
+    ours, theirs = np.array([1, 1, 1, 1, 0, 0]), np.array([0, 0, 1, 1, 1, 1])
     assert vocabulary.vocabulary_overlap(ours, theirs) == 50
     assert vocabulary.jaccard(ours, theirs) == pytest.approx(100 / 3)
 
@@ -138,10 +158,13 @@ def test_table_and_single_functions_agree(samples, distances):
     assert distances.loc["far", "jensen_shannon"] == pytest.approx(expected)
 
 
-def test_vectorised_lists_are_the_plain_ones(samples):
-    counted = vocabulary.count_words(samples)
-    marked = domain_gap._in_list(counted.totals("far"), 40)
-    assert sorted(counted.words[marked]) == sorted(counted.most_frequent("far", 40))
+def test_lists_of_many_samples_at_once_are_those_of_each():
+    totals = np.random.default_rng(0).integers(0, 6, (20, 50))
+    together = vocabulary.in_list(totals, 20)
+    assert together.sum(axis=1) == pytest.approx(np.full(20, 20.0))
+    for row, lists in zip(totals, together, strict=True):
+        assert lists.tolist() == vocabulary.in_list(row, 20).tolist()
+        assert (np.diff(lists[np.argsort(-row, kind="stable")]) <= 0).all()
 
 
 def test_resampled_divergence_is_that_of_the_resampled_counts():

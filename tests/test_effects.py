@@ -164,6 +164,11 @@ def test_holm_by_hand():
     assert found[0] == 0.04 and np.isnan(found[1])  # what is not known counts
 
 
+def test_of_a_kept_level_less_is_handed_on():
+    assert effects.holm([0.01, 0.03, 0.02], kept=0.5).tolist() == pytest.approx([0.03, 0.048, 0.048])
+    assert effects.holm([0.01, 0.03, 0.02], kept=1.0).tolist() == pytest.approx([0.03, 0.09, 0.06])  # Bonferroni
+
+
 def test_holm_places_what_is_decided_in_several_ways_by_the_least():
     ways = np.array([[0.01, 0.9], [0.5, 0.02], [0.04, 0.3]])
     found = effects.holm(ways)

@@ -27,6 +27,14 @@ def test_costs_of_stages(root):
     assert wall["02_dapt"] == pytest.approx(3.0) and wall["03_tapt"] == pytest.approx(0.5)
 
 
+def test_rankings_that_replicates_share_cost_once(root):
+    paths = Paths("tiny", root)
+    for replicate, seconds in enumerate((7.0, 9.0)):
+        place = paths.selected / f"replicate_{replicate}" / "task" / "rankings.json"
+        files.write_json(place, {"tfidf": {"wall_seconds": 5.0}, "vampire": {"wall_seconds": seconds}})
+    assert ledger.selected_seconds(paths) == 21.0
+
+
 def test_a_stage_that_failed_is_not_written_down(root):
     paths = Paths("tiny", root)
     with pytest.raises(ValueError), ledger.timed(paths, "base"):

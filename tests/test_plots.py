@@ -127,7 +127,7 @@ DRAWN = {
     "tapt_curve": lambda: plots.tapt_curve(tapt_curve()),
     "cross_task": cross_task,
     "power_curve": lambda: plots.power_curve(
-        pd.DataFrame({"points": [0.0, 1, 2], "task": [5, 30, 80], "task_holm": [0, 10, 60], "mean": [5, 90, 100]})
+        pd.DataFrame({"truth": "all hold", "points": [0.0, 1, 2], "claim": "C2", "percent": [5, 30, 80]})
     ),
     "checks": lambda: plots.checks(checks()),
     "label_curve": lambda: plots.label_curve(label_gains()),

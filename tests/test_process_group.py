@@ -33,14 +33,15 @@ def torchrun(root, num_processes: int, *arguments: str) -> subprocess.CompletedP
 def prepared(tmp_path_factory):
     """A study whose base encoder is trained, with DAPT in two micro-batches of three sequences."""
     dapt = {"num_shards": 2, "batch_size": 6, "sequences_at_once": 2}
-    root = tiny.make(tmp_path_factory.mktemp("process_group"), dapt=dapt)
+    tapt = {"num_epochs": None, "num_steps": 4, "num_checks": 2, "num_shards": 2}
+    root = tiny.make(tmp_path_factory.mktemp("process_group"), dapt=dapt, tapt=tapt)
     tiny.run(root, "base")
     return root
 
 
-def dapt_of(root) -> tuple[dict, dict]:
-    """Return how the checkpoint was trained, and its weights."""
-    found = [path for path in (root / "work").rglob("training.json") if "dapt_cs" in path.read_text()]
+def trained_of(root, name: str = "dapt_cs") -> tuple[dict, dict]:
+    """Return how a checkpoint was trained, and its weights."""
+    found = [path for path in (root / "work").rglob("training.json") if files.read_json(path)["checkpoint"] == name]
     assert len(found) == 1
     return files.read_json(found[0]), load_file(found[0].parent / "encoder" / "model.safetensors")
 
@@ -52,7 +53,7 @@ def test_two_ranks_have_the_loss_curve_of_one_process_with_twice_the_batch(prepa
     together = tiny.copy(prepared, tmp_path / "together")
     ended = torchrun(together, 2, "pretrain", "dapt_cs", "-p", "tiny")
     assert ended.returncode == 0, ended.stderr
-    (one, ours), (two, theirs) = dapt_of(alone), dapt_of(together)
+    (one, ours), (two, theirs) = trained_of(alone), trained_of(together)
     losses = [[row["masked_lm_loss"] for row in training["curve"]] for training in (one, two)]
     assert len(losses[0]) == 6 and losses[0][0] != losses[0][-1]
     np.testing.assert_allclose(*losses, rtol=1e-5)
@@ -62,7 +63,18 @@ def test_two_ranks_have_the_loss_curve_of_one_process_with_twice_the_batch(prepa
         torch.testing.assert_close(weight, theirs[name], rtol=1e-3, atol=1e-4)
     # Whoever runs the study afterwards finds the checkpoint.
     tiny.run(together, "dapt")
-    assert dapt_of(together)[0] == two
+    assert trained_of(together)[0] == two
+
+
+def test_a_training_with_checks_is_the_first_ranks_alone_and_the_same_to_the_bit(prepared, tmp_path):
+    name, alone, together = "tapt_citation_intent", *(tiny.copy(prepared, tmp_path / n) for n in ("alone", "together"))
+    with tiny.at(alone):
+        Study("tiny").pretrain(name)
+    ended = torchrun(together, 2, "pretrain", name, "-p", "tiny")
+    assert ended.returncode == 0, ended.stderr
+    (one, ours), (two, theirs) = trained_of(alone, name), trained_of(together, name)
+    assert len(one["checks"]) == 2 and one["checks"] == two["checks"] and one["kept_step"] == two["kept_step"]
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
 def test_more_ranks_than_micro_batches_are_told(prepared, tmp_path):

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from conftest import PROJECT
 from dontstop.errors import StudyError
-from dontstop.profiles import Paths, PhaseSettings, find_root, load_profile, profile_names
+from dontstop.profiles import Paths, PhaseSettings, Profile, find_root, load_profile, profile_names, with_replicates
 
 
 def mistake(root, content) -> StudyError:
@@ -37,6 +37,9 @@ def test_an_empty_profile_is_the_paper_s_settings(root):
     assert (profile.dapt.adam_beta1, profile.dapt.adam_beta2, profile.dapt.weight_decay) == (0.9, 0.98, 0.01)
     assert (profile.finetune.learning_rate, profile.finetune.batch_size, profile.finetune.patience) == (2e-5, 16, 3)
     assert profile.seeds == [0, 1, 2, 3, 4]
+    # Once, on all labels, to the end of pretraining, and with nothing against forgetting.
+    assert (profile.replicates, profile.labels.primary, profile.labels.curve) == (1, None, [])
+    assert profile.tapt.num_checks is None and profile.finetune.head_rate_factor == 1 and profile.forgetting.arms == []
 
 
 @pytest.mark.parametrize(
@@ -90,6 +93,42 @@ def test_a_phase_has_one_length(root, lengths):
     assert "exactly one of num_steps and num_epochs" in error.expected
 
 
+def test_patience_has_checks_to_count(root):
+    error = mistake(root, {"tapt": {"num_epochs": 3, "patience": 2}})
+    assert error.found.startswith("tapt = ") and "give num_checks" in error.expected
+
+
+@pytest.mark.parametrize("labels", [{"primary": 50, "curve": [50, 100]}, {"curve": [50, 50]}])
+def test_numbers_of_labels_differ_from_one_another(root, labels):
+    error = mistake(root, {"labels": labels})
+    assert error.found.startswith("labels = ") and "labels must differ" in error.expected
+
+
+@pytest.mark.parametrize(
+    ("content", "path"),
+    [
+        ({"replicates": 0}, "replicates"),
+        ({"labels": {"primary": 0}}, "labels.primary"),
+        ({"forgetting": {"arms": ["replay"]}}, "forgetting.arms.0"),
+        ({"forgetting": {"replayed_share": 1.5}}, "forgetting.replayed_share"),
+        ({"finetune": {"head_rate_factor": 0.0}}, "finetune.head_rate_factor"),
+    ],
+)
+def test_replicates_labels_and_forgetting_have_bounds(root, content, path):
+    assert mistake(root, content).found.startswith(f"{path} = ")
+
+
+def test_the_environment_may_set_the_number_of_replicates(monkeypatch):
+    profile = Profile(name="mine", replicates=2)
+    assert with_replicates(profile) == profile and with_replicates(profile, 4).replicates == 4
+    monkeypatch.setenv("DONTSTOP_REPLICATES", "10")
+    assert with_replicates(profile).replicates == 10 and with_replicates(profile, 4).replicates == 4
+    for bad in ("bad", "0", "-1", "2.5"):
+        monkeypatch.setenv("DONTSTOP_REPLICATES", bad)
+        with pytest.raises(StudyError, match=f"(?s)DONTSTOP_REPLICATES = '{bad}'.*a number from 1.*unset it"):
+            with_replicates(profile)
+
+
 def test_seeds_differ_from_one_another(root):
     assert "seeds must differ" in mistake(root, {"seeds": [1, 2, 1]}).expected
 
@@ -104,7 +143,7 @@ def test_one_task_s_settings_override_the_profile_s(root):
     content = {"finetune": {"num_epochs": 4}, "task_finetune": {"numerical_topic": {"batch_size": 8}}}
     (root / "configs" / "mine.yaml").write_text(yaml.safe_dump(content))
     profile = load_profile("mine", root)
-    of_task, of_others = profile.finetune_for("numerical_topic"), profile.finetune_for("numerical_role")
+    of_task, of_others = profile.finetune_for("numerical_topic"), profile.finetune_for("numerical_area")
     assert (of_task.batch_size, of_task.num_epochs) == (8, 4)
     assert of_others == profile.finetune
 
@@ -137,7 +176,7 @@ def test_the_root_is_the_one_named_and_paths_stand_below_it(root):
     assert find_root() == root.resolve()
     paths = Paths("smoke")
     assert paths.corpus("general") == root.resolve() / "data" / "smoke" / "corpora" / "general.jsonl"
-    assert paths.split("numerical_role", "dev").parts[-3:] == ("tasks", "numerical_role", "dev.jsonl")
+    assert paths.split("numerical_area", "dev").parts[-3:] == ("tasks", "numerical_area", "dev.jsonl")
 
 
 @pytest.fixture

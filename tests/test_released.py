@@ -11,7 +11,7 @@ from transformers import RobertaConfig, RobertaForMaskedLM, RobertaModel
 import tiny
 from dontstop import tokens
 from dontstop.fetch import sources
-from dontstop.machine import files
+from dontstop.machine import files, runner
 from dontstop.runs import scratch
 from dontstop.runs.plan import Design
 from dontstop.study import Study
@@ -65,6 +65,17 @@ def test_a_missing_lm_head_is_made_and_said(released, tmp_path, capsys):
         encoders.load_given_encoder(str(released / "roberta"), seed=seed)[0].lm_head.dense.weight for seed in (1, 1, 2)
     ]
     assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+
+
+def test_replicates_of_a_given_encoder_share_it_and_each_is_recorded(released, tmp_path, monkeypatch):
+    root = tiny.copy(released, tmp_path / "root")
+    with tiny.at(root):
+        monkeypatch.setattr(runner, "ProcessPoolExecutor", None)  # nothing is left to be done
+        study = Study("tiny", "01_domain_gap", replicates=2).run("domain_gap")
+    measured = study.losses().query("notebook == '01_domain_gap'")
+    losses = measured.pivot(index="held_out", columns="replicate", values="masked_lm_loss")
+    assert len(losses) == 3 and losses[0].tolist() == losses[1].tolist()
+    assert study.pretraining()[["checkpoint", "replicate"]].to_numpy().tolist() == [["base", 0], ["base", 1]]
 
 
 def test_released_checkpoints_are_taken_and_the_others_trained_from_them(released):

@@ -73,11 +73,11 @@ def test_intervals_are_paired_over_tasks_and_replicates():
 
 def test_intervals_cover_the_known_difference_about_as_often_as_ten_replicates_let_them():
     covered = 0
-    for trial in range(60):
+    for trial in range(40):
         records = fabricate({"dapt": 0.7, "base": 0.6}, trial, 10, 1, spread=0.03, metric="micro_f1")
         found = compare(records, num_resamples=200, seed=trial)
         covered += found["low"] <= 10 <= found["high"]
-    assert covered >= 50  # 56 expected of 60 with the variance short by a tenth; below 50, once in a hundred
+    assert covered >= 32  # 37 expected of 40 with the variance short by a tenth; below 32, once in a hundred
 
 
 def test_same_seed_same_interval_whatever_the_order():

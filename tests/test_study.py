@@ -17,6 +17,7 @@ from dontstop.runs import records, scratch
 from dontstop.study import Study
 
 NUM_RUNS = 3 * 2 * 2  # arms, tasks, seeds
+BASE = "base/replicate_0"  # where the base encoder stands among the checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,8 @@ def test_tapt_and_both_phases_are_recorded_each_under_its_notebook(with_tapt):
         assert list(map(str, some.available_arms())) == ["base", "dapt", "not_dapt", "tapt", "dapt_tapt"]
         assert list(map(str, some.arms())) == [
             *("base", "dapt", "not_dapt", "tapt", "tapt_1_epochs", "dapt_tapt"),
-            *("knn_tapt_50", "knn_tapt_150", "knn_tapt_500", "rand_tapt_50", "rand_tapt_150", "rand_tapt_500"),
+            *("knn_tapt_0", "knn_tapt_50", "knn_tapt_150", "knn_tapt_500"),
+            *("rand_tapt_50", "rand_tapt_150", "rand_tapt_500"),
         ]
 
 
@@ -119,7 +121,8 @@ def test_no_checkpoint_is_trained_twice(with_tapt, tmp_path, planned):
     """Both phases start from the DAPT encoder that is there, even if only its published copy is left."""
     root = tiny.copy(with_tapt, tmp_path / "study")
     (root / "work").rename(tmp_path / "away")
-    shutil.rmtree(root / "checkpoints" / "tiny" / "dapt_tapt")
+    for folder in ("checkpoints/tiny/dapt_tapt", "results/tiny/records/04_dapt_tapt"):
+        shutil.rmtree(root / folder)
     planned_names = names_planned(planned, root, "dapt_tapt")
     trained = [name for kind, name in planned_names if kind == "checkpoint"]
     assert trained == [f"dapt_{domain}_then_tapt_{task}" for task, domain in sorted(tiny.TASKS.items())]
@@ -315,7 +318,8 @@ def test_results_of_another_machine_are_kept_and_read_only_where_that_is_accepte
     shutil.copytree(finished / "work", root / "work", dirs_exist_ok=True)
     study = tiny.run(root, "dapt")
     assert other not in set(study.runs()["capability"])
-    assert len(list((root / "work" / "results").glob("*.arm64-float32.json"))) == NUM_RUNS + 9
+    # Of the checkpoints too, whose records stand for them where nothing is made of them.
+    assert len(list((root / "work" / "results").glob("*.arm64-float32.json"))) == NUM_RUNS + 9 + 3
 
 
 def test_nothing_is_trained_where_results_are_only_to_be_read(finished, tmp_path, planned, monkeypatch):
@@ -347,7 +351,7 @@ def test_two_profiles_that_share_a_base_run_at_once(tmp_path):
     for process in processes:
         said, _ = process.communicate(timeout=300)
         assert process.returncode == 0 and "Error" not in said, said
-    found = [files.read_json(root / "checkpoints" / name / "base" / "training.json") for name in ("tiny", "other")]
+    found = [files.read_json(root / "checkpoints" / name / BASE / "training.json") for name in ("tiny", "other")]
     assert found[0] == found[1]  # to the second: it was trained once
     assert tiny.unfinished(root) == []
 
@@ -402,7 +406,7 @@ def test_a_file_where_records_belong_is_told(finished, tmp_path, forbidden, monk
 def test_half_replaced_checkpoints_are_not_taken_for_whole(finished, tmp_path, monkeypatch, forbidden):
     """Old weights under a training.json of theirs, new weights coming, a kill in between: nothing may be adopted."""
     root = tiny.copy(finished, tmp_path / "study")
-    training = root / "checkpoints" / "tiny" / "base" / "training.json"
+    training = root / "checkpoints" / "tiny" / BASE / "training.json"
     files.write_json(training, files.read_json(training) | {"fingerprint": "of another setting"})
 
     def killed(*_arguments, **_settings):
@@ -414,7 +418,7 @@ def test_half_replaced_checkpoints_are_not_taken_for_whole(finished, tmp_path, m
     assert not training.exists()
 
 
-@pytest.mark.parametrize("place", ["work/results", "work", "checkpoints/tiny/base"])
+@pytest.mark.parametrize("place", ["work/results", "work", f"checkpoints/tiny/{BASE}"])
 def test_damaged_files_are_told_with_a_remedy_that_helps(finished, tmp_path, place, planned):
     root = tiny.copy(finished, tmp_path / "study")
     pattern = "*.json" if place == "work/results" else "*/*/training.json" if place == "work" else "training.json"
@@ -425,7 +429,7 @@ def test_damaged_files_are_told_with_a_remedy_that_helps(finished, tmp_path, pla
         with pytest.raises(StudyError, match=f"delete .*{path.name}"):
             tiny.run(root, "dapt")
     path.unlink()
-    if place == "checkpoints/tiny/base":
+    if place == f"checkpoints/tiny/{BASE}":
         with pytest.raises(StopIteration):
             tiny.run(root, "dapt")
     else:

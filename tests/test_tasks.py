@@ -5,14 +5,14 @@ import pytest
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths, Profile, Text
-from dontstop.text import tasks
+from dontstop.text import classes, tasks
 
 DOCSTRINGS = Profile(name="laptop")
 
 
 def test_the_docstring_study_has_two_tasks_in_each_of_four_domains(tmp_path):
     domains, found = tasks.domains_for(DOCSTRINGS), tasks.tasks_for(DOCSTRINGS, Paths("laptop", tmp_path))
-    assert [task.name for task in found] == [f"{d.name}_{kind}" for d in domains for kind in ("topic", "role")]
+    assert [task.name for task in found] == [f"{d.name}_{kind}" for d in domains for kind in ("topic", "area")]
     assert {task.metric for task in found} == {"macro_f1"}
 
 
@@ -26,7 +26,7 @@ def test_irrelevant_domains_pair_off(source):
         assert all(domains[d.irrelevant_domain].irrelevant_domain == d.name for d in domains.values())
 
 
-@pytest.mark.parametrize("name", ["numerical_role", "chemprot", "ag", "amazon"])
+@pytest.mark.parametrize("name", ["numerical_area", "chemprot", "ag", "amazon"])
 def test_a_domains_two_tasks_share_it_and_point_at_each_other(name):
     task = tasks.get_task(name)
     other = tasks.get_task(task.other_task)
@@ -86,4 +86,24 @@ def test_an_unknown_name_is_answered_with_the_nearest():
     ],
 )
 def test_a_topic_is_a_subpackage_and_all_below_it(module, topic):
-    assert tasks.topic_of("numerical", module) == topic
+    assert classes.topic_of("numerical", module) == topic
+
+
+@pytest.mark.parametrize(
+    ("module", "area"),
+    [
+        ("scipy.stats._continuous_distns", "distributions"),
+        ("scipy.stats._stats_py", "statistical tests"),
+        ("numpy.lib._npyio_impl", "files"),
+        ("numpy.lib._twodim_base_impl", "arrays"),
+        ("numpy.random", None),
+    ],
+)
+def test_an_area_is_the_first_that_names_a_part_of_the_module(module, area):
+    assert classes.area_of("numerical", module) == area
+
+
+@pytest.mark.parametrize("domain", classes.AREAS)
+def test_no_area_is_hidden_behind_an_earlier_one(domain):
+    for area, names in classes.AREAS[domain].items():
+        assert {classes.area_of(domain, name) for name in names.split()} == {area}

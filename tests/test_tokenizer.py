@@ -5,6 +5,7 @@ import pytest
 from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.machine import files
+from dontstop.profiles import Paths, Profile, Tokens
 from dontstop.tokens.tokenizer import SPECIAL_TOKENS
 
 TEXTS = ["the cat sat on the mat", "Zwei Wörter, 50 %", "the mat sat on the cat"]
@@ -47,3 +48,17 @@ def test_a_tokenizer_trained_from_an_iterator_is_the_same(tmp_path):
     tokens.train_tokenizer(TEXTS, 280, tmp_path / "list")
     tokens.train_tokenizer(iter(TEXTS), 280, tmp_path / "iterator")
     assert len({files.digest(tmp_path / name / "tokenizer.json") for name in ("list", "iterator")}) == 1
+
+
+@pytest.mark.parametrize("trained_on", ["general", "all"])
+def test_the_tokenizer_knows_the_domains_words_where_it_is_trained_on_all(tmp_path, trained_on):
+    profile = Profile(name="x", tokens=Tokens(vocabulary_size=273, trained_on=trained_on))
+    paths = Paths("x", tmp_path)
+    for name, text in (("general", "ordinary words here " * 9), ("numerical", "eigenvalue eigenvalue " * 90)):
+        for path in (paths.corpus(name), paths.held_out(name)):
+            files.write_jsonl(path, [{"id": "a", "text": text, "source": "b"}])
+    for split in ("train", "dev", "test"):
+        files.write_jsonl(paths.split("t", split), [{"id": "a", "text": "ordinary words", "label": "c"}])
+    tokens.prepare_tokens(profile, paths, ["general", "numerical"], ["t"])
+    pieces = tokens.load_tokenizer(paths.tokenizer()).tokenize("eigenvalue")
+    assert (len(pieces) == 1) == (trained_on == "all")

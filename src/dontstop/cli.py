@@ -207,15 +207,25 @@ def _execute(paths, notebook: str, profile: str) -> None:
 
 @app.command()
 def calibrate(
-    num_studies: Annotated[int, typer.Option(help="Simulated studies without any true difference.")] = 10_000,
+    num_studies: Annotated[int, typer.Option(help="Simulated studies of each kind.")] = 10_000,
+    replicates: Annotated[int, typer.Option(help="Replicates of a simulated study.", min=2)] = 10,
+    seeds: Annotated[int, typer.Option(help="Fine-tuning seeds in each of them.", min=1)] = 3,
+    profile: Annotated[
+        str | None, typer.Option(help="Whose records say how scores vary; else pilots' numbers.")
+    ] = None,
 ) -> None:
-    """Simulate studies to measure type I error and power of this study's own tests (the page docs/calibration.md)."""
+    """Simulate studies to count the errors of this study's own verdicts, and their power (docs/calibration.md)."""
     from dontstop.machine.files import write_text
     from dontstop.profiles import find_root
     from dontstop.report import display, plots
     from dontstop.verdicts import calibration
 
-    page, curve = calibration.calibrate(num_studies)
+    world, source = calibration.World(replicates, seeds), "pilots with 100 labels"
+    if profile is not None:
+        study = _study(profile)
+        runs = study.runs(*study.available_arms())
+        world, source = calibration.World.of_records(runs, replicates, seeds), f"the records of profile `{profile}`"
+    page, curve = calibration.calibrate(world, source, num_studies)
     folder = find_root() / "docs"
     write_text(folder / "calibration.md", page)
     write_text(folder / "calibration.csv", curve.to_csv(index=False))

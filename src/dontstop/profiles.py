@@ -251,6 +251,7 @@ class DomainGap(Settings):
     """Distances between text samples (paper, section 3.1)."""
 
     num_words: Count = 10_000
+    num_documents: Count = 50_000  # of a corpus, as in the paper, if it has so many
     num_resamples: Count = 1000
     num_classifier_documents: Count = 1000
     seed: Seed = 0

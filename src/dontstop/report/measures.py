@@ -24,6 +24,12 @@ def held_out_texts(study: Results) -> dict[str, list[str]]:
     return {name: [row["text"] for row in corpora.load_documents(study.paths.held_out(name))] for name in study.texts}
 
 
+def corpus_texts(study: Results) -> dict[str, list[str]]:
+    """Return texts of every pretraining corpus, by domain (and `general`): all, or a sample of the profile's size."""
+    gap = study.profile.domain_gap
+    return {name: corpora.load_sample(study.paths, name, gap.num_documents, seed=gap.seed) for name in study.texts}
+
+
 def examples(study: Results) -> dict[str, dict[str, list[dict]]]:
     """Return the tasks' examples by task and split: rows with text and label."""
     names = [task.name for task in study.tasks]
@@ -38,7 +44,7 @@ def audit(study: Results) -> pd.DataFrame:
 def vocabulary_overlap(study: Results) -> pd.DataFrame:
     """Figure 2's numbers: the vocabulary overlap of every two texts, in percent, and num_words, the lists' length."""
     settings = study.profile.domain_gap
-    return vocabulary.figure2(held_out_texts(study), most_words=settings.num_words, seed=settings.seed)
+    return vocabulary.figure2(corpus_texts(study), most_words=settings.num_words, seed=settings.seed)
 
 
 def pairs(study: Results) -> pd.DataFrame:
@@ -53,7 +59,7 @@ def distances(study: Results) -> pd.DataFrame:
     base = study.losses().query("notebook == '01_domain_gap' and encoder == 'base'")
     loss = base.groupby("held_out")["masked_lm_loss"].mean().to_dict()  # over replicates
     how = _how(study) | {"num_resamples": study.profile.domain_gap.num_resamples}
-    return domain_gap.distance_table(held_out_texts(study), GENERAL, loss, **how)
+    return domain_gap.distance_table(corpus_texts(study), GENERAL, loss, **how)
 
 
 def _how(study: Results) -> dict[str, int]:

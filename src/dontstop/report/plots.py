@@ -270,16 +270,20 @@ def probability_best(best: DataFrame) -> StudyFigure:
 
 @styled
 def power_curve(curve: DataFrame) -> StudyFigure:
-    """Draw how often a true difference is detected (percent), on one task and in the mean: `calibration.power`'s."""
-    figure = StudyFigure(6.4, 4.2, "How large must a difference be to be detected with five seeds?")
-    axes, lines = figure.subplots(), {"mean": "mean over eight tasks", "task": "one task"}
-    lines |= {"task_holm": "one task, corrected for 24"}
-    for (column, text), colour, marker in zip(lines.items(), theme.CYCLE, theme.MARKERS, strict=False):
-        axes.plot(curve["points"], curve[column], color=colour, marker=marker, label=text)
-    axes.axhline(80, color=theme.GREY, linewidth=1, linestyle="--")
-    axes.axhline(5, color=theme.GREY, linewidth=1, linestyle=":")
-    axes.set(xlabel="true difference, points", ylabel="detected, percent of simulated studies", ylim=(0, 102))
-    axes.legend(loc="lower right")
+    """Draw how often each claim is decided rightly (percent), by DAPT's true gain: what `calibration.power` returns."""
+    truths = list(dict.fromkeys(curve["truth"]))
+    figure = StudyFigure(1.4 + 4.6 * len(truths), 4.4, "How large must DAPT's gain be for the claims to be decided?")
+    panels = figure.subplots(1, len(truths), sharey=True, squeeze=False)[0]
+    for axes, truth in zip(panels, truths, strict=True):
+        some = curve[curve["truth"] == truth].pivot(index="points", columns="claim", values="percent")
+        for number, claim in enumerate(sorted(some, key=lambda name: (len(name), name))):
+            looks = {"color": theme.CYCLE[number % len(theme.CYCLE)], "markersize": 5}
+            marker = theme.MARKERS[number // 4 % len(theme.MARKERS)]
+            axes.plot(some.index, some[claim], marker=marker, label=claim, **looks)
+        axes.axhline(80, color=theme.GREY, linewidth=1, linestyle="--")
+        axes.set(title=truth, xlabel="DAPT's true gain, points", ylim=(0, 102))
+    panels[0].set_ylabel("decided rightly, percent of simulated studies")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=11, columnspacing=0.9)
     return figure
 
 

@@ -187,7 +187,7 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """The checkpoint's name: `base`, `dapt_symbolic_math`, `dapt_numerical_then_tapt_numerical_role`."""
+        """The checkpoint's name: `base`, `dapt_symbolic_math`, `dapt_numerical_then_tapt_numerical_area`."""
         return "_then_".join(f"{phase.name}_{phase.text}" for phase in self.phases) or "base"
 
     @property

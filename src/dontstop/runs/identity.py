@@ -21,6 +21,8 @@ PACKAGE = Path(__file__).parents[1]
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 # Where the code stands that decides what training and selection produce; text counts by its digests.
 DECIDING = ("machine/randomness.py", "tokens/", "training/", "selection/")
+# By the digest of code: the digest of older code whose results it gives to the bit, and by what that was shown.
+EQUAL_CODE = "runs/equal_code.json"
 LOSS_SETTINGS = {"sequence_length", "mlm_probability", "seed"}  # what a phase's held-out loss depends on
 READ_BY_TRANSFORMERS = (".safetensors", ".json", ".txt", ".model")  # weights, settings, tokenizer files
 
@@ -141,7 +143,8 @@ def capability(device: str, precision: str) -> str:
 def code_digest(*entries: str, package: Path = PACKAGE) -> str:
     """Return a digest of the code that a job runs through: its modules, and those that decide and that they import.
 
-    Comments, docstrings and layout do not count.
+    Comments, docstrings and layout do not count; nor does an edit after which results were shown to be equal to the
+    bit, which `EQUAL_CODE` tells of, so that a study of many replicates outlives it.
 
     Args:
         entries: Modules where the job begins, such as `runs/finetuning.py`.
@@ -154,7 +157,8 @@ def code_digest(*entries: str, package: Path = PACKAGE) -> str:
             tree = ast.parse((package / name).read_text(encoding="utf-8"))
             found[name] = files.fingerprint(_plain(tree))
             waiting += [module for module in _imports(tree, package) if module.startswith(DECIDING)]
-    return files.fingerprint(found)
+    digest, equal = files.fingerprint(found), files.read_json(package / EQUAL_CODE)
+    return equal.get(digest, {"equals": digest})["equals"]
 
 
 def _imports(tree: ast.AST, package: Path) -> Iterable[str]:

@@ -45,9 +45,13 @@ def trained_seconds(paths: Paths, notebook: str) -> float:
 
 
 def selected_seconds(paths: Paths) -> float:
-    """Sum the CPU-seconds of all rankings of candidates, from what they kept of themselves."""
-    found = [files.read_json(path) for path in sorted(paths.selected.glob("*/rankings.json"))]
-    return sum(ranking["wall_seconds"] for by_selector in found for ranking in by_selector.values())
+    """Sum the CPU-seconds of all rankings of candidates, those that replicates share once, by what they kept."""
+    found = {
+        (path.parent.name, selector, ranking["wall_seconds"])
+        for path in paths.selected.glob("replicate_*/*/rankings.json")
+        for selector, ranking in files.read_json(path).items()
+    }
+    return sum((seconds for *_, seconds in sorted(found)), 0.0)
 
 
 def stage_costs(paths: Paths) -> pd.DataFrame:

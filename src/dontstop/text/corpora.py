@@ -57,6 +57,15 @@ def load_documents(path: Path) -> list[Row]:
     return list(read_documents(path, ("id", "text", "source")))
 
 
+def load_sample(paths: Paths, name: str, num_documents: int, *, seed: int) -> list[str]:
+    """Read the texts of at most `num_documents` of a prepared corpus, drawn without replacement, in its order."""
+    held = load_manifest(paths)["domains"][name]["num_documents"]
+    chosen = np.random.default_rng(seed).permutation(held)[:num_documents]
+    marks = np.isin(np.arange(held), chosen)
+    rows = files.read_rows(paths.corpus(name))
+    return [row["text"] for row, mark in zip(rows, marks, strict=True) if mark]
+
+
 def load_examples(paths: Paths, task: str, split: str) -> list[Row]:
     """Read the examples of a prepared split."""
     return list(read_documents(paths.split(task, split), ("id", "text", "label")))

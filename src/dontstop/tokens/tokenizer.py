@@ -20,7 +20,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: Path) ->
     """Train a byte-level BPE on `texts` and save it as an ordinary Transformers tokenizer.
 
     Departure: the paper keeps RoBERTa's 50,265-piece vocabulary; an encoder of a million parameters cannot afford
-    its embedding matrix, so the small profiles train their own, on the base encoder's text only, as RoBERTa's was.
+    its embedding matrix, so the small profiles train their own: on the base encoder's text only, as RoBERTa's was, or
+    (`tokens.trained_on: all`) on the domains' text too, whose words the first kind cuts into more pieces.
 
     The texts pass through memory once; the trainer keeps a count of every different word, so its memory grows with the
     number of words that differ, which in real text has no end.

@@ -1,201 +1,210 @@
-"""Type I error and power of this study's own tests: simulated studies of known truth."""
+"""How often this study's verdicts err, and what they see: whole families of claims, simulated with known truth."""
 
-import math
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-from scipy.special import expit
-from threadpoolctl import threadpool_limits
 
-from dontstop.machine.processes import CONTEXT, be_worker, num_cores
-from dontstop.verdicts import effects, resampling
-from dontstop.verdicts.claims import LEVEL
-from dontstop.verdicts.effects import over
-from dontstop.verdicts.resampling import Resamples
+from dontstop.errors import StudyError
+from dontstop.verdicts import claims as claimed
+from dontstop.verdicts import gains, judgements, losses
+from dontstop.verdicts.claims import CLAIMS, DOES_NOT_HOLD, EQUIVALENT, HOLDS, MARGIN, TESTED
+from dontstop.verdicts.effects import student
+from dontstop.verdicts.variances import variance_components
 
-ARMS = ("a", "b", "c")
-CONTRASTS = (over("a", "b"), over("c", "b"), over("a", "c"))  # as in Table 3
-CHUNK = 50  # studies a job
+NEIGHBOURS = (5, 15, 50)
+ARMS = ["base", "dapt", "not_dapt", "not_dapt_2", "not_dapt_3", "tapt", "dapt_tapt", "transfer_tapt", "curated_tapt"]
+ARMS += ["dapt_curated_tapt", *(f"{kind}_{k}" for kind in ("knn_tapt", "rand_tapt") for k in NEIGHBOURS)]
+DOMAINS = pd.Series(np.repeat(["a", "b", "c", "d"], 2), [f"task {k}" for k in range(8)])
+DISTANCES = pd.Series({"a": 0.0, "b": 1.0, "c": 2.0, "d": 3.0})
+GAINS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # DAPT's, points
+AT_ONCE = 500  # studies
+LOSS_CHANGES, LOSS_DEVIATION = (-0.5, 0.1), 0.03  # nats; of C12, which is far from undecided in our records
 
 
 @dataclass(frozen=True)
 class World:
-    """The world that simulated studies are drawn from; its numbers are near those of our own records (notebook 02).
+    """The world that simulated studies are drawn from: normal scores, of components as `variance_components` has them.
 
-    There, whether two classifiers are right on the same text covaries by 0.142 within an arm and by 0.138 between two
-    (0.25 would be the same answers throughout), and seeds of one arm differ in accuracy by 0.8 to 2.5 points, by task.
-    The scales, in logits, were chosen to give this back; the test of this module measures how nearly they do:
-    `intercept` of being right on a middling text; `of_texts`, how texts differ in difficulty for all arms alike;
-    `of_affinities`, how they do for one arm and not another, zero on average, so that no arm is better; `of_seeds`, how
-    seeds differ in each task: the records' deviations, made good for what five seeds and the choice of texts do to
-    them. The metric is `macro_f1`, as our tasks are scored, or `micro_f1` (accuracy). Fewer draws of test texts than
-    the study's 1,000 widen the errors shown, if anything.
+    Only what differs between arms of one replicate counts, since the rest cancels. The numbers, in points^2, are those
+    of pilots with 100 labels, and stand until there are records of replicates to estimate them from. `tails` are the
+    degrees of freedom of checkpoints' deviations, infinite for normal ones.
     """
 
-    num_test: tuple[int, ...] = (2000,) * 4 + (1059,) + (2000,) * 3
-    num_labels: tuple[int, ...] = (10, 4, 11, 5, 11, 7, 9, 8)
-    num_seeds: int = 5
-    intercept: float = 0.4
-    of_texts: float = 3.25
-    of_affinities: float = 0.46
-    of_seeds: tuple[float, ...] = (0.08, 0.146, 0.05, 0.149, 0.205, 0.246, 0.161, 0.11)
-    metric: str = "macro_f1"
-    num_resamples: int = 200
+    num_replicates: int = 10
+    num_seeds: int = 3
+    replicate_arm: float = 0.15
+    replicate_arm_task: float = 0.3
+    seed_arm: float = 0.05
+    seed_arm_task: float = 1.2
+    tails: float = np.inf
+
+    @classmethod
+    def of_records(cls, runs: pd.DataFrame, num_replicates: int, num_seeds: int) -> "World":
+        """Return the world that runs of two replicates and more tell of; an estimate below zero is taken for zero."""
+        names = ["replicate_arm", "replicate_arm_task", "seed_arm", "seed_arm_task"]
+        components = variance_components(runs)[names]
+        if components[:2].isna().any():
+            found, expected = "records of one replicate", "of two at least, whose variance can be told"
+            raise StudyError(found, expected, "run the study with REPLICATES=2, or leave the profile out")
+        return cls(num_replicates, num_seeds, *components.fillna(0.0).clip(lower=0.0))
 
 
-def draw_weights(world: World, rng: np.random.Generator) -> list[np.ndarray]:
-    """Resample each task's test texts, as `resampling.draw_weights` does; several studies can share these weights."""
-    return [resampling.draw_weights(rng, world.num_resamples, num_test) for num_test in world.num_test]
+# What arms score over the base encoder, in DAPT's gains. All claims hold, each by as much as DAPT gains (C4 apart):
+ALL_HOLD = {"dapt": 1, "tapt": 1, "dapt_tapt": 2, "curated_tapt": 2, "dapt_curated_tapt": 3}
+ALL_HOLD |= dict(zip(ARMS[-6:], (1.5, 2, 2.5, 0.5, 1, 1.5), strict=True))
+# Only DAPT gains anything; whatever else is compared is equal:
+ONLY_DAPT = {"dapt": 1, "dapt_tapt": 1, "dapt_curated_tapt": 1}
+# All but DAPT's gain lies on the margin, where it is hardest not to call it equivalent:
+ON_MARGIN = {"dapt": 1, "not_dapt": 0.5, "not_dapt_2": 0.5, "not_dapt_3": 0.5, "tapt": 0.5, "dapt_tapt": 1.5}
+ON_MARGIN |= {"curated_tapt": 1, "dapt_curated_tapt": 2}
+ON_MARGIN |= dict(zip(ARMS[-6:], (0.75, 1, 1.25, 0.25, 0.5, 0.75), strict=True))
 
 
-def draw_study(world: World, weights: Sequence[np.ndarray], rng: np.random.Generator, gain=0.0) -> dict[str, Resamples]:
-    """Draw one study of three arms; arm a has a gain over the two others, in logits. See `World`, `draw_weights`."""
-    return {f"task {k}": _draw_task(world, k, of_task, rng, gain) for k, of_task in enumerate(weights)}
+@dataclass(frozen=True)
+class Truth:
+    """What is true: arms' means (num_arms, num_tasks) in points, and the changes of the losses in nats."""
+
+    means: np.ndarray
+    changes: tuple[float, float]
+
+    @classmethod
+    def of(cls, pattern: Mapping[str, float], gain: float, rise: float) -> "Truth":
+        """Spread a pattern over arms and tasks; DAPT's gain rises by so many points to the farthest domain."""
+        means = np.outer([gain * pattern.get(arm, 0.0) for arm in ARMS], np.ones(len(DOMAINS)))
+        far = DOMAINS.map(DISTANCES).to_numpy()
+        means[ARMS.index("dapt")] += rise * (far - far.mean()) / np.ptp(far)
+        return cls(means, LOSS_CHANGES if pattern is ALL_HOLD else (0.0, 0.0))
+
+    def values(self) -> dict[str, float]:
+        """Return the true effect of everything that is measured, by name."""
+        return {name: float(of[0]) for name, of in _measured(self.means[None], np.array([self.changes])).items()}
 
 
-def _draw_task(world: World, k: int, weights: np.ndarray, rng: np.random.Generator, gain: float) -> Resamples:
-    num_test, num_labels, num_seeds = weights.shape[1], world.num_labels[k], world.num_seeds
-    truth = rng.integers(num_labels, size=num_test)
-    logits = world.intercept + world.of_texts * rng.standard_normal(num_test)
-    logits = logits + world.of_affinities * rng.standard_normal((len(ARMS), 1, num_test))
-    logits = logits + world.of_seeds[k] * rng.standard_normal((len(ARMS), num_seeds, 1))
-    logits[0] += gain
-    right = rng.random(logits.shape, dtype=np.float32) < expit(logits.astype(np.float32))
-    confused = (truth + rng.integers(1, num_labels, size=num_test)) % num_labels  # a text's wrong label is its own
-    predictions = np.where(right, truth, confused).reshape(-1, num_test)
-    return resampling.from_predictions(ARMS, predictions, truth, weights, num_labels, world.metric, rng)
+def _measured(means: np.ndarray, changes: np.ndarray) -> dict[str, np.ndarray]:
+    """Compute what claims rest on, by name: of means (..., num_arms, num_tasks) and losses' changes (..., 2)."""
+    contrasts = judgements.with_margins(judgements.contrasts_of(CLAIMS, ARMS, NEIGHBOURS))
+    weights = np.array([[c.shares().get(arm, 0.0) for arm in ARMS] for c in contrasts])
+    found = dict(zip((c.name for c in contrasts), np.moveaxis(means.mean(axis=-1) @ weights.T, -1, 0), strict=True))
+    gained = means[..., ARMS.index("dapt"), :] - means[..., ARMS.index("base"), :]
+    rise, margin = gained @ gains.rise_weights(DOMAINS, DISTANCES).to_numpy(), MARGIN * gained.mean(axis=-1)
+    found |= dict(zip(judgements.rise_names(), (rise, rise - margin, rise + margin), strict=True))
+    return found | {losses.IN_DOMAIN: changes[..., 0], losses.GENERAL: changes[..., 1]}
 
 
-def read_study(resamples: dict[str, Resamples], truth: float = 0.0) -> dict[str, float]:
-    """Judge one simulated study as the real one is, and say where the judgement is right.
+def draw(world: World, truth: Truth, num_studies: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Draw studies: what claims rest on, by name, (num_replicates, num_studies)."""
+    shape = (world.num_replicates, num_studies, len(ARMS))
+    checkpoints = rng.standard_normal(shape)
+    if np.isfinite(world.tails):
+        checkpoints = rng.standard_t(world.tails, shape) * np.sqrt(1 - 2 / world.tails)
+    of_arms = np.sqrt(world.replicate_arm) * checkpoints
+    of_arms += np.sqrt(world.seed_arm / world.num_seeds) * rng.standard_normal(shape)
+    of_tasks = np.sqrt(world.replicate_arm_task + world.seed_arm_task / world.num_seeds)
+    scores = truth.means + of_arms[..., None] + of_tasks * rng.standard_normal((*shape, len(DOMAINS)))
+    changes = truth.changes + LOSS_DEVIATION * rng.standard_normal((*shape[:2], 2))
+    return _measured(scores, changes)
 
-    The truth is the true difference of the first pair (0 to 1), for the coverage of its intervals.
+
+def simulate(world: World, truth: Truth, num_studies: int, *, seed: int) -> pd.DataFrame:
+    """Judge many studies as the real one is.
 
     Returns:
-        family and family_of_means, whether Holm's correction lets any difference of three contrasts pass, on single
-        tasks and on means; of the first contrast: covered and mean_covered, the share of intervals that hold the truth,
-        percentile_covered and welch_covered, by the bootstrap's percentiles and Welch's test; detected, detected_holm,
-        mean_detected, the share of differences that are detected; estimate, their mean.
+        A row a study: columns wrong (whether any of the twelve verdicts is), covered (the share of 95 % intervals that
+        hold the truth), and each claim's id: whether it is decided, and rightly.
     """
-    found = [effects.differences(resamples, contrast) for contrast in CONTRASTS]
-    means = [effects.mean_difference(by_task) for by_task in found]
-    p_values = np.array([[d.p_value for d in by_task.values()] for by_task in found])  # (contrasts, tasks)
-    corrected = effects.holm(p_values.ravel()).reshape(p_values.shape)
-    intervals = {
-        "covered": [(d.low, d.high) for d in found[0].values()],
-        "mean_covered": [(means[0].low, means[0].high)],
-        "percentile_covered": [np.quantile(d.resamples, effects.QUANTILES) for d in found[0].values()],
-        "welch_covered": [_welch_interval(of_task) for of_task in resamples.values()],
-    }
-    return {
-        "family": bool((corrected < LEVEL).any()),
-        "family_of_means": bool((effects.holm([d.p_value for d in means]) < LEVEL).any()),
-        **{name: np.mean([low <= truth <= high for low, high in some]) for name, some in intervals.items()},
-        "detected": (p_values[0] < LEVEL).mean(),
-        "detected_holm": (corrected[0] < LEVEL).mean(),
-        "mean_detected": means[0].p_value < LEVEL,
-        "estimate": 100 * means[0].effect,
-    }
+    rng, true, parts = np.random.default_rng(seed), truth.values(), []
+    for size in np.full(-(-num_studies // AT_ONCE), min(AT_ONCE, num_studies)):
+        tests = {name: student(values) for name, values in draw(world, truth, int(size), rng).items()}
+        verdicts = claimed.judge_family({name: (test["effect"], test["p_value"]) for name, test in tests.items()})[2]
+        is_wrong = np.stack([_wrong(claim, of, true) for claim, of in zip(TESTED, verdicts, strict=True)])
+        plain = [name for claim in TESTED for name in claim.names]
+        covered = [(tests[k]["low"] <= true[k]) & (true[k] <= tests[k]["high"]) for k in dict.fromkeys(plain)]
+        rightly = (verdicts != claimed.INCONCLUSIVE) & ~is_wrong
+        table = pd.DataFrame(rightly.T, columns=[claim.id for claim in TESTED])
+        parts.append(table.assign(wrong=is_wrong.any(axis=0), covered=np.mean(covered, axis=0)))
+    return pd.concat(parts, ignore_index=True)
 
 
-def _welch_interval(of_task: Resamples) -> tuple[float, float]:
-    a, b = (of_task.observed[:, of_task.arms.index(arm)] for arm in CONTRASTS[0].shares())
-    if np.ptp(a) == np.ptp(b) == 0:
-        return a[0] - b[0], a[0] - b[0]
-    return tuple(stats.ttest_ind(a, b, equal_var=False).confidence_interval(effects.CONFIDENCE))
+def _wrong(claim: claimed.Claim, verdicts: np.ndarray, true: Mapping[str, float]) -> np.ndarray:
+    """Tell which verdicts on a claim are wrong, given the true effects."""
+    signs = claim.signs or (1,) * len(claim.contrasts)
+    effect = min(sign * true[name] for name, sign in zip(claim.names, signs, strict=True))
+    effect, margin = round(effect, 9), round(MARGIN * true["dapt_minus_base"], 9)
+    holds = effect < margin if claim.rule == "not_better" else effect > 0
+    wrong = {HOLDS: not holds, DOES_NOT_HOLD: not (effect > 0 if claim.rule == "not_better" else effect < 0)}
+    wrong[EQUIVALENT] = not abs(effect) < margin
+    return np.isin(verdicts, [word for word, is_wrong in wrong.items() if is_wrong])
 
 
-def _chunk(world: World, gain: float, seed: tuple[int, ...], num_studies: int) -> list[dict[str, float]]:
-    rng = np.random.default_rng(seed)
-    with threadpool_limits(1):  # a worker a core: numpy's own threads would take the cores from one another
-        weights = draw_weights(world, rng)
-        return [read_study(draw_study(world, weights, rng, gain)) for _ in range(num_studies)]
-
-
-def workers() -> ProcessPoolExecutor:
-    """Return a process on every core, for `simulate`."""
-    return ProcessPoolExecutor(num_cores(), CONTEXT, be_worker)
-
-
-def simulate(executor: ProcessPoolExecutor, world: World, num_studies: int, gain=0.0, *, seed: int) -> pd.DataFrame:
-    """Draw and judge many studies; a row a study, columns as `read_study` returns them."""
-    sizes = [min(CHUNK, num_studies - start) for start in range(0, num_studies, CHUNK)]
-    jobs = [executor.submit(_chunk, world, gain, (seed, k), size) for k, size in enumerate(sizes)]
-    return pd.DataFrame([row for job in jobs for row in job.result()])
-
-
-RATES = {
-    "family": ("a table's 24 differences on tasks, Holm: any detected", "at most 5"),
-    "family_of_means": ("its 3 means, Holm: any detected", "at most 5"),
-    "covered": ("95 % interval on a task covers the truth", "93.5 to 96.5"),
-    "mean_covered": ("95 % interval of the mean covers the truth", "93.5 to 96.5"),
-    "percentile_covered": ("the bootstrap's own percentiles cover it, on a task", "for contrast"),
-    "welch_covered": ("Welch's interval covers it, on a task", "for contrast"),
-}
-GAINS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.9)  # logits
-
-
-def rates(studies: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate studies without any true difference: columns what, percent, standard_error (the simulation's), aim."""
-    values, (what, aim) = studies[list(RATES)].astype(float), zip(*RATES.values(), strict=True)
-    found = pd.DataFrame({"what": what, "percent": 100 * values.mean().array})
-    return found.assign(standard_error=100 * values.sem().array, aim=aim)
-
-
-def power(null: pd.DataFrame, studies: dict[float, pd.DataFrame]) -> pd.DataFrame:
-    """Tabulate how often a true difference is detected: in studies without any, then in those with true gains, by gain.
+def error_rates(world: World, num_studies: int) -> pd.DataFrame:
+    """Tabulate errors in worlds where they are easiest to make.
 
     Returns:
-        Columns points (the true difference, as the mean estimate of these studies), task, task_holm, mean: percent.
+        Columns truth, wrong (percent of studies with any wrong verdict), wrong_error (the simulation's standard error),
+        covered (percent of 95 % intervals) and covered_error.
     """
-    columns = {"estimate": "points", "detected": "task", "detected_holm": "task_holm", "mean_detected": "mean"}
-    rows = [some[list(columns)].astype(float).mean() for some in (null, *studies.values())]
-    curve = pd.DataFrame(rows, columns=list(columns)).rename(columns=columns) * [1, 100, 100, 100]
-    curve.loc[0, "points"] = 0.0
-    return curve
+    heavy = World(**{**vars(world), "tails": 5.0})
+    asked = [
+        ("no arm differs from another", world, Truth.of({}, 0.0, 0.0)),
+        ("the same, checkpoints with heavy tails (t, 5 degrees of freedom)", heavy, Truth.of({}, 0.0, 0.0)),
+        ("only DAPT gains: 2 points", world, Truth.of(ONLY_DAPT, 2.0, 0.0)),
+        ("DAPT gains 2 points, all else lies on the margin of 1", world, Truth.of(ON_MARGIN, 2.0, 1.0)),
+        ("DAPT gains 4 points, all else lies on the margin of 2", world, Truth.of(ON_MARGIN, 4.0, 2.0)),
+        ("all claims hold, by 1 point", world, Truth.of(ALL_HOLD, 1.0, 1.0)),
+    ]
+    rows = []
+    for k, (what, where, truth) in enumerate(asked):
+        found = simulate(where, truth, num_studies, seed=k)[["wrong", "covered"]].astype(float) * 100
+        rows.append([what, *(number for name in found for number in (found[name].mean(), found[name].sem()))])
+    return pd.DataFrame(rows, columns=["truth", "wrong", "wrong_error", "covered", "covered_error"])
 
 
-def detected_points(curve: pd.DataFrame, column: str, percent: float = 80.0) -> float:
-    """Return the true difference that is detected so often, between the simulated ones; NaN if beyond them."""
-    is_reached = curve[column].max() >= percent
-    return float(np.interp(percent, curve[column], curve["points"])) if is_reached else math.nan
+def power(world: World, num_studies: int) -> pd.DataFrame:
+    """Tabulate how often each claim is decided rightly, by DAPT's gain: where all hold, and where DAPT alone gains.
 
-
-def to_markdown(null: pd.DataFrame, macro: pd.DataFrame, curve: pd.DataFrame, sizes: tuple[int, int, int]) -> str:
-    """Write the page on error rates and power.
-
-    Args:
-        null: `rates` of studies scored by accuracy; `macro` are those scored by macro-F1, as is the curve of `power`.
-        sizes: Numbers of studies: of the two tables, and of each point of the curve.
+    Returns:
+        Columns truth (`all hold`: each effect is as large as DAPT's gain; `only DAPT gains`: the others are zero),
+        points (DAPT's gain), claim, percent. C12 is left out: its effect is not in points.
     """
-    rates = "| {0.what} | {0.percent:.1f} ± {0.standard_error:.1f} "
-    rates += "| {0.percent_macro:.1f} ± {0.standard_error_macro:.1f} | {0.aim} |"
-    points = "| {0.points:.2f} | {0.task:.0f} | {0.task_holm:.0f} | {0.mean:.0f} |"
-    detected = {name: detected_points(curve, name) for name in ("task", "task_holm", "mean")}
-    unknown, num_test = "more than the largest difference tried", World.num_test
-    numbers = {"num_tasks": len(num_test), "num_seeds": World.num_seeds, "fewest": min(num_test), "most": max(num_test)}
-    numbers |= dict(zip(("num_accuracy", "num_macro", "num_power"), sizes, strict=True))
+    parts = []
+    for word, pattern, rise in (("all hold", ALL_HOLD, 1.0), ("only DAPT gains", ONLY_DAPT, 0.0)):
+        for k, gain in enumerate(GAINS):
+            found = simulate(world, Truth.of(pattern, gain, rise * gain), num_studies, seed=100 + k)
+            shares = 100 * found.drop(columns=["wrong", "covered", "C12"]).mean()
+            parts.append(shares.rename("percent").rename_axis("claim").reset_index().assign(truth=word, points=gain))
+    return pd.concat(parts, ignore_index=True)[["truth", "points", "claim", "percent"]]
+
+
+def to_markdown(world: World, source: str, rates: pd.DataFrame, curve: pd.DataFrame, sizes: tuple[int, int]) -> str:
+    """Write the page on error rates and power; sizes are the numbers of studies of `error_rates` and of `power`."""
+    row = "| {0.truth} | {0.wrong:.1f} ± {0.wrong_error:.1f} | {0.covered:.1f} ± {0.covered_error:.2f} |"
+    tables = {}
+    for name, some in curve.groupby("truth", sort=False):
+        wide = some.pivot(index="claim", columns="points", values="percent").loc[some["claim"].unique()]
+        lines = [f"| {claim} | " + " | ".join(f"{value:.0f}" for value in of) + " |" for claim, of in wide.iterrows()]
+        heading = "| | " + " | ".join(f"{points:g}" for points in wide) + " |\n|" + "---|" * (1 + len(wide.columns))
+        tables[name.replace(" ", "_").lower()] = "\n".join([heading, *lines])
     page = resources.files("dontstop.verdicts").joinpath("calibration.md").read_text(encoding="utf-8")
+    components = {name: value for name, value in vars(world).items() if name != "tails"}
     return page.format(
-        **numbers,
-        give_or_take=50 / math.sqrt(sizes[2]),
-        rates="\n".join(map(rates.format, null.join(macro.add_suffix("_macro")).itertuples())),
-        power="\n".join(map(points.format, curve.itertuples())),
-        **{k: unknown if math.isnan(v) else f"a difference of {v:.1f} points" for k, v in detected.items()},
+        **components,
+        **tables,
+        source=source,
+        num_studies=sizes[0],
+        num_power=sizes[1],
+        rates="\n".join(map(row.format, rates.itertuples())),
     )
 
 
-def calibrate(num_studies: int) -> tuple[str, pd.DataFrame]:
-    """Simulate; return the page, as Markdown, and the power curve that it shows as calibration.svg."""
-    num_macro, num_power = max(num_studies // 5, 1), max(num_studies // 50, 1)
-    with workers() as executor:
-        accuracy = simulate(executor, World(metric="micro_f1"), num_studies, seed=1)
-        macro = simulate(executor, World(), num_macro, seed=2)
-        studies = {g: simulate(executor, World(), num_power, g, seed=3 + k) for k, g in enumerate(GAINS, 1)}
-    curve = power(macro, studies)
-    return to_markdown(rates(accuracy), rates(macro), curve, (num_studies, num_macro, num_power)), curve
+def calibrate(world: World, source: str, num_studies: int) -> tuple[str, pd.DataFrame]:
+    """Simulate; return the page, as Markdown, and the power curve that it shows as calibration.svg.
+
+    Args:
+        source: Where the world's components come from, in words.
+    """
+    num_power = max(num_studies // 10, 1)
+    rates, curve = error_rates(world, num_studies), power(world, num_power)
+    return to_markdown(world, source, rates, curve, (num_studies, num_power)), curve

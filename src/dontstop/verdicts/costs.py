@@ -78,7 +78,7 @@ def pretraining_flops(shape: Shape, num_tokens: int, length: int, mlm_probabilit
 
 
 def phases_of(arms: Arms) -> list[Checkpoint]:
-    """List the checkpoints of all phases that arms rest on, each once."""
+    """List the checkpoints of all phases that arms rest on, each once, as the first replicate has them."""
     lineages = (arm.checkpoint(task).lineage[1:] for arm, tasks in arms.items() for task in tasks)
     return list(dict.fromkeys(checkpoint for lineage in lineages for checkpoint in lineage))
 
@@ -107,8 +107,9 @@ def costs(
 ) -> pd.DataFrame:
     """Tabulate what it takes to get from the base encoder to each arm's, for each task: a row an arm and task.
 
-    The phases of an arm add up; what replicates cost differently, as where training stops by the dev loss, is averaged;
-    a DAPT encoder that several tasks share counts in full for each. Selecting text has a column of its own.
+    The phases of an arm add up; what replicates cost differently, as where training stops by the dev loss, is averaged,
+    and text is the first replicate's; a DAPT encoder that several tasks share counts in full for each. Selecting text
+    has a column of its own.
 
     Args:
         pretraining: As `study.pretraining()` gives it; the sizes, of every phase's text, are from `text_sizes`.
@@ -121,7 +122,7 @@ def costs(
     of_phase = {c: _of_phase(c, trainings.loc[c.name], sizes[text_of(c)], shape, profile) for c in phases_of(arms)}
     for arm, task in ((arm, task) for arm, tasks in arms.items() for task in tasks):
         lineage, nothing = arm.checkpoint(task).lineage[1:], np.zeros(len(_OF_PHASE))
-        is_ranked = any(phase.kind == "knn_tapt" for phase in arm.phases)
+        is_ranked = any(phase.kind == "knn_tapt" and phase.k for phase in arm.phases)
         selector = arm.selector or profile.selection.selector
         seconds = rankings[task.name][selector]["wall_seconds"] if is_ranked else 0.0
         rows.append([arm.name, task.name, *sum((of_phase[c] for c in lineage), nothing), seconds])
@@ -140,8 +141,8 @@ def mean_trainings(pretraining: pd.DataFrame) -> pd.DataFrame:
 
 def _of_phase(checkpoint: Checkpoint, training: pd.Series, size: Mapping, shape: Shape, profile: Profile) -> np.ndarray:
     """Return what a phase costs, in the order of `_OF_PHASE`; what others paid is not known."""
-    settings, num_steps, num_tokens = phase_settings(profile, checkpoint), *training[["num_steps", "num_tokens"]]
-    if settings is None:  # weights averaged: no text is read
+    settings, (num_steps, num_tokens) = phase_settings(profile, checkpoint), training[["num_steps", "num_tokens"]]
+    if settings is None:  # an average of weights, of which nothing is trained
         return np.zeros(len(_OF_PHASE))
     how = settings.sequence_length, settings.mlm_probability, checkpoint.last.part
     flops = pretraining_flops(shape, num_tokens, *how) / 1e12

@@ -161,34 +161,26 @@ def _resampled_distances(counted: WordCounts, base: str, num_words: int, num_res
         by_sample = dict(zip(draws, drawn, strict=True))
         base_list, base_shares = by_sample[base]
         for name, (in_list, shares) in by_sample.items():
-            found[DISTANCES[0], name].append(100 * (in_list & base_list).sum(axis=1) / num_words)
+            found[DISTANCES[0], name].append(vocabulary.vocabulary_overlap(base_list, in_list))
             mixed = _entropy((shares + base_shares) / 2) - (_entropy(shares) + _entropy(base_shares)) / 2
             found["jensen_shannon", name].append(mixed)
     return {key: np.concatenate(parts) for key, parts in found.items()}
 
 
 def _draw_documents(counts: sparse.csr_matrix, num_words: int, sizes: Sequence[int], seed: int):
-    """Yield resamples of a sample: (size, num_words) whether a word is among the most frequent, and its share."""
+    """Yield resamples of a sample: (size, num_words) how far a word is in the list, and its share."""
     num_documents = counts.shape[0]
     rng = np.random.default_rng([seed, num_documents, int(counts.sum())])
     for size in sizes:
         weights = rng.multinomial(num_documents, np.full(num_documents, 1 / num_documents), size)
         totals = (counts.T.astype(np.float64) @ weights.T).T  # a resample is a row of document weights times the counts
-        yield _in_list(totals, num_words), (totals / totals.sum(axis=1, keepdims=True)).astype(np.float32)
+        yield vocabulary.in_list(totals, num_words), (totals / totals.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _entropy(shares: np.ndarray) -> np.ndarray:
     """Return the entropy of each row, in bits."""
     logs = np.log2(np.maximum(shares, np.finfo(np.float32).tiny))  # what is zero stays so in the product
     return -np.einsum("...w,...w->...", shares, logs, dtype=np.float64)
-
-
-def _in_list(totals: np.ndarray, num_words: int) -> np.ndarray:
-    """Mark, in the last axis, the num_words most frequent words: earlier words win ties, absent words never enter."""
-    width = totals.shape[-1]
-    keys = totals.astype(np.float64) * width - np.arange(width)  # distinct, so a threshold cuts exactly
-    cut = np.partition(keys, width - num_words, axis=-1)[..., width - num_words, None]
-    return (keys >= cut) & (totals > 0)
 
 
 def _centred(measured: float, resampled: np.ndarray, most: float) -> tuple[float, float, float]:

@@ -17,27 +17,30 @@ from dontstop.verdicts.scores import MEAN
 
 OURS, PAPER = "ours", "paper"
 PAPER_SEEDS = 5  # section 3.2 and Appendix B
-PAPER_NEIGHBOURS = (50, 150, 500)  # Table 8; the random control has as many texts as the fewest
+PAPER_NEIGHBOURS = (50, 150, 500)  # Table 8; its one random control has as many texts as the fewest
 ONE_REPLICATE = "one replicate: an interval needs two"
+NO_MARGIN = "no margin: DAPT's own gain is not shown"
 INTERVAL = ["effect", "low", "high"]
 NUMBERS = (*INTERVAL, "p_value", "p_holm", "detectable", "margin", "num_replicates", "verdict", "reason")
 DAPT = Contrast("dapt_minus_base", DAPT_GAIN, claimed.FAMILY)
 
 
-def resolved(contrast: Contrast, available: Iterable[str], num_neighbours: Sequence[int] = ()) -> Contrast:
+def resolved(
+    contrast: Contrast, available: Iterable[str], num_neighbours: Sequence[int] = (), num_controls: int | None = None
+) -> Contrast:
     """Spell out what stands for several arms or for one of several: the weights by arm, none of them zero.
 
     `not_dapt` is the mean of the not-DAPT arms that there are; `knn_tapt` and `rand_tapt` that of all numbers of
-    neighbours, of random text those that there are; no neighbours are TAPT's own text, unless TAPT has run at the
-    neighbours' settings (`knn_tapt_0`). Where one side has no arms, as with one number of neighbours, whose fewest and
-    most are the same, no weights are left.
+    neighbours; no neighbours are TAPT's own text, unless TAPT has run at the neighbours' settings (`knn_tapt_0`). Where
+    one side has no arms, as with one number of neighbours, whose fewest and most are the same, no weights are left.
 
     Args:
         available: Names of the arms that have run.
         num_neighbours: Ascending.
+        num_controls: How many of them have a random control, the fewest first; all unless given.
     """
     there, knn = set(available), [arms.knn_tapt(k).name for k in num_neighbours]
-    rand = [name for name in (arms.rand_tapt(k).name for k in num_neighbours) if name in there]
+    rand = [arms.rand_tapt(k).name for k in num_neighbours[:num_controls]]
     members = {claimed.KNN: knn, claimed.RAND: rand, claimed.KNN_FEWEST: knn[:1], claimed.KNN_MOST: knn[-1:]}
     members[claimed.NO_NEIGHBOURS] = [claimed.NO_NEIGHBOURS if claimed.NO_NEIGHBOURS in there else "tapt"]
     irrelevant = [name for name in gains.DAPT_ARMS[1:] if name in there]
@@ -49,11 +52,10 @@ def resolved(contrast: Contrast, available: Iterable[str], num_neighbours: Seque
     return replace(found, weights=tuple(found.shares().items()) if is_sound else ())
 
 
-def contrasts_of(claims: Iterable[Claim], available: Iterable[str], num_neighbours: Sequence[int] = ()):
-    """List the contrasts of arms that claims rest on, each once, with what stands for several arms spelt out."""
+def contrasts_of(claims: Iterable[Claim], *how) -> list[Contrast]:
+    """List the contrasts of arms that claims rest on, each once; what stands for several arms is `resolved` so."""
     parts = {c.name: c for claim in claims for c in claim.contrasts if c.weights}
-    there = list(available)
-    return [resolved(contrast, there, num_neighbours) for contrast in parts.values()]
+    return [resolved(contrast, *how) for contrast in parts.values()]
 
 
 def with_margins(contrasts: Iterable[Contrast]) -> list[Contrast]:
@@ -74,7 +76,7 @@ def paper_effects() -> pd.DataFrame:
     for claim in (claim for claim in CLAIMS if claim.of_scores):
         tables = own.get(claim.place, (5, 3, 6))
         there = {arm for k in tables for arm in moments[k]["arm"]}
-        for contrast in contrasts_of([claim], there, PAPER_NEIGHBOURS):
+        for contrast in contrasts_of([claim], there, PAPER_NEIGHBOURS, 1):
             asked = (moments[k] for k in tables if set(contrast.shares()) <= set(moments[k]["arm"]))
             found.append(welch_effects(next(asked), with_margins([contrast]), PAPER_SEEDS))
     rise, forgotten = _paper_rise(moments[3]), losses.paper_forgetting()
@@ -88,7 +90,7 @@ def _paper_rise(moments: pd.DataFrame) -> pd.DataFrame:
     far = 100 - of_tasks.drop_duplicates("domain").set_index("domain")["vocabulary_overlap"]
     some = welch_effects(moments, [DAPT], PAPER_SEEDS).query("task != @MEAN").set_index("task")
     weights, rows = gains.rise_weights(of_tasks["domain"], far.astype(float)), []
-    for sign, name in zip((0, -1, 1), _rise_names(), strict=True):
+    for sign, name in zip((0, -1, 1), rise_names(), strict=True):
         shares = (weights + sign * MARGIN / len(weights))[some.index]
         variances = (shares * some["standard_error"]).to_numpy(float) ** 2
         found = effects.of_moments(
@@ -98,9 +100,9 @@ def _paper_rise(moments: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(dict.fromkeys(effects.STUDENT, float))
 
 
-def _rise_names() -> list[str]:
-    contrast = Contrast(RISE, ())
-    return [some.name for some in with_margins([contrast])]
+def rise_names() -> list[str]:
+    """Name the rise of DAPT's gain, and what places it within the margin."""
+    return [contrast.name for contrast in with_margins([Contrast(RISE, ())])]
 
 
 def _paper_moments(table: pd.DataFrame) -> pd.DataFrame:
@@ -144,25 +146,25 @@ def judge(
         verdict, reason (why there can be none, if so).
     """
     chosen = [claim for claim in CLAIMS if names is None or claim.id in names]
-    neighbours, there = sorted(num_neighbours), list(runs["arm"].unique())
-    wanted = {arm for c in contrasts_of(chosen, there, neighbours) for arm in c.shares()} | set(DAPT.shares())
-    own = runs[runs["arm"].isin(wanted)]
-    contrasts = with_margins(contrasts_of(CLAIMS, set(there) & wanted, neighbours))
-    parts = [effects.effects(own, contrasts, score=score)]
+    parts = [_of_arms(runs, chosen, sorted(num_neighbours), score)]
     if distances is not None and "C1" in {claim.id for claim in chosen}:
-        parts.append(_rise_rows(own, distances, score))
+        parts.append(_rise_rows(runs, distances, score))
     if changes is not None and len(changes):
         by_replicate = changes.groupby("replicate")[[losses.IN_DOMAIN, losses.GENERAL]].mean()
         parts.append(rows_of({name: by_replicate[name] for name in by_replicate}))
     ours = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-    theirs = _paper_ratios()
-    rows = [
-        row
-        for study, found, ratios in ((OURS, ours, cost_ratios), (PAPER, paper_effects(), theirs))
-        for row in judge_effects(found, chosen, study, ratios)
-    ]
+    rows = judge_effects(ours, chosen, OURS, cost_ratios)
+    rows += judge_effects(paper_effects(), chosen, PAPER, _paper_ratios())
     table = pd.DataFrame(rows, columns=["claim", "statement", "place", "study", "task", *NUMBERS])
     return table.assign(reason=table["reason"].fillna(""))
+
+
+def _of_arms(runs: pd.DataFrame, chosen: Sequence[Claim], neighbours: Sequence[int], score: str) -> pd.DataFrame:
+    """Compare the arms that some claims need, for all claims that these arms suffice for."""
+    there = set(runs["arm"])
+    wanted = {arm for c in contrasts_of(chosen, there, neighbours) for arm in c.shares()} | set(DAPT.shares())
+    contrasts = with_margins(contrasts_of(CLAIMS, there & wanted, neighbours))
+    return effects.effects(runs[runs["arm"].isin(wanted)], contrasts, score=score)
 
 
 def _paper_ratios() -> pd.DataFrame:
@@ -176,7 +178,7 @@ def _rise_rows(runs: pd.DataFrame, distances: pd.Series, score: str) -> pd.DataF
     if not len(rise):
         return pd.DataFrame()
     margin = MARGIN * effects.of_replicates(runs, DAPT, score=score).mean(axis=1)
-    return rows_of(dict(zip(_rise_names(), (rise, rise - margin, rise + margin), strict=True)))
+    return rows_of(dict(zip(rise_names(), (rise, rise - margin, rise + margin), strict=True)))
 
 
 def judge_effects(found: pd.DataFrame, claims: Iterable[Claim], study: str, ratios=None) -> list[dict[str, object]]:
@@ -214,6 +216,8 @@ def _shown(claim: Claim, rows: pd.DataFrame, p_values: np.ndarray, corrected: np
     is_known = not np.isnan(rows.loc[claim.names, "p_value"].astype(float)).any()
     p_value, p_holm = (part[place] if is_known else np.nan for part in (p_values, corrected))
     reason = "" if is_known else ONE_REPLICATE
+    if is_known and verdict == claimed.INCONCLUSIVE and p_holm < effects.LEVEL:
+        reason = NO_MARGIN
     return shown | {"p_value": p_value, "p_holm": p_holm, "verdict": str(verdict), "reason": reason}
 
 
@@ -233,7 +237,7 @@ def _within(claim: Claim, by_task: dict[str, pd.DataFrame], whole: str) -> list[
     if not found:
         return []
     p_values = np.stack(list(found.values()))
-    corrected = effects.holm(p_values)
+    corrected = claimed.corrected(p_values)
     verdicts = claimed.verdict(*corrected.T) if whole == claimed.HOLDS else [claimed.NOT_TESTED] * len(found)
     judged = zip(found, p_values, corrected, verdicts, strict=True)
     rows = [{"task": name} | _shown(*parts[name], *numbers) for name, *numbers in judged]

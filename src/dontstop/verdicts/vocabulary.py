@@ -36,11 +36,9 @@ class WordCounts:
         """Return the (num_words,) counts of one sample."""
         return np.asarray(self.counts[sample].sum(axis=0)).ravel()
 
-    def most_frequent(self, sample: str, num: int) -> list[str]:
-        """List a sample's most frequent words, ties in alphabetical order: num of them, or all there are."""
-        totals = self.totals(sample)
-        order = np.argsort(-totals, kind="stable")[:num]
-        return self.words[order[totals[order] > 0]].tolist()
+    def most_frequent(self, sample: str, num: int) -> np.ndarray:
+        """Return how far each word is in the list of a sample's `num` most frequent ones; see `in_list`."""
+        return in_list(self.totals(sample), num)
 
     def num_supported(self, most: int = 10_000) -> int:
         """Return how many frequent words can be compared: `most`, or those of the sample that has fewest.
@@ -97,21 +95,43 @@ def count_words(samples: Samples) -> WordCounts:
     return WordCounts(vectorizer.get_feature_names_out(), counts)
 
 
-def vocabulary_overlap(words: Sequence[str], others: Sequence[str]) -> float:
-    """Return the percentage of `words` that are among `others`, two lists of the same length.
+def in_list(totals: np.ndarray, num_words: int) -> np.ndarray:
+    """Return how far each word is in the list of the `num_words` most frequent ones, from 0 to 1.
+
+    Words that are as frequent as the last one share the places that are left, each an equal part: no order of the
+    words, such as the alphabet's, decides between them. Words that do not occur are never in the list.
+
+    Args:
+        totals: (..., num_words_in_all) counts.
+    """
+    width = totals.shape[-1]
+    if num_words >= width:
+        return (totals > 0).astype(np.float32)
+    last = np.partition(totals, width - num_words, axis=-1)[..., width - num_words, None]
+    above, tied = totals > last, (totals == last) & (last > 0)
+    left = num_words - above.sum(axis=-1, keepdims=True)
+    return above + tied * (left / np.maximum(tied.sum(axis=-1, keepdims=True), 1)).astype(np.float32)
+
+
+def vocabulary_overlap(words: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the percentage of a list of words that another list of the same length shares.
+
+    Args:
+        words: (..., num_words) how far each word is in the list, as `in_list` returns it; `others` alike. A word is
+            shared as far as it is in both.
 
     Source: section 3.1 and Figure 2, in the reading that the text suggests: shared words over the list's length.
     """
-    return 100 * len(set(words) & set(others)) / len(words)
+    return 100 * np.minimum(words, others).sum(axis=-1) / words.sum(axis=-1)
 
 
-def jaccard(words: Sequence[str], others: Sequence[str]) -> float:
+def jaccard(words: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the percentage of words in either list that are in both.
 
     Source: the authors' scripts/vocab_overlap.py, which divides by the union.
     Departure: their script compares every word found in three documents or more; we keep to the most frequent words.
     """
-    return 100 * len(set(words) & set(others)) / len(set(words) | set(others))
+    return 100 * np.minimum(words, others).sum(axis=-1) / np.maximum(words, others).sum(axis=-1)
 
 
 def overlap_matrix(samples: Samples, *, num_words: int, reading: Literal["paper", "code"] = "paper") -> pd.DataFrame:
@@ -126,9 +146,10 @@ def overlap_matrix(samples: Samples, *, num_words: int, reading: Literal["paper"
     """
     compare, counted = {"paper": vocabulary_overlap, "code": jaccard}[reading], count_words(samples)
     lists = {name: counted.most_frequent(name, num_words) for name in samples}
-    shortest = min(lists, key=lambda name: len(lists[name]))
-    if len(lists[shortest]) < num_words:
-        found = f"{len(lists[shortest]):,} distinct words in the sample {shortest!r}"
+    distinct = {name: int(np.count_nonzero(counted.totals(name))) for name in samples}
+    shortest = min(distinct, key=distinct.get)
+    if distinct[shortest] < num_words:
+        found = f"{distinct[shortest]:,} distinct words in the sample {shortest!r}"
         raise StudyError(found, f"at least num_words = {num_words:,}", "lower num_words, or take larger samples")
     rows = [[compare(lists[row], lists[column]) for column in samples] for row in samples]
     return pd.DataFrame(rows, index=pd.Index(list(samples), name="text"), columns=list(samples))

@@ -1,0 +1,227 @@
+"""Replicates of a whole study: each its own, whatever their number; one more is trained alone; labels are an axis."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import tiny
+from dontstop.errors import StudyError
+from dontstop.machine import files, runner
+from dontstop.runs.arms import Run
+from dontstop.study import Study, open_study
+
+EXPERIMENTS, TEXTS = ("dapt", "tapt", "dapt_tapt"), ("general", *tiny.DOMAINS)
+SETTINGS = {
+    "tapt": {"num_epochs": None, "num_steps": 8, "num_checks": 4, "patience": 1},
+    "forgetting": {"arms": ["replay_dapt", "average_dapt"], "replayed_share": 0.5},
+    "finetune": {"patience": None},
+    "labels": {"primary": 8, "curve": [16]},
+    "seeds": [0],
+    "speed": {"num_workers": 1},
+}
+
+
+def run(root, replicates: int, *experiments: str) -> list[str]:
+    """Run experiments with a number of replicates, and return the names of the jobs that were done."""
+    tiny.set_profile(root, **SETTINGS, replicates=replicates)
+    done, carry_out = [], runner.carry_out
+
+    def note(title, some, **how):
+        done.extend(job.name for job in some)
+        carry_out(title, some, **how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "carry_out", note)
+        for experiment in experiments:
+            tiny.run(root, experiment)
+    return done
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """A study of one replicate and the jobs that it took; not to be written to."""
+    root = tiny.make(tmp_path_factory.mktemp("one") / "study")
+    return root, run(root, 1, *EXPERIMENTS)
+
+
+@pytest.fixture(scope="module")
+def two(one, tmp_path_factory):
+    """The same study with a second replicate, and the jobs that this one took; not to be written to."""
+    root = tiny.copy(one[0], tmp_path_factory.mktemp("two") / "study")
+    return root, run(root, 2, *EXPERIMENTS)
+
+
+def rows_of(root, replicate: int, *notebooks: str) -> dict[str, list[dict]]:
+    """Return a replicate's records by file, times left out."""
+    timings = {"wall_seconds", "tokens_per_second"}
+    found = {}
+    for path in sorted((root / "results" / "tiny" / "records").rglob("*.jsonl")):
+        rows = [row for row in files.read_jsonl(path) if row["replicate"] == replicate]
+        if not notebooks or path.parent.name in notebooks:
+            kept = [{key: value for key, value in row.items() if key not in timings} for row in rows]
+            found[f"{path.parent.name}/{path.name}"] = kept
+    return found
+
+
+def weights_of(root, replicate: int) -> dict[str, str]:
+    """Return the digests of a replicate's encoders, by stage and name."""
+    folder = root / "checkpoints" / "tiny"
+    found = folder.glob(f"*/replicate_{replicate}/**/model.safetensors")
+    return {str(path.parent.relative_to(folder)): files.digest(path) for path in found}
+
+
+def study(root, notebook="04_dapt_tapt") -> Study:
+    with tiny.at(root):
+        return Study("tiny", notebook)
+
+
+def test_a_further_replicate_is_trained_alone_and_the_first_stays_as_it_was(one, two):
+    (before, of_first), (after, of_second) = one, two
+    assert of_second == [f"{name} (1)" for name in of_first] and not any("(" in name for name in of_first)
+    assert rows_of(before, 0) == rows_of(after, 0) and weights_of(before, 0) == weights_of(after, 0)
+    # Base and DAPT; with replay, averaged; TAPT, short on one task; both.
+    assert len(weights_of(after, 1)) == len(weights_of(after, 0)) == 3 + 2 + 2 + 3 + 2
+    assert tiny.unfinished(after) == []
+
+
+def test_a_replicate_is_the_same_to_the_bit_whatever_their_number(two, tmp_path):
+    root = tiny.make(tmp_path / "study")
+    run(root, 3, "tapt")
+    for replicate in (0, 1):
+        assert rows_of(root, replicate) == rows_of(two[0], replicate, "base", "03_tapt")
+        assert weights_of(root, replicate).items() <= weights_of(two[0], replicate).items()
+    assert len({digest for replicate in range(3) for digest in weights_of(root, replicate).values()}) == 3 * 4
+
+
+def test_replicates_differ_in_weights_labelled_texts_and_head_and_share_the_text(two):
+    root, _ = two
+    first, second = (list(weights_of(root, replicate).values()) for replicate in (0, 1))
+    assert len(set(first + second)) == 2 * len(first)
+    some = study(root)
+    for task in tiny.TASKS:
+        labelled = [set(some.labelled(task, replicate)) for replicate in (0, 1)]
+        assert len(labelled[0]) == len(labelled[1]) == 8 and labelled[0] != labelled[1]
+        assert labelled[0] < set(some.labelled(task, 0, 16)) < set(range(tiny.SPLITS["train"]))
+    runs = [Run(some.tasks[0], some.arm("dapt"), 0, replicate) for replicate in (0, 1)]
+    assert runs[0].random_seed != runs[1].random_seed
+    by_replicate = some.runs("dapt").groupby("replicate")[["test_predictions", "checkpoint", "num_test"]].agg(list)
+    assert by_replicate.loc[0, "test_predictions"] != by_replicate.loc[1, "test_predictions"]
+    for column in ("checkpoint", "num_test"):
+        assert by_replicate.loc[0, column] == by_replicate.loc[1, column]
+
+
+def test_all_arms_of_a_replicate_start_from_its_base_and_read_its_labelled_texts(two):
+    root, _ = two
+    some = study(root)
+    with tiny.at(root):
+        jobs = some._jobs()
+        for replicate in (0, 1):
+            plan = some.design.plan("dapt", [replicate]) + some.design.plan("tapt", [replicate])
+            starts = {jobs.identity.checkpoint(run.checkpoint.lineage[0]) for run in plan.runs}
+            assert len(starts) == 1 and len(plan.runs) == 5 * 2 + 2 + 1  # and TAPT of one epoch on one task
+            assert {(run.num_labels, run.replicate) for run in plan.runs} == {(8, replicate)}
+
+
+def test_records_alone_are_enough_to_add_a_replicate(one, tmp_path):
+    root = tmp_path / "clone"
+    for name in ("configs", "texts", "data", "results"):
+        shutil.copytree(one[0] / name, root / name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "ProcessPoolExecutor", None)
+        assert run(root, 1, *EXPERIMENTS) == []
+    assert rows_of(root, 0) == rows_of(one[0], 0) and weights_of(root, 0) == {}
+    assert len(study(root).curves()) == len(study(one[0]).curves())
+    added = run(root, 2, "dapt")
+    assert added == [f"{name} (1)" for name in one[1][: len(added)]] and len(added) > 10
+    assert weights_of(root, 0) == {} and rows_of(root, 0) == rows_of(one[0], 0)
+
+
+def test_fewer_replicates_than_there_are_leave_the_others_records(two, tmp_path, monkeypatch):
+    root = tiny.copy(two[0], tmp_path / "study")
+    monkeypatch.setattr(runner, "ProcessPoolExecutor", None)
+    assert run(root, 1, *EXPERIMENTS) == []
+    assert set(study(root).runs()["replicate"]) == {0} == set(study(root).losses()["replicate"])
+    assert tiny.outcomes(root) == tiny.outcomes(two[0])
+    assert run(root, 2, *EXPERIMENTS) == [] and set(study(root).runs()["replicate"]) == {0, 1}
+
+
+def test_labels_are_an_axis_of_the_records(two):
+    some = study(two[0])
+    assert set(some.runs()["num_train"]) == {8}
+    path = two[0] / "results" / "tiny" / "records" / "04_dapt_tapt" / "label_curve.jsonl"
+    assert {row["num_train"] for row in files.read_jsonl(path)} == {16}
+    found = some.label_curve()
+    keys = ["task", "arm", "replicate", "num_train"]
+    grid = {(task, arm, r, n) for task in tiny.TASKS for arm in ARMS_OF_LABELS for r in (0, 1) for n in (8, 16)}
+    assert set(found[keys].itertuples(index=False, name=None)) == grid and len(found) == len(grid)
+
+
+ARMS_OF_LABELS = ("base", "dapt", "tapt", "dapt_tapt")
+
+
+def test_runs_say_how_probable_the_labels_were_and_have_trained_to_the_end(two):
+    found = study(two[0]).runs()
+    assert found["test_log_probability"].between(-5, -1e-4).all() and found["test_log_probability"].nunique() > 8
+    assert set(found["num_epochs"]) == set(found["best_epoch"]) == {2} and set(map(len, found["dev_scores"])) == {1}
+    assert set(found["num_steps"]) == {2} and found["dev_score"].tolist() == [s[0] for s in found["dev_scores"]]
+
+
+def test_tapt_is_kept_where_its_loss_on_dev_texts_is_least(two):
+    found = study(two[0]).pretraining()
+    checked = found[found["checks"].map(len) > 0]
+    assert {phases[-1][0] for phases in checked["phases"]} == {"tapt"} and len(checked) == 2 * 2 * 2
+    for row in checked.itertuples():
+        assert row.loss_after == min(row.checks) and row.kept_step == 2 * (1 + int(np.argmin(row.checks)))
+        assert row.num_steps == min(8, row.kept_step + 2)  # one check more is what patience waits for
+
+
+def test_arms_against_forgetting_are_trained_averaged_and_measured(two):
+    root, _ = two
+    folder = root / "checkpoints" / "tiny"
+    for replicate in (0, 1):
+        dapt = folder / "dapt" / f"replicate_{replicate}"
+        base, after, mean = (
+            load_file(place / "model.safetensors")
+            for place in (folder / "base" / dapt.name, dapt / "dapt_cs", dapt / "dapt_cs_then_average_cs")
+        )
+        assert base.keys() == after.keys() == mean.keys()
+        for name, values in mean.items():
+            torch.testing.assert_close(values, (base[name] + after[name]) / 2)
+    some = study(root, "02_dapt")
+    losses = some.losses().query("notebook == '02_dapt'")
+    encoders = {"base"} | {f"{name}_{d}" for name in ("dapt", "replay_dapt") for d in tiny.DOMAINS}
+    encoders |= {f"dapt_{domain}_then_average_{domain}" for domain in tiny.DOMAINS}
+    keys = losses[["encoder", "replicate", "held_out"]].itertuples(index=False, name=None)
+    assert sorted(keys) == sorted((e, r, h) for e in encoders for r in (0, 1) for h in TEXTS)
+    loss = losses.set_index(["encoder", "replicate", "held_out"])["masked_lm_loss"]
+    assert (loss["replay_dapt_cs"] != loss["dapt_cs"]).all()
+    assert {"replay_dapt", "average_dapt"} <= set(map(str, some.available_arms()))
+
+
+def test_one_checkpoint_of_a_replicate_is_trained_and_found(one, tmp_path):
+    root = tiny.copy(one[0], tmp_path / "study")
+    with tiny.at(root):
+        Study("tiny").pretrain("base", 1)
+        with pytest.raises(StudyError, match="give `dontstop pretrain dapt_cs` first"):
+            Study("tiny").pretrain("dapt_cs_then_tapt_citation_intent", 1)
+    assert run(root, 2, "domain_gap") == [f"base on held_out/{text} (1)" for text in TEXTS]
+
+
+def test_the_number_of_replicates_comes_from_notebook_command_environment_and_profile(two, monkeypatch):
+    with tiny.at(two[0]):
+        assert Study("tiny").profile.replicates == 2
+        monkeypatch.setenv("DONTSTOP_REPLICATES", "5")
+        assert Study("tiny").profile.replicates == 5
+        assert open_study("02_dapt", profile="tiny", replicates=3).profile.replicates == 3
+        assert open_study("02_dapt", profile="tiny", replicates=None).profile.replicates == 5
+        with pytest.raises(StudyError, match="parameter 'replicates' = 0"):
+            open_study("02_dapt", profile="tiny", replicates=0)
+        monkeypatch.setenv("DONTSTOP_REPLICATES", "")
+        assert Study("tiny").profile.replicates == 2
+        monkeypatch.setattr(Study, "run", lambda self, _experiment: seen.append(self.profile.replicates))
+        seen: list[int] = []
+        assert tiny.command("run", "dapt", "-p", "tiny", "--replicates", "4") == 0 and seen == [4]
+        assert tiny.command("run", "dapt", "-p", "tiny", "--replicates", "0") == 2 and seen == [4]
