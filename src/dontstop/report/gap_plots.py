@@ -64,7 +64,7 @@ def _frame_cell(axes: Axes, row: int, column: int, colour: str) -> None:
 
 @styled
 def distances(measured: DataFrame) -> StudyFigure:
-    """Draw `gap_tables.long_distances`: each domain's from the base encoder's text, a panel a distance, with intervals."""
+    """Draw `gap_tables.long_distances`: domains' from the base encoder's text, a panel a distance, with intervals."""
     parts = {name: part.set_index("domain") for name, part in measured.dropna(subset="value").groupby("distance")}
     names = [name for name in DISTANCES if name in parts]
     order = parts[names[0]].sort_values("value", ascending=names[0] not in _SIMILARITIES).index
