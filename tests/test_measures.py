@@ -23,7 +23,8 @@ def study(root):
     words = {"general": "alpha beta gamma", "d": "alpha beta delta"}
     for name, text in words.items():
         rows = [{"id": f"{k}", "text": f"{text} {text}", "source": "s"} for k in range(6)]
-        files.write_jsonl(paths.held_out(name), rows)
+        for path in (paths.held_out(name), paths.corpus(name)):
+            files.write_jsonl(path, rows)
     for task in TASKS:
         for split, texts in TEXTS.items():
             files.write_jsonl(
@@ -32,7 +33,8 @@ def study(root):
             )
     splits = {split: {"sha256": split} for split in TEXTS}
     tasks = {task.name: {"splits": splits, "labels": ["blue", "red"], "metric": "macro_f1"} for task in TASKS}
-    manifest = {"held_out": {name: {"sha256": name} for name in words}, "tasks": tasks}
+    manifest = {"domains": {name: {"num_documents": 6} for name in words}, "tasks": tasks}
+    files.write_json(paths.data / "manifest.json", manifest)
     losses = {"encoder": "base", "held_out": [*words] * 2, "masked_lm_loss": [3.0, 4.0, 3.5, 4.5]}
     losses |= {"notebook": "01_domain_gap", "replicate": [0, 0, 1, 1]}
     everywhere = dict.fromkeys((BASE, DAPT, TAPT), TASKS)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dontstop.runs.arms import Arm
 from dontstop.verdicts import scores
 from fabricated import make_record
 
@@ -72,3 +73,19 @@ def test_degenerate_pairs_are_left_out_of_all_arms_of_their_task():
     assert number == 1
     kept = sorted(zip(left["task"], left["arm"], left["replicate"], strict=True))
     assert kept == [("x", "base", 1), ("x", "dapt", 1), *(("y", a, r) for a in ("base", "dapt") for r in (0, 1))]
+
+
+def test_several_arms_in_one_have_the_mean_of_each_run_and_are_degenerate_if_any_is():
+    columns = ["arm", "task", "replicate", "seed", "test_score", "test_log_probability", "degenerate"]
+    rows = [
+        ("base", "x", 0, 0, 0.1, -2.0, False),
+        ("a", "x", 0, 0, 0.2, -1.0, False),
+        ("b", "x", 0, 0, 0.4, -3.0, True),
+    ]
+    rows += [("a", "x", 1, 0, 0.6, -1.0, False), ("b", "x", 1, 0, 0.6, -1.0, False), ("a", "y", 0, 0, 0.9, -1.0, False)]
+    runs = pd.DataFrame(rows, columns=columns).assign(domain="d")
+    of_both = scores.pooled(runs, [Arm("a"), "b", "c"], "both").set_index(["arm", "task", "replicate"])
+    assert of_both.loc[("base", "x", 0), "test_score"] == 0.1 and len(of_both) == 4
+    found = of_both.loc["both", ["test_score", "test_log_probability", "degenerate"]]
+    assert found.loc[("x", 0)].tolist() == [pytest.approx(0.3), -2.0, True]
+    assert found.loc[("x", 1)].tolist() == [0.6, -1.0, False] and found.loc[("y", 0), "test_score"] == 0.9

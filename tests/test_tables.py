@@ -220,7 +220,8 @@ def test_verdicts_of_several_profiles_stand_side_by_side():
     rows += [("C2", "A", "paper", "mean", "holds", 2.8, 1.0, 3.0, 1.0)]
     rows += [("C5", "B", "ours", "mean", "inconclusive", -0.2, -1.0, 0.6, 1.5)]
     costs = {"tflops": 0.41, "bytes": 0.002, "mean": np.nan}
-    rows += [("C13", "C", "ours", name, "holds", of, *[np.nan] * 3) for name, of in costs.items()]
+    places = [(study, name) for study in ("ours", "paper") for name in costs]
+    rows += [("C13", "C", study, name, "holds", costs[name], *[np.nan] * 3) for study, name in places]
     laptop = pd.DataFrame(rows, columns=columns)
     mini = laptop[laptop["claim"] == "C5"].drop(columns="detectable").replace({"inconclusive": "not run"})
     table = tables.side_by_side({"laptop": laptop, "mini": mini.assign(effect=np.nan, low=np.nan)}).set_index("claim")
@@ -229,6 +230,7 @@ def test_verdicts_of_several_profiles_stand_side_by_side():
     assert table.loc["C5: B", "laptop"] == "**inconclusive** −0.2 [−1.0, +0.6] (would see 1.5)"
     assert table.loc["C5: B", "mini"] == "not run"
     assert table.loc["C13: C", "laptop"] == "**holds** 41.0 % of the FLOPs, 0.2 % of the bytes"
+    assert table.loc["C13: C", "paper"] == "**holds** 41.0 % of the steps, 0.2 % of the bytes"
 
 
 def test_the_arm_with_the_highest_mean_need_not_be_the_likeliest(runs):

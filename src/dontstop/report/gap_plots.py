@@ -64,7 +64,7 @@ def _frame_cell(axes: Axes, row: int, column: int, colour: str) -> None:
 
 @styled
 def distances(measured: DataFrame) -> StudyFigure:
-    """Draw `tables.long_distances`: each domain's from the base encoder's text, a panel a distance, with intervals."""
+    """Draw `gap_tables.long_distances`: domains' from the base encoder's text, a panel a distance, with intervals."""
     parts = {name: part.set_index("domain") for name, part in measured.dropna(subset="value").groupby("distance")}
     names = [name for name in DISTANCES if name in parts]
     order = parts[names[0]].sort_values("value", ascending=names[0] not in _SIMILARITIES).index
@@ -86,7 +86,7 @@ def distances(measured: DataFrame) -> StudyFigure:
 
 @styled
 def gain_against_distance(points: DataFrame, rises: DataFrame | None = None) -> StudyFigure:
-    """Draw the gain of DAPT against each distance, a point a task, as `tables.gain_against_distance` returns them.
+    """Draw the gain of DAPT against each distance, a point a task, as `gap_tables.gain_against_distance` returns them.
 
     Args:
         rises: As `gains.gain_rises` returns them; a line's rise over the domains stands above its panel.

@@ -129,24 +129,31 @@ def curves(curves: DataFrame, by: str = "checkpoint") -> StudyFigure:
     if curves.empty:
         return nothing(question, "None of these encoders was trained here.")
     groups = dict(sorted(curves.groupby(by, sort=False), key=lambda group: group[0] != "base"))
-    num_columns, trained = min(5, len(groups)), theme.ARM_COLOURS["dapt" if by == "checkpoint" else "tapt"]
-    num_rows = -(-len(groups) // num_columns)
-    figure = StudyFigure(max(4.8, 1.0 + 2.35 * num_columns), 0.9 + 2.6 * num_rows, question)
-    panels = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
-    for axes, (name, curve) in zip(panels, groups.items(), strict=False):
+    trained = theme.ARM_COLOURS["dapt" if by == "checkpoint" else "tapt"]
+    figure, panels = _panels(len(groups), 5, question)
+    for axes, (name, curve) in zip(panels, groups.items(), strict=True):
         colour = theme.ARM_COLOURS["base"] if name == "base" else trained
         for _, some in curve.groupby("replicate"):
             axes.plot(some["num_tokens"] / 1e6, some["masked_lm_loss"], color=colour, linewidth=1.1, alpha=0.7)
         axes.set_title(labels.column(name), fontsize=10)
         axes.locator_params(axis="x", nbins=5)
-    of_others = panels[int("base" in groups) : len(groups)]
+    of_others = panels[int("base" in groups) :]
     for axes in of_others[1:]:
         axes.sharey(of_others[0])
-    for axes in panels[len(groups) :]:
-        axes.remove()
     figure.supxlabel("tokens processed (millions)", fontsize=10)
     panels[0].set_ylabel("masked-LM loss in training (nats)")
     return figure
+
+
+def _panels(num: int, most: int, question: str) -> tuple[StudyFigure, np.ndarray]:
+    """Make a figure of so many panels, `most` at most in a row."""
+    num_columns = min(most, num)
+    num_rows = -(-num // num_columns)
+    figure = StudyFigure(max(4.8, 1.0 + 2.35 * num_columns), 0.9 + 2.5 * num_rows, question)
+    panels = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
+    for axes in panels[num:]:
+        axes.remove()
+    return figure, panels[:num]
 
 
 @styled
@@ -193,8 +200,6 @@ def checks(table: DataFrame) -> StudyFigure:
             axes.plot(some["step"], some["masked_lm_loss"], color=colour, linewidth=1.1, alpha=0.7)
             axes.plot(*some.loc[some["kept"], ["step", "masked_lm_loss"]].to_numpy().T, "o", color=colour, markersize=5)
         axes.set_title(labels.spelt(task), fontsize=10)
-    for axes in panels[len(tasks) :]:
-        axes.remove()
     figure.supxlabel("steps of TAPT (0: before it)", fontsize=10)
     figure.supylabel("masked-LM loss on the task's dev texts (nats)", fontsize=10)
     return figure

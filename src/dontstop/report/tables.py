@@ -252,9 +252,11 @@ def _verdict_cell(rows: DataFrame) -> str:
         return labels.number(np.nan)
     found = whole.iloc[0]
     shares = {"seconds": "time", FLOPS: "FLOPs", BYTES: "bytes"}
+    if found["study"] == PAPER:  # which tells no more of compute
+        shares |= dict.fromkeys(("seconds", FLOPS), "steps")
     told = [f"**{found['verdict']}**" if found["verdict"] != NOT_RUN else NOT_RUN]
-    costs = {what: parts.get(name, np.nan) for name, what in shares.items()}
-    told.append(", ".join(f"{labels.number(100 * of)} % of the {what}" for what, of in costs.items() if pd.notna(of)))
+    costs = [(100 * parts.get(name, np.nan), what) for name, what in shares.items()]
+    told.append(", ".join(f"{labels.number(percent)} % of the {what}" for percent, what in costs if pd.notna(percent)))
     if pd.notna(found["effect"]):
         told.append(labels.signed(found["effect"]))
     if pd.notna(found["low"]):
