@@ -340,7 +340,7 @@ def test_two_profiles_that_share_a_base_run_at_once(tmp_path):
     (root / "configs" / "other.yaml").write_text(text)
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "dontstop", "run", "dapt", "-p", profile],
+            [sys.executable, "-m", "dontstop", "run", "base", "-p", profile],
             env=tiny.environment(root),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
