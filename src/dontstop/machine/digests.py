@@ -1,5 +1,6 @@
 """Digests of what is read back: kept beside files when they are finished, compared before they are used."""
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from dontstop.errors import StudyError
 from dontstop.machine import files
 
 DIGESTS = "digests.json"  # of a folder, beside its files
+_CLOCK_TICK = 1_000_000_000  # nanoseconds; no file system tells times apart that are nearer, or needs more
 _known: dict[tuple[int, int, int, int], str] = {}  # by a file's device, inode, size and time: read once a process
 
 
@@ -14,9 +16,12 @@ def digest_once(path: Path) -> str:
     """Return a file's SHA-256, which is worked out once a process, unless the file has been written to since."""
     about = path.stat()
     key = about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
-    if key not in _known:
-        _known[key] = files.digest(path)
-    return _known[key]
+    if key in _known:
+        return _known[key]
+    found = files.digest(path)
+    if time.time_ns() - about.st_mtime_ns > _CLOCK_TICK:  # else it could be written to again within its time
+        _known[key] = found
+    return found
 
 
 def write_digests(kept: Path, root: Path, some: Iterable[Path]) -> None:

@@ -47,7 +47,7 @@ def read_rows(path: Path) -> tuple[list[dict], str | None]:
     found = [row for line in lines if (row := _row(line)) is not None]
     whole = [row for row in found if "num_records" in row]
     num_damaged = max([len(lines), *(row["num_records"] for row in whole)]) - len(found)
-    wrong = f"{num_damaged} records of {path} missing or damaged" if num_damaged or not lines else None
+    wrong = f"{path} lacks {num_damaged} records, or they are damaged" if num_damaged or not lines else None
     return [_without_digest(row) for row in found], wrong
 
 

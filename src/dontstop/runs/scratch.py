@@ -237,6 +237,7 @@ def once(paths: Paths, key: str, last: Path, function: Callable, *arguments, rea
                 remove_parts([*_parts(paths, key), _kept(paths, last)])
             function(*arguments, **how)
             if process_group.is_main_process():
+                remove_parts(folder(paths, key).glob(f"{STATE}*"))
                 keep_digests(paths, last)
 
 
