@@ -10,7 +10,7 @@ from safetensors.numpy import save
 
 from dontstop import tokens
 from dontstop.errors import StudyError
-from dontstop.machine import digests, files
+from dontstop.machine import digests, files, states
 from dontstop.machine.randomness import generator
 from dontstop.profiles import Paths
 from dontstop.runs import preparation, records, scratch
@@ -99,7 +99,7 @@ def test_no_damage_stays_unnoticed_and_none_ends_in_a_traceback(house, tmp_path,
         shutil.rmtree(house.root / name.parts[0])
         shutil.copytree(tmp_path / "kept" / name.parts[0], house.root / name.parts[0])
         tried += 1
-    assert noticed(house) == [] and "Traceback" not in capsys.readouterr().err
+    assert noticed(house) == [] and "Traceback" not in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_another_encoder_in_its_place_is_moved_aside_and_made_again(house, capsy
     shutil.copy(house.checkpoints / "base" / "model.safetensors", last.parent / "encoder")
     assert not scratch.is_whole(house, ENCODER, last) and not last.parent.exists()
     assert (house.work / "damaged" / "ab" / ENCODER / "encoder" / "model.safetensors").is_file()
-    assert "model.safetensors is not as it was written" in capsys.readouterr().err
+    assert "model.safetensors is not as it was written" in capsys.readouterr().out
 
     def make():
         write_encoder(last.parent / "encoder", 0)
@@ -181,8 +181,9 @@ def test_records_are_told_from_damaged_ones_and_the_others_are_kept(tmp_path):
 
 
 def test_records_of_before_digests_were_kept_are_read_as_they_are(tmp_path):
-    files.write_jsonl(tmp_path / "dapt.jsonl", ROWS)
-    assert records.read_records(tmp_path, "dapt").to_dict("records") == ROWS
+    rows = [row | {"fingerprint": "ab01"} for row in ROWS]
+    files.write_jsonl(tmp_path / "dapt.jsonl", rows)
+    assert records.read_records(tmp_path, "dapt").to_dict("records") == rows
 
 
 def test_a_file_is_digested_once_a_process_and_again_when_it_has_changed(tmp_path, monkeypatch):
@@ -201,3 +202,21 @@ def test_a_store_whose_offsets_are_damaged_is_no_index_error(house):
     files.write_array(folder / "offsets.npy", np.array([0, 15, 41]))
     with pytest.raises(StudyError, match="files of one and the same store"):
         tokens.load_token_store(folder)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_damaged_state_costs_the_steps_since_the_one_before(tmp_path, share):
+    path = tmp_path / "state.safetensors"
+    for content in (b"one", b"two", b"three"):
+        states.save_state(path, content)
+    assert states.load_state(path) == b"three"
+    saved = path.read_bytes()
+    spoilt = bytearray(saved)
+    spoilt[-1] ^= 1
+    path.write_bytes(saved[: int(share * len(saved))] if share < 1 else spoilt)
+    assert states.load_state(path) == b"two"
+    path.unlink()  # killed between the two renames
+    assert states.load_state(path) == b"two"
+    states.older(path).write_bytes(b"")
+    assert states.load_state(path) is None
+    assert states.load_state(tmp_path / "another") is None

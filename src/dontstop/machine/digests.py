@@ -27,7 +27,7 @@ def digest_once(path: Path) -> str:
 def write_digests(kept: Path, root: Path, some: Iterable[Path]) -> None:
     """Keep the digests of some files under `root`, and a digest of these digests, in the file `kept`."""
     found = {path.relative_to(root).as_posix(): digest_once(path) for path in some if path != kept}
-    files.write_json(kept, {"files": found, "sha256": files.fingerprint(found)})
+    files.write_json(kept, {"files": found, "sha256": _own_digest(kept, root, found)})
 
 
 def damage(kept: Path, root: Path, under: tuple[str, ...] = ("",)) -> str | None:
@@ -40,7 +40,7 @@ def damage(kept: Path, root: Path, under: tuple[str, ...] = ("",)) -> str | None
     """
     if not kept.is_file():
         return None
-    if (expected := _read(kept)) is None:
+    if (expected := _read(kept, root)) is None:
         return f"{kept} is damaged"
     for name, digest in expected.items():
         path = root / name
@@ -51,10 +51,15 @@ def damage(kept: Path, root: Path, under: tuple[str, ...] = ("",)) -> str | None
     return None
 
 
-def _read(kept: Path) -> dict[str, str] | None:
+def _own_digest(kept: Path, root: Path, found: dict[str, str]) -> str:
+    """Return the digest of digests, which holds their place too: those of another result are none of this one."""
+    return files.fingerprint([kept.relative_to(root).as_posix(), found])
+
+
+def _read(kept: Path, root: Path) -> dict[str, str] | None:
     try:
         content = files.read_json(kept)
-        return content["files"] if content["sha256"] == files.fingerprint(content["files"]) else None
+        return content["files"] if content["sha256"] == _own_digest(kept, root, content["files"]) else None
     except (StudyError, KeyError, TypeError, AttributeError):
         return None
 

@@ -34,8 +34,8 @@ def decode_predictions(text: str) -> np.ndarray:
 
 def write_records(folder: Path, name: str, rows: list[dict]) -> None:
     """Write records to <folder>/<name>.jsonl, one a line, in the order given, each with how many and its digest."""
-    whole = [_without_digest(row) | {"num_records": len(rows)} for row in rows]
-    files.write_jsonl(folder / f"{name}.jsonl", [row | {"sha256": files.fingerprint(row)} for row in whole])
+    path, whole = folder / f"{name}.jsonl", [_without_digest(row) | {"num_records": len(rows)} for row in rows]
+    files.write_jsonl(path, [row | {"sha256": _digest(path, row)} for row in whole])
 
 
 def read_rows(path: Path) -> tuple[list[dict], str | None]:
@@ -44,17 +44,22 @@ def read_rows(path: Path) -> tuple[list[dict], str | None]:
     Records that were written before digests were kept are taken as they are.
     """
     lines = path.read_bytes().splitlines()
-    found = [row for line in lines if (row := _row(line)) is not None]
+    found = [row for line in lines if (row := _row(path, line)) is not None]
     whole = [row for row in found if "num_records" in row]
     num_damaged = max([len(lines), *(row["num_records"] for row in whole)]) - len(found)
     wrong = f"{path} lacks {num_damaged} records, or they are damaged" if num_damaged or not lines else None
     return [_without_digest(row) for row in found], wrong
 
 
-def _row(line: bytes) -> dict | None:
+def _digest(path: Path, row: dict) -> str:
+    """Return a record's digest, which holds its place too: those of another file are none of this one."""
+    return files.fingerprint([path.parent.name, path.name, row])
+
+
+def _row(path: Path, line: bytes) -> dict | None:
     try:
         row = json.loads(line)
-        is_whole = row.pop("sha256") == files.fingerprint(row) if _DIGEST & row.keys() else True
+        is_whole = row.pop("sha256") == _digest(path, row) if _DIGEST & row.keys() else "fingerprint" in row
     except (ValueError, RecursionError, KeyError, AttributeError, TypeError):
         return None
     return row if is_whole else None
