@@ -147,7 +147,7 @@ def unfinished(root: Path) -> list[str]:
 
 def outcomes(root: Path) -> dict[str, object]:
     """Return everything that a study found and that must be the same again: scores, predictions, losses, curves."""
-    timings = {"wall_seconds", "tokens_per_second", "num_processes"}
+    timings = {"wall_seconds", "tokens_per_second", "num_processes", "sha256"}
     found: dict[str, object] = {}
     for path in sorted((root / "results").rglob("*.jsonl")):
         rows = files.read_jsonl(path)

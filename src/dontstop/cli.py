@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dontstop.errors import StudyError
-from dontstop.machine import progress
+from dontstop.machine import interrupts, progress
 
 app = typer.Typer(
     help="Don't Stop Pretraining, as a study that anyone can run, trust and extend.",
@@ -243,7 +244,12 @@ def departures() -> None:
 def main() -> None:
     """Run the command line; a problem of the user's is three lines on stderr and exit code 2, never a traceback."""
     try:
-        app()
+        with interrupts.heeded():
+            app()
+    except interrupts.Interrupted as stopped:
+        again = shlex.join(["dontstop", *sys.argv[1:]])
+        print(f"stopped: what is finished is kept, and `{again}` goes on from there", file=sys.stderr)
+        sys.exit(stopped.exit_code)
     except (StudyError, OSError) as error:
         expected, remedy = "files that can be read and written, on a disk with room", "mend that and try again"
         print(error if isinstance(error, StudyError) else StudyError(str(error), expected, remedy), file=sys.stderr)

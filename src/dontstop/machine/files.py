@@ -90,10 +90,10 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def link_files(source: Path, target: Path, leave_out: str | None = None) -> None:
+def link_files(source: Path, target: Path, leave_out: tuple[str, ...] = ()) -> None:
     """Give the files of a folder a second name under `target`, or a copy where the disk allows no links."""
     for path in source.iterdir():
-        if path.name == leave_out or path.name.startswith(".") or not path.is_file():
+        if path.name in leave_out or path.name.startswith(".") or not path.is_file():
             continue
         with writing(target / path.name) as part:
             try:
@@ -135,8 +135,16 @@ def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON file of the study's own."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read one JSON file of the study's own.
+
+    Raises:
+        StudyError: If it is damaged.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        remedy = f"delete {path} and give the same command again"
+        raise StudyError(f"{path} is damaged: {error}", "a whole file", remedy) from error
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

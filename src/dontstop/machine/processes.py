@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -47,9 +48,11 @@ def be_worker() -> None:
 
 
 def end_with_parent() -> None:
-    """Let this process, if another started it, live no longer than that one."""
+    """Let this process, if another started it, live no longer than that one, which alone heeds a Ctrl-C."""
     parent = multiprocessing.parent_process()
     if parent is not None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
 
 

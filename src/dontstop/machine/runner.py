@@ -149,6 +149,7 @@ def _startable(ready: list[Job], running: list[Job], num_workers: int) -> list[J
 
 def _raise_if_failed(future: Future, job: Job) -> None:
     import torch
+    from safetensors import SafetensorError
 
     again = "and give the same command again: finished runs are kept"
     try:
@@ -165,6 +166,12 @@ def _raise_if_failed(future: Future, job: Job) -> None:
             "room for it, beside the jobs at work at the same time",
             "set speed.num_workers lower (fine-tuning), or the phase's sequences_at_once (pretraining), "
             f"{again}, and the results stay the same but for rounding",
+        ) from error
+    except SafetensorError as error:
+        raise StudyError(
+            f"damaged weights while doing {job.name}: {error}",
+            "the weights of the encoder that the profile names, as they were written",
+            "fetch or copy that encoder anew",
         ) from error
     except OSError as error:
         expected = "room on the disk, and files that can be read and written"

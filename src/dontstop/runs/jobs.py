@@ -1,5 +1,6 @@
 """The study's jobs: what each does, needs and is kept under."""
 
+import functools
 from dataclasses import dataclass
 
 from dontstop.errors import StudyError
@@ -10,7 +11,8 @@ from dontstop.runs import finetuning, pretraining, scratch
 from dontstop.runs.arms import Checkpoint, Run, phase_settings
 from dontstop.runs.identity import Identity, released_folder
 from dontstop.runs.plan import held_out_of, text_of
-from dontstop.runs.scratch import Scratch, Target, key_of, load_result
+from dontstop.runs.scratch import Reads, Scratch, Target, key_of, load_result
+from dontstop.text.tasks import GENERAL
 from dontstop.training import devices
 
 PROCESSES_ON_A_GPU = 4  # runs that keep one busy; of RoBERTa-base at length 512 they need some 30 GB together
@@ -24,6 +26,17 @@ def num_processes(profile: Profile) -> int | None:
 
 def _of_replicate(name: str, replicate: int) -> str:
     return f"{name} ({replicate})" if replicate else name
+
+
+def _read_with(*stores: str) -> tuple[str, ...]:
+    """Name what is read with token stores: the tokenizer, and the stores where they stand."""
+    return ("tokenizer/", *(f"{name}/" if name.startswith("selected/") else f"tokens/{name}/" for name in stores))
+
+
+def _read_by(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Name what a checkpoint's training reads of the text."""
+    replayed = [f"corpora/{GENERAL}"] if checkpoint.last.kind == "replay_dapt" else []
+    return _read_with(text_of(checkpoint), held_out_of(checkpoint), *replayed)
 
 
 @dataclass(frozen=True)
@@ -42,10 +55,11 @@ class Jobs:
         settings, given = phase_settings(self.profile, checkpoint), released_folder(self.profile, checkpoint)
         if given is None and checkpoint.last.kind == "average":
             needs = [self.place(some)[0] for some in (checkpoint.parent, Checkpoint((), checkpoint.replicate))]
-            return self._job(target, label, "checkpoint", 1.0, pretraining.average, checkpoint, needs, needs=needs)
+            how = {"texts": _read_with(held_out_of(checkpoint)), "needs": needs}
+            return self._job(target, label, "checkpoint", 1.0, pretraining.average, checkpoint, needs, **how)
         if given is not None or settings is None:
             arguments = (pretraining.take, checkpoint, str(given or self.profile.encoder.name))
-            return self._job(target, label, "checkpoint", 1.0, *arguments)
+            return self._job(target, label, "checkpoint", 1.0, *arguments, texts=_read_with(held_out_of(checkpoint)))
         per_epoch = self._num_tokens(text_of(checkpoint), settings.sequence_length)
         self._num_tokens(held_out_of(checkpoint), settings.sequence_length)
         per_step = settings.batch_size * settings.sequence_length
@@ -53,7 +67,7 @@ class Jobs:
         parent = None if checkpoint.parent is None else self.place(checkpoint.parent)[0]
         arguments = (pretraining.pretrain, checkpoint, parent)
         how = {"needs": [parent] if parent else [], "alone": self.identity.device != "cpu"}
-        how["divisible"] = settings.num_checks is None
+        how |= {"divisible": settings.num_checks is None, "texts": _read_by(checkpoint)}
         return self._job(target, label, "checkpoint", size, *arguments, **how)
 
     def run(self, run: Run) -> Job:
@@ -66,7 +80,8 @@ class Jobs:
         size = share * epochs * texts["num_tokens"]
         arguments = (finetuning.fine_tune, run, encoder, self.identity.labels(task))
         label = _of_replicate(f"{task} {run.arm} seed {run.seed}", run.replicate)
-        return self._job(target, label, "run", size, *arguments, needs={encoder})
+        texts = (f"tokens/tasks/{task}/", f"tasks/{task}/", "manifest.json")
+        return self._job(target, label, "run", size, *arguments, texts=texts, needs={encoder})
 
     def loss(self, checkpoint: Checkpoint, store: str) -> Job:
         """Make the job that measures one encoder's masked-LM loss on one token store, of text it was not trained on."""
@@ -75,7 +90,7 @@ class Jobs:
         target = self._target(self.identity.loss(checkpoint, store), self._made_by(made_by))
         arguments = (pretraining.measure, checkpoint, encoder, store)
         label = _of_replicate(f"{checkpoint.name} on {store}", checkpoint.replicate)
-        return self._job(target, label, "loss", size, *arguments, needs={encoder})
+        return self._job(target, label, "loss", size, *arguments, texts=_read_with(store), needs={encoder})
 
     def place(self, checkpoint: Checkpoint) -> tuple[str, str]:
         """Return the key that a checkpoint stands under, or will, and the capability of the machines that make it."""
@@ -97,10 +112,13 @@ class Jobs:
     def _target(self, fingerprint: str, made_by: str) -> Target:
         return Target(self.paths, fingerprint, made_by, self.identity.precision)
 
-    def _job(self, target: Target, name: str, kind: str, size: float, function, *arguments, needs=(), **how) -> Job:
+    def _job(
+        self, target: Target, name: str, kind: str, size: float, function, *arguments, texts=(), needs=(), **how
+    ) -> Job:
         last = target.folder / scratch.TRAINING_FILE if kind == "checkpoint" else target.result
         whole = (self.paths, target.key, last, function, self.profile, target, *arguments)
-        return Job(target.key, name, kind, size, scratch.once, whole, needs=frozenset(needs), **how)
+        once = functools.partial(scratch.once, reads=Reads(frozenset(needs), texts))
+        return Job(target.key, name, kind, size, once, whole, needs=frozenset(needs), **how)
 
     def _num_tokens(self, name: str, length: int) -> int:
         """Count the tokens of a store, which must be enough for a sequence."""

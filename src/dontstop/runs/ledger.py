@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths
 from dontstop.runs.plan import NOTEBOOKS
+from dontstop.runs.records import read_rows
 
 
 def _file(paths: Paths) -> Path:
@@ -18,7 +20,10 @@ def _file(paths: Paths) -> Path:
 
 def read_ledger(paths: Paths) -> dict[str, float]:
     """Return the wall seconds of the stages that are commands, by stage."""
-    return files.read_json(_file(paths)) if _file(paths).is_file() else {}
+    try:
+        return dict(files.read_json(_file(paths))) if _file(paths).is_file() else {}
+    except (StudyError, ValueError, TypeError):  # damaged: costs are told of the stages that run from now on
+        return {}
 
 
 @contextlib.contextmanager
@@ -40,7 +45,7 @@ def notebook_seconds(paths: Paths, notebook: str) -> float | None:
 def trained_seconds(paths: Paths, notebook: str) -> float:
     """Sum the CPU-seconds of a notebook's checkpoints and runs, over all tries, from their records."""
     found = sorted((paths.results / "records" / notebook).glob("*.jsonl"))
-    rows = (row for path in found for row in files.read_jsonl(path))
+    rows = (row for path in found for row in read_rows(path)[0])
     return sum((row.get("wall_seconds", 0.0) * row.get("num_processes", 1) for row in rows), 0.0)
 
 

@@ -2,22 +2,22 @@
 
 import contextlib
 import difflib
+import functools
 from collections import defaultdict
 from dataclasses import replace
-from pathlib import Path
 from typing import Self
 
 import pandas as pd
 
 from dontstop.errors import StudyError
-from dontstop.machine import clusters, files, progress, runner
-from dontstop.runs import augmentation, jobs, preparation, records, scratch
+from dontstop.machine import clusters, digests, files, progress, runner
+from dontstop.runs import augmentation, jobs, preparation, published, records, scratch
 from dontstop.runs.arms import Checkpoint, Plan
 from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs
-from dontstop.runs.plan import LABEL_CURVE, folder_of, get_experiment, owner_of, records_of, stage_of
+from dontstop.runs.plan import LABEL_CURVE, get_experiment, owner_of, records_of, stage_of
 from dontstop.runs.results import Results
-from dontstop.runs.scratch import READ_ONLY, TRAINING_FILE, Scratch, is_set, load_result
+from dontstop.runs.scratch import READ_ONLY, TRAINING_FILE, Reads, Scratch, is_set, load_result
 from dontstop.training import devices, process_group
 
 NUM_NAMED = 3  # missing results that an error names
@@ -49,7 +49,7 @@ class Pipeline(Results):
         plan = self.design.plan(experiment)
         with runner.only_run(self.paths.lock):
             some = self._jobs()
-            self._adopt(some, plan)
+            published.adopt(some, plan)
             todo = self._missing(some, plan)
             if todo and is_set(READ_ONLY):
                 raise self._not_made(some, todo)
@@ -68,20 +68,46 @@ class Pipeline(Results):
         some, base = self._jobs(), Checkpoint((), replicate)
         wanted = augmentation.Selections(some, self.design.augmented_tasks(), self.tasks, replicate)
         if wanted.is_written():
+            if not is_set(READ_ONLY):
+                self._keep_digests(wanted)
             return
         if is_set(READ_ONLY):
             remedy = f"run `dontstop select --profile {self.profile.name}` first"
             raise StudyError("no selected text with these settings", "text that has been selected", remedy)
         with runner.only_run(self.paths.lock):
             scratch.remove_parts(self.paths.selected.parent.glob(f".{self.profile.name}.*.part"))
-            self._adopt(some, Plan((base,)))
-            todo = wanted.jobs()
+            published.adopt(some, Plan((base,)))
+            todo = self._selecting(wanted)
             scratch.sweep(self.paths, [job.key for job in todo])
             needs_base = "encoder" in self.profile.selection.selectors
             if needs_base and some.scratch.trained(some.identity.checkpoint(base)) is None:
                 todo.insert(0, some.checkpoint(base))
             self._carry_out(f"selection ({self.profile.name})", todo)
             wanted.write(progress.say)
+            self._keep_digests(wanted)
+
+    def _selecting(self, wanted: augmentation.Selections) -> list[progress.Job]:
+        """Make the jobs of a selection, which hold what they read to its digests."""
+        for key in map(wanted.candidates_key, wanted.domains):
+            scratch.is_whole(self.paths, key, scratch.folder(self.paths, key) / augmentation.CANDIDATES_FILE)
+        return [
+            replace(job, function=functools.partial(scratch.once, reads=Reads(job.needs, ("corpora/", "tasks/"))))
+            for job in wanted.jobs()
+        ]
+
+    def _keep_digests(self, wanted: augmentation.Selections) -> None:
+        for folder in (wanted.folder, *(self.paths.selected / "candidates" / domain for domain in wanted.domains)):
+            digests.keep_folder_digests(folder)
+
+    def _drop_damaged_selections(self) -> None:
+        """Remove selected text that is not as it was written: what it is made of stands in scratch, mostly."""
+        found = [path for pattern in ("replicate_*", "candidates/*") for path in self.paths.selected.glob(pattern)]
+        for folder in sorted(found):
+            if (wrong := digests.folder_damage(folder)) is not None:
+                if is_set(READ_ONLY):
+                    digests.hold(wrong, f"run `dontstop select --profile {self.profile.name}` first")
+                progress.say(f"{wrong}: {folder} is removed, and `dontstop select` makes it again")
+                scratch.remove_parts([folder])
 
     def pretrain(self, name: str, replicate: int = 0) -> None:
         """Train one checkpoint from its parent, unless it stands there trained: alone, or with torchrun's processes.
@@ -110,7 +136,7 @@ class Pipeline(Results):
     def _pretrain(self, checkpoint: Checkpoint, here: str | None) -> None:
         some, parent = self._jobs(), checkpoint.parent
         if process_group.is_main_process():
-            self._adopt(some, Plan(checkpoint.lineage))
+            published.adopt(some, Plan(checkpoint.lineage))
         process_group.barrier()
         trained = {c: some.scratch.trained(some.identity.checkpoint(c)) for c in (parent, checkpoint) if c is not None}
         if trained[checkpoint] is not None:
@@ -130,6 +156,7 @@ class Pipeline(Results):
     # Doing --------------------------------------------------------------------------------------------------------
 
     def _jobs(self) -> Jobs:
+        self._drop_damaged_selections()
         identity = Identity(self.profile, self.paths)
         place = Scratch(self.paths, identity.capability, is_set(scratch.ACCEPT_OTHERS))
         return Jobs(self.profile, self.paths, identity, place)
@@ -180,34 +207,6 @@ class Pipeline(Results):
         if others := made_by - {some.identity.capability}:
             progress.say(f"results of other machines are among these, as accepted: {', '.join(sorted(others))}")
 
-    # Taking over --------------------------------------------------------------------------------------------------
-
-    def _adopt(self, some: Jobs, plan: Plan) -> None:
-        """Take what is published (pulled by DVC, say) into scratch, and remove what killed runs left half-written."""
-        wanted = {some.identity.run(run) for run in plan.runs}
-        wanted |= {some.identity.loss(*loss) for loss in plan.losses}
-        wanted |= {some.identity.checkpoint(checkpoint) for checkpoint in plan.checkpoints}
-        for folder in (self.paths.checkpoints, self.paths.results):
-            scratch.remove_parts([*folder.rglob(".*.part")])
-        scratch.sweep(self.paths, [scratch.key_of(fingerprint, some.identity.capability) for fingerprint in wanted])
-        for checkpoint in plan.checkpoints:
-            self._adopt_checkpoint(some.identity.checkpoint(checkpoint), self.paths.checkpoints / folder_of(checkpoint))
-        recorded = sorted(self.paths.results.glob("records/*/*.jsonl"))
-        for row in (row for path in recorded for row in files.read_jsonl(path)):
-            if row.get("fingerprint") in wanted and "capability" in row:
-                path = scratch.result_path(self.paths, scratch.key_of(row["fingerprint"], row["capability"]))
-                if not path.is_file():
-                    files.write_json(path, row)
-
-    def _adopt_checkpoint(self, fingerprint: str, source: Path) -> None:
-        if not (source / TRAINING_FILE).is_file():
-            return
-        training = load_result(source / TRAINING_FILE)
-        key = scratch.key_of(fingerprint, training.get("capability", records.NOT_RECORDED))
-        last = scratch.folder(self.paths, key) / TRAINING_FILE
-        if training["fingerprint"] == fingerprint:
-            scratch.once(self.paths, key, last, _take_over, source, last.parent, training)
-
     # Publishing ---------------------------------------------------------------------------------------------------
 
     def _publish(self, some: Jobs, plan: Plan, losses: str) -> list[dict]:
@@ -220,7 +219,7 @@ class Pipeline(Results):
         """
         for checkpoint in plan.checkpoints:
             (self.paths.checkpoints / stage_of(checkpoint)).mkdir(parents=True, exist_ok=True)
-            self._publish_checkpoint(some, checkpoint)
+            published.publish_checkpoint(some, checkpoint)
         for owner in {"base", self.notebook}:
             self._publish_trainings(some, owner, [c for c in plan.checkpoints if owner_of(c) == owner])
         rows: dict[str, list[dict]] = defaultdict(list)
@@ -241,7 +240,7 @@ class Pipeline(Results):
         """Write records; those of replicates beyond the ones asked for stay as they are."""
         folder = self.paths.results / "records" / owner
         path = folder / f"{name}.jsonl"
-        recorded = files.read_jsonl(path) if path.is_file() else []
+        recorded = records.read_rows(path)[0] if path.is_file() else []
         beyond = [row for row in recorded if row.get("replicate", 0) >= self.profile.replicates]
         records.write_records(folder, name, rows + beyond)
 
@@ -258,18 +257,6 @@ class Pipeline(Results):
         speed = training["num_tokens"] / seconds if seconds else None
         return training | {"tokens_per_second": speed, "replicate": checkpoint.replicate}
 
-    def _publish_checkpoint(self, some: Jobs, checkpoint: Checkpoint) -> None:
-        key = some.scratch.trained(some.identity.checkpoint(checkpoint))
-        if key is None:
-            return
-        source, target = scratch.folder(self.paths, key), self.paths.checkpoints / folder_of(checkpoint)
-        training, published = load_result(source / TRAINING_FILE), target / TRAINING_FILE
-        if published.is_file() and load_result(published) == training:
-            return
-        published.unlink(missing_ok=True)  # before other weights stand beside it
-        files.link_files(source / "encoder", target)
-        files.write_json(published, training)
-
     def _publish_trainings(self, some: Jobs, owner: str, checkpoints: list[Checkpoint]) -> None:
         trainings = [self._training(some, checkpoint) for checkpoint in checkpoints]
         for training in trainings:
@@ -279,8 +266,3 @@ class Pipeline(Results):
                 files.write_text(path, pd.DataFrame(curve).to_csv(index=False))
         if trainings:
             self._write(owner, "pretraining", trainings)
-
-
-def _take_over(source: Path, target: Path, training: dict) -> None:
-    files.link_files(source, target / "encoder", leave_out=TRAINING_FILE)
-    files.write_json(target / TRAINING_FILE, training)

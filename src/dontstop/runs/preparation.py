@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dontstop import tokens
 from dontstop.errors import StudyError
-from dontstop.machine import files, progress, runner
+from dontstop.machine import digests, files, progress, runner
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import scratch
 from dontstop.runs.identity import folder_digests
@@ -29,20 +29,27 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
     """
     names = [task.name for task in some]
     mark, path = _mark(profile, paths, names), paths.data / "prepared.json"
-    if path.is_file() and mark.items() <= scratch.load_result(path).items():
+    wrong = digests.folder_damage(paths.data)
+    if wrong is None and mark.items() <= _read_mark(path).items():
+        if not read_only:
+            digests.keep_folder_digests(paths.data)
         return
     if read_only:
         expected, remedy = "text as its settings say", f"run `dontstop prepare --profile {profile.name}` first"
-        raise StudyError(f"no prepared text of profile {profile.name!r}, or other text", expected, remedy)
+        raise StudyError(wrong or f"no prepared text of profile {profile.name!r}, or other text", expected, remedy)
     if not _may_read_again(profile):
+        other = f"text prepared with other settings than profile {profile.name!r} has"
         raise StudyError(
-            f"no mirror named, and text prepared with other settings than profile {profile.name!r} has",
+            f"no mirror named, and {wrong or other}",
             "the mirror that the text came from, to prepare it again",
             f"name it: make study PROFILE={profile.name} MIRROR=<folder>",
         )
     tokens.check_given(profile)
     with runner.only_run(paths.lock):
+        if wrong is not None:
+            progress.say(f"{wrong}: the text is prepared again")
         path.unlink(missing_ok=True)
+        (paths.data / digests.DIGESTS).unlink(missing_ok=True)
         scratch.remove_parts([*paths.data.rglob(".*.part"), *paths.data.parent.glob(f".{profile.name}.*.part")])
         _say_differences(profile, paths, some)
         seconds = profile.speed.progress_seconds
@@ -51,7 +58,16 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
         with progress.telling(f"prepare ({profile.name}): tokenising", seconds):
             domains = [tasks.GENERAL, *(domain.name for domain in tasks.domains_of(some, profile))]
             tokens.prepare_tokens(profile, paths, domains, names)
+        digests.write_folder_digests(paths.data)
         files.write_json(path, mark)
+
+
+def _read_mark(path: Path) -> dict[str, str]:
+    """Read what text was prepared from; nothing where that is missing or damaged."""
+    try:
+        return dict(files.read_json(path)) if path.is_file() else {}
+    except (StudyError, ValueError, TypeError):
+        return {}
 
 
 def missing_tasks(profile: Profile, some: Sequence[Task]) -> list[str]:

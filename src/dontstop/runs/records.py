@@ -1,6 +1,7 @@
 """Raw results: one record a run, one line a record, and what a record says of itself."""
 
 import base64
+import json
 import zlib
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from dontstop.errors import StudyError
-from dontstop.machine import files
+from dontstop.machine import digests, files
 
+_DIGEST = {"num_records", "sha256"}  # beside every record: how many stand in its file, and its own digest
 NOT_RECORDED = "not recorded"  # the capability of a record that was written before it was kept
 RANKINGS_FILE = "rankings.json"  # what is kept of a task's rankings, beside its selected text
 
@@ -31,20 +33,54 @@ def decode_predictions(text: str) -> np.ndarray:
 
 
 def write_records(folder: Path, name: str, rows: list[dict]) -> None:
-    """Write records to <folder>/<name>.jsonl, one a line, in the order given."""
-    files.write_jsonl(folder / f"{name}.jsonl", rows)
+    """Write records to <folder>/<name>.jsonl, one a line, in the order given, each with how many and its digest."""
+    path, whole = folder / f"{name}.jsonl", [_without_digest(row) | {"num_records": len(rows)} for row in rows]
+    files.write_jsonl(path, [row | {"sha256": _digest(path, row)} for row in whole])
+
+
+def read_rows(path: Path) -> tuple[list[dict], str | None]:
+    """Read the records of one file that are as they were written, and say what is wrong with the others, if anything.
+
+    Records that were written before digests were kept are taken as they are.
+    """
+    lines = path.read_bytes().splitlines()
+    found = [row for line in lines if (row := _row(path, line)) is not None]
+    whole = [row for row in found if "num_records" in row]
+    num_damaged = max([len(lines), *(row["num_records"] for row in whole)]) - len(found)
+    wrong = f"{path} lacks {num_damaged} records, or they are damaged" if num_damaged or not lines else None
+    return [_without_digest(row) for row in found], wrong
+
+
+def _digest(path: Path, row: dict) -> str:
+    """Return a record's digest, which holds its place too: those of another file are none of this one."""
+    return files.fingerprint([path.parent.name, path.name, row])
+
+
+def _row(path: Path, line: bytes) -> dict | None:
+    try:
+        row = json.loads(line)
+        is_whole = row.pop("sha256") == _digest(path, row) if _DIGEST & row.keys() else "fingerprint" in row
+    except (ValueError, RecursionError, KeyError, AttributeError, TypeError):
+        return None
+    return row if is_whole else None
+
+
+def _without_digest(row: dict) -> dict:
+    return {name: value for name, value in row.items() if name not in _DIGEST}
 
 
 def read_records(folder: Path, *names: str) -> pd.DataFrame:
     """Read <folder>/<name>.jsonl for every name into one table.
 
     Raises:
-        StudyError: If one of them is not there.
+        StudyError: If one of them is not there, or damaged.
     """
     rows = []
     for name in names:
         path = folder / f"{name}.jsonl"
         if not path.is_file():
             raise StudyError(f"no records {path}", "the records of a finished run", "run `make study` first")
-        rows += files.read_jsonl(path)
+        found, wrong = read_rows(path)
+        digests.hold(wrong, "run `make study`, which writes it anew; or take it from git, where it is committed")
+        rows += found
     return pd.DataFrame(rows)

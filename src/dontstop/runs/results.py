@@ -11,7 +11,7 @@ import torch
 
 import dontstop
 from dontstop import tokens
-from dontstop.machine import files, processes
+from dontstop.machine import digests, files, processes
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import arms, finetuning, identity, pretraining, records
 from dontstop.runs.arms import Arm, Checkpoint, Phase
@@ -231,10 +231,13 @@ class Results:
 
     def token_counts(self) -> dict:
         """Return documents, tokens and digest of every token store, by name (`corpora/general`, ...)."""
+        self.manifest()  # which holds all of the text to its digests
         return files.read_json(self.paths.data / "tokens" / "manifest.json")["stores"]
 
     def _selected(self, replicate: int) -> Path:
-        return self.paths.selected / f"replicate_{replicate}"
+        folder = self.paths.selected / f"replicate_{replicate}"
+        digests.hold(digests.folder_damage(folder), f"run `dontstop select -p {self.profile.name}`: it is made again")
+        return folder
 
     def rankings(self, task: str, replicate: int = 0) -> dict:
         """Return, by selector, what is kept of a task's ranking: seconds, neighbours to be read, VAMPIRE's topics."""
@@ -308,7 +311,7 @@ class Results:
     def capabilities(self) -> set[str]:
         """Return the kinds of machines that made the records of the notebooks before this one, and of this."""
         folders = (self.paths.results / "records" / name for name in self._notebooks())
-        rows = (row for folder in folders for path in folder.glob("*.jsonl") for row in files.read_jsonl(path))
+        rows = (row for folder in folders for path in folder.glob("*.jsonl") for row in records.read_rows(path)[0])
         return {row.get("capability", records.NOT_RECORDED) for row in rows}
 
 

@@ -1,7 +1,6 @@
 """Where results lie before they are published: in work/, by fingerprint and machine, locked while they are written."""
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -10,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dontstop.errors import StudyError
-from dontstop.machine import files, runner
+from dontstop.machine import digests, files, progress, runner
 from dontstop.profiles import Paths
 from dontstop.training import process_group
 
 TRAINING_FILE = "training.json"  # written last, so a folder that holds it is whole
+STATE = "state."  # how the names of a training's states begin, which are written over again and again
 # In the environment: results of other machines are accepted; nothing may be made, and what is missing is said instead.
 ACCEPT_OTHERS, READ_ONLY = "DONTSTOP_ACCEPT_OTHER_MACHINES", "DONTSTOP_READ_ONLY"
 
@@ -46,7 +46,7 @@ class Scratch:
 
     def _found(self, fingerprint: str, place: Callable[[str], Path]) -> str | None:
         own, others = key_of(fingerprint, self.capability), self.others(fingerprint) if self.accept_others else []
-        return next((key for key in (own, *others) if place(key).is_file()), None)
+        return next((key for key in (own, *others) if is_whole(self.paths, key, place(key))), None)
 
     def others(self, fingerprint: str) -> list[str]:
         """List the keys of a fingerprint's results that other machines have made."""
@@ -81,10 +81,7 @@ def load_result(path: Path) -> dict:
     Raises:
         StudyError: If the file is damaged.
     """
-    try:
-        return files.read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} is damaged: {error}", "a whole file", f"delete {path} and run again") from error
+    return files.read_json(path)
 
 
 def result_of_prepare(path: Path) -> dict:
@@ -128,23 +125,120 @@ class Target:
         return {"fingerprint": self.fingerprint, "capability": self.capability}
 
 
+# Damage ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a job reads, which is compared with its digests in the process that does the job.
+
+    Attributes:
+        keys: Of results in scratch.
+        texts: Beginnings of names of files: under data/ (`tokenizer/`), or under selected/ (`selected/replicate_0/`).
+    """
+
+    keys: frozenset[str] = frozenset()
+    texts: tuple[str, ...] = ()
+
+    def check(self, paths: Paths) -> None:
+        """Hold all of it to its digests.
+
+        Raises:
+            StudyError: If anything is damaged.
+        """
+        again = "give the same command again: what is damaged is made anew"
+        for key in sorted(self.keys):
+            for kept in sorted((paths.work / "digests" / key[:2] / key).glob("*.json")):
+                digests.hold(digests.damage(kept, paths.work), again)
+        if self.texts:
+            digests.hold(digests.folder_damage(paths.data, self.texts), again)
+        for replicate, name in (text.split("/", 2)[1:] for text in self.texts if text.startswith("selected/")):
+            digests.hold(digests.folder_damage(paths.selected / replicate, (name,)), again)
+
+
+def is_whole(paths: Paths, key: str, last: Path) -> bool:
+    """Whether a result is there as it was written; one that is damaged is moved aside, so that it is made again.
+
+    Args:
+        last: The file of it that is written last.
+    """
+    if not last.is_file():
+        return False
+    if (wrong := _damage(paths, last)) is None:
+        if not _kept(paths, last).is_file():  # written before digests were kept, or killed in between
+            keep_digests(paths, last)
+        return True
+    with runner.locked(_lock(paths, key)):  # whoever held it may have made it again meanwhile
+        if not last.is_file() or _damage(paths, last) is None:
+            return last.is_file()
+        whole = last if _is_result(paths, last) else last.parent
+        _move(whole, paths.work / "damaged" / whole.relative_to(paths.work))
+        _kept(paths, last).unlink(missing_ok=True)
+    progress.say(f"{wrong}: moved to {paths.work / 'damaged'}, and made again where it is needed")
+    return False
+
+
+def keep_digests(paths: Paths, last: Path) -> None:
+    """Keep the digests of a finished result."""
+    found = [last] if _is_result(paths, last) else files.files_under(last.parent)
+    digests.write_digests(_kept(paths, last), paths.work, [path for path in found if not path.name.startswith(STATE)])
+
+
+def write_result(paths: Paths, key: str, record: dict) -> None:
+    """Write a result that others have made where a job of ours would."""
+    files.write_json(result_path(paths, key), record)
+    keep_digests(paths, result_path(paths, key))
+
+
+def _damage(paths: Paths, last: Path) -> str | None:
+    if _kept(paths, last).is_file():
+        return digests.damage(_kept(paths, last), paths.work)
+    try:
+        files.read_json(last)
+    except StudyError as error:
+        return error.found
+    return None
+
+
+def _kept(paths: Paths, last: Path) -> Path:
+    return paths.work / "digests" / last.relative_to(paths.work)
+
+
+def _is_result(paths: Paths, last: Path) -> bool:
+    return last.parent == paths.work / "results"
+
+
+def _move(source: Path, target: Path) -> None:
+    remove_parts([target])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(source, target)
+
+
 # Writing ---------------------------------------------------------------------------------------------------------
 
 
-def once(paths: Paths, key: str, last: Path, function: Callable, *arguments, **how) -> None:
+def once(paths: Paths, key: str, last: Path, function: Callable, *arguments, reads: Reads = Reads(), **how) -> None:
     """Make a result under its lock, unless another process, of another profile say, has made it meanwhile.
 
     Args:
         last: The file that is written last, so that where it stands the result is whole.
         function: Called as function(*arguments, **how); with `distributed`, by all processes of a group at once.
+        reads: What it reads, which must be as it was written.
+
+    Raises:
+        StudyError: If what it reads is damaged; and whatever the function raises.
     """
+    reads.check(paths)
     with runner.locked(_lock(paths, key)) if process_group.is_main_process() else contextlib.nullcontext():
         if "distributed" in how:  # what the main process does by itself, such as taking over, nobody else waits for
             process_group.barrier()
         if not last.is_file():
             if process_group.is_main_process():
-                remove_parts(_parts(paths, key))
+                remove_parts([*_parts(paths, key), _kept(paths, last)])
             function(*arguments, **how)
+            if process_group.is_main_process():
+                remove_parts(folder(paths, key).glob(f"{STATE}*"))
+                keep_digests(paths, last)
 
 
 def sweep(paths: Paths, keys: Iterable[str]) -> None:

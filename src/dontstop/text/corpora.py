@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dontstop.errors import StudyError
-from dontstop.machine import files
+from dontstop.machine import digests, files
 from dontstop.profiles import Paths, Profile, Text
 from dontstop.text import audit, docstrings, examples, leakage, packages, shards, splits
 from dontstop.text.audit import EvalIndex, OverlapStats
@@ -44,11 +44,12 @@ def load_manifest(paths: Paths) -> dict:
     """Read the manifest of prepared text.
 
     Raises:
-        StudyError: If the text has not been prepared.
+        StudyError: If the text has not been prepared, or any file of it is damaged.
     """
     path = paths.data / "manifest.json"
     if not path.is_file():
         raise StudyError(f"no file {path}", "text prepared before it is used", "run `dontstop prepare`")
+    digests.hold(digests.folder_damage(paths.data), "run `dontstop prepare` with this profile, which makes it again")
     return files.read_json(path)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dontstop.errors import StudyError
-from dontstop.machine import files
+from dontstop.machine import digests, files
 from dontstop.profiles import Paths, Profile
 from dontstop.text.documents import forms_of
 
@@ -143,10 +143,11 @@ def tasks_for(profile: Profile, paths: Paths) -> tuple[Task, ...]:
 def _prepared_tasks(profile: Profile, paths: Paths, wanted: tuple[Task, ...]) -> tuple[Task, ...]:
     """Return the tasks that were prepared from a mirror, which a later command need not name again."""
     path = paths.data / "manifest.json"
-    prepared = files.read_json(path)["tasks"] if path.is_file() else {}
+    wrong = digests.folder_damage(paths.data, (path.name,))
+    prepared = files.read_json(path)["tasks"] if path.is_file() and wrong is None else {}
     if not prepared:
         raise StudyError(
-            f"no mirror named, and no text prepared, for profile {profile.name!r}",
+            f"no mirror named, and {wrong or 'no text prepared'}, for profile {profile.name!r}",
             "a folder with corpora/ and tasks/, since text.source is files",
             f"name it: make study PROFILE={profile.name} MIRROR=<folder>, or under text.folder in the profile",
         )

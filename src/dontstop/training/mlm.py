@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as tensors_of_bytes
 from safetensors.torch import save as tensors_to_bytes
 
 from dontstop.errors import StudyError
-from dontstop.machine import files
+from dontstop.machine import states
 from dontstop.machine.processes import be_worker, one_thread
 from dontstop.machine.randomness import generator, seed_of
 from dontstop.profiles import PhaseSettings
@@ -198,18 +198,13 @@ class _Training:
         tensors["seconds"] = torch.tensor([self._seconds], dtype=torch.float64)
         if self._checks:  # before the first, the best is no tensor of its own
             tensors |= {"checks": torch.tensor(self._checks, dtype=torch.float64), "best": self._best}
-        files.write_bytes(self._state, tensors_to_bytes(tensors | self._optimizer.moments()))
+        states.save_state(self._state, tensors_to_bytes(tensors | self._optimizer.moments()))
 
     def _load_state(self) -> tuple[list[float], float]:
         """Restore values and moments if a state was saved; return the losses and the seconds up to then."""
-        if not self._state.is_file():
+        if (saved := states.load_state(self._state)) is None:
             return [], 0.0
-        try:
-            with safe_open(self._state, "pt") as saved:
-                tensors = {name: saved.get_tensor(name) for name in saved.keys()}  # noqa: SIM118 (not a dict)
-        except SafetensorError as error:
-            folder = self._state.parent
-            raise StudyError(f"a damaged training state {self._state}", "a whole file", f"delete {folder}") from error
+        tensors = tensors_of_bytes(saved)
         self._flat.values.copy_(tensors["values"])
         losses = tensors["losses"].tolist()
         if "checks" in tensors:

@@ -1,0 +1,71 @@
+"""What is published: taken over into scratch where it is whole and asked for, and put where DVC and readers look."""
+
+from pathlib import Path
+
+from dontstop.machine import digests, files, progress
+from dontstop.profiles import Paths
+from dontstop.runs import records, scratch
+from dontstop.runs.arms import Checkpoint, Plan
+from dontstop.runs.jobs import Jobs
+from dontstop.runs.plan import folder_of
+from dontstop.runs.scratch import TRAINING_FILE, load_result
+
+
+def adopt(some: Jobs, plan: Plan) -> None:
+    """Take what is published (pulled by DVC, say) into scratch, and remove what killed runs left half-written."""
+    paths, identity = some.paths, some.identity
+    wanted = {identity.run(run) for run in plan.runs}
+    wanted |= {identity.loss(*loss) for loss in plan.losses}
+    wanted |= {identity.checkpoint(checkpoint) for checkpoint in plan.checkpoints}
+    for folder in (paths.checkpoints, paths.results):
+        scratch.remove_parts([*folder.rglob(".*.part")])
+    scratch.sweep(paths, [scratch.key_of(fingerprint, identity.capability) for fingerprint in wanted])
+    for checkpoint in plan.checkpoints:
+        _adopt_checkpoint(paths, identity.checkpoint(checkpoint), paths.checkpoints / folder_of(checkpoint))
+    for path in sorted(paths.results.glob("records/*/*.jsonl")):
+        _adopt_records(paths, path, wanted)
+
+
+def _adopt_records(paths: Paths, path: Path, wanted: set[str]) -> None:
+    rows, wrong = records.read_rows(path)
+    if wrong is not None:
+        progress.say(f"{wrong}: made again where they are asked for, unless they stand in {paths.work}")
+    for row in rows:
+        if row.get("fingerprint") in wanted and "capability" in row:
+            key = scratch.key_of(row["fingerprint"], row["capability"])
+            if not scratch.is_whole(paths, key, scratch.result_path(paths, key)):
+                scratch.write_result(paths, key, row)
+
+
+def _adopt_checkpoint(paths: Paths, fingerprint: str, source: Path) -> None:
+    if not (source / TRAINING_FILE).is_file():
+        return
+    if (wrong := digests.folder_damage(source)) is not None:
+        progress.say(f"{wrong}: the encoder there is not read, and is published again")
+        return
+    training = load_result(source / TRAINING_FILE)
+    key = scratch.key_of(fingerprint, training.get("capability", records.NOT_RECORDED))
+    last = scratch.folder(paths, key) / TRAINING_FILE
+    if training.get("fingerprint") == fingerprint and not scratch.is_whole(paths, key, last):
+        scratch.once(paths, key, last, _take_over, source, last.parent, training)
+
+
+def _take_over(source: Path, target: Path, training: dict) -> None:
+    files.link_files(source, target / "encoder", leave_out=(TRAINING_FILE, digests.DIGESTS))
+    files.write_json(target / TRAINING_FILE, training)
+
+
+def publish_checkpoint(some: Jobs, checkpoint: Checkpoint) -> None:
+    """Put a finished checkpoint where DVC and the reader look for it, unless it stands there as it should."""
+    key = some.scratch.trained(some.identity.checkpoint(checkpoint))
+    if key is None:
+        return
+    source, target = scratch.folder(some.paths, key), some.paths.checkpoints / folder_of(checkpoint)
+    training, place = load_result(source / TRAINING_FILE), target / TRAINING_FILE
+    is_whole = (target / digests.DIGESTS).is_file() and digests.folder_damage(target) is None
+    if is_whole and place.is_file() and load_result(place) == training:
+        return
+    place.unlink(missing_ok=True)  # before other weights stand beside it
+    files.link_files(source / "encoder", target)
+    files.write_json(place, training)
+    digests.write_folder_digests(target)

@@ -1,0 +1,222 @@
+"""Bits that flip, files that are cut, swapped or zeroed: noticed before they are read, and never with a traceback."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from dontstop import tokens
+from dontstop.errors import StudyError
+from dontstop.machine import digests, files, states
+from dontstop.machine.randomness import generator
+from dontstop.profiles import Paths
+from dontstop.runs import preparation, records, scratch
+from dontstop.runs.scratch import Reads
+from dontstop.text import corpora
+
+NUM_TRIES = int(os.environ.get("DONTSTOP_DAMAGE_TRIES", "300"))  # `make test-long` asks for 10,000
+ENCODER, RUN = "ab01.x86", "cd02.x86"
+ROWS = [{"arm": "bäse", "seed": seed, "test_score": seed / 7, "labels": ["a", "b"]} for seed in range(4)]
+
+
+def write_encoder(folder: Path, seed: int) -> None:
+    weights = {"weight": generator("damage", seed).normal(size=(16, 8)).astype(np.float32)}
+    files.write_bytes(folder / "model.safetensors", save(weights))
+    files.write_json(folder / "config.json", {"hidden_size": 8})
+
+
+def write_text(folder: Path) -> None:
+    files.write_array(folder / "ids.npy", np.arange(40, dtype=np.uint16))
+    files.write_array(folder / "offsets.npy", np.array([0, 15, 40]))
+
+
+@pytest.fixture
+def house(tmp_path) -> Paths:
+    """Write a file of every kind that is read back, few and small: none of them is of a real training."""
+    paths = Paths("tiny", tmp_path / "house")
+    trained = scratch.folder(paths, ENCODER)
+    write_encoder(trained / "encoder", 0)
+    files.write_json(trained / "training.json", {"capability": "x86"})
+    files.write_json(scratch.result_path(paths, RUN), ROWS[1])
+    write_encoder(paths.checkpoints / "base", 1)
+    write_text(paths.tokens("corpora", "cs"))
+    write_text(paths.selected / "replicate_0" / "sciie" / "knn_tapt_5")
+    files.write_json(paths.tokenizer() / "tokenizer.json", {"vocab": {"a": 0, "b": 1}})
+    files.write_jsonl(paths.corpus("cs"), [{"id": "1", "text": "a b a b"}, {"id": "2", "text": "b a"}])
+    files.write_json(paths.data / "manifest.json", {"tasks": {}, "domains": {"cs": {"num_documents": 2}}})
+    for last in (trained / "training.json", scratch.result_path(paths, RUN)):
+        scratch.keep_digests(paths, last)
+    for folder in (paths.data, paths.selected / "replicate_0", paths.checkpoints / "base"):
+        digests.write_folder_digests(folder)
+    records.write_records(paths.results / "records" / "02_dapt", "dapt", ROWS)
+    return paths
+
+
+def noticed(paths: Paths) -> list[str]:
+    """Look at everything as a study does before it reads it, and return what is found damaged."""
+    folders = (paths.data, paths.selected / "replicate_0", paths.checkpoints / "base")
+    found = [digests.folder_damage(folder) for folder in folders]
+    found.append(records.read_rows(paths.results / "records" / "02_dapt" / "dapt.jsonl")[1])
+    lasts = {ENCODER: scratch.folder(paths, ENCODER) / "training.json", RUN: scratch.result_path(paths, RUN)}
+    found += [key for key, last in lasts.items() if not scratch.is_whole(paths, key, last)]
+    return [wrong for wrong in found if wrong]
+
+
+def spoil(content: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+    """Flip a bit, cut the end off, swap two stretches, zero one, or take another file's content."""
+    begin, end = sorted(rng.integers(len(content) + 1, size=2).tolist())
+    swapped = bytearray(content)
+    swapped[begin] ^= 1 << int(rng.integers(8)) if begin < len(content) else 0
+    size = min(int(rng.integers(1, 65)), (end - begin) // 2)
+    head, tail = content[begin : begin + size], content[end - size : end]
+    kinds = [
+        bytes(swapped) if begin < len(content) else b"",
+        content[:begin],
+        content[:begin] + tail + content[begin + size : end - size] + head + content[end:],
+        content[:begin] + bytes(end - begin) + content[end:],
+        other,
+    ]
+    return kinds[int(rng.integers(len(kinds)))]
+
+
+def test_no_damage_stays_unnoticed_and_none_ends_in_a_traceback(house, tmp_path, capsys):
+    shutil.copytree(house.root, tmp_path / "kept")
+    rng, tried = generator("damage"), 0
+    every = [path for path in files.files_under(tmp_path / "kept") if path.suffix != ".lock"]
+    contents = [path.read_bytes() for path in every]
+    assert noticed(house) == []
+    while tried < NUM_TRIES:
+        chosen, other = rng.integers(len(every), size=2).tolist()
+        name, content = every[chosen].relative_to(tmp_path / "kept"), contents[chosen]
+        spoilt = spoil(content, contents[other], rng)
+        if spoilt == content or (name.suffix == ".jsonl" and spoilt == content[:-1]):  # the last line's end alone
+            continue
+        (house.root / name).write_bytes(spoilt)
+        assert noticed(house), (name, spoilt)
+        shutil.rmtree(house.root / name.parts[0])
+        shutil.copytree(tmp_path / "kept" / name.parts[0], house.root / name.parts[0])
+        tried += 1
+    assert noticed(house) == [] and "Traceback" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("name", "reads"),
+    [
+        (f"work/ab/{ENCODER}/encoder/model.safetensors", Reads(frozenset({ENCODER}))),
+        (f"work/ab/{ENCODER}/encoder/config.json", Reads(frozenset({ENCODER}))),
+        ("data/tiny/tokens/corpora/cs/offsets.npy", Reads(texts=("tokens/corpora/cs/",))),
+        ("data/tiny/tokenizer/tokenizer.json", Reads(texts=("tokenizer/",))),
+        ("selected/tiny/replicate_0/sciie/knn_tapt_5/ids.npy", Reads(texts=("selected/replicate_0/sciie/",))),
+    ],
+)
+def test_a_job_reads_nothing_that_is_damaged(house, name, reads):
+    path, last = house.root / name, house.work / "results" / "ef03.x86.json"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    scratch.once(house, "before", last.with_name("before"), last.with_name("before").touch, reads=reads)
+    path.write_bytes(content)
+    with pytest.raises(StudyError, match=rf"{path.name} is not as it was written"):
+        scratch.once(house, "ef03.x86", last, last.touch, reads=reads)
+    assert not last.exists()
+
+
+def test_what_a_job_does_not_read_may_be_damaged(house):
+    (house.data / "corpora" / "cs.jsonl").write_text("spoilt")
+    Reads(frozenset({ENCODER}), ("tokens/corpora/cs/", "tokenizer/")).check(house)
+
+
+def test_another_encoder_in_its_place_is_moved_aside_and_made_again(house, capsys):
+    last = scratch.folder(house, ENCODER) / "training.json"
+    shutil.copy(house.checkpoints / "base" / "model.safetensors", last.parent / "encoder")
+    assert not scratch.is_whole(house, ENCODER, last) and not last.parent.exists()
+    assert (house.work / "damaged" / "ab" / ENCODER / "encoder" / "model.safetensors").is_file()
+    assert "model.safetensors is not as it was written" in capsys.readouterr().out
+
+    def make():
+        write_encoder(last.parent / "encoder", 0)
+        files.write_json(last, {"capability": "x86"})
+
+    scratch.once(house, ENCODER, last, make)
+    assert scratch.is_whole(house, ENCODER, last)
+
+
+def test_results_without_digests_are_taken_once_and_held_to_them_from_then_on(house):
+    last = scratch.result_path(house, "ef03.x86")
+    files.write_json(last, ROWS[0])
+    assert scratch.is_whole(house, "ef03.x86", last)
+    files.write_json(last, ROWS[1])
+    assert not scratch.is_whole(house, "ef03.x86", last)
+    last.write_text('{"arm": ')
+    assert not scratch.is_whole(house, "ef03.x86", last) and not last.exists()
+
+
+def test_text_that_is_damaged_is_not_read(house):
+    assert corpora.load_manifest(house)["domains"] == {"cs": {"num_documents": 2}}
+    (house.data / "corpora" / "cs.jsonl").unlink()
+    with pytest.raises(StudyError, match=r"cs.jsonl is missing\n.*\n.*dontstop prepare"):
+        corpora.load_manifest(house)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '"text"', "{", "[" * 100_000, "\x00", "[[1, 2]]"])
+def test_a_damaged_mark_of_prepared_text_is_as_good_as_none(tmp_path, content):
+    (tmp_path / "prepared.json").write_text(content)
+    assert "settings" not in preparation._read_mark(tmp_path / "prepared.json")
+
+
+def test_records_are_told_from_damaged_ones_and_the_others_are_kept(tmp_path):
+    path = tmp_path / "dapt.jsonl"
+    records.write_records(tmp_path, "dapt", ROWS)
+    lines = path.read_text().splitlines(keepends=True)
+    for spoilt in (lines[1].replace("0.14", "0.15"), lines[1].replace("sha256", "sha257"), "\n", "[]\n", ""):
+        path.write_text("".join([lines[0], spoilt, *lines[2:]]))
+        rows, wrong = records.read_rows(path)
+        assert rows == [ROWS[0], *ROWS[2:]] and "lacks 1 records" in wrong
+        with pytest.raises(StudyError, match="make study"):
+            records.read_records(tmp_path, "dapt")
+    records.write_records(tmp_path, "dapt", rows)
+    assert records.read_rows(path) == (rows, None)
+
+
+def test_records_of_before_digests_were_kept_are_read_as_they_are(tmp_path):
+    rows = [row | {"fingerprint": "ab01"} for row in ROWS]
+    files.write_jsonl(tmp_path / "dapt.jsonl", rows)
+    assert records.read_records(tmp_path, "dapt").to_dict("records") == rows
+
+
+def test_a_file_is_digested_once_a_process_and_again_when_it_has_changed(tmp_path, monkeypatch):
+    path, counted, digest = tmp_path / "file", [], files.digest
+    monkeypatch.setattr(files, "digest", lambda path: counted.append(path) or digest(path))
+    path.write_text("a")
+    os.utime(path, (1, 1))
+    assert digests.digest_once(path) == digests.digest_once(path) and len(counted) == 1
+    path.write_text("b")
+    os.utime(path, (2, 2))
+    assert digests.digest_once(path) == digest(path) and len(counted) == 2
+
+
+def test_a_store_whose_offsets_are_damaged_is_no_index_error(house):
+    folder = house.tokens("corpora", "cs")
+    files.write_array(folder / "offsets.npy", np.array([0, 15, 41]))
+    with pytest.raises(StudyError, match="files of one and the same store"):
+        tokens.load_token_store(folder)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_damaged_state_costs_the_steps_since_the_one_before(tmp_path, share):
+    path = tmp_path / "state.safetensors"
+    for content in (b"one", b"two", b"three"):
+        states.save_state(path, content)
+    assert states.load_state(path) == b"three"
+    saved = path.read_bytes()
+    spoilt = bytearray(saved)
+    spoilt[-1] ^= 1
+    path.write_bytes(saved[: int(share * len(saved))] if share < 1 else spoilt)
+    assert states.load_state(path) == b"two"
+    path.unlink()  # killed between the two renames
+    assert states.load_state(path) == b"two"
+    states.older(path).write_bytes(b"")
+    assert states.load_state(path) is None
+    assert states.load_state(tmp_path / "another") is None
