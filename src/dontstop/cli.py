@@ -163,7 +163,7 @@ def pretrain(
 def claims(profile: ProfileName = None, replicates: Replicates = None) -> None:
     """Judge the paper's claims by the records, and write claims.csv and claims.md."""
     with _timed_study("claims", profile) as study:
-        typer.echo(study.judge())
+        progress.say(study.judge())
 
 
 @app.command()
@@ -172,7 +172,7 @@ def costs(profile: ProfileName = None) -> None:
     from dontstop.runs import ledger
 
     table = ledger.stage_costs(_study(profile).paths)
-    typer.echo(table.to_string(index=False, float_format="{:.1f}".format, na_rep="-"))
+    progress.say(table.to_string(index=False, float_format="{:.1f}".format, na_rep="-"))
 
 
 @app.command()
@@ -185,10 +185,10 @@ def report(profile: ProfileName = None, others: Others = False, replicates: Repl
     study = _study(profile)
     for notebook in NOTEBOOKS:
         if not (study.paths.results / "records" / notebook).is_dir():
-            typer.echo(f"{notebook}: no records of profile {study.profile.name} yet; `make study` makes them")
+            progress.say(f"{notebook}: no records of profile {study.profile.name} yet; `make study` makes them")
             continue
         _execute(study.paths, notebook, study.profile.name)
-        typer.echo(f"{notebook}: tables and figures are in {study.paths.results}")
+        progress.say(f"{notebook}: tables and figures are in {study.paths.results}")
 
 
 def _execute(paths, notebook: str, profile: str) -> None:

@@ -10,7 +10,7 @@ from dontstop.machine import files, progress, runner
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import scratch
 from dontstop.runs.identity import folder_digests
-from dontstop.text import corpora, packages, tasks
+from dontstop.text import corpora, documents, packages, tasks
 from dontstop.text.tasks import Task
 
 VERSION = 4  # raised when the same settings and texts come to give other prepared text
@@ -65,7 +65,7 @@ def _mark(profile: Profile, paths: Paths, names: list[str]) -> dict[str, str]:
     named = Path(profile.tokens.tokenizer) if profile.tokens.tokenizer is not None else None
     given = {"tokenizer": folder_digests(named, TOKENIZER_FILES)} if named is not None and named.is_dir() else {}
     settings = {
-        "text": profile.text.model_dump(exclude={"folder"}),
+        "text": profile.text.model_dump(exclude={"folder", "follow_links"}),
         "version": VERSION,
         "tokens": profile.tokens.model_dump() | given,
         "tasks": names,
@@ -92,6 +92,7 @@ def _given_text(profile: Profile, paths: Paths) -> dict:
         names = packages.pinned_names(paths.root / "constraints.txt")
         return {"packages": packages.installed_versions(names), "python": platform.python_version()}
     folder = Path(profile.text.folder)
+    documents.check_mirror(folder, follow_links=profile.text.follow_links)
     given = [path for kind in ("corpora", "tasks") for path in files.files_under(folder / kind)]
     return {"files": {str(path.relative_to(folder)): files.digest(path) for path in given}}
 
