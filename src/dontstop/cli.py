@@ -1,4 +1,4 @@
-"""The command line: fetch text, convert weights, prepare, select, run, claims, report, costs, departures, calibrate."""
+"""The command line: fetch text, convert weights, prepare, select, run, doctor, claims, report, costs, calibrate."""
 
 import contextlib
 import os
@@ -173,6 +173,20 @@ def costs(profile: ProfileName = None) -> None:
 
     table = ledger.stage_costs(_study(profile).paths)
     progress.say(table.to_string(index=False, float_format="{:.1f}".format, na_rep="-"))
+
+
+@app.command()
+def doctor(profile: ProfileName = None, mirror: Mirror = None, replicates: Replicates = None) -> None:
+    """Say what stands in a study's way and what to do about it; exit code 0: well, 1: warnings, 2: a run would fail."""
+    from dontstop.runs import doctor as examination
+    from dontstop.study import default_profile
+
+    findings = examination.examine(default_profile() if profile is None else profile)
+    for finding in findings.itertuples():
+        progress.say(f"{finding.level:8} {finding.what}: {finding.state}")
+        if finding.remedy:
+            progress.say(f"{'':8} do this: {finding.remedy}")
+    raise typer.Exit(examination.exit_code(findings))
 
 
 @app.command()

@@ -29,7 +29,7 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
     """
     names = [task.name for task in some]
     mark, path = _mark(profile, paths, names), paths.data / "prepared.json"
-    if path.is_file() and mark.items() <= scratch.load_result(path).items():
+    if _is_marked(path, mark):
         return
     if read_only:
         expected, remedy = "text as its settings say", f"run `dontstop prepare --profile {profile.name}` first"
@@ -52,6 +52,15 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
             domains = [tasks.GENERAL, *(domain.name for domain in tasks.domains_of(some, profile))]
             tokens.prepare_tokens(profile, paths, domains, names)
         files.write_json(path, mark)
+
+
+def is_prepared(profile: Profile, paths: Paths, some: Sequence[Task]) -> bool:
+    """Whether a profile's text stands there, made with these settings from these texts."""
+    return _is_marked(paths.data / "prepared.json", _mark(profile, paths, [task.name for task in some]))
+
+
+def _is_marked(path: Path, mark: dict[str, str]) -> bool:
+    return path.is_file() and mark.items() <= scratch.load_result(path).items()
 
 
 def missing_tasks(profile: Profile, some: Sequence[Task]) -> list[str]:
