@@ -24,6 +24,7 @@ RUN_BY = {
     "dontstop fetch-encoders": "test_conversion.py",
     "dontstop convert-weights": "test_conversion.py",
     "dontstop pretrain": "test_process_group.py",
+    "dontstop doctor": "test_doctor.py",
     "dontstop report": "test_study.py",
     "dontstop calibrate": "test_calibration.py",
     "dontstop departures": "test_departures.py",

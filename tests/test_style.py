@@ -12,8 +12,8 @@ from conftest import PROJECT
 # A room (a folder of the package, or a module beside the folders) imports only from rooms that stand before it:
 # text -> tokens -> checkpoint -> score -> verdict -> picture.
 ORDER = """
-    __init__ errors paper profiles machine text tokens fetch training selection runs verdicts report study departures
-    cli __main__
+    __init__ errors inputs paper profiles machine text tokens fetch training selection runs verdicts report study
+    departures cli __main__
 """.split()
 SOURCE = PROJECT / "src" / "dontstop"
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -106,7 +106,10 @@ def test_nothing_that_is_read_can_run_code(path):
             assert not (node.attr == "load" and isinstance(node.value, ast.Name) and node.value.id == "torch"), (
                 f"torch.load in line {node.lineno}: use safetensors"
             )
-        assert not (isinstance(node, ast.keyword) and node.arg == "trust_remote_code"), f"line {node.value.lineno}"
+            loads = node.attr == "from_pretrained" and path.name != "pretrained.py"
+            assert not loads, f"from_pretrained in line {node.lineno}: use machine.pretrained, which runs no code"
+        if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+            assert ast.unparse(node.value) == "False", f"line {node.value.lineno}"
         assert not (isinstance(node, ast.Constant) and node.value == "trust_remote_code"), f"line {node.lineno}"
 
 

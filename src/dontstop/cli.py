@@ -1,4 +1,4 @@
-"""The command line: fetch text, convert weights, prepare, select, run, claims, report, costs, departures, calibrate."""
+"""The command line: fetch text, convert weights, prepare, select, run, doctor, claims, report, costs, calibrate."""
 
 import contextlib
 import os
@@ -164,7 +164,7 @@ def pretrain(
 def claims(profile: ProfileName = None, replicates: Replicates = None) -> None:
     """Judge the paper's claims by the records, and write claims.csv and claims.md."""
     with _timed_study("claims", profile) as study:
-        typer.echo(study.judge())
+        progress.say(study.judge())
 
 
 @app.command()
@@ -173,7 +173,21 @@ def costs(profile: ProfileName = None) -> None:
     from dontstop.runs import ledger
 
     table = ledger.stage_costs(_study(profile).paths)
-    typer.echo(table.to_string(index=False, float_format="{:.1f}".format, na_rep="-"))
+    progress.say(table.to_string(index=False, float_format="{:.1f}".format, na_rep="-"))
+
+
+@app.command()
+def doctor(profile: ProfileName = None, mirror: Mirror = None, replicates: Replicates = None) -> None:
+    """Say what stands in a study's way and what to do about it; exit code 0: well, 1: warnings, 2: a run would fail."""
+    from dontstop.runs import doctor as examination
+    from dontstop.study import default_profile
+
+    findings = examination.examine(default_profile() if profile is None else profile)
+    for finding in findings.itertuples():
+        progress.say(f"{finding.level:8} {finding.what}: {finding.state}")
+        if finding.remedy:
+            progress.say(f"{'':8} do this: {finding.remedy}")
+    raise typer.Exit(examination.exit_code(findings))
 
 
 @app.command()
@@ -186,10 +200,10 @@ def report(profile: ProfileName = None, others: Others = False, replicates: Repl
     study = _study(profile)
     for notebook in NOTEBOOKS:
         if not (study.paths.results / "records" / notebook).is_dir():
-            typer.echo(f"{notebook}: no records of profile {study.profile.name} yet; `make study` makes them")
+            progress.say(f"{notebook}: no records of profile {study.profile.name} yet; `make study` makes them")
             continue
         _execute(study.paths, notebook, study.profile.name)
-        typer.echo(f"{notebook}: tables and figures are in {study.paths.results}")
+        progress.say(f"{notebook}: tables and figures are in {study.paths.results}")
 
 
 def _execute(paths, notebook: str, profile: str) -> None:

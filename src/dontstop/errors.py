@@ -1,5 +1,16 @@
 """The one error that users see: what was found, what was expected, what to do."""
 
+import re
+
+# What moves a terminal's cursor, paints it, or turns the direction of text: all control characters but line ends and
+# tabs, half characters, and the marks of direction.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+
+
+def visible(text: str) -> str:
+    """Return a text as terminals and logs may have it: escape sequences and the like spelt out, such as `\\x1b[2J`."""
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+
 
 class StudyError(Exception):
     """A problem of the user's, told in the domain's words.
@@ -11,8 +22,8 @@ class StudyError(Exception):
     """
 
     def __init__(self, found: str, expected: str, remedy: str):
-        self.found, self.expected, self.remedy = found, expected, remedy
-        super().__init__(f"found: {found}\nexpected: {expected}\ndo this: {remedy}")
+        self.found, self.expected, self.remedy = (visible(str(part)) for part in (found, expected, remedy))
+        super().__init__(f"found: {self.found}\nexpected: {self.expected}\ndo this: {self.remedy}")
 
     def __reduce__(self):
         # Exceptions cross process boundaries by their arguments, and ours are three.

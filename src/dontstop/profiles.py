@@ -7,10 +7,10 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dontstop.errors import StudyError
+from dontstop.inputs import checked_name, read_settings
 
 Count = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -20,7 +20,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 class Settings(BaseModel):
     """A group of settings: unknown keys and wrong types are errors, values never change after loading."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class MaxExamples(Settings):
@@ -39,6 +39,7 @@ class Text(Settings):
 
     source: Literal["docstrings", "files"] = "docstrings"
     folder: str | None = None  # `files` only: a mirror, absolute or from the root; DONTSTOP_MIRROR goes before it
+    follow_links: bool = False  # `files` only: whether symbolic links may lead out of the mirror; changes no text
     tasks: list[str] | None = None  # `files` only: which of the paper's tasks; None means all eight
     may_lack: list[str] = []  # those of them that the study goes on without where the mirror lacks them
     max_examples: MaxExamples = MaxExamples()  # `files` only
@@ -406,18 +407,14 @@ def load_profile(name: str, root: Path | None = None) -> Profile:
     Raises:
         StudyError: With the path of the setting, what stands there and what is expected.
     """
+    name = checked_name("profile", name)
     path = (root or find_root()) / "configs" / f"{name}.yaml"
-    if not isinstance(name, str) or not path.is_file():
+    if not path.is_file():
         names = profile_names(root)
-        close = difflib.get_close_matches(str(name), names, n=1)
+        close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]!r}? or write" if close else "name one of them, or write"
         raise StudyError(f"profile {name!r}", f"one of {', '.join(names)}", f"{hint} configs/{name}.yaml")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} is not readable YAML: {error}", "a mapping of settings", "mend the file") from error
-    if not isinstance(content, dict):
-        raise StudyError(f"{path} holds a {type(content).__name__}", "a mapping of settings", "mend the file")
+    content = read_settings(path)
     if content.get("name", name) != name:
         raise StudyError(f"name = {content['name']!r} in {path}", f"the file's own name, {name!r}", "leave `name` out")
     return with_whole_paths(_with_mirror(parse_profile({**content, "name": name}, str(path))), root or find_root())
@@ -438,7 +435,7 @@ def with_replicates(profile: Profile, number: int | None = None) -> Profile:
     """
     named = os.environ.get("DONTSTOP_REPLICATES")
     if number is None and named:
-        if not named.isdecimal() or int(named) == 0:
+        if not named.isdecimal() or len(named) > 6 or int(named) == 0:
             raise StudyError(f"DONTSTOP_REPLICATES = {named!r}", "a number from 1", "mend it, or unset it")
         number = int(named)
     return profile if number is None else profile.model_copy(update={"replicates": number})

@@ -6,11 +6,11 @@ import os
 from typing import Any
 
 import pandas as pd
-import yaml
 from IPython import get_ipython
 from pydantic import ValidationError
 
 from dontstop.errors import StudyError
+from dontstop.inputs import checked_name, read_settings
 from dontstop.profiles import Count, Paths, Profile, Settings, find_root, load_profile, with_replicates
 from dontstop.runs.pipeline import Pipeline
 from dontstop.text import tasks
@@ -62,7 +62,7 @@ def _injected() -> dict[str, Any]:
 
 def default_profile() -> str:
     """Return the profile to use where none is named: DONTSTOP_PROFILE if set, else the one of params.yaml."""
-    return os.environ.get("DONTSTOP_PROFILE") or yaml.safe_load((find_root() / "params.yaml").read_text())["profile"]
+    return os.environ.get("DONTSTOP_PROFILE") or read_settings(find_root() / "params.yaml").get("profile")
 
 
 class Study(Pipeline):
@@ -79,7 +79,7 @@ class Study(Pipeline):
         paths = Paths(settings.name)
         some = tasks.tasks_for(settings, paths)
         _check_names(settings)
-        super().__init__(settings, paths, some, notebook)
+        super().__init__(settings, paths, some, checked_name("notebook", notebook))
 
     def __repr__(self) -> str:
         return f"Study({self.profile.name!r}: {len(self.domains)} domains, {len(self.tasks)} tasks)"
@@ -95,7 +95,8 @@ class Study(Pipeline):
         from dontstop.report import display
 
         kind = "tables" if isinstance(thing, pd.DataFrame) else "figures"
-        return display.show(thing, self.paths.results / kind / self.notebook / name, **how)
+        folder = self.paths.results / kind / self.notebook
+        return display.show(thing, folder / checked_name("table or figure", name), **how)
 
     def judge(self) -> str:
         """Judge all claims by the records that are there, write claims.csv and claims.md, and say the verdicts."""

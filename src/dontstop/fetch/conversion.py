@@ -7,7 +7,7 @@ import torch
 
 from dontstop.errors import StudyError
 from dontstop.fetch.sources import RELEASED
-from dontstop.machine import files
+from dontstop.machine import files, pretrained
 
 
 def fetch_encoders(folder: Path, names: Sequence[str], address: str, tell: Callable[[str], None]) -> None:
@@ -50,8 +50,8 @@ def convert_weights(source: str, target: Path, tell: Callable[[str], None]) -> N
     local = {"local_files_only": Path(source).is_dir()}
     reading = {"dtype": torch.float32, "use_safetensors": False, "weights_only": True, "output_loading_info": True}
     try:
-        model, about = AutoModelForMaskedLM.from_pretrained(source, **reading, **local)
-        tokenizer = AutoTokenizer.from_pretrained(source, **local)
+        model, about = pretrained.load(AutoModelForMaskedLM, source, **reading, **local)
+        tokenizer = pretrained.load(AutoTokenizer, source, **local)
     except Exception as error:
         if not isinstance(error, OSError | ValueError | RuntimeError) and type(error).__name__ != "UnpicklingError":
             raise

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from dontstop.errors import visible
+
 PLURALS = {"checkpoint": "checkpoints", "run": "runs", "loss": "losses", "selection": "selections"}
 
 
@@ -112,6 +114,7 @@ class ReplacedLine:
 
     def say(self, line: str) -> None:
         """Show a line, where the last one stood if it can be."""
+        line = visible(line)
         if self._terminal is None:
             say(line)
         elif self._shown is None:
@@ -135,7 +138,7 @@ def _terminal_of_kernel() -> int | None:
 
 def say(line: str) -> None:
     """Print a line at once, in a terminal, a log or a notebook alike."""
-    print(line, flush=True)
+    print(visible(line), flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ from pandas import DataFrame
 
 from dontstop.machine import files
 from dontstop.report import labels
-from dontstop.report.display import to_markdown
+from dontstop.report.display import to_csv, to_markdown
 from dontstop.report.labels import signed
 from dontstop.verdicts import judgements
 from dontstop.verdicts.claims import CLAIMS, EQUIVALENT, NOT_RUN
@@ -57,5 +57,5 @@ def claims_page(judged: DataFrame, heading: str) -> str:
 
 def save_claims(judged: DataFrame, folder: Path, heading: str) -> None:
     """Write claims.csv (every row in full precision) and claims.md under `folder`."""
-    files.write_text(folder / "claims.csv", judged.to_csv(index=False))
+    files.write_text(folder / "claims.csv", to_csv(judged))
     files.write_text(folder / "claims.md", claims_page(judged, heading))

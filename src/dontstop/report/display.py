@@ -1,5 +1,7 @@
 """How a table or figure is shown and written: readable in a notebook, in full precision and deterministic on disk."""
 
+import html
+import re
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,10 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 from pandas import DataFrame, Series
+from pandas.api.types import is_numeric_dtype
 from pandas.io.formats.style import Styler
 
+from dontstop.errors import visible
 from dontstop.machine.files import fingerprint, write_text, writing
 from dontstop.report import labels, theme
 
@@ -17,6 +21,9 @@ _NAMED = dict.fromkeys(("arm", "other", "highest_mean"), labels.arm)
 _NAMED |= dict.fromkeys(("contrast", "distance", "other_distance"), labels.column)
 _TEXT = "overflow-wrap: anywhere; max-width: 34em; text-align: left; vertical-align: top; white-space: pre-line"
 _NUMBER = "text-align: right; white-space: nowrap"
+# What Markdown and MathJax would act on: emphasis, code, links and formulas, in texts that others have written.
+_LIVE = re.compile(r"[*`~$\\]|(?<=\])\(|(?<![A-Za-z0-9])_+|_+(?![A-Za-z0-9])")
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20].")  # what spreadsheets take for one, full-width signs too
 _PARTS = ("std", "low", "high")  # shown within the value that stands to their left
 
 
@@ -24,7 +31,7 @@ class Table(Styler):
     """A table of texts that notebooks show whole, and that plain consoles read as Markdown."""
 
     def __repr__(self) -> str:
-        return self.data.to_markdown(index=False, disable_numparse=True)
+        return self.data.map(visible).to_markdown(index=False, disable_numparse=True)
 
 
 def flat(frame: DataFrame) -> DataFrame:
@@ -98,7 +105,7 @@ def styled(frame: DataFrame, decimals: int | None = None) -> Table:
     shown = readable(frame, decimals)
     # Several tables share a page, where each needs a name of its own; equal tables have equal ones.
     table = Table(shown, uuid=fingerprint(shown.to_dict("list"))[:12], cell_ids=False)
-    table.format(escape="html").format_index(escape="html", axis=1).hide(axis="index")
+    table.format(_inert_html).format_index(_inert_html, axis=1).hide(axis="index")
     sides = {name: [{"selector": "", "props": _TEXT if _is_text(shown[name]) else _NUMBER}] for name in shown}
     return table.set_table_styles(sides)
 
@@ -112,14 +119,45 @@ def to_markdown(frame: DataFrame, decimals: int | None = None) -> str:
     """Write a table as Markdown, for readers of its file."""
     shown = readable(frame, decimals)
     sides = ["left" if _is_text(shown[name]) else "right" for name in shown]
-    shown = shown.replace({r"\|": r"\\|", r"\s*\n\s*": " "}, regex=True)
+    shown = shown.map(_inert_markdown).rename(columns=_inert_markdown)
     return shown.to_markdown(index=False, disable_numparse=True, colalign=sides if len(shown) else None) + "\n"
+
+
+def to_csv(frame: DataFrame) -> str:
+    """Write a table as CSV in full precision; texts that a spreadsheet would run as a formula begin with `'`."""
+    named = frame.index.name is not None or frame.index.nlevels > 1
+    plain = flat(frame).reset_index() if named else flat(frame)
+    texts = {name: column.map(_inert_csv) for name, column in plain.items() if not is_numeric_dtype(column)}
+    return plain.assign(**texts).rename(columns=_inert_csv).to_csv(index=False)
+
+
+def _inert_markdown(cell: str) -> str:
+    """Write a cell of a Markdown table so that all of it is shown as it is."""
+    line = re.sub(r"\s*\n\s*", " ", visible(cell))
+    return _LIVE.sub(_spelt, html.escape(line, quote=False)).replace("|", r"\|")
+
+
+def _inert_html(cell: str) -> str:
+    """Write a cell of an HTML table so that it is text, and no formula in it is set."""
+    return re.sub(r"[$\\]", _spelt, html.escape(visible(cell)))
+
+
+def _spelt(found: re.Match[str]) -> str:
+    """Spell characters by their numbers; those of formulas stand by themselves, since MathJax reads the page itself."""
+    spelt = "".join(f"&#{ord(character)};" for character in found[0])
+    return f"<span>{spelt}</span>" if found[0] in "$\\" else spelt
+
+
+def _inert_csv(cell: Any) -> Any:
+    """Write a text, a number or nothing as a cell of a CSV file that runs nothing; numbers stay as they are."""
+    if not isinstance(cell, str) or not _FORMULA.match(cell) or labels.is_number(cell):
+        return visible(cell) if isinstance(cell, str) else cell
+    return "'" + visible(cell)
 
 
 def write_table(frame: DataFrame, path_without_suffix: Path, decimals: int | None = None) -> None:
     """Write a table as CSV in full precision and as Markdown for reading, each file whole or not at all."""
-    named = frame.index.name is not None or frame.index.nlevels > 1
-    for kind, text in (("csv", flat(frame).to_csv(index=named)), ("md", to_markdown(frame, decimals))):
+    for kind, text in (("csv", to_csv(frame)), ("md", to_markdown(frame, decimals))):
         write_text(path_without_suffix.with_name(f"{path_without_suffix.name}.{kind}"), text)
 
 

@@ -95,6 +95,15 @@ def column(name: str) -> str:
     return arm(name) if name in _known_arms() or name in _NAMES else spelt(name)
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a number, as a file may spell it."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def number(value: float, decimals: int = 1, *, signed: bool = False) -> str:
     """Write a number: a typographic minus, no minus before zero, no decimals from 1,000 on."""
     if pd.isna(value):

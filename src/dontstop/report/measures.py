@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dontstop.errors import StudyError
-from dontstop.machine import files
+from dontstop.machine import files, pretrained
 from dontstop.runs.arms import BASE, DAPT, FULL, TAPT, Arm, Checkpoint
 from dontstop.runs.plan import text_of
 from dontstop.runs.results import Results
@@ -158,7 +158,7 @@ def encoder_shape(study: Results) -> costing.Shape:
     if not (folder / "config.json").is_file():
         remedy = f"run `dontstop run base --profile {study.profile.name}`, or fetch it (`dvc pull`)"
         raise StudyError(f"no encoder in {folder}", "the base encoder, whose shape costs depend on", remedy)
-    return costing.shape_of(AutoConfig.from_pretrained(folder))
+    return costing.shape_of(pretrained.load(AutoConfig, folder))
 
 
 def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:

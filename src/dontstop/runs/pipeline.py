@@ -10,6 +10,7 @@ from typing import Self
 import pandas as pd
 
 from dontstop.errors import StudyError
+from dontstop.inputs import checked_name
 from dontstop.machine import clusters, digests, files, progress, runner
 from dontstop.runs import augmentation, jobs, preparation, published, records, scratch
 from dontstop.runs.arms import Checkpoint, Plan
@@ -121,6 +122,7 @@ class Pipeline(Results):
         Raises:
             StudyError: If there is no such checkpoint, or what it starts from is not there.
         """
+        checked_name("checkpoint", name)
         if not process_group.is_under_torchrun():
             self.prepare()
         known = {c.name: replace(c, replicate=replicate) for c in self.checkpoints() if not c.last.is_augmented}

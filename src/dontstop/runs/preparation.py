@@ -10,7 +10,7 @@ from dontstop.machine import digests, files, progress, runner
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import scratch
 from dontstop.runs.identity import folder_digests
-from dontstop.text import corpora, packages, tasks
+from dontstop.text import corpora, documents, packages, tasks
 from dontstop.text.tasks import Task
 
 VERSION = 4  # raised when the same settings and texts come to give other prepared text
@@ -30,7 +30,7 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
     names = [task.name for task in some]
     mark, path = _mark(profile, paths, names), paths.data / "prepared.json"
     wrong = digests.folder_damage(paths.data)
-    if wrong is None and mark.items() <= _read_mark(path).items():
+    if wrong is None and _is_marked(path, mark):
         if not read_only:
             digests.keep_folder_digests(paths.data)
         return
@@ -62,6 +62,15 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
         files.write_json(path, mark)
 
 
+def is_prepared(profile: Profile, paths: Paths, some: Sequence[Task]) -> bool:
+    """Whether a profile's text stands there, made with these settings from these texts."""
+    return _is_marked(paths.data / "prepared.json", _mark(profile, paths, [task.name for task in some]))
+
+
+def _is_marked(path: Path, mark: dict[str, str]) -> bool:
+    return mark.items() <= _read_mark(path).items()
+
+
 def _read_mark(path: Path) -> dict[str, str]:
     """Read what text was prepared from; nothing where that is missing or damaged."""
     try:
@@ -81,7 +90,7 @@ def _mark(profile: Profile, paths: Paths, names: list[str]) -> dict[str, str]:
     named = Path(profile.tokens.tokenizer) if profile.tokens.tokenizer is not None else None
     given = {"tokenizer": folder_digests(named, TOKENIZER_FILES)} if named is not None and named.is_dir() else {}
     settings = {
-        "text": profile.text.model_dump(exclude={"folder"}),
+        "text": profile.text.model_dump(exclude={"folder", "follow_links"}),
         "version": VERSION,
         "tokens": profile.tokens.model_dump() | given,
         "tasks": names,
@@ -108,6 +117,7 @@ def _given_text(profile: Profile, paths: Paths) -> dict:
         names = packages.pinned_names(paths.root / "constraints.txt")
         return {"packages": packages.installed_versions(names), "python": platform.python_version()}
     folder = Path(profile.text.folder)
+    documents.check_mirror(folder, follow_links=profile.text.follow_links)
     given = [path for kind in ("corpora", "tasks") for path in files.files_under(folder / kind)]
     return {"files": {str(path.relative_to(folder)): files.digest(path) for path in given}}
 

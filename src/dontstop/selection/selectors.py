@@ -12,6 +12,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
 
 from dontstop.errors import StudyError
+from dontstop.machine import pretrained
 from dontstop.machine.randomness import generator, seed_of
 from dontstop.profiles import Selection
 from dontstop.selection.candidates import Candidates
@@ -70,7 +71,7 @@ class EncoderMean(Embedder):
         from transformers import AutoTokenizer
 
         self._model = encoders.load_encoder(folder)
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._tokenizer = pretrained.load(AutoTokenizer, folder, local_files_only=True)
         self._max_length = max_length
 
     @torch.inference_mode()
@@ -103,7 +104,12 @@ class SentenceTransformers(Embedder):
             ) from error
         try:
             # Safetensors only, and no code from the model's folder: both are the package's defaults, said again here.
-            self._model = SentenceTransformer(name, device="cpu", model_kwargs={"use_safetensors": True})
+            self._model = SentenceTransformer(
+                pretrained.refusing_code(name),
+                device="cpu",
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
+            )
         except (OSError, ValueError) as error:
             raise StudyError(
                 f"no loadable sentence transformer at {name}: {str(error).splitlines()[0]}",

@@ -18,6 +18,7 @@ import pyarrow
 import pyarrow.parquet
 
 from dontstop.errors import StudyError
+from dontstop.machine import files
 
 _OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _FORMATS = (".jsonl", ".json", ".csv", ".parquet")
@@ -53,8 +54,8 @@ def find_shards(folder: Path, name: str) -> list[Path]:
     shards = folder / name
     if not shards.is_dir():
         return [find_documents(folder, name)]
-    if files := forms_of(folder, name):
-        raise StudyError(f"{files[0]} and the folder {shards}", "one of them", "move the other away")
+    if forms := forms_of(folder, name):
+        raise StudyError(f"{forms[0]} and the folder {shards}", "one of them", "move the other away")
     found = sorted((path for path in shards.iterdir() if path.name[0] not in "._"), key=lambda path: path.name)
     if not found:
         raise StudyError(f"no file in {shards}", "one shard or more of a corpus", "fill the folder, or move it away")
@@ -69,6 +70,28 @@ def find_shards(folder: Path, name: str) -> list[Path]:
             raise StudyError(f"{stems[stem]} and {path}", "each shard once", "move one of them away")
         stems[stem] = path
     return found
+
+
+def check_mirror(folder: Path, *, follow_links: bool) -> None:
+    """Make sure that a mirror holds files alone, before any of them is read; its own folder may be a link.
+
+    Args:
+        follow_links: Whether links may lead out of it.
+
+    Raises:
+        StudyError: If a link leads out of the mirror, or a pipe or a device lies there, whose end never comes.
+    """
+    inside = folder.resolve()
+    for path in (path for kind in ("corpora", "tasks") for path in files.files_under(folder / kind)):
+        target = path.resolve()
+        if path.exists() and not path.is_file():
+            raise StudyError(f"{path}, which is no file", "files of text", "move it away")
+        if not follow_links and not target.is_relative_to(inside):
+            raise StudyError(
+                f"{path}, which a link leads to {target}",
+                f"text inside {folder}",
+                "copy it there; or, if you trust what it leads to, set text.follow_links: true",
+            )
 
 
 def forms_of(folder: Path, name: str) -> list[Path]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dontstop.errors import StudyError
-from dontstop.machine import files
+from dontstop.machine import files, pretrained
 
 # RoBERTa's names for the special tokens; their ids are their indices here, 0 to 4.
 SPECIAL_TOKENS = {
@@ -81,7 +81,7 @@ def load_tokenizer(folder: Path):
 
     if not folder.is_dir():
         raise StudyError(f"no tokenizer in {folder}", "the tokenizer that `dontstop prepare` makes", "run it first")
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return pretrained.load(AutoTokenizer, folder, local_files_only=True)
 
 
 def check_given(profile) -> None:
@@ -103,7 +103,7 @@ def load_given(name: str):
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(name)
+        return pretrained.load(AutoTokenizer, name)
     except (OSError, ValueError) as error:
         raise StudyError(
             f"no tokenizer {name}: {str(error).strip().splitlines()[0]}",

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from dontstop.errors import StudyError
+from dontstop.machine import pretrained
 from dontstop.profiles import CheapAdaptation, Encoder
 from dontstop.training import modernbert
 
@@ -55,7 +56,8 @@ def _load(folder: str | Path, *, local_only: bool) -> tuple[nn.Module, list[str]
     from transformers import AutoModelForMaskedLM
 
     try:
-        model, about = AutoModelForMaskedLM.from_pretrained(
+        model, about = pretrained.load(
+            AutoModelForMaskedLM,
             folder,
             dtype=torch.float32,
             use_safetensors=True,
@@ -67,8 +69,7 @@ def _load(folder: str | Path, *, local_only: bool) -> tuple[nn.Module, list[str]
         raise StudyError(
             f"no loadable encoder at {folder}: {str(error).splitlines()[0]}",
             "a folder with config.json and model.safetensors",
-            "turn pickled weights into one (`dontstop convert-weights`), name another encoder, or let the study "
-            "train its own (encoder.name: null)",
+            "name an encoder that has safetensors, or let the study train its own (encoder.name: null)",
         ) from error
 
 

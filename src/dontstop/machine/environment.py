@@ -1,0 +1,70 @@
+"""The environment against what the project asks for: Python, packages and their pins, memory."""
+
+import importlib.metadata
+import platform
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+NUM_NAMED = 3
+State = tuple[str, ...]  # level (`well`, `warning`, `broken`), how it stands, what to do about it if anything
+
+
+def _about(root: Path) -> dict:
+    path = root / "pyproject.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8"))["project"] if path.is_file() else {}
+
+
+def python_state(root: Path) -> Iterator[State]:
+    """Yield whether this Python is one of those that the project asks for."""
+    running, wanted = platform.python_version(), _about(root).get("requires-python", "")
+    fits = SpecifierSet(wanted).contains(running, prereleases=True)
+    remedy = "" if fits else "name another: make set-up PYTHON=<python>"
+    yield "well" if fits else "broken", f"{running}, where {wanted or 'nothing'} is asked for", remedy
+
+
+def package_states(root: Path) -> Iterator[State]:
+    """Yield which packages are missing or too old, and which are others than the pinned ones."""
+    lacking = [need for need in map(Requirement, _about(root).get("dependencies", [])) if not _is_met(need)]
+    if lacking:
+        yield "broken", f"not installed, or of another version: {listed(map(str, lacking))}", "run `make set-up`"
+    path = root / "constraints.txt"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    pins = [Requirement(text) for line in lines if (text := line.split("#")[0].strip())]
+    here = [pin for pin in pins if (pin.marker is None or pin.marker.evaluate()) and _version(pin.name)]
+    differing = [f"{pin.name} {_version(pin.name)} (pinned: {pin.specifier})" for pin in here if not _is_met(pin)]
+    if differing:
+        remedy = "`make set-up` installs the pinned ones; with others, text and scores may differ"
+        yield "warning", f"{len(differing)} other than pinned: {listed(differing)}", remedy
+    else:
+        yield "well", f"{len(here)} installed as constraints.txt pins them"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _is_met(need: Requirement) -> bool:
+    version = _version(need.name)
+    if need.marker is not None and not need.marker.evaluate():
+        return True
+    return version is not None and need.specifier.contains(version, prereleases=True)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Name the first few of some things, and say how many more there are."""
+    some = list(names)
+    return ", ".join(some[:NUM_NAMED]) + (f" and {len(some) - NUM_NAMED} more" if len(some) > NUM_NAMED else "")
+
+
+def free_memory() -> int | None:
+    """Return the bytes of memory that processes may still take; None where the system does not say."""
+    path = Path("/proc/meminfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)

@@ -1,0 +1,264 @@
+"""What stands in a study's way, or soon will: environment, machine, text, locks, damage and leftovers, a line each."""
+
+import collections
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from dontstop.errors import StudyError
+from dontstop.machine import environment, files, runner
+from dontstop.machine.environment import State, listed
+from dontstop.machine.processes import num_cores
+from dontstop.profiles import Encoder, Paths, Profile, find_root, load_profile, with_replicates
+from dontstop.runs import identity, jobs, preparation, scratch
+from dontstop.runs.plan import EXPERIMENTS, Design
+from dontstop.text import tasks
+from dontstop.training import devices
+
+LEVELS = ("well", "warning", "broken")  # their places are the command's exit codes
+UNKNOWN_ENCODER = 500_000_000  # bytes of one that is known by its name on the hub alone: RoBERTa-base's
+TEXT_OF_PACKAGES = 500_000_000  # bytes of a docstring study's text and tokens, at most
+OF_A_PROCESS = 700_000_000  # bytes of Python with PyTorch and Transformers, before any encoder
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, how it stands, and what to do about it."""
+
+    what: str
+    level: str
+    state: str
+    remedy: str = ""
+
+
+def examine(name: str, root: Path | None = None) -> pd.DataFrame:
+    """Look at everything that a profile's study rests on; nothing is made, mended or removed.
+
+    Args:
+        name: Of a profile.
+
+    Returns:
+        Columns what; level (`well`, `warning` or `broken`); state; remedy, empty where all is well.
+    """
+    root = root or find_root()
+    found = _told("Python", lambda: environment.python_state(root))
+    found += _told("packages", lambda: environment.package_states(root))
+    loaded: list[Profile] = []
+    found += _told("profile", lambda: _profile(name, root, loaded))
+    if loaded:
+        profile, paths = loaded[0], Paths(name, root)
+        for what, check in CHECKS.items():
+            found += _told(what, lambda check=check: check(profile, paths))
+    return pd.DataFrame([asdict(finding) for finding in found]).drop_duplicates("state", ignore_index=True)
+
+
+def exit_code(findings: pd.DataFrame) -> int:
+    """Return 0 where all is well, 1 where something is to be known before a run, 2 where a run would fail."""
+    return max(LEVELS.index(level) for level in findings["level"])
+
+
+def _told(what: str, check: Callable[[], Iterator[State]]) -> list[Finding]:
+    """Return a check's lines; an error is one of them."""
+    try:
+        return [Finding(what, *line) for line in check()]
+    except StudyError as error:
+        return [Finding(what, "broken", error.found, error.remedy)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return [Finding(what, "broken", f"{type(error).__name__}: {error}", "mend or delete that file")]
+
+
+def _profile(name: str, root: Path, loaded: list[Profile]) -> Iterator[State]:
+    loaded.append(with_replicates(load_profile(name, root)))
+    yield "well", f"{name}, {loaded[0].replicates} replicates"
+
+
+# Machine ---------------------------------------------------------------------------------------------------------
+
+
+def _device(profile: Profile, paths: Paths) -> Iterator[State]:
+    device = devices.resolve_device(profile.device)
+    precision = devices.resolve_precision(profile.precision, device)
+    state = f"{identity.capability(device, precision)}, {num_cores()} cores, {_num_workers(profile)} jobs at once"
+    if device == "cpu" and precision == "bf16" and not devices.has_bf16_instructions():
+        remedy = "set precision to auto or fp32: without its instructions bf16 is some ten times slower"
+        yield "warning", f"{state}, without bf16 instructions", remedy
+    else:
+        yield "well", state
+
+
+def _num_workers(profile: Profile) -> int:
+    return jobs.num_processes(profile) or num_cores()
+
+
+def encoder_bytes(settings: Encoder, vocabulary_size: int) -> int:
+    """Return the bytes of an encoder in fp32: by its settings, or those of the folder that it is given by."""
+    if settings.name is not None:
+        return sum(path.stat().st_size for path in Path(settings.name).glob("*.safetensors")) or UNKNOWN_ENCODER
+    hidden, inner = settings.hidden_size, settings.intermediate_size
+    of_a_layer = 4 * hidden**2 + 3 * hidden * inner + 2 * hidden  # attention, gated layers, norms
+    of_the_rest = vocabulary_size * (hidden + 1) + hidden**2 + 2 * hidden  # embeddings, the LM head, norms
+    return 4 * (settings.num_layers * of_a_layer + of_the_rest)
+
+
+def _memory(profile: Profile, paths: Paths) -> Iterator[State]:
+    # Weights, gradients and two moments; activations come on top, so this is the least.
+    of_a_job = OF_A_PROCESS + 4 * encoder_bytes(profile.encoder, profile.tokens.vocabulary_size)
+    needed, free = _num_workers(profile) * of_a_job, environment.free_memory()
+    if free is None:
+        yield "well", f"{_size(needed)} needed at least; this system does not say what is free"
+        return
+    remedy = "" if free > needed else "free memory, or lower speed.num_workers: the results stay the same"
+    yield "well" if free > needed else "warning", f"{_size(free)} free, {_size(needed)} needed at least", remedy
+
+
+def _disk(profile: Profile, paths: Paths) -> Iterator[State]:
+    some = tasks.tasks_for(profile, paths)
+    design = Design(profile, some, frozenset(task.name for task in some))
+    number = profile.replicates * len({c for name in EXPERIMENTS for c in design.plan(name, [0]).checkpoints})
+    size = encoder_bytes(profile.encoder, profile.tokens.vocabulary_size)
+    needed = max(0, number * size - _bytes_of(paths.checkpoints)) + _bytes_of_text(profile, paths)
+    needed += 3 * size * _num_workers(profile)  # the states of trainings under way
+    free = shutil.disk_usage(paths.root).free
+    remedy = "" if free > needed else "free some space: what is finished is kept, and a full disk stops the rest"
+    state = f"{_size(free)} free, some {_size(needed)} still needed ({number} checkpoints of {_size(size)})"
+    yield "well" if free > needed else "broken", state, remedy
+
+
+def _bytes_of_text(profile: Profile, paths: Paths) -> int:
+    if (paths.data / "prepared.json").is_file():
+        return 0
+    return 2 * _bytes_of(Path(profile.text.folder)) if profile.text.folder else TEXT_OF_PACKAGES
+
+
+def _bytes_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in files.files_under(folder) if path.is_file())
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
+
+
+# What stands there -----------------------------------------------------------------------------------------------
+
+
+def _text(profile: Profile, paths: Paths) -> Iterator[State]:
+    if preparation.is_prepared(profile, paths, tasks.tasks_for(profile, paths)):
+        yield "well", "prepared with these settings"
+    else:
+        state = "prepared with others" if (paths.data / "prepared.json").is_file() else "not prepared yet"
+        yield "warning", state, f"`dontstop prepare --profile {profile.name}` does it; every run begins with it"
+
+
+def _locks(profile: Profile, paths: Paths) -> Iterator[State]:
+    for lock in _held(paths):
+        if lock.parent == paths.work:
+            holder = lock.with_suffix(".process")
+            process = holder.read_text().strip() if holder.is_file() else "unknown"
+            remedy = "wait for it, or stop it: what is finished is kept"
+            yield "warning", f"a run of profile {lock.stem} under way (process {process})", remedy
+    yield "well", f"{sum(lock.parent != paths.work for lock in _held(paths))} results being written"
+
+
+def _held(paths: Paths) -> list[Path]:
+    """Return the locks that a process holds; one that is left behind by a dead process is none."""
+    held = []
+    for lock in sorted([*paths.work.glob("*.lock"), *paths.work.glob("locks/*.lock")]):
+        with runner.locked(lock, wait=False) as is_free:
+            held += [] if is_free else [lock]
+    return held
+
+
+def _damage(profile: Profile, paths: Paths) -> Iterator[State]:
+    count = 0
+    for path, digest in _digests(paths):
+        count += 1
+        if not path.is_file() or files.digest(path) != digest:
+            state = f"{path} is {'damaged' if path.is_file() else 'missing'}"
+            remedy = f"delete {paths.data}, then `dontstop prepare --profile {profile.name}` makes it anew"
+            yield "broken", state, remedy
+    written = [*paths.checkpoints.rglob(scratch.TRAINING_FILE), *paths.results.glob("records/*/*.jsonl")]
+    for path in sorted(written):
+        count += 1
+        if not _is_whole(path):
+            yield "broken", f"{path} is damaged", f"delete it; `make study PROFILE={profile.name}` makes it anew"
+    yield "well", f"{count} files looked at"
+
+
+def _digests(paths: Paths) -> Iterator[tuple[Path, str]]:
+    """Yield the files that prepared text consists of, each with its SHA-256 as the manifests have it."""
+    path, tokens = paths.data / "manifest.json", paths.data / "tokens" / "manifest.json"
+    if path.is_file():
+        manifest = files.read_json(path)
+        for kind, place in (("domains", paths.corpus), ("held_out", paths.held_out)):
+            yield from ((place(name), entry["sha256"]) for name, entry in manifest[kind].items())
+        for task, entry in manifest["tasks"].items():
+            yield from ((paths.split(task, name), split["sha256"]) for name, split in entry["splits"].items())
+    if tokens.is_file():
+        manifest = files.read_json(tokens)
+        yield paths.tokenizer() / "tokenizer.json", manifest["tokenizer"]
+        yield from ((paths.store(name) / "ids.npy", entry["sha256"]) for name, entry in manifest["stores"].items())
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        files.read_jsonl(path) if path.suffix == ".jsonl" else files.read_json(path)
+    except (ValueError, StudyError):
+        return False
+    return True
+
+
+def _leftovers(profile: Profile, paths: Paths) -> Iterator[State]:
+    folders = (paths.data.parent, paths.checkpoints, paths.selected.parent, paths.results, paths.work)
+    parts = [part for folder in folders for part in folder.rglob(".*.part")]
+    if parts and not _held(paths):
+        yield "warning", f"{len(parts)} half-written: {listed(map(str, parts))}", "delete them, or let a run do it"
+    else:
+        yield "well", f"{len(parts)} half-written" + (", as a run is under way" if parts else "")
+
+
+def _scratch(profile: Profile, paths: Paths) -> Iterator[State]:
+    published = {row.get("fingerprint") for row in _published(paths)}
+    results = [*paths.work.glob("results/*.json"), *(path.parent for path in paths.work.glob("??/*/training.json"))]
+    spare = [path for path in results if path.name.partition(".")[0] not in published]
+    size = sum(path.stat().st_size if path.is_file() else _bytes_of(path) for path in spare)
+    state = f"{len(results)} results in work/, {len(spare)} of them ({_size(size)}) in no profile's published ones"
+    much = size > shutil.disk_usage(paths.root).free / 10
+    yield "warning" if much else "well", state, "`make clean` removes work/: what is published stays" if much else ""
+
+
+def _published(paths: Paths) -> Iterator[dict]:
+    """Yield what tells of a published result of any profile, damaged files left out."""
+    found = paths.root.glob("results/*/records/*/*.jsonl")
+    yield from (row for path in found if _is_whole(path) for row in files.read_jsonl(path))
+    found = (paths.root / "checkpoints").rglob(scratch.TRAINING_FILE)
+    yield from (files.read_json(path) for path in found if _is_whole(path))
+
+
+def _recorded(profile: Profile, paths: Paths) -> Iterator[State]:
+    rows = [r for p in sorted(paths.results.glob("records/*/*.jsonl")) if _is_whole(p) for r in files.read_jsonl(p)]
+    counts = collections.Counter((row.get("replicate", 0), row.get("capability", "not recorded")) for row in rows)
+    if not counts:
+        yield "well", "no records yet", f"`make study PROFILE={profile.name}` makes them"
+    device = devices.resolve_device(profile.device)
+    own = identity.capability(device, devices.resolve_precision(profile.precision, device))
+    for (replicate, capability), number in sorted(counts.items()):
+        state = f"replicate {replicate}: {number} records by {capability}"
+        is_own = capability == own
+        remedy = "" if is_own else f"this machine is {own}: a run does them anew, but with --accept-other-machines"
+        yield "well" if is_own else "warning", state, remedy
+
+
+CHECKS: dict[str, Callable[[Profile, Paths], Iterator[State]]] = {
+    "device": _device,
+    "memory": _memory,
+    "text": _text,
+    "disk": _disk,
+    "locks": _locks,
+    "damage": _damage,
+    "leftovers": _leftovers,
+    "scratch": _scratch,
+    "records": _recorded,
+}
