@@ -32,13 +32,15 @@ SHOWN = {
         ["loss_curves", "figure2_overlap", "task_domain_overlap", "distances"],
     ),
     "02_dapt": (
-        ["pretraining", "table1_corpora", "table3_dapt", "published_leaks", "table12_cross_domain_loss", "forgetting"]
+        ["guesses", "pretraining", "table1_corpora", "table3_dapt", "published_leaks", "table12_cross_domain_loss"]
+        + ["forgetting"]
         + ["gain_against_distance", "gain_rises", "gain_matrix", "against_forgetting", "degenerate_cells", "verdicts"],
-        ["loss_curves", "dapt_gains", "forgetting", "gain_against_distance", "gain_matrix", "gain_by_distance"],
+        ["guesses", "gallery", "loss_curves", "dapt_gains", "forgetting", "gain_against_distance", "gain_matrix"]
+        + ["gain_by_distance", "course"],
     ),
     "03_tapt": (
         ["tapt_losses", "tapt_curve", "table5_tapt", "degenerate_cells", "verdicts"],
-        ["loss_curves", "tapt_checks", "tapt_curve", "tapt_gains"],
+        ["guesses", "gallery", "loss_curves", "tapt_checks", "tapt_curve", "tapt_gains"],
     ),
     "04_dapt_tapt": (
         ["tapt_losses", "table5_dapt_tapt", "published_leaks", "cheap_scores", "cheap_costs", "best_arms", "aggregates"]
@@ -53,11 +55,11 @@ SHOWN = {
         ["neighbours", "topics", "coverage", "table7_curated", "table8_knn", "score_against_k", "selector_agreement"]
         + ["selector_scores", "table9_costs", "table10_strategies", "degenerate_cells", "verdicts", "verdicts_by_task"],
         ["loss_curves", "knn_gains", "score_against_k", "curated_gains", "selector_agreement", "selector_gains"]
-        + ["score_against_compute"],
+        + ["score_against_compute", "claims"],
     ),
 }
 STATISTICS = {"mean", "std", "var", "sem", "median", "quantile", "corr", "describe", "agg"}
-DRAWING = {"plots", "gap_plots", "selection_plots"}
+DRAWING = {"plots", "gap_plots", "selection_plots", "guess_plots", "claim_plots"}
 PARTS = ("## Checks", "## What we found", "## What differs from the paper", "## Exercises")
 
 every_notebook = pytest.mark.parametrize("name", NAMES)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from dontstop import paper
-from dontstop.report import display, gap_plots, gap_tables, plots, selection_plots, theme
+from dontstop.report import claim_plots, display, gap_plots, gap_tables, guess_plots, plots, selection_plots, theme
 from dontstop.runs.arms import BASE, DAPT, NOT_DAPT, knn_tapt, rand_tapt
 from dontstop.text.tasks import Task
 from dontstop.verdicts.effects import over
@@ -113,6 +113,38 @@ def by_k():
     return pd.DataFrame(rows).astype({"num_neighbours": "Int64"}).assign(mean=50.0, low=49.0, high=51.0)
 
 
+def course():
+    rows = [
+        (arm, domain, r, text, loss + change + 0.1 * r, change)
+        for arm, own, general in (("base", 0.0, 0.0), ("dapt", -0.5, 0.3), ("average_dapt", -0.2, 0.0))
+        for text, loss, change in (("own", 5.0, own), ("general", 4.0, general))
+        for domain in DOMAINS
+        for r in (0, 1)
+    ]
+    return pd.DataFrame(rows, columns=["arm", "domain", "replicate", "text", "masked_lm_loss", "change"])
+
+
+def judged(**changes):
+    row = {"study": "ours", "task": "mean", "effect": 1.0, "low": 0.5, "high": 1.5, "verdict": "holds"}
+    rows = [row | {"claim": f"C{k}", "study": study} for k in range(1, 13) for study in ("ours", "paper")]
+    table = pd.DataFrame(rows)
+    return table.assign(**{name: table[name].where(table["study"] == "paper", new) for name, new in changes.items()})
+
+
+def guesses():
+    """Return guesses for two words of two sentences; of `alpha`, DAPT's are one nat better and the first is right."""
+    rows = [
+        (sentence, position, word, encoder, rank, word if right and rank == 1 else f"no{rank}", 0.3 / rank, nats)
+        for sentence in ("the alpha of this omega", "that alpha is an omega")
+        for encoder, gain in (("base", 0.0), ("dapt_numerical", 1.0))
+        for word, right, nats in (("alpha", gain > 0, gain - 2), ("omega", False, -gain - 2))
+        for position in [sentence.index(word)]
+        for rank in range(1, 6)
+    ]
+    columns = ["sentence", "position", "word", "encoder", "rank", "guess", "probability", "log_probability"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 DRAWN = {
     "figure2": lambda: gap_plots.figure2(square(["general", *DOMAINS]), paper.figure2(), 500),
     "task_domain_overlap": lambda: gap_plots.task_domain_overlap(
@@ -137,6 +169,10 @@ DRAWN = {
     "forgetting": forgetting,
     "score_against_k": lambda: selection_plots.score_against_k(by_k()),
     "score_against_compute": lambda: selection_plots.score_against_compute(costs()),
+    "course": lambda: gap_plots.course(course()),
+    "claims": lambda: claim_plots.claims_forest({"tiny": judged()}),
+    "guesses": lambda: guess_plots.guesses(guesses()),
+    "gallery": lambda: guess_plots.gallery(guesses()),
     "selector_agreement": lambda: selection_plots.selector_agreement(square(["vampire", "bm25", "random"])),
 }
 
@@ -273,3 +309,64 @@ def test_every_arm_has_a_colour_of_its_own():
     colours = theme.colours(arms)
     assert list(colours) and len({colour.lower() for colour in colours.values()}) == len(arms)
     assert theme.colours(["knn_tapt_50", "knn_tapt_5"])["knn_tapt_50"] == colours["knn_tapt_50"]  # the more the darker
+
+
+def test_the_course_of_forgetting_prints_the_changes_and_has_bands_over_replicates():
+    figure = DRAWN["course"]()
+    [axes] = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["−0.50", "−0.20", "+0.30", "0.00"]
+    assert "DAPT +0.30, base and DAPT averaged 0.00" in figure.get_suptitle().replace("\n", " ")
+    own = next(line for line in axes.lines if line.get_label() == "own domain")
+    assert own.get_ydata() == pytest.approx([5.05, 4.55, 4.85])
+    heights = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert {round(height, 2) for height in heights} == {5.0, 5.1, 4.5, 4.6, 4.8, 4.9}
+
+
+def test_claims_have_verdicts_as_text_and_a_hollow_mark_where_there_is_one_replicate():
+    single = judged(low=np.nan, high=np.nan, verdict="inconclusive")
+    both = {"old": judged(), "new": judged(detectable=0.7, verdict="equivalent"), "one": single}
+    axes, words = claim_plots.claims_forest(both).axes
+    assert [text.get_text() for text in words.texts[:4]] == ["+1.0  holds"] * 4  # the paper's
+    told = [text.get_text() for text in words.texts[10::10]]
+    assert told == ["+1.0  holds", "+1.0  equivalent", "+1.0  one replicate"]
+    assert len(axes.get_yticks()) == 10 and axes.get_yticklabels()[0].get_text().startswith("C2: DAPT scores")
+    assert [patch.get_width() for patch in axes.containers[0]] == [1.4] and len(axes.containers) == 10
+    marks = [line for line in axes.lines if line.get_marker() == theme.MARKERS[3] and len(line.get_xdata()) == 1]
+    assert {line.get_markerfacecolor() for line in marks} == {"white"}
+    intervals = [line for line in axes.lines if list(line.get_xdata()) == [0.5, 1.5]]
+    assert len(intervals) == 30  # of the paper and the two profiles with replicates
+
+
+def test_claims_that_have_not_run_are_said_to_have_not():
+    missing = judged(effect=np.nan, verdict="not run")
+    _, words = claim_plots.claims_forest({"tiny": missing}).axes
+    assert {text.get_text() for text in words.texts[10:]} == {"not run"}
+
+
+def test_guesses_mark_the_true_word_and_tell_its_probability():
+    figure = DRAWN["guesses"]()
+    base, dapt = figure.axes[:2]
+    assert [label.get_text() for label in dapt.get_yticklabels()][:2] == ["✓ alpha", "no2"]
+    assert [label.get_text() for label in base.get_yticklabels()][0] == "no1"
+    assert dapt.get_title(loc="left") == "DAPT numerical\n“alpha” itself: 37 %"
+    assert any("base 0, DAPT numerical 1" in text for text in texts(figure))
+    assert {"alpha +1.0", "omega −1.0"} <= set(texts(figure))
+
+
+def test_a_gallery_colours_what_rose_blue_and_what_fell_orange():
+    figure = DRAWN["gallery"]()
+    assert "2 of 4" in figure.get_suptitle()
+    boxes = {text.get_text(): text.get_bbox_patch() for text in figure.texts if text.get_bbox_patch()}
+    rose, fell = (boxes[text].get_facecolor() for text in ("alpha +1.0", "omega −1.0"))
+    assert rose[2] > rose[0] and fell[0] > fell[2]
+    assert [text.get_text() for text in figure.texts][:3] == ["that", "alpha +1.0", "is"] or "the" in texts(figure)
+
+
+@pytest.mark.parametrize("draw", [guess_plots.guesses, guess_plots.gallery])
+def test_where_weights_are_missing_the_picture_says_so(draw):
+    assert "weights are not here" in texts(draw(guesses()[:0]))[0]
+
+
+def test_a_wide_figure_is_shown_at_half_its_pixels():
+    png, about = DRAWN["claims"]()._repr_png_()
+    assert about == {"width": 850} and int.from_bytes(png[16:20], "big") == 1700

@@ -433,7 +433,9 @@ def test_half_replaced_checkpoints_are_not_taken_for_whole(finished, tmp_path, m
         ("results/tiny/records/02_dapt/dapt.jsonl", set()),
     ],
 )
-def test_a_flipped_bit_is_noticed_and_made_good_by_the_same_command(finished, tmp_path, pattern, planned_again, planned):
+def test_a_flipped_bit_is_noticed_and_made_good_by_the_same_command(
+    finished, tmp_path, pattern, planned_again, planned
+):
     """What else stands there whole, in scratch or published, is taken; only what has no copy is made again."""
     root = tiny.copy(finished, tmp_path / "study")
     if planned_again:

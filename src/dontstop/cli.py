@@ -1,4 +1,4 @@
-"""The command line: fetch text, convert weights, prepare, select, run, doctor, claims, report, costs, calibrate."""
+"""The command line: fetch text, prepare, select, run, doctor, claims, forest, report, costs, departures, calibrate."""
 
 import contextlib
 import os
@@ -162,9 +162,20 @@ def pretrain(
 
 @app.command()
 def claims(profile: ProfileName = None, replicates: Replicates = None) -> None:
-    """Judge the paper's claims by the records, and write claims.csv and claims.md."""
+    """Judge the paper's claims by the records, and write claims.csv, claims.md and their picture."""
     with _timed_study("claims", profile) as study:
         progress.say(study.judge())
+
+
+@app.command()
+def forest(
+    profiles: Annotated[list[str], typer.Argument(help="Whose claims.csv are there; drawn in this order.")],
+) -> None:
+    """Draw the paper's claims by its own numbers and by profiles, side by side: results/claims.svg and claims.png."""
+    from dontstop.profiles import find_root
+    from dontstop.report.claims import write_forest
+
+    write_forest(find_root() / "results", profiles)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from dontstop.errors import StudyError
 from dontstop.inputs import checked_name, read_settings
 from dontstop.profiles import Count, Paths, Profile, Settings, find_root, load_profile, with_replicates
+from dontstop.runs import guesses
 from dontstop.runs.pipeline import Pipeline
 from dontstop.text import tasks
 
@@ -98,13 +99,27 @@ class Study(Pipeline):
         folder = self.paths.results / kind / self.notebook
         return display.show(thing, folder / checked_name("table or figure", name), **how)
 
+    def guesses(self, text: str, num: int = 10) -> pd.DataFrame:
+        """Return what encoders of replicate 0 guess for masked words, in sentences that a digest chooses.
+
+        Args:
+            text: A domain, of whose held-out text the base encoder, DAPT on it and DAPT on the paper's kind of
+                irrelevant domain guess words; or a task, of whose dev texts the base encoder and TAPT do.
+            num: Sentences.
+
+        Returns:
+            Columns sentence, position, word, encoder, rank, guess, probability, log_probability, as `guesses.guess`
+            has them; of encoders whose weights are not here, nothing.
+        """
+        return guesses.guesses(self, text, num)
+
     def judge(self) -> str:
-        """Judge all claims by the records that are there, write claims.csv and claims.md, and say the verdicts."""
+        """Judge all claims by the records that are there, write them as text and picture, and say the verdicts."""
         from dontstop.report import claims, measures
         from dontstop.verdicts.judgements import overview
 
         judged = measures.judged(self)
-        claims.save_claims(judged, self.paths.results, f"The paper's claims, profile `{self.profile.name}`")
+        claims.save_claims(judged, self.paths.results, self.profile.name)
         return "\n".join(f"{row.claim}: {row.ours} ({row.statement})" for row in overview(judged).itertuples())
 
 

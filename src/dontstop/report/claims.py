@@ -3,13 +3,16 @@
 The frames `overview` and `judged` are those of `verdicts.judgements`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from pandas import DataFrame
 
+from dontstop.errors import StudyError
 from dontstop.machine import files
-from dontstop.report import labels
-from dontstop.report.display import to_csv, to_markdown
+from dontstop.report import claim_plots, labels
+from dontstop.report.display import to_csv, to_markdown, write_figure
 from dontstop.report.labels import signed
 from dontstop.verdicts import judgements
 from dontstop.verdicts.claims import CLAIMS, EQUIVALENT, NOT_RUN
@@ -55,7 +58,22 @@ def claims_page(judged: DataFrame, heading: str) -> str:
     return page
 
 
-def save_claims(judged: DataFrame, folder: Path, heading: str) -> None:
-    """Write claims.csv (every row in full precision) and claims.md under `folder`."""
+def save_claims(judged: DataFrame, folder: Path, profile: str) -> None:
+    """Write claims.csv (every row in full precision), claims.md, claims.svg and claims.png under `folder`."""
     files.write_text(folder / "claims.csv", to_csv(judged))
-    files.write_text(folder / "claims.md", claims_page(judged, heading))
+    files.write_text(folder / "claims.md", claims_page(judged, f"The paper's claims, profile `{profile}`"))
+    write_figure(claim_plots.claims_forest({profile: judged}), folder / "claims")
+
+
+def write_forest(results: Path, profiles: Sequence[str]) -> None:
+    """Draw profiles' claims side by side, from the claims.csv of each, as claims.svg and .png under `results`.
+
+    Raises:
+        StudyError: If a profile has no verdicts yet.
+    """
+    for profile in profiles:
+        if not (results / profile / "claims.csv").is_file():
+            remedy = f"run `dontstop claims --profile {profile}`"
+            raise StudyError(f"no claims.csv of profile {profile}", "the verdicts of every profile named", remedy)
+    judged = {profile: pd.read_csv(results / profile / "claims.csv") for profile in profiles}
+    write_figure(claim_plots.claims_forest(judged), results / "claims")

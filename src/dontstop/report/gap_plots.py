@@ -1,5 +1,6 @@
 """Figures of distances and losses between texts: overlap, distances, DAPT's gain against them, and forgetting."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
@@ -7,11 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from pandas import DataFrame
 
 from dontstop.report import labels, theme
 from dontstop.report.plots import bars, heatmap, label_points
-from dontstop.report.theme import StudyFigure, styled
+from dontstop.report.theme import StudyFigure, WideFigure, styled
 from dontstop.text.tasks import Task
 from dontstop.verdicts.domain_gap import DISTANCES
 from dontstop.verdicts.losses import loss_changes
@@ -214,3 +216,46 @@ def losses(ours: DataFrame, paper: DataFrame | None = None, tasks: Sequence[Task
         for place in (k for k in range(1, len(blocks)) if blocks[k] != blocks[k - 1]):
             axes.axvline(place, color=theme.INK, linewidth=1)
     return figure
+
+
+@styled
+def course(losses: DataFrame) -> WideFigure:
+    """Draw the course of forgetting: each arm's loss on its own domain and on the general text, and what has changed.
+
+    Args:
+        losses: As `losses.course` returns it; lines are means over domains and replicates, bands their range over
+            replicates, thin lines single domains.
+    """
+    general = losses[losses["text"] == "general"].groupby("arm", sort=False)["change"].mean().drop("base")
+    told = ", ".join(f"{labels.arm(arm)} {labels.signed(change, 2)}" for arm, change in general.items())
+    title = f"What is forgotten, and what prevents it? (change of the loss on general text, nats: {told})"
+    figure, arms = WideFigure(4.6, textwrap.fill(title, 90), fontsize=11), list(losses["arm"].unique())
+    axes = figure.subplots()
+    looks = {
+        "own": ("own domain", theme.CYCLE[0], "o", "-", -1),
+        "general": ("general text", theme.CYCLE[5], "s", "--", 1),
+    }
+    for text, (label, colour, marker, style, side) in looks.items():
+        some = losses[losses["text"] == text]
+        for _, one in some.groupby("domain"):
+            axes.plot(_by_arm(one, arms)["mean"].to_numpy(), color=colour, linestyle=style, linewidth=0.7, alpha=0.4)
+        found, changes = _by_arm(some, arms), some.groupby("arm")["change"].mean()
+        axes.fill_between(range(len(arms)), found["min"], found["max"], color=colour, alpha=0.2, linewidth=0)
+        axes.plot(found["mean"].to_numpy(), color=colour, marker=marker, markersize=7, linestyle=style, label=label)
+        for place, arm in enumerate(arms[1:], start=1):
+            how = {"ha": "center", "va": "bottom" if side > 0 else "top", "textcoords": "offset points"}
+            how |= {"fontsize": 13, "fontweight": "bold", "color": colour}
+            how |= {"path_effects": [withStroke(linewidth=3, foreground="white")]}
+            axes.annotate(labels.signed(changes[arm], 2), (place, found["mean"][arm]), (0, 9 * side), **how)
+    axes.set_xticks(range(len(arms)), [textwrap.fill(labels.arm(arm), 16) for arm in arms], fontsize=10)
+    axes.set(ylabel="held-out masked-LM loss (nats)", xlim=(-0.3, len(arms) - 0.7))
+    axes.margins(y=0.15)
+    axes.set_xlabel("mean over domains (thin lines: domains; bands: least to most of replicates)", fontsize=9)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def _by_arm(losses: DataFrame, arms: Sequence[str]) -> DataFrame:
+    """Return the mean over replicates of the loss, and its least and most: by arm."""
+    by_replicate = losses.groupby(["arm", "replicate"])["masked_lm_loss"].mean()
+    return by_replicate.groupby("arm").agg(["mean", "min", "max"]).loc[list(arms)]

@@ -264,3 +264,23 @@ def _verdict_cell(rows: DataFrame) -> str:
     if found["verdict"] == INCONCLUSIVE and pd.notna(found.get("detectable")):
         told.append(f"(would see {labels.number(found['detectable'])})")
     return " ".join(filter(None, told))
+
+
+def guesses(frame: DataFrame) -> DataFrame:
+    """Tabulate what encoders guess first for masked words, as `study.guesses` returns it: a row a word.
+
+    Returns:
+        Columns sentence (where it begins), word, each encoder's first guess with its probability, and masked_gain: the
+        change of the true word's log-probability from the first encoder to the second, nats.
+    """
+    encoders, keys = list(frame["encoder"].unique()), ["sentence", "position", "word"]
+    if len(encoders) < 2:
+        return DataFrame(columns=["sentence", "word"])
+    first = frame[frame["rank"] == 1]
+    told = [f"{guess} ({100 * p:.0f} %)" for guess, p in zip(first["guess"], first["probability"], strict=True)]
+    words = first.drop_duplicates(keys)[keys]
+    by_encoder = first.assign(told=told).pivot(index=keys, columns="encoder", values=["told", "log_probability"])
+    nats = by_encoder["log_probability"].astype(float)
+    table = by_encoder["told"][encoders].assign(masked_gain=nats[encoders[1]] - nats[encoders[0]]).reset_index()
+    table = words.merge(table, on=keys).drop(columns="position")
+    return table.assign(sentence=table["sentence"].where(~table["sentence"].duplicated(), ""))

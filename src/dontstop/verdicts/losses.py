@@ -55,6 +55,31 @@ def changes_of_arms(runs: pd.DataFrame, losses: pd.DataFrame, base_text: str) ->
     return some.groupby(["arm", "replicate"], sort=False)[[IN_DOMAIN, GENERAL]].mean()
 
 
+def course(runs: pd.DataFrame, losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
+    """List the losses of each arm's encoders on the task's domain and on the base encoder's text.
+
+    Args:
+        runs: With the columns arm, checkpoint, domain, replicate, the base encoder's among them.
+        losses: As recorded; encoders whose loss was not measured are left out.
+
+    Returns:
+        Columns arm, domain, replicate, text (`own` or `general`), masked_lm_loss (nats), change (from the base's).
+    """
+    keys = ["arm", "checkpoint", "domain", "replicate"]
+    some = runs.loc[runs["checkpoint"].isin(losses["encoder"]), keys].drop_duplicates()
+    loss = losses.set_index(["encoder", "replicate", "held_out"])["masked_lm_loss"]
+    rows = [
+        (row.arm, row.domain, row.replicate, text, loss[row.checkpoint, row.replicate, name])
+        for row in some.itertuples()
+        for text, name in (("own", row.domain), ("general", base_text))
+    ]
+    table = pd.DataFrame(rows, columns=["arm", "domain", "replicate", "text", "masked_lm_loss"])
+    same = ["domain", "replicate", "text"]
+    base = table.loc[table["arm"] == "base", [*same, "masked_lm_loss"]].rename(columns={"masked_lm_loss": "base"})
+    table = table.merge(base, on=same, how="left")
+    return table.assign(change=table["masked_lm_loss"] - table.pop("base"))
+
+
 def forgetting(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
     """Tabulate the changes of `changes` in the mean over replicates, ours and the paper's.
 

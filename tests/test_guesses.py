@@ -1,0 +1,90 @@
+"""Masked guesses: sentences and words are chosen by rules, probabilities are the encoder's own."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from dontstop import tokens
+from dontstop.machine import files
+from dontstop.profiles import Encoder
+from dontstop.runs import guesses
+from dontstop.text import corpora
+from dontstop.text.tasks import Task
+from dontstop.training import encoders
+
+DOCUMENTS = [f"{text}. Another is short." for text in tiny.texts("cs", "guesses", 12, 10)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("guesses") / "tokenizer"
+    tokens.train_tokenizer(DOCUMENTS, 360, folder)
+    return tokens.load_tokenizer(folder)
+
+
+@pytest.fixture(scope="module")
+def masked(tokenizer):
+    return guesses.chosen(DOCUMENTS, tokenizer, 4)
+
+
+@pytest.fixture(scope="module")
+def encoder(tokenizer, tmp_path_factory):
+    shape = Encoder(hidden_size=16, num_layers=2, num_heads=2, intermediate_size=24)
+    model = encoders.build_encoder(shape, tokenizer, max_length=64, seed=0)
+    with torch.no_grad():
+        model.decoder.bias.copy_(torch.linspace(-3, 3, len(tokenizer)))  # so that words differ in probability
+    folder = tmp_path_factory.mktemp("encoder") / "base"
+    encoders.save_encoder(model, tokenizer, folder)
+    return folder
+
+
+def test_sentences_are_the_first_by_digest_whatever_the_order_of_documents(tokenizer, masked):
+    long = sorted((document.split(". ")[0] + "." for document in DOCUMENTS), key=files.fingerprint)
+    assert list(masked) == [sentence for sentence in long if sentence in masked] and len(masked) == 4
+    assert guesses.chosen(DOCUMENTS[::-1], tokenizer, 4) == masked
+    assert list(guesses.chosen(DOCUMENTS, tokenizer, 2)) == list(masked)[:2]
+
+
+def test_three_different_whole_words_of_few_pieces_are_masked(tokenizer, masked):
+    for sentence, words in masked.items():
+        assert len({word.text for word in words}) == guesses.NUM_MASKED
+        ids = tokenizer(sentence)["input_ids"]
+        for word in words:
+            assert sentence[word.position :].startswith(word.text) and len(word.places) <= guesses.MOST_PIECES
+            assert tokenizer.decode([ids[place] for place in word.places]).strip() == word.text
+
+
+def test_the_rows_are_the_encoders_own_probabilities_with_and_without_padding(tokenizer, masked, encoder):
+    found = guesses.guess({"base": encoder}, tokenizer, masked)
+    assert len(found) == 4 * guesses.NUM_MASKED * guesses.NUM_GUESSES
+    sentence, words = next(iter(masked.items()))
+    alone = guesses.guess({"base": encoder}, tokenizer, {sentence: words})
+    of_first = found[found["sentence"] == sentence].reset_index(drop=True)
+    assert of_first["guess"].tolist() == alone["guess"].tolist()
+    assert of_first["log_probability"].tolist() == pytest.approx(alone["log_probability"].tolist(), abs=1e-4)
+    ids = tokenizer(sentence, return_tensors="pt")["input_ids"]
+    hidden = ids.clone()
+    hidden[0, [place for word in words for place in word.places]] = tokenizer.mask_token_id
+    logits = torch.log_softmax(encoders.load_encoder(encoder)(input_ids=hidden).logits[0], dim=1)
+    expected = sum(logits[place, ids[0, place]].item() for place in words[0].places)
+    assert alone["log_probability"][0] == pytest.approx(expected, abs=1e-4)
+    best = np.prod([logits[place].max().exp().item() for place in words[0].places])
+    assert alone["probability"][0] == pytest.approx(best, rel=1e-3)
+
+
+def test_the_best_words_of_two_pieces_are_those_of_all_pairs():
+    piece = torch.log_softmax(torch.tensor(np.random.default_rng(0).normal(size=(2, 9))), dim=1)
+    pairs = sorted(((piece[0, i] + piece[1, j]).item(), [i, j]) for i in range(9) for j in range(9))[::-1]
+    found = guesses._best(piece)
+    assert [ids for _, ids in found] == [ids for _, ids in pairs[: guesses.NUM_GUESSES]]
+
+
+def test_without_weights_there_is_an_empty_frame_and_no_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpora, "load_documents", lambda path: [{"text": DOCUMENTS[0]}])
+    task = Task("citation_intent", "cs", "macro_f1", "", "", irrelevant_domain="news")
+    study = SimpleNamespace(tasks=[task], checkpoint_folder=lambda _: tmp_path)
+    study.paths = SimpleNamespace(held_out=lambda _: tmp_path)
+    assert guesses.guesses(study, "cs", 3).columns.tolist() == guesses.COLUMNS
