@@ -47,7 +47,7 @@ notebook_tests = DONTSTOP_PROFILE=smoke "$(bin)/pytest" --nbval-lax --nbval-curr
 papermill = "$(bin)/papermill" -k python3 --log-output --no-progress-bar
 
 .DEFAULT_GOAL := help
-.PHONY: study test unit-tests notebook-tests lab report bench slurm lint clean help set-up
+.PHONY: study test test-long unit-tests notebook-tests lab report bench slurm lint clean help set-up
 
 study: $(stamp) ## run the whole study: text, encoders, notebooks, tables, figures
 ifeq ($(PROFILE),)
@@ -78,6 +78,9 @@ unit-tests:
 
 notebook-tests:
 	$(notebook_tests) notebooks
+
+test-long: $(stamp) ## damage 10,000 files at random: none may stay unnoticed
+	DONTSTOP_DAMAGE_TRIES=10000 "$(bin)/pytest" -n0 tests/test_damage.py
 
 lab: $(stamp) ## open the notebooks in JupyterLab
 	"$(bin)/jupyter" lab --notebook-dir=. notebooks

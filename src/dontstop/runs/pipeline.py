@@ -176,8 +176,12 @@ class Pipeline(Results):
         return list({job.key: job for job in todo}.values())
 
     def _is_told_of(self, some: Jobs, checkpoint: Checkpoint) -> bool:
+        """Whether a checkpoint is there, or its record, which is enough unless its encoder stands there damaged."""
         fingerprint = some.identity.checkpoint(checkpoint)
-        return (some.scratch.trained(fingerprint) or some.scratch.measured(fingerprint)) is not None
+        if some.scratch.trained(fingerprint) is not None:
+            return True
+        is_damaged = digests.folder_damage(self.checkpoint_folder(checkpoint)) is not None
+        return some.scratch.measured(fingerprint) is not None and (is_set(READ_ONLY) or not is_damaged)
 
     def _not_made(self, some: Jobs, todo: list[progress.Job]) -> StudyError:
         others = {key.partition(".")[2] for job in todo for key in some.scratch.others(job.key.partition(".")[0])}

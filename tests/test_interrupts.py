@@ -1,0 +1,41 @@
+"""Signals: the first ends a command in one line, a second one ends it at once."""
+
+import os
+import signal
+
+import pytest
+
+from dontstop import cli
+from dontstop.machine import interrupts
+
+
+@pytest.mark.parametrize("number", interrupts.SIGNALS)
+def test_the_first_signal_is_raised_and_a_second_one_would_end_the_process(number):
+    before = [signal.getsignal(some) for some in interrupts.SIGNALS]
+    with pytest.raises(interrupts.Interrupted) as raised, interrupts.heeded():
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            assert {signal.getsignal(some) for some in interrupts.SIGNALS} == {signal.SIG_DFL}
+    assert raised.value.exit_code == 128 + number
+    assert [signal.getsignal(some) for some in interrupts.SIGNALS] == before
+
+
+def test_a_signal_that_is_to_be_ignored_stays_ignored(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupts.heeded():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_one_line_says_what_is_kept_and_which_command_goes_on(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "app", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(cli.sys, "argv", ["dontstop", "run", "dapt", "-p", "my profile"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 143
+    said = capsys.readouterr().err
+    assert said == "stopped: what is finished is kept, and `dontstop run dapt -p 'my profile'` goes on from there\n"
