@@ -127,7 +127,7 @@ def course():
 def judged(**changes):
     row = {"study": "ours", "task": "mean", "effect": 1.0, "low": 0.5, "high": 1.5, "verdict": "holds"}
     rows = [row | {"claim": f"C{k}", "study": study} for k in range(1, 13) for study in ("ours", "paper")]
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=[*rows[0], *(name for name in changes if name not in rows[0])])
     return table.assign(**{name: table[name].where(table["study"] == "paper", new) for name, new in changes.items()})
 
 
@@ -314,8 +314,8 @@ def test_every_arm_has_a_colour_of_its_own():
 def test_the_course_of_forgetting_prints_the_changes_and_has_bands_over_replicates():
     figure = DRAWN["course"]()
     [axes] = figure.axes
-    assert [text.get_text() for text in axes.texts] == ["−0.50", "−0.20", "+0.30", "0.00"]
-    assert "DAPT +0.30, base and DAPT averaged 0.00" in figure.get_suptitle().replace("\n", " ")
+    assert [text.get_text() for text in axes.texts] == ["−0.50", "−0.20", "+0.30", "+0.00"]
+    assert "DAPT +0.30, base and DAPT averaged +0.00" in figure.get_suptitle().replace("\n", " ")
     own = next(line for line in axes.lines if line.get_label() == "own domain")
     assert own.get_ydata() == pytest.approx([5.05, 4.55, 4.85])
     heights = axes.collections[0].get_paths()[0].vertices[:, 1]
