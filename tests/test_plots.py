@@ -6,7 +6,18 @@ import pandas as pd
 import pytest
 
 from dontstop import paper
-from dontstop.report import claim_plots, display, gap_plots, gap_tables, guess_plots, plots, selection_plots, theme
+from dontstop.errors import StudyError
+from dontstop.report import (
+    claim_plots,
+    claims,
+    display,
+    gap_plots,
+    gap_tables,
+    guess_plots,
+    plots,
+    selection_plots,
+    theme,
+)
 from dontstop.runs.arms import BASE, DAPT, NOT_DAPT, knn_tapt, rand_tapt
 from dontstop.text.tasks import Task
 from dontstop.verdicts.effects import over
@@ -370,3 +381,13 @@ def test_where_weights_are_missing_the_picture_says_so(draw):
 def test_a_wide_figure_is_shown_at_half_its_pixels():
     png, about = DRAWN["claims"]()._repr_png_()
     assert about == {"width": 850} and int.from_bytes(png[16:20], "big") == 1700
+
+
+def test_profiles_claims_are_drawn_side_by_side_from_their_files(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        judged().to_csv(tmp_path / name / "claims.csv", index=False)
+    claims.write_forest(tmp_path, ["one", "two"])
+    assert (tmp_path / "claims.png").is_file() and b"two" in (tmp_path / "claims.svg").read_bytes()
+    with pytest.raises(StudyError, match="dontstop claims --profile three"):
+        claims.write_forest(tmp_path, ["one", "three"])
