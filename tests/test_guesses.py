@@ -12,7 +12,6 @@ from dontstop.machine import files
 from dontstop.profiles import Encoder
 from dontstop.runs import guesses
 from dontstop.text import corpora
-from dontstop.text.tasks import Task
 from dontstop.training import encoders
 
 DOCUMENTS = [f"{text}. Another is short." for text in tiny.texts("cs", "guesses", 12, 10)]
@@ -84,7 +83,6 @@ def test_the_best_words_of_two_pieces_are_those_of_all_pairs():
 
 def test_without_weights_there_is_an_empty_frame_and_no_error(tmp_path, monkeypatch):
     monkeypatch.setattr(corpora, "load_documents", lambda path: [{"text": DOCUMENTS[0]}])
-    task = Task("citation_intent", "cs", "macro_f1", "", "", irrelevant_domain="news")
-    study = SimpleNamespace(tasks=[task], checkpoint_folder=lambda _: tmp_path)
+    study = SimpleNamespace(tasks=[], checkpoint_folder=lambda _: tmp_path)
     study.paths = SimpleNamespace(held_out=lambda _: tmp_path)
     assert guesses.guesses(study, "cs", 3).columns.tolist() == guesses.COLUMNS

@@ -6,7 +6,18 @@ import pandas as pd
 import pytest
 
 from dontstop import paper
-from dontstop.report import claim_plots, display, gap_plots, gap_tables, guess_plots, plots, selection_plots, theme
+from dontstop.errors import StudyError
+from dontstop.report import (
+    claim_plots,
+    claims,
+    display,
+    gap_plots,
+    gap_tables,
+    guess_plots,
+    plots,
+    selection_plots,
+    theme,
+)
 from dontstop.runs.arms import BASE, DAPT, NOT_DAPT, knn_tapt, rand_tapt
 from dontstop.text.tasks import Task
 from dontstop.verdicts.effects import over
@@ -127,7 +138,7 @@ def course():
 def judged(**changes):
     row = {"study": "ours", "task": "mean", "effect": 1.0, "low": 0.5, "high": 1.5, "verdict": "holds"}
     rows = [row | {"claim": f"C{k}", "study": study} for k in range(1, 13) for study in ("ours", "paper")]
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=[*rows[0], *(name for name in changes if name not in rows[0])])
     return table.assign(**{name: table[name].where(table["study"] == "paper", new) for name, new in changes.items()})
 
 
@@ -314,8 +325,8 @@ def test_every_arm_has_a_colour_of_its_own():
 def test_the_course_of_forgetting_prints_the_changes_and_has_bands_over_replicates():
     figure = DRAWN["course"]()
     [axes] = figure.axes
-    assert [text.get_text() for text in axes.texts] == ["−0.50", "−0.20", "+0.30", "0.00"]
-    assert "DAPT +0.30, base and DAPT averaged 0.00" in figure.get_suptitle().replace("\n", " ")
+    assert [text.get_text() for text in axes.texts] == ["−0.50", "−0.20", "+0.30", "+0.00"]
+    assert "DAPT +0.30, base and DAPT averaged +0.00" in figure.get_suptitle().replace("\n", " ")
     own = next(line for line in axes.lines if line.get_label() == "own domain")
     assert own.get_ydata() == pytest.approx([5.05, 4.55, 4.85])
     heights = axes.collections[0].get_paths()[0].vertices[:, 1]
@@ -370,3 +381,13 @@ def test_where_weights_are_missing_the_picture_says_so(draw):
 def test_a_wide_figure_is_shown_at_half_its_pixels():
     png, about = DRAWN["claims"]()._repr_png_()
     assert about == {"width": 850} and int.from_bytes(png[16:20], "big") == 1700
+
+
+def test_profiles_claims_are_drawn_side_by_side_from_their_files(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        judged().to_csv(tmp_path / name / "claims.csv", index=False)
+    claims.write_forest(tmp_path, ["one", "two"])
+    assert (tmp_path / "claims.png").is_file() and b"two" in (tmp_path / "claims.svg").read_bytes()
+    with pytest.raises(StudyError, match="dontstop claims --profile three"):
+        claims.write_forest(tmp_path, ["one", "three"])

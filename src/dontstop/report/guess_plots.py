@@ -113,7 +113,7 @@ def _colour_of(frame: DataFrame) -> Callable:
 def _lines(one: DataFrame, colour_of: Callable) -> Iterator[list[tuple[int, str, object]]]:
     """Break a sentence into lines of pieces: where each begins, its text, and its colour; masked words with changes."""
     sentence, line, column = one["sentence"].iloc[0], [], 0
-    widest = int((theme.WideFigure.WIDTH / 110 - 0.3) * 72 / (_ADVANCE * _POINTS))
+    widest = int((WideFigure.WIDTH / theme.StudyFigure.DPI - 0.3) * 72 / (_ADVANCE * _POINTS))
     pieces, last = [], 0
     for (_, position, word), change in changes_of(one).sort_index().items():
         pieces += [(text, None) for text in sentence[last:position].split()]

@@ -28,8 +28,10 @@ styled = style.context("dontstop.report.study")
 class StudyFigure(Figure):
     """A figure, so many inches wide and high, its question above it, that notebooks show and pyplot does not know."""
 
+    DPI = 110
+
     def __init__(self, width: float, height: float, question: str, **how):
-        super().__init__(figsize=(width, height), dpi=110, layout="constrained")
+        super().__init__(figsize=(width, height), dpi=self.DPI, layout="constrained")
         FigureCanvasAgg(self)
         self.suptitle(question, x=0.01, ha="left", **how)
 
@@ -40,11 +42,10 @@ class StudyFigure(Figure):
 class WideFigure(StudyFigure):
     """A figure as wide as a notebook's column, 850 pixels, at two-fold density."""
 
-    WIDTH, DENSITY = 850, 2
+    WIDTH, DPI = 850, 2 * StudyFigure.DPI
 
     def __init__(self, height: float, title: str, **how):
-        super().__init__(self.WIDTH / 110, height, title, **how)
-        self.set_dpi(110 * self.DENSITY)
+        super().__init__(self.WIDTH / StudyFigure.DPI, height, title, **how)
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         return rendered(self, "png"), {"width": self.WIDTH}

@@ -11,10 +11,10 @@ import torch
 from dontstop import tokens
 from dontstop.machine import files
 from dontstop.machine.processes import one_thread
-from dontstop.runs.arms import BASE, DAPT, NOT_DAPT, TAPT
+from dontstop.runs.arms import Checkpoint, Phase
 from dontstop.runs.results import Results
 from dontstop.selection.candidates import split_text
-from dontstop.text import corpora
+from dontstop.text import corpora, tasks
 from dontstop.training import encoders
 
 COLUMNS = ["sentence", "position", "word", "encoder", "rank", "guess", "probability", "log_probability"]
@@ -33,15 +33,15 @@ class Masked(NamedTuple):
 
 def guesses(study: Results, text: str, num: int) -> pd.DataFrame:
     """Return what the encoders of a domain or a task guess in its held-out or dev texts; see `Study.guesses`."""
-    if of_task := [task for task in study.tasks if task.name == text]:
-        task, arms, rows = of_task[0], (BASE, TAPT), corpora.load_examples(study.paths, text, "dev")
+    if text in {task.name for task in study.tasks}:
+        phases, rows = [Phase("tapt", text)], corpora.load_examples(study.paths, text, "dev")
     else:
-        task, arms = next(task for task in study.tasks if task.domain == text), (BASE, DAPT, NOT_DAPT)
+        phases = [Phase("dapt", name) for name in (text, tasks.other_domains(text)[0])]
         rows = corpora.load_documents(study.paths.held_out(text))
-    checkpoints = [arm.checkpoint(task) for arm in arms]
+    checkpoints = [Checkpoint(), *(Checkpoint((phase,)) for phase in phases)]
     folders = {checkpoint.name: study.checkpoint_folder(checkpoint) for checkpoint in checkpoints}
     there = {name: folder for name, folder in folders.items() if (folder / "model.safetensors").is_file()}
-    if BASE.name not in there:
+    if Checkpoint().name not in there:
         return pd.DataFrame(columns=COLUMNS)
     tokenizer = tokens.load_tokenizer(study.paths.tokenizer())
     return guess(there, tokenizer, chosen((row["text"] for row in rows), tokenizer, num))

@@ -69,7 +69,7 @@ def course(runs: pd.DataFrame, losses: pd.DataFrame, base_text: str) -> pd.DataF
     some = runs.loc[runs["checkpoint"].isin(losses["encoder"]), keys].drop_duplicates()
     loss = losses.set_index(["encoder", "replicate", "held_out"])["masked_lm_loss"]
     rows = [
-        (row.arm, row.domain, row.replicate, text, loss[row.checkpoint, row.replicate, name])
+        (row.arm, row.domain, row.replicate, text, loss.at[row.checkpoint, row.replicate, name])
         for row in some.itertuples()
         for text, name in (("own", row.domain), ("general", base_text))
     ]
