@@ -108,7 +108,7 @@ def guess(folders: Mapping[str, Path], tokenizer, masked: Mapping[str, Sequence[
                 of_word = torch.log_softmax(logits[row, list(word.places)], dim=1)  # (num_pieces, vocabulary)
                 true = of_word.gather(1, truth[row, list(word.places), None]).sum().item()
                 for rank, (total, pieces) in enumerate(_best(of_word), start=1):
-                    told = tokenizer.decode(pieces).strip(), float(torch.tensor(total).exp()), true
+                    told = tokenizer.decode(pieces).strip() or "␣", float(torch.tensor(total).exp()), true
                     rows.append((sentence, word.position, word.text, encoder, rank, *told))
     return pd.DataFrame(rows, columns=COLUMNS)
 
