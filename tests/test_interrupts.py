@@ -9,7 +9,17 @@ from dontstop import cli
 from dontstop.machine import interrupts
 
 
+@pytest.fixture
+def all_heard():
+    """Ignore no signal, as whoever runs the tests with nohup would have it."""
+    before = [signal.signal(some, signal.SIG_DFL) for some in interrupts.SIGNALS]
+    yield
+    for some, handler in zip(interrupts.SIGNALS, before, strict=True):
+        signal.signal(some, handler)
+
+
 @pytest.mark.parametrize("number", interrupts.SIGNALS)
+@pytest.mark.usefixtures("all_heard")
 def test_the_first_signal_is_raised_and_a_second_one_would_end_the_process(number):
     before = [signal.getsignal(some) for some in interrupts.SIGNALS]
     with pytest.raises(interrupts.Interrupted) as raised, interrupts.heeded():

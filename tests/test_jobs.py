@@ -428,6 +428,7 @@ def test_a_result_is_told_by_the_code_that_makes_it_and_no_other(package, place,
 
 
 def test_an_edit_that_was_shown_to_change_no_result_counts_as_none(package):
+    files.write_json(package / identity.EQUAL_CODE, {})
     before = code(package)
     with open(package / "training/mlm.py", "a") as handle:
         handle.write("\n\nANOTHER = 1\n")

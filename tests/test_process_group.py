@@ -41,7 +41,8 @@ def prepared(tmp_path_factory):
 
 def trained_of(root, name: str = "dapt_cs") -> tuple[dict, dict]:
     """Return how a checkpoint was trained, and its weights."""
-    found = [path for path in (root / "work").rglob("training.json") if files.read_json(path)["checkpoint"] == name]
+    told = (path for path in (root / "work").rglob("training.json") if "digests" not in path.parts)
+    found = [path for path in told if files.read_json(path)["checkpoint"] == name]
     assert len(found) == 1
     return files.read_json(found[0]), load_file(found[0].parent / "encoder" / "model.safetensors")
 

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 import tiny
 from dontstop.errors import StudyError
 from dontstop.machine import files, runner
+from dontstop.runs import records
 from dontstop.runs.arms import Run
 from dontstop.study import Study, open_study
 
@@ -59,7 +60,7 @@ def rows_of(root, replicate: int, *notebooks: str) -> dict[str, list[dict]]:
     timings = {"wall_seconds", "tokens_per_second"}
     found = {}
     for path in sorted((root / "results" / "tiny" / "records").rglob("*.jsonl")):
-        rows = [row for row in files.read_jsonl(path) if row["replicate"] == replicate]
+        rows = [row for row in records.read_rows(path)[0] if row["replicate"] == replicate]
         if not notebooks or path.parent.name in notebooks:
             kept = [{key: value for key, value in row.items() if key not in timings} for row in rows]
             found[f"{path.parent.name}/{path.name}"] = kept

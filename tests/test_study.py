@@ -12,7 +12,7 @@ import pytest
 
 import tiny
 from dontstop.errors import StudyError
-from dontstop.machine import files, runner
+from dontstop.machine import digests, files, runner
 from dontstop.runs import records, scratch
 from dontstop.study import Study
 
@@ -287,9 +287,11 @@ def test_the_plans_of_one_run_share_worker_processes(finished, tmp_path, monkeyp
 def renamed(root, capability: str) -> None:
     """Let all that is published be of another machine."""
     for path in (root / "results").rglob("*.jsonl"):
-        files.write_jsonl(path, [row | {"capability": capability} for row in files.read_jsonl(path)])
+        rows, _ = records.read_rows(path)
+        records.write_records(path.parent, path.stem, [row | {"capability": capability} for row in rows])
     for path in (root / "checkpoints").rglob("training.json"):
         files.write_json(path, files.read_json(path) | {"capability": capability})
+        digests.write_folder_digests(path.parent)
 
 
 def test_results_of_another_machine_are_kept_and_read_only_where_that_is_accepted(

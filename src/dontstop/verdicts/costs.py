@@ -134,9 +134,10 @@ def mean_trainings(pretraining: pd.DataFrame) -> pd.DataFrame:
 
     Seconds are over all tries: a resumed training has kept those before.
     """
-    seconds = pretraining["wall_seconds"] * pretraining["num_processes"]
-    by_name = pretraining.assign(cpu_seconds=seconds).groupby("checkpoint", sort=False)
-    return by_name.mean(numeric_only=True)
+    known = pretraining.assign(cpu_seconds=pretraining["wall_seconds"] * pretraining["num_processes"])
+    # Where nothing is known of any checkpoint, as of encoders that others trained, a column holds no numbers at all.
+    unknown = known.columns[known.isna().all()]
+    return known.astype(dict.fromkeys(unknown, float)).groupby("checkpoint", sort=False).mean(numeric_only=True)
 
 
 def _of_phase(checkpoint: Checkpoint, training: pd.Series, size: Mapping, shape: Shape, profile: Profile) -> np.ndarray:
