@@ -106,6 +106,8 @@ def test_every_table_figure_and_finding_is_made(released, project, capsys):
         assert Study("tiny", "01_domain_gap").masked_example("general", num_tokens=8)["input"].size == 8
     said = capsys.readouterr().out
     assert said.count("tables and figures are in") == 4 and said.count("no records of profile tiny yet") == 2
+    executed = files.read_json(released / "results" / "tiny" / "notebooks" / "01_domain_gap.ipynb")
+    assert not executed["metadata"]["papermill"]["input_path"].startswith("/")
 
 
 def test_a_second_run_finds_everything_and_other_weights_are_taken_anew(released, tmp_path, capsys):

@@ -220,7 +220,9 @@ def report(profile: ProfileName = None, others: Others = False, replicates: Repl
 def _execute(paths, notebook: str, profile: str) -> None:
     import papermill
 
-    source, target = (folder / "notebooks" / f"{notebook}.ipynb" for folder in (paths.root, paths.results))
+    # Seen from where the command is given: the executed copy keeps these paths, and should tell nothing of a machine.
+    places = (os.path.relpath(folder / "notebooks" / f"{notebook}.ipynb") for folder in (paths.root, paths.results))
+    source, target = map(Path, places)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(source, target, {"profile": profile}, kernel_name="python3", progress_bar=False)
