@@ -307,7 +307,7 @@ def test_text_not_prepared_is_told(root):
 def test_a_damaged_result_is_told(tmp_path):
     (tmp_path / "result.json").write_text('{"task": ')
     with pytest.raises(StudyError, match="delete .*result.json"):
-        scratch.load_result(tmp_path / "result.json")
+        files.read_json(tmp_path / "result.json")
 
 
 @pytest.mark.parametrize(("num_steps", "num_points"), [(6, 6), (250, 50)])

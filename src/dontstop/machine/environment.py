@@ -32,18 +32,31 @@ def package_states(root: Path) -> Iterator[State]:
     if lacking:
         yield "broken", f"not installed, or of another version: {listed(map(str, lacking))}", "run `make set-up`"
     path = root / "constraints.txt"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    pins = [Requirement(text) for line in lines if (text := line.split("#")[0].strip())]
-    here = [pin for pin in pins if (pin.marker is None or pin.marker.evaluate()) and _version(pin.name)]
-    differing = [f"{pin.name} {_version(pin.name)} (pinned: {pin.specifier})" for pin in here if not _is_met(pin)]
-    if differing:
+    pins = requirements(path.read_text(encoding="utf-8")) if path.is_file() else []
+    if others := differing(pins):
         remedy = "`make set-up` installs the pinned ones; with others, text and scores may differ"
-        yield "warning", f"{len(differing)} other than pinned: {listed(differing)}", remedy
+        told = (f"{pin.name} {version(pin.name)} (pinned: {pin.specifier})" for pin in others)
+        yield "warning", f"{len(others)} other than pinned: {listed(told)}", remedy
     else:
-        yield "well", f"{len(here)} installed as constraints.txt pins them"
+        yield "well", f"{sum(map(_is_here, pins))} installed as constraints.txt pins them"
 
 
-def _version(name: str) -> str | None:
+def requirements(text: str) -> list[Requirement]:
+    """Read the requirements of a file such as constraints.txt, one a line, comments left out."""
+    return [Requirement(asked) for line in text.splitlines() if (asked := line.split("#")[0].strip())]
+
+
+def differing(pins: Iterable[Requirement]) -> list[Requirement]:
+    """Return the pins of packages that are installed in another version."""
+    return [pin for pin in pins if _is_here(pin) and not _is_met(pin)]
+
+
+def _is_here(pin: Requirement) -> bool:
+    return (pin.marker is None or pin.marker.evaluate()) and version(pin.name) is not None
+
+
+def version(name: str) -> str | None:
+    """Return the installed version of a package; None where it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -51,10 +64,10 @@ def _version(name: str) -> str | None:
 
 
 def _is_met(need: Requirement) -> bool:
-    version = _version(need.name)
     if need.marker is not None and not need.marker.evaluate():
         return True
-    return version is not None and need.specifier.contains(version, prereleases=True)
+    installed = version(need.name)
+    return installed is not None and need.specifier.contains(installed, prereleases=True)
 
 
 def listed(names: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from dontstop.runs import arms
 from dontstop.runs.identity import Identity
 from dontstop.runs.results import Results
 from dontstop.selection.candidates import load_candidates
-from dontstop.text import corpora, leakage
+from dontstop.text import corpora, leakage, manifest
 from dontstop.text.tasks import SPLITS, Task
 
 _RUN = ["task", "arm", "replicate", "seed"]  # what a run is told by
@@ -60,13 +60,7 @@ def _entry(study: Results, task: str, split: str) -> dict:
 
 def text_digests(study: Results) -> str:
     """Hold every file of text to its digest in the manifest."""
-    manifest, paths, expected = study.manifest(), study.paths, {}
-    for kind, path_of in (("domains", paths.corpus), ("held_out", paths.held_out)):
-        expected |= {path_of(name): manifest[kind][name]["sha256"] for name in study.texts}
-    for task in study.tasks:
-        expected |= {paths.split(task.name, split): _entry(study, task.name, split)["sha256"] for split in SPLITS}
-        if of_source := manifest["tasks"][task.name].get("unlabelled"):
-            expected[paths.unlabelled(task.name)] = of_source["sha256"]
+    expected = manifest.text_digests(study.paths, study.manifest())
     for path, digest in expected.items():
         _hold(files.digest(path), digest, f"as digest of {path}")
     return f"{len(expected)} files of text have the digests that the manifest records"
@@ -74,9 +68,9 @@ def text_digests(study: Results) -> str:
 
 def token_stores(study: Results) -> str:
     """Hold the token stores of corpora and held-out samples to as many documents as their texts have."""
-    manifest, stores = study.manifest(), study.token_counts()
+    texts, stores = study.manifest(), study.token_counts()
     for (kind, of_kind), name in product((("corpora", "domains"), ("held_out", "held_out")), study.texts):
-        found, expected = stores[f"{kind}/{name}"]["num_documents"], manifest[of_kind][name]["num_documents"]
+        found, expected = stores[f"{kind}/{name}"]["num_documents"], texts[of_kind][name]["num_documents"]
         _hold(found, expected, f"documents in the tokens of {kind}/{name}")
     return f"{2 * len(study.texts)} token stores hold as many documents as their texts"
 

@@ -14,7 +14,7 @@ from dontstop.runs.arms import CURATED_TAPT, Checkpoint
 from dontstop.runs.identity import code_digest
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.records import RANKINGS_FILE
-from dontstop.runs.scratch import key_of, load_result, result_of_prepare
+from dontstop.runs.scratch import key_of, result_of_prepare
 from dontstop.selection import candidates, rankings, sets
 from dontstop.text.corpora import load_examples, load_unlabelled
 from dontstop.text.tasks import Task
@@ -96,14 +96,14 @@ class Selections:
     def is_written(self) -> bool:
         """Whether the replicate's text is there as it is to be selected, by this machine or one that is accepted."""
         path = self.folder / "manifest.json"
-        manifest = load_result(path) if path.is_file() else {}
+        manifest = files.read_json(path) if path.is_file() else {}
         made_here = manifest.get("capability") == self.capability
         is_this = manifest.get("selection") == self.fingerprint() and (made_here or self.found.accept_others)
         return is_this and all(self._has_candidates(domain) for domain in self.domains)
 
     def _has_candidates(self, domain: str) -> bool:
         path = self._candidates_folder(domain) / CANDIDATES_FILE
-        return path.is_file() and load_result(path)["key"] == self.candidates_key(domain)
+        return path.is_file() and files.read_json(path)["key"] == self.candidates_key(domain)
 
     def _candidates_folder(self, domain: str) -> Path:
         return self.paths.selected / "candidates" / domain
@@ -155,7 +155,7 @@ class Selections:
         manifest |= {"candidates": {}, "stores": {}}
         for domain in self.domains:
             source = scratch.folder(self.paths, self.candidates_key(domain))
-            manifest["candidates"][domain] = load_result(source / CANDIDATES_FILE)
+            manifest["candidates"][domain] = files.read_json(source / CANDIDATES_FILE)
             if not self._has_candidates(domain):
                 with files.saving_folder(self._candidates_folder(domain)) as part:
                     files.link_files(source, part)
@@ -180,7 +180,7 @@ class Selections:
     def _sets_of(self, task: Task, pieces: candidates.Candidates, folder: Path) -> dict[str, np.ndarray]:
         """Return the sets of a task, by name, and keep what its rankings say of themselves under `folder`."""
         places = {s: scratch.folder(self.paths, self.ranking_key(task.domain, s)) for s in self.settings.selectors}
-        about = {s: load_result(place / rankings.RANKING_FILE) for s, place in places.items()}
+        about = {s: files.read_json(place / rankings.RANKING_FILE) for s, place in places.items()}
         # The tasks that share a ranking share its seconds.
         shown = {
             s: a["tasks"][task.name] | {"wall_seconds": a["wall_seconds"] / len(a["tasks"])} for s, a in about.items()

@@ -2,20 +2,21 @@
 
 import collections
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from dontstop.errors import StudyError
-from dontstop.machine import environment, files, runner
+from dontstop.machine import digests, environment, files, runner
 from dontstop.machine.environment import State, listed
 from dontstop.machine.processes import num_cores
 from dontstop.profiles import Encoder, Paths, Profile, find_root, load_profile, with_replicates
-from dontstop.runs import identity, jobs, preparation, scratch
+from dontstop.runs import identity, jobs, preparation, records, scratch
 from dontstop.runs.plan import EXPERIMENTS, Design
-from dontstop.text import tasks
+from dontstop.runs.records import NOT_RECORDED
+from dontstop.text import manifest, tasks
 from dontstop.training import devices
 
 LEVELS = ("well", "warning", "broken")  # their places are the command's exit codes
@@ -191,23 +192,22 @@ def _digests(paths: Paths) -> Iterator[tuple[Path, str]]:
     """Yield the files that prepared text consists of, each with its SHA-256 as the manifests have it."""
     path, tokens = paths.data / "manifest.json", paths.data / "tokens" / "manifest.json"
     if path.is_file():
-        manifest = files.read_json(path)
-        for kind, place in (("domains", paths.corpus), ("held_out", paths.held_out)):
-            yield from ((place(name), entry["sha256"]) for name, entry in manifest[kind].items())
-        for task, entry in manifest["tasks"].items():
-            yield from ((paths.split(task, name), split["sha256"]) for name, split in entry["splits"].items())
+        yield from manifest.text_digests(paths, files.read_json(path)).items()
     if tokens.is_file():
-        manifest = files.read_json(tokens)
-        yield paths.tokenizer() / "tokenizer.json", manifest["tokenizer"]
-        yield from ((paths.store(name) / "ids.npy", entry["sha256"]) for name, entry in manifest["stores"].items())
+        told = files.read_json(tokens)
+        yield paths.tokenizer() / "tokenizer.json", told["tokenizer"]
+        yield from ((paths.store(name) / "ids.npy", entry["sha256"]) for name, entry in told["stores"].items())
 
 
 def _is_whole(path: Path) -> bool:
+    """Whether records, or what tells of an encoder and all that stands beside it, are as they were written."""
+    if path.suffix == ".jsonl":
+        return records.read_rows(path)[1] is None
     try:
-        files.read_jsonl(path) if path.suffix == ".jsonl" else files.read_json(path)
-    except (ValueError, StudyError):
+        files.read_json(path)
+    except StudyError:
         return False
-    return True
+    return digests.folder_damage(path.parent) is None
 
 
 def _leftovers(profile: Profile, paths: Paths) -> Iterator[State]:
@@ -230,16 +230,20 @@ def _scratch(profile: Profile, paths: Paths) -> Iterator[State]:
 
 
 def _published(paths: Paths) -> Iterator[dict]:
-    """Yield what tells of a published result of any profile, damaged files left out."""
-    found = paths.root.glob("results/*/records/*/*.jsonl")
-    yield from (row for path in found if _is_whole(path) for row in files.read_jsonl(path))
+    """Yield what tells of a published result of any profile, damaged ones left out."""
+    yield from _rows(paths.root.glob("results/*/records/*/*.jsonl"))
     found = (paths.root / "checkpoints").rglob(scratch.TRAINING_FILE)
     yield from (files.read_json(path) for path in found if _is_whole(path))
 
 
+def _rows(found: Iterable[Path]) -> Iterator[dict]:
+    """Yield the records of some files that are as they were written."""
+    yield from (row for path in found for row in records.read_rows(path)[0])
+
+
 def _recorded(profile: Profile, paths: Paths) -> Iterator[State]:
-    rows = [r for p in sorted(paths.results.glob("records/*/*.jsonl")) if _is_whole(p) for r in files.read_jsonl(p)]
-    counts = collections.Counter((row.get("replicate", 0), row.get("capability", "not recorded")) for row in rows)
+    rows = _rows(paths.results.glob("records/*/*.jsonl"))
+    counts = collections.Counter((row.get("replicate", 0), row.get("capability", NOT_RECORDED)) for row in rows)
     if not counts:
         yield "well", "no records yet", f"`make study PROFILE={profile.name}` makes them"
     device = devices.resolve_device(profile.device)

@@ -40,7 +40,7 @@ class Identity:
         manifest = scratch.result_of_prepare(paths.data / "tokens" / "manifest.json")
         self._stores = dict(manifest["stores"])
         for selected in sorted(paths.selected.glob("replicate_*/manifest.json")):
-            self._stores |= scratch.load_result(selected)["stores"]
+            self._stores |= files.read_json(selected)["stores"]
         self._splits = scratch.result_of_prepare(paths.data / "manifest.json")["tasks"]
         self.device = devices.resolve_device(profile.device)
         self.precision = devices.resolve_precision(profile.precision, self.device)

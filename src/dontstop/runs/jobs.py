@@ -4,6 +4,7 @@ import functools
 from dataclasses import dataclass
 
 from dontstop.errors import StudyError
+from dontstop.machine import files
 from dontstop.machine.processes import num_cores
 from dontstop.machine.progress import Job
 from dontstop.profiles import Paths, Profile
@@ -11,7 +12,7 @@ from dontstop.runs import finetuning, pretraining, scratch
 from dontstop.runs.arms import Checkpoint, Run, phase_settings
 from dontstop.runs.identity import Identity, released_folder
 from dontstop.runs.plan import held_out_of, text_of
-from dontstop.runs.scratch import Reads, Scratch, Target, key_of, load_result
+from dontstop.runs.scratch import Reads, Scratch, Target, key_of
 from dontstop.text.tasks import GENERAL
 from dontstop.training import devices
 
@@ -96,7 +97,7 @@ class Jobs:
         """Return the key that a checkpoint stands under, or will, and the capability of the machines that make it."""
         fingerprint = self.identity.checkpoint(checkpoint)
         if (key := self.scratch.trained(fingerprint)) is not None:
-            training = load_result(scratch.folder(self.paths, key) / scratch.TRAINING_FILE)
+            training = files.read_json(scratch.folder(self.paths, key) / scratch.TRAINING_FILE)
             return key, training["capability"]
         taken = released_folder(self.profile, checkpoint) is not None or checkpoint.parent is None
         made_by = self._made_by(None if taken else self.place(checkpoint.parent)[1])

@@ -18,7 +18,7 @@ from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.plan import LABEL_CURVE, get_experiment, owner_of, records_of, stage_of
 from dontstop.runs.results import Results
-from dontstop.runs.scratch import READ_ONLY, TRAINING_FILE, Reads, Scratch, is_set, load_result
+from dontstop.runs.scratch import READ_ONLY, TRAINING_FILE, Reads, Scratch, is_set
 from dontstop.training import devices, process_group
 
 NUM_NAMED = 3  # missing results that an error names
@@ -251,14 +251,14 @@ class Pipeline(Results):
         records.write_records(folder, name, rows + beyond)
 
     def _result(self, some: Jobs, fingerprint: str) -> dict:
-        return load_result(scratch.result_path(self.paths, some.scratch.measured(fingerprint)))
+        return files.read_json(scratch.result_path(self.paths, some.scratch.measured(fingerprint)))
 
     def _training(self, some: Jobs, checkpoint: Checkpoint) -> dict:
         """Return what is told of a checkpoint's training: beside the encoder, or by a record where that is all."""
         fingerprint = some.identity.checkpoint(checkpoint)
         if (key := some.scratch.trained(fingerprint)) is None:
             return self._result(some, fingerprint) | {"curve": [], "replicate": checkpoint.replicate}
-        training = load_result(scratch.folder(self.paths, key) / TRAINING_FILE)
+        training = files.read_json(scratch.folder(self.paths, key) / TRAINING_FILE)
         seconds = training["wall_seconds"]
         speed = training["num_tokens"] / seconds if seconds else None
         return training | {"tokens_per_second": speed, "replicate": checkpoint.replicate}

@@ -8,7 +8,7 @@ from dontstop.runs import records, scratch
 from dontstop.runs.arms import Checkpoint, Plan
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.plan import folder_of
-from dontstop.runs.scratch import TRAINING_FILE, load_result
+from dontstop.runs.scratch import TRAINING_FILE
 
 
 def adopt(some: Jobs, plan: Plan) -> None:
@@ -43,7 +43,7 @@ def _adopt_checkpoint(paths: Paths, fingerprint: str, source: Path) -> None:
     if (wrong := digests.folder_damage(source)) is not None:
         progress.say(f"{wrong}: the encoder there is not read, and is published again")
         return
-    training = load_result(source / TRAINING_FILE)
+    training = files.read_json(source / TRAINING_FILE)
     key = scratch.key_of(fingerprint, training.get("capability", records.NOT_RECORDED))
     last = scratch.folder(paths, key) / TRAINING_FILE
     if training.get("fingerprint") == fingerprint and not scratch.is_whole(paths, key, last):
@@ -61,9 +61,9 @@ def publish_checkpoint(some: Jobs, checkpoint: Checkpoint) -> None:
     if key is None:
         return
     source, target = scratch.folder(some.paths, key), some.paths.checkpoints / folder_of(checkpoint)
-    training, place = load_result(source / TRAINING_FILE), target / TRAINING_FILE
+    training, place = files.read_json(source / TRAINING_FILE), target / TRAINING_FILE
     is_whole = (target / digests.DIGESTS).is_file() and digests.folder_damage(target) is None
-    if is_whole and place.is_file() and load_result(place) == training:
+    if is_whole and place.is_file() and files.read_json(place) == training:
         return
     place.unlink(missing_ok=True)  # before other weights stand beside it
     files.link_files(source / "encoder", target)

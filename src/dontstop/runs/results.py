@@ -206,11 +206,10 @@ class Results:
             nats per masked token over the steps since the last point.
         """
         folders = [self.paths.results / "curves" / name for name in self._notebooks()]
-        places = [folder / f"replicate_{r}" for folder in folders for r in range(self.profile.replicates)]
         found = [
-            pd.read_csv(path).assign(checkpoint=path.stem, replicate=int(place.name.removeprefix("replicate_")))
-            for place in places
-            for path in sorted(place.glob("*.csv"))
+            pd.read_csv(path).assign(checkpoint=path.stem, replicate=replicate)
+            for folder, replicate in product(folders, range(self.profile.replicates))
+            for path in sorted((folder / f"replicate_{replicate}").glob("*.csv"))
         ]
         return _joined(found, CURVE_COLUMNS)
 

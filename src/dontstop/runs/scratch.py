@@ -75,15 +75,6 @@ def result_path(paths: Paths, key: str) -> Path:
     return paths.work / "results" / f"{key}.json"
 
 
-def load_result(path: Path) -> dict:
-    """Read what a job wrote.
-
-    Raises:
-        StudyError: If the file is damaged.
-    """
-    return files.read_json(path)
-
-
 def result_of_prepare(path: Path) -> dict:
     """Read a manifest of prepared text.
 
@@ -92,7 +83,7 @@ def result_of_prepare(path: Path) -> dict:
     """
     if not path.is_file():
         raise StudyError(f"no {path}", "text that has been prepared", "run `dontstop prepare --profile <name>` first")
-    return load_result(path)
+    return files.read_json(path)
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,18 @@ def write_prepared(profile: Profile, paths: Paths, tasks: tuple[Task, ...], prep
     return manifest
 
 
+def text_digests(paths: Paths, manifest: dict) -> dict[Path, str]:
+    """Return the files of text that a manifest names, each with its SHA-256."""
+    found = {}
+    for kind, path_of in (("domains", paths.corpus), ("held_out", paths.held_out)):
+        found |= {path_of(name): entry["sha256"] for name, entry in manifest[kind].items()}
+    for task, entry in manifest["tasks"].items():
+        found |= {paths.split(task, name): split["sha256"] for name, split in entry["splits"].items()}
+        if unlabelled := entry.get("unlabelled"):
+            found[paths.unlabelled(task)] = unlabelled["sha256"]
+    return found
+
+
 def _move(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     (target / "manifest.json").unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from dontstop.errors import StudyError
+from dontstop.machine import environment
 
 STANDARD_LIBRARY = "python"  # its name among the packages of `general`; its version is Python's own
 NOT_TEXT = "# not read as text"  # in constraints.txt: packages below were pinned after the study's text was settled
@@ -86,13 +87,7 @@ def pinned_names(constraints: Path) -> list[str]:
 
 def installed_versions(names: list[str]) -> dict[str, str]:
     """Return the installed version of each of `names` that is installed."""
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    return {name: version for name in names if (version := environment.version(name)) is not None}
 
 
 def differing_versions(constraints: Path) -> list[str]:
@@ -100,18 +95,14 @@ def differing_versions(constraints: Path) -> list[str]:
     phrases, running = [], platform.python_version()
     if (noted := _PYTHON.search(constraints.read_text(encoding="utf-8"))) and noted.group(1) != running:
         phrases.append(f"Python {running} runs, whose standard library is text; {noted.group(1)} is noted")
-    for pin in _requirements(constraints):
-        if pin.marker is None or pin.marker.evaluate():
-            installed = installed_versions([pin.name]).get(pin.name)
-            if installed and not pin.specifier.contains(installed, prereleases=True):
-                phrases.append(f"{pin.name} {installed} is installed, {str(pin.specifier)[2:]} is pinned")
+    for pin in environment.differing(_requirements(constraints)):
+        phrases.append(f"{pin.name} {environment.version(pin.name)} is installed, {str(pin.specifier)[2:]} is pinned")
     return phrases
 
 
 def _requirements(constraints: Path) -> list[Requirement]:
     """Read the pins of the packages that are text."""
-    lines = constraints.read_text(encoding="utf-8").partition(NOT_TEXT)[0].splitlines()
-    return [Requirement(text) for line in lines if (text := line.split("#")[0].strip())]
+    return environment.requirements(constraints.read_text(encoding="utf-8").partition(NOT_TEXT)[0])
 
 
 def general_packages(installed: list[str], of_domains: list[str]) -> list[str]:

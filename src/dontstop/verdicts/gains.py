@@ -5,12 +5,13 @@ import itertools
 import numpy as np
 import pandas as pd
 
+from dontstop.runs.arms import DAPT, NOT_DAPTS
 from dontstop.verdicts import scores
 from dontstop.verdicts.domain_gap import as_distances, spearman
 from dontstop.verdicts.effects import Contrast, by_replicate, complete, described, of_replicates, over
 from dontstop.verdicts.scores import MEAN
 
-DAPT_ARMS = ("dapt", "not_dapt", "not_dapt_2", "not_dapt_3")  # that fine-tune a DAPT encoder: the own domain's, others'
+DAPT_ARMS = tuple(arm.name for arm in (DAPT, *NOT_DAPTS))  # that fine-tune a DAPT encoder: the own domain's, others'
 
 
 def rise_weights(domains: pd.Series, distances: pd.Series) -> pd.Series:

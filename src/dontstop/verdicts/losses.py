@@ -46,21 +46,16 @@ def changes_of_arms(runs: pd.DataFrame, losses: pd.DataFrame, base_text: str) ->
     Returns:
         Index arm, replicate; columns in_domain_delta_loss, general_delta_loss: nats, means over domains.
     """
-    loss = losses.set_index(["encoder", "replicate", "held_out"])["masked_lm_loss"]
-    keys = ["arm", "checkpoint", "domain", "replicate"]
-    some = runs.loc[runs["checkpoint"].isin(losses["encoder"]), keys].drop_duplicates()
-    for name, texts in ((IN_DOMAIN, some["domain"]), (GENERAL, [base_text] * len(some))):
-        places = zip(some["checkpoint"], some["replicate"], texts, strict=True)
-        some[name] = [loss[encoder, r, text] - loss["base", r, text] for encoder, r, text in places]
-    return some.groupby(["arm", "replicate"], sort=False)[[IN_DOMAIN, GENERAL]].mean()
+    changed = course(runs, losses, base_text).groupby(["arm", "replicate", "text"], sort=False)["change"].mean()
+    return changed.unstack("text").reindex(columns=["own", "general"]).set_axis([IN_DOMAIN, GENERAL], axis=1)
 
 
 def course(runs: pd.DataFrame, losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
     """List the losses of each arm's encoders on the task's domain and on the base encoder's text.
 
     Args:
-        runs: With the columns arm, checkpoint, domain, replicate, the base encoder's among them.
-        losses: As recorded; encoders whose loss was not measured are left out.
+        runs: With the columns arm, checkpoint, domain, replicate.
+        losses: As recorded, the base encoder's among them; encoders whose loss was not measured are left out.
 
     Returns:
         Columns arm, domain, replicate, text (`own` or `general`), masked_lm_loss (nats), change (from the base's).
@@ -69,15 +64,13 @@ def course(runs: pd.DataFrame, losses: pd.DataFrame, base_text: str) -> pd.DataF
     some = runs.loc[runs["checkpoint"].isin(losses["encoder"]), keys].drop_duplicates()
     loss = losses.set_index(["encoder", "replicate", "held_out"])["masked_lm_loss"]
     rows = [
-        (row.arm, row.domain, row.replicate, text, loss.at[row.checkpoint, row.replicate, name])
+        (row.arm, row.domain, row.replicate, text, loss.at[row.checkpoint, row.replicate, name], name)
         for row in some.itertuples()
         for text, name in (("own", row.domain), ("general", base_text))
     ]
-    table = pd.DataFrame(rows, columns=["arm", "domain", "replicate", "text", "masked_lm_loss"])
-    same = ["domain", "replicate", "text"]
-    base = table.loc[table["arm"] == "base", [*same, "masked_lm_loss"]].rename(columns={"masked_lm_loss": "base"})
-    table = table.merge(base, on=same, how="left")
-    return table.assign(change=table["masked_lm_loss"] - table.pop("base"))
+    table = pd.DataFrame(rows, columns=["arm", "domain", "replicate", "text", "masked_lm_loss", "held_out"])
+    places = zip(table["replicate"], table.pop("held_out"), strict=True)
+    return table.assign(change=table["masked_lm_loss"] - [loss.at["base", *place] for place in places])
 
 
 def forgetting(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
