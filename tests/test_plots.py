@@ -213,6 +213,14 @@ def test_same_data_same_bytes(name, tmp_path):
     assert len(list((tmp_path / "one").iterdir())) == 2
 
 
+@pytest.mark.parametrize("name", DRAWN)
+def test_titles_end_within_the_figure(name):
+    figure = DRAWN[name]()
+    figure.draw_without_rendering()
+    titles = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text() == figure.get_suptitle()]
+    assert titles and all(title.get_window_extent().x1 <= figure.bbox.x1 for title in titles)
+
+
 def test_notebooks_show_a_figure_without_pyplot(tmp_path):
     shown = display.show(DRAWN["distances"](), tmp_path / "distances")
     assert shown._repr_png_() == (tmp_path / "distances.png").read_bytes()

@@ -70,7 +70,7 @@ def distances(measured: DataFrame) -> StudyFigure:
     parts = {name: part.set_index("domain") for name, part in measured.dropna(subset="value").groupby("distance")}
     names = [name for name in DISTANCES if name in parts]
     order = parts[names[0]].sort_values("value", ascending=names[0] not in _SIMILARITIES).index
-    title = "How far does each domain lie from the base encoder's text? (farther is to the right; 95 % intervals)"
+    title = "How far does each domain lie from the base encoder's text?\n(farther is to the right; 95 % intervals)"
     figure = StudyFigure(1.4 + 2.6 * len(names), 1.7 + 0.42 * len(order), title)
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):

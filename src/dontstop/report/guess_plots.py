@@ -85,10 +85,8 @@ def gallery(frame: DataFrame) -> WideFigure:
     if frame["encoder"].nunique() < 2:
         return nothing(question, _ABSENT)
     changes, after = changes_of(frame), labels.column(frame["encoder"].unique()[1])
-    title = (
-        f"{question} By {after}, {(changes > 0).sum()} of {len(changes)}\n(change of the true word's log-probability, "
-    )
-    title += f"nats: {labels.signed(changes.mean(), 2)} in the mean; blue: up, orange: down)"
+    title = f"{question} By {after}, {(changes > 0).sum()} of {len(changes)}\n(change of log-probability, nats: "
+    title += f"{labels.signed(changes.mean(), 2)} in the mean; blue: up, orange: down)"
     colour_of = _colour_of(frame)
     groups = [list(_lines(some, colour_of)) for _, some in frame.groupby("sentence", sort=False)]
     lines = [line for group in groups for line in (*group, [])]
