@@ -11,6 +11,7 @@ from dontstop.profiles import Paths, load_profile
 from dontstop.report import measures
 from dontstop.runs.arms import BASE, DAPT, EMBEDDING_TAPT, LORA_DAPT, LORA_TAPT, TAPT
 from dontstop.text.tasks import Task
+from fabricated import make_records
 
 TASKS = [Task("t", "d", "macro_f1", "T", "u"), Task("u", "d", "macro_f1", "U", "t")]
 TEXTS = {"train": ["red red", "blue blue"] * 6, "dev": ["red", "blue"], "test": ["red", "blue", "red red"]}
@@ -105,3 +106,18 @@ def test_arms_that_train_few_parameters_follow_their_full_counterparts(study):
 def test_arms_are_given_where_all_of_some_tasks_have_run(study):
     assert list(measures.arms_on(study, TASKS)) == [BASE, TAPT]
     assert list(measures.arms_on(study, TASKS[:1])) == [BASE, TAPT, LORA_TAPT]
+
+
+def test_a_claim_is_judged_by_the_replicates_that_have_its_arms(study):
+    there = {0: [BASE, TAPT], 1: [BASE, TAPT], 2: [BASE]}
+    truth = np.arange(30) % 3
+    parts = [
+        make_records(dict.fromkeys(map(str, arms), 0.6), truth, seed=r, task="t", domain="d", seeds=[0], replicates=[r])
+        for r, arms in there.items()
+    ]
+    study.profile = study.profile.model_copy(update={"replicates": 3})
+    study.available_arms = lambda replicates: there[replicates[0]]
+    study.runs = lambda *arms: pd.concat(parts).assign(test_log_probability=-1.0)
+    found = measures.judged(study).query("study == 'ours' and task == 'mean'").set_index("claim")
+    assert found.loc["C5", "num_replicates"] == 2 and np.isfinite(found.loc["C5", "low"])
+    assert found.loc["C2", "verdict"] == "not run"

@@ -78,6 +78,7 @@ def test_replicates_are_read_as_far_as_they_are_asked_for(study):
     for num, available in ((2, [BASE]), (3, [BASE]), (4, [])):
         study.profile = study.profile.model_copy(update={"replicates": num})
         assert study.runs(BASE)["replicate"].nunique() == min(num, 3) and study.available_arms() == available
+    assert study.available_arms([0, 2]) == [BASE] and study.available_arms([2, 3]) == []
     assert len(study.losses()) == 2
 
 

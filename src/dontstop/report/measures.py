@@ -173,8 +173,13 @@ def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:
 
 
 def judged(study: Results) -> pd.DataFrame:
-    """Judge all claims by what has run so far, as `judgements.judge` returns it."""
-    available, evidence = study.available_arms(), {}
+    """Judge all claims by what has run so far, as `judgements.judge` returns it.
+
+    Each contrast by the replicates that have all its arms: their number may differ from claim to claim, while a study
+    grows.
+    """
+    replicates, evidence = range(study.profile.replicates), {}
+    available = list(dict.fromkeys(arm for r in replicates for arm in study.available_arms([r])))
     if {BASE, DAPT} <= set(available):
         evidence["distances"] = domain_gap.as_distances(distances(study))["vocabulary_overlap"]
         evidence["changes"] = changes(study.losses().query("notebook == '02_dapt'"), GENERAL)

@@ -1,7 +1,7 @@
 """What a study found, as pandas frames: runs, losses, pretraining, curves; its text and settings."""
 
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -73,12 +73,17 @@ class Results:
         """Return all arms that the profile asks for, each with the tasks that it is run for, by notebook."""
         return self.design.arms()
 
-    def available_arms(self) -> list[Arm]:
-        """Return the arms whose records are complete: all tasks, replicates and seeds; not TAPT with fewer epochs."""
-        keys, grid = ["task", "replicate", "seed"], (range(self.profile.replicates), self.profile.seeds)
+    def available_arms(self, replicates: Iterable[int] | None = None) -> list[Arm]:
+        """Return the arms whose records are complete: all tasks and seeds; not TAPT with fewer epochs.
+
+        Args:
+            replicates: Of which they must be; of all the profile's, unless given.
+        """
+        asked = range(self.profile.replicates) if replicates is None else list(replicates)
+        keys, grid = ["task", "replicate", "seed"], (asked, self.profile.seeds)
         found = {arm: set(rows[keys].itertuples(index=False, name=None)) for arm, rows in self.runs().groupby("arm")}
         wanted = {arm: set(product((task.name for task in some), *grid)) for arm, some in self.arms().items()}
-        return [arm for arm, all_runs in wanted.items() if not arm.is_short and found.get(arm.name) == all_runs]
+        return [arm for arm, all_runs in wanted.items() if not arm.is_short and found.get(arm.name, set()) >= all_runs]
 
     def arm(self, name: str | Arm) -> Arm:
         """Return one of the study's arms by its name; an arm as it is.
