@@ -6,9 +6,13 @@ from dontstop.errors import StudyError
 from dontstop.profiles import Profile
 from dontstop.runs import arms
 from dontstop.runs.arms import ARMS, Arm, Checkpoint, Phase, Run, phase_settings
-from dontstop.text.tasks import get_task
+from dontstop.studies import read_study
 
-TASKS = [get_task("citation_intent"), get_task("hyperpartisan_news"), get_task("imdb")]
+TASKS = [
+    read_study("paper").task("citation_intent"),
+    read_study("paper").task("hyperpartisan_news"),
+    read_study("paper").task("imdb"),
+]
 
 
 def test_checkpoints_of_the_arms():
@@ -60,7 +64,7 @@ def test_checkpoints_of_tapts_arms():
 
 
 def test_transfer_trains_nothing_that_tapt_has_not():
-    both = [get_task("citation_intent"), get_task("sciie")]
+    both = [read_study("paper").task("citation_intent"), read_study("paper").task("sciie")]
     of_tapt, of_transfer = (arms.plan([arm], both, [0]) for arm in (arms.TAPT, arms.TRANSFER_TAPT))
     assert set(of_transfer.checkpoints) == set(of_tapt.checkpoints)
     pairs = [{(run.task, run.checkpoint) for run in plan.runs} for plan in (of_tapt, of_transfer)]
@@ -101,7 +105,7 @@ def test_the_three_other_domains_give_three_arms():
     assert named[0] == ["dapt_news", "dapt_biomed", "dapt_reviews"]
     assert named[1] == ["dapt_cs", "dapt_biomed", "dapt_reviews"]
     assert named[2] == ["dapt_biomed", "dapt_cs", "dapt_news"]
-    topic = get_task("symbolic_math_topic")
+    topic = read_study("docstrings").task("symbolic_math_topic")
     assert [arm.checkpoint(topic).name for arm in arms.NOT_DAPTS] == [
         *("dapt_data_analysis", "dapt_deep_learning", "dapt_numerical")
     ]

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dontstop.profiles import CheapAdaptation, load_profile
 from dontstop.runs import arms
 from dontstop.runs.plan import text_of
-from dontstop.text.tasks import get_task
+from dontstop.studies import read_study
 from dontstop.training import encoders
 from dontstop.verdicts import costs
 from dontstop.verdicts.costs import Shape
@@ -67,7 +67,7 @@ def test_what_is_not_trained_saves_its_share_of_the_backward_pass(name, part):
 
 
 PROFILE = load_profile("smoke")
-TASK = get_task("deep_learning_topic")
+TASK = read_study("docstrings").task("deep_learning_topic")
 SHAPE = Shape(body_weights=100, masked_weights=0, head_weights=0, hidden_size=1, num_layers=0, num_parameters=500)
 SOME = {arm: [TASK] for arm in (arms.BASE, arms.DAPT, arms.DAPT_TAPT, arms.LORA_TAPT, arms.rand_tapt(2))}
 SOME |= {arm: [TASK] for arm in (arms.knn_tapt(2), arms.knn_tapt(2, "bm25"))}

@@ -19,8 +19,9 @@ from dontstop.profiles import load_profile, with_replicates
 from dontstop.report import display
 from dontstop.runs.pipeline import Pipeline
 from dontstop.runs.plan import get_experiment
+from dontstop.studies import read_study
 from dontstop.study import Study, default_profile
-from dontstop.text import documents, tasks
+from dontstop.text import documents
 from dontstop.tokens import tokenizer
 from dontstop.training import encoders
 
@@ -56,8 +57,8 @@ NAMES |= {
     "notebook": (lambda _: Study("smoke", "../../x"), "refused: found: notebook '../../x'"),
     "table": (lambda _: Study("smoke").show(pd.DataFrame(), "../x"), "refused: found: table or figure '../x'"),
     "experiment": (lambda _: get_experiment("../x"), "refused: found: experiment '../x'"),
-    "task": (lambda _: tasks.get_task("../../x"), "refused: found: task '../../x'"),
-    "domain": (lambda _: tasks.get_domain("../x"), "refused: found: domain '../x'"),
+    "task": (lambda _: read_study("paper").task("../../x"), "refused: found: task '../../x'"),
+    "domain": (lambda _: read_study("paper").domain("../x"), "refused: found: domain '../x'"),
     "corpus to fetch": (lambda _: sources.corpus_source("../x"), "refused: found: "),
     "task to fetch": (lambda at: task_files.fetch_tasks(at, ["../../x"], "hub", "", print), "refused: found: "),
     "encoder to fetch": (lambda at: conversion.fetch_encoders(at, ["../x"], "", print), "refused: found: "),

@@ -18,9 +18,10 @@ from dontstop.runs.arms import Arm, Checkpoint, Phase, Run
 from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.scratch import Scratch
-from dontstop.text.tasks import SPLITS, get_task
+from dontstop.studies import read_study
+from dontstop.text.tasks import SPLITS
 
-TASKS = [get_task(name) for name in tiny.TASKS]
+TASKS = [read_study("paper").task(name) for name in tiny.TASKS]
 BASE, DAPT = Checkpoint(), Checkpoint((Phase("dapt", "cs"),))
 CHECKPOINTS = {"base", "dapt"}
 RUNS = {f"{task.name} {arm}" for task in TASKS for arm in ("base", "dapt", "not_dapt")}

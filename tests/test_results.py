@@ -13,9 +13,9 @@ from dontstop.profiles import Labels, Paths, Profile
 from dontstop.runs import finetuning, records, results
 from dontstop.runs.arms import BASE, DAPT, TAPT, short_tapt
 from dontstop.runs.results import Results
-from dontstop.text.tasks import get_task
+from dontstop.studies import read_study
 
-TASKS = [get_task("citation_intent"), get_task("sciie")]
+TASKS = [read_study("paper").task("citation_intent"), read_study("paper").task("sciie")]
 SETTINGS = {"text": {"source": "files"}, "tapt": {"num_epochs": 9}, "seeds": [0, 1]}
 SETTINGS |= {"tapt_curve": {"num_epochs": [5], "tasks": ["sciie"]}}
 

@@ -5,20 +5,23 @@ import pytest
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths, Profile, Text
+from dontstop.studies import read_study
 from dontstop.text import classes, tasks
 
 DOCSTRINGS = Profile(name="laptop")
+STUDIES = [read_study(name) for name in ("docstrings", "paper")]
+NUMERICAL = STUDIES[0].domain("numerical")
 
 
 def test_the_docstring_study_has_two_tasks_in_each_of_four_domains(tmp_path):
-    domains, found = tasks.domains_for(DOCSTRINGS), tasks.tasks_for(DOCSTRINGS, Paths("laptop", tmp_path))
+    domains, found = DOCSTRINGS.text.study.domains, tasks.tasks_for(DOCSTRINGS, Paths("laptop", tmp_path))
     assert [task.name for task in found] == [f"{d.name}_{kind}" for d in domains for kind in ("topic", "area")]
     assert {task.metric for task in found} == {"macro_f1"}
 
 
 @pytest.mark.parametrize("source", ["docstrings", "files"])
 def test_irrelevant_domains_pair_off(source):
-    domains = {domain.name: domain for domain in tasks.domains_for(Profile(name="x", text=Text(source=source)))}
+    domains = {domain.name: domain for domain in Text(source=source).study.domains}
     for domain in domains.values():
         other = domains[domain.irrelevant_domain]
         assert other is not domain
@@ -28,15 +31,16 @@ def test_irrelevant_domains_pair_off(source):
 
 @pytest.mark.parametrize("name", ["numerical_area", "chemprot", "ag", "amazon"])
 def test_a_domains_two_tasks_share_it_and_point_at_each_other(name):
-    task = tasks.get_task(name)
-    other = tasks.get_task(task.other_task)
+    study = next(study for study in STUDIES if name in [task.name for task in study.tasks])
+    task = study.task(name)
+    other = study.task(task.other_task)
     assert (other.other_task, other.domain) == (task.name, task.domain)
-    assert tasks.get_domain(task.domain).name == task.domain
+    assert study.domain(task.domain).name == task.domain
 
 
 def test_biomedical_tasks_are_scored_with_micro_f1():
     names = ["chemprot", "rct-20k", "citation_intent", "imdb"]
-    assert [tasks.get_task(name).metric for name in names] == ["micro_f1", "micro_f1", "macro_f1", "macro_f1"]
+    assert [STUDIES[1].task(name).metric for name in names] == ["micro_f1", "micro_f1", "macro_f1", "macro_f1"]
 
 
 def of_files(**settings):
@@ -71,9 +75,9 @@ def test_a_mirror_need_not_be_named_again_once_its_text_is_prepared(tmp_path):
 
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(StudyError, match="did you mean 'chemprot'"):
-        tasks.get_task("chemprott")
+        STUDIES[1].task("chemprott")
     with pytest.raises(StudyError, match="did you mean 'biomed'"):
-        tasks.get_domain("biomeds")
+        STUDIES[1].domain("biomeds")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +90,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
     ],
 )
 def test_a_topic_is_a_subpackage_and_all_below_it(module, topic):
-    assert classes.topic_of("numerical", module) == topic
+    assert classes.topic_of(NUMERICAL, module) == topic
 
 
 @pytest.mark.parametrize(
@@ -100,10 +104,10 @@ def test_a_topic_is_a_subpackage_and_all_below_it(module, topic):
     ],
 )
 def test_an_area_is_the_first_that_names_a_part_of_the_module(module, area):
-    assert classes.area_of("numerical", module) == area
+    assert classes.area_of(NUMERICAL, module) == area
 
 
-@pytest.mark.parametrize("domain", classes.AREAS)
+@pytest.mark.parametrize("domain", STUDIES[0].domains, ids=lambda domain: domain.name)
 def test_no_area_is_hidden_behind_an_earlier_one(domain):
-    for area, names in classes.AREAS[domain].items():
-        assert {classes.area_of(domain, name) for name in names.split()} == {area}
+    for area, names in domain.areas.items():
+        assert {classes.area_of(domain, name) for name in names} == {area}

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from dontstop.errors import StudyError
 from dontstop.inputs import checked_name, read_settings
+from dontstop.studies import StudyText, parse_study, read_study
 
 Count = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -38,9 +39,10 @@ class Text(Settings):
     """Where the text comes from and how it is divided."""
 
     source: Literal["docstrings", "files"] = "docstrings"
+    study: StudyText = Field(exclude=True)  # a name of configs/studies, or its content; `docstrings`, else `paper`
     folder: str | None = None  # `files` only: a mirror, absolute or from the root; DONTSTOP_MIRROR goes before it
     follow_links: bool = False  # `files` only: whether symbolic links may lead out of the mirror; changes no text
-    tasks: list[str] | None = None  # `files` only: which of the paper's tasks; None means all eight
+    tasks: list[str] | None = None  # `files` only: which of the study's tasks; None means all
     may_lack: list[str] = []  # those of them that the study goes on without where the mirror lacks them
     max_examples: MaxExamples = MaxExamples()  # `files` only
     low_resource: dict[str, Count] = {}  # `files` only: training examples of a task, such as 500 for RCT-500
@@ -54,6 +56,19 @@ class Text(Settings):
     min_example_words: Count = 25  # `docstrings` only: of a task's text, so that it takes reading
     leak_containment: Fraction = 0.5  # share of a test or dev text's word 5-grams in one document that makes a leak
     near_duplicate_jaccard: Fraction = 0.8
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_study(cls, content: Any) -> Any:
+        """Put the study itself where its name or its content stands."""
+        if not isinstance(content, dict):
+            return content
+        study = content.get("study", "paper" if content.get("source") == "files" else "docstrings")
+        if isinstance(study, str):
+            study = read_study(study, find_root())
+        elif isinstance(study, dict):
+            study = parse_study(study, "text.study")
+        return content | {"study": study}
 
 
 class Tokens(Settings):
@@ -286,7 +301,7 @@ class Profile(Settings):
     """Everything that one study is run with."""
 
     name: str
-    text: Text = Text()
+    text: Text = Field(default_factory=Text)
     tokens: Tokens = Tokens()
     encoder: Encoder = Encoder()
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -305,6 +320,7 @@ class Profile(Settings):
     domain_gap: DomainGap = DomainGap()
     forgetting: Forgetting = Forgetting()
     labels: Labels = Labels()
+    arms: list[str] | None = None  # which of those without selected text are run; None: all that have text
     replicates: Count = 1  # of the whole study, each with its own base encoder, text drawn at random and labelled texts
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0, 1, 2, 3, 4]  # of fine-tuning, in each replicate
     task_finetune: dict[str, dict[str, Any]] = {}  # overrides of `finetune` for one task, by its id

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from dontstop.errors import StudyError
 from dontstop.inputs import checked_name, read_settings
 from dontstop.profiles import Count, Paths, Profile, Settings, find_root, load_profile, with_replicates
-from dontstop.runs import guesses
+from dontstop.runs import arms, guesses
 from dontstop.runs.pipeline import Pipeline
 from dontstop.text import tasks
 
@@ -136,6 +136,8 @@ def _check_names(profile: Profile) -> None:
         if unknown := set(named) - set(known):
             found = f"{setting} for {', '.join(sorted(unknown))}"
             raise StudyError(found, f"tasks of {', '.join(known)}", "mend the name")
+    for name in profile.arms or []:
+        arms.get_arm(name)
     if profile.encoder.name and not profile.tokens.tokenizer:
         raise StudyError(
             f"encoder.name = {profile.encoder.name!r} without tokens.tokenizer",

@@ -4,7 +4,8 @@ import difflib
 from dataclasses import dataclass
 
 from dontstop.errors import StudyError
-from dontstop.text.tasks import GENERAL, get_task
+from dontstop.studies import read_study
+from dontstop.text.tasks import GENERAL
 
 # <BUCKET>/<task>/<split>.jsonl, with the ids of `tasks`.
 BUCKET = "https://allennlp.s3-us-west-2.amazonaws.com/dont_stop_pretraining/data"
@@ -40,7 +41,7 @@ _TEXTS = {
 RELEASED = {f"dapt_{domain}": f"allenai/{domain}_roberta_base" for domain in ("biomed", "cs", "news", "reviews")}
 for _kind, _names in _TEXTS.items():
     for _task, _name in _names.items():
-        _domain = get_task(_task).domain
+        _domain = read_study("paper").task(_task).domain
         RELEASED[f"{_kind}_{_task}"] = f"allenai/dsp_roberta_base_tapt_{_name}"
         RELEASED[f"dapt_{_domain}_then_{_kind}_{_task}"] = f"allenai/dsp_roberta_base_dapt_{_domain}_tapt_{_name}"
 

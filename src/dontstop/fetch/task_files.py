@@ -13,8 +13,9 @@ from dontstop.errors import StudyError
 from dontstop.fetch import downloads, hub
 from dontstop.fetch.sources import HUB_TASKS
 from dontstop.machine import files
+from dontstop.studies import read_study
 from dontstop.text.documents import find_documents, forms_of, read_documents
-from dontstop.text.tasks import SPLITS, get_task
+from dontstop.text.tasks import SPLITS
 
 Tell = Callable[[str], None]
 
@@ -44,8 +45,7 @@ def fetch_tasks(mirror: Path, names: Sequence[str], source: str, address: str, t
         StudyError: If a task is unknown, its splits cannot be read, come from another source or have changed.
     """
     for name in names:
-        if get_task(name).name not in HUB_TASKS:
-            raise StudyError(f"{name}, whose text is made here", f"tasks of {', '.join(HUB_TASKS)}", "leave it out")
+        read_study("paper").task(name)
     for name, split in itertools.product(names, SPLITS):
         folder, origin = mirror / "tasks" / name, _origin(name, split, source, address)
         if found := _present(folder, name, split, origin):

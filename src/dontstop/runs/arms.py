@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from dontstop.errors import StudyError
 from dontstop.machine.randomness import seed_of
 from dontstop.profiles import PhaseSettings, Profile
-from dontstop.text.tasks import GENERAL, Task, other_domains
+from dontstop.text.tasks import GENERAL, Task
 
 _AUGMENTED = ("knn_tapt", "rand_tapt", "curated_tapt")
 
@@ -97,11 +97,23 @@ class Arm:
         """Return the checkpoint that the arm gives a task in a replicate.
 
         Source: sections 3.3 (DAPT and not-DAPT), 4 (TAPT), 4.2 (DAPT then TAPT), 4.3 (transfer-TAPT) and 5 (neighbours,
-        random and curated text); the irrelevant domains and the domains' other tasks are those of `tasks`.
+        random and curated text); the irrelevant domains and the domains' other tasks are the study's own.
+
+        Raises:
+            StudyError: If the task has none of a role's text.
         """
-        texts = {"domain": task.domain, "task": task.name, "other_task": task.other_task}
-        texts |= dict(zip(OTHER_DOMAINS, other_domains(task.domain), strict=False))
+        texts = texts_of(task)
+        if lacking := [phase.text for phase in self.phases if phase.text not in texts]:
+            found = f"no {lacking[0].replace('_', ' ')} of {task.name}"
+            raise StudyError(found, f"one, for {self.name}", "name it in the study, or leave that arm out")
         return Checkpoint(tuple(replace(phase, text=texts[phase.text]) for phase in self.phases), replicate)
+
+
+def texts_of(task: Task) -> dict[str, str]:
+    """Return the names of the texts that a task's roles stand for, as far as there are any."""
+    texts = {"domain": task.domain, "task": task.name, "other_task": task.other_task}
+    texts |= dict(zip(OTHER_DOMAINS, task.other_domains, strict=False))
+    return {role: text for role, text in texts.items() if text is not None}
 
 
 def _single(kind: str, text: str, **more) -> Arm:

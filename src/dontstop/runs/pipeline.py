@@ -46,7 +46,8 @@ class Pipeline(Results):
         self.prepare()
         if experiment == "knn_tapt":
             self.select()
-        self.design.check(experiment)
+        if left_out := self.design.left_out(experiment):
+            progress.say(f"{experiment} ({self.profile.name}): {left_out}")
         plan = self.design.plan(experiment)
         with runner.only_run(self.paths.lock):
             some = self._jobs()

@@ -97,17 +97,41 @@ class Design:
             return [(self._augmented_arms(task), [task]) for task in self.augmented_tasks()]
         if experiment == "dapt":
             fixed += [arm for name, arm in arms.ARMS.items() if name in settings.forgetting.arms]
-            known = {domain.name for domain in domains_of(self.tasks, settings)}
-            possible = {t: [a for a in fixed if {p.text for p in a.checkpoint(t).phases} <= known] for t in self.tasks}
-            return [(some, list(of)) for some, of in itertools.groupby(self.tasks, possible.__getitem__)]
-        groups = [(fixed, self.transfer_tasks() if experiment == "transfer_tapt" else list(self.tasks))]
+        groups = self._possible(fixed, self.tasks)
         if experiment == "tapt":
             short = [arms.short_tapt(epochs) for epochs in sorted(settings.tapt_curve.num_epochs)]
-            groups.append((short, self._among(settings.tapt_curve.tasks)))
+            groups += self._possible(short, self._among(settings.tapt_curve.tasks))
         if experiment == "dapt_tapt":
             cheap = [arm for name, arm in arms.ARMS.items() if name in settings.cheap_adaptation.arms]
-            groups.append((cheap, self._among(settings.cheap_adaptation.tasks)))
+            groups += self._possible(cheap, self._among(settings.cheap_adaptation.tasks))
         return groups
+
+    def _possible(self, some: Sequence[Arm], tasks: Sequence[Task]) -> list[tuple[list[Arm], list[Task]]]:
+        """Group tasks by those of the arms that they can be run for and the profile asks for."""
+        asked = self.profile.arms
+        groups: dict[tuple[Arm, ...], list[Task]] = {}
+        for task in tasks:
+            there = (arm for arm in some if not self._lacking(arm, task) and (asked is None or arm.name in asked))
+            groups.setdefault(tuple(there), []).append(task)
+        return [(list(found), of) for found, of in groups.items() if found]
+
+    def _lacking(self, arm: Arm, task: Task) -> str:
+        """Say which text of a task's the study does not have that an arm reads; nothing if it has all."""
+        known = {domain.name for domain in domains_of(self.tasks, self.profile)} | {task.name for task in self.tasks}
+        texts = arms.texts_of(task)
+        roles = (phase.text for phase in arm.phases)
+        return next((role.replace("_", " ") for role in roles if texts.get(role) not in known), "")
+
+    def left_out(self, *experiments: str) -> str:
+        """Say in one sentence which arms of experiments (or of all) are left out, and what they lack; or nothing."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for name in experiments or EXPERIMENTS:
+            of_paper = [arm for arm in EXPERIMENTS[name].arms if arm not in arms.NOT_DAPTS[1:]]
+            for arm, task in itertools.product(of_paper, self.tasks):
+                if lacking := self._lacking(arm, task):
+                    found.setdefault((arm.name, lacking), []).append(task.name)
+        parts = (f"{arm} of {', '.join(of)} (no {lacking})" for (arm, lacking), of in found.items())
+        return f"left out for want of text: {'; '.join(parts)}" if found else ""
 
     def plan(self, experiment: str, replicates: Iterable[int] | None = None) -> Plan:
         """Plan an experiment's checkpoints, the base encoder's always among them, its runs, and the losses measured.
@@ -122,22 +146,10 @@ class Design:
         seeds, labels, losses = self.profile.seeds, self.profile.labels, self.measured(experiment, replicate)
         runs = [arms.plan(*group, seeds, replicate, [labels.primary]) for group in self.groups(experiment)]
         if experiment == "dapt_tapt" and labels.curve:
-            runs.append(arms.plan(LABEL_CURVE_ARMS, self.tasks, seeds, replicate, labels.curve))
+            groups = self._possible(LABEL_CURVE_ARMS, self.tasks)
+            runs += [arms.plan(*group, seeds, replicate, labels.curve) for group in groups]
         measured = Plan(tuple(encoder for encoder, _ in losses), losses=tuple(losses))
         return sum(runs, Plan((Checkpoint((), replicate),))) + measured
-
-    def check(self, experiment: str) -> None:
-        """Check that an experiment has a task to be run for; of few domains, it may have fewer arms than it names.
-
-        Raises:
-            StudyError: If it has none.
-        """
-        if not any(some for _, some in self.groups(experiment)) and EXPERIMENTS[experiment].arms:
-            raise StudyError(
-                f"no task of {', '.join(task.name for task in self.tasks)} has its domain's other task beside it",
-                f"both tasks of a domain, for {', '.join(map(str, EXPERIMENTS[experiment].arms))}",
-                "add a missing task, or leave that notebook out",
-            )
 
     def measured(self, experiment: str, replicate: int = 0) -> list[tuple[Checkpoint, str]]:
         """Return the pairs of an encoder and a token store whose masked-LM loss an experiment measures."""
@@ -146,6 +158,7 @@ class Design:
         if wanted.on == "task":
             stores = [dev_store(task.name) for task in self.tasks]
         kinds = [*wanted.measured, *(self.profile.forgetting.arms if "dapt" in wanted.measured else [])]
+        kinds = [kind for kind in kinds if self.profile.arms is None or kind in (*self.profile.arms, "base")]
         encoders = [encoder for kind in kinds for encoder in self.checkpoints(kind, replicate)]
         return [(encoder, store) for encoder in encoders for store in stores]
 

@@ -10,11 +10,17 @@ from dontstop.machine import digests, files, progress, runner
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import scratch
 from dontstop.runs.identity import folder_digests
+from dontstop.studies import StudyText
 from dontstop.text import corpora, documents, packages, tasks
 from dontstop.text.tasks import Task
 
 VERSION = 4  # raised when the same settings and texts come to give other prepared text
 TOKENIZER_FILES = (".json", ".txt", ".model")
+# Of the studies `docstrings` and `paper`, whose text is marked without them, as it was before they were files.
+UNMARKED = (
+    "3d30985bd34349b21623ab18b3287b5e2d54445eb811ca1a08e3ddb5eaaf60c8",
+    "a15c439e11e8e35e8fdb9535dfdc17a70ba1d3f863f007d0e4efa5c4a187fc36",
+)
 
 
 def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: bool = False) -> None:
@@ -96,10 +102,20 @@ def _mark(profile: Profile, paths: Paths, names: list[str]) -> dict[str, str]:
         "tasks": names,
         "longest": tokens.longest_example(profile, names),
     }
+    if (study := study_digest(profile.text.study)) not in UNMARKED:
+        settings["study"] = study
     mark = {"settings": files.fingerprint(settings)}
     if _may_read_again(profile):
         mark["given"] = files.fingerprint(_given_text(profile, paths))
     return mark
+
+
+def study_digest(study: StudyText) -> str:
+    """Return a digest of what a study says of the text that is made for it."""
+    of_domain = ("name", "packages", "irrelevant_domain", "topics", "areas")
+    of_task = ("name", "domain", "metric", "other_task")
+    both = ((study.domains, of_domain), (study.tasks, of_task))
+    return files.fingerprint(str([[[getattr(one, key) for key in keys] for one in some] for some, keys in both]))
 
 
 def _may_read_again(profile: Profile) -> bool:

@@ -298,7 +298,7 @@ class Results:
         return pd.DataFrame(rows, columns=["setting", "here", "paper"])
 
     def provenance(self) -> str:
-        """Return one line: profile, commit, digest of the text, versions, this machine, others with results here."""
+        """Return one line: profile, commit, digest of the text, versions, machines with results here, arms left out."""
         git = ["git", "-C", str(self.paths.root), "rev-parse", "--short", "HEAD"]
         commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
         data = files.digest(self.paths.data / "manifest.json")[:12]
@@ -306,10 +306,11 @@ class Results:
         own = identity.capability(device, devices.resolve_precision(self.profile.precision, device))
         own = f"{torch.cuda.get_device_name()}, {own}" if device == "cuda" else own
         others = self.capabilities() - {own}
+        lacking = f"; {self.design.left_out()}" if self.design.left_out() else ""
         elsewhere = f"; results of other machines: {', '.join(sorted(others))}" if others else ""
         return (
             f"profile {self.profile.name}; commit {commit or 'unknown'}; text {data}; dontstop {dontstop.__version__}, "
-            f"torch {torch.__version__}; {processes.num_cores()} CPU cores, {own}{elsewhere}"
+            f"torch {torch.__version__}; {processes.num_cores()} CPU cores, {own}{elsewhere}{lacking}"
         )
 
     def capabilities(self) -> set[str]:

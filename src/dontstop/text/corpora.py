@@ -9,12 +9,13 @@ import numpy as np
 from dontstop.errors import StudyError
 from dontstop.machine import digests, files
 from dontstop.profiles import Paths, Profile, Text
+from dontstop.studies import Task
 from dontstop.text import audit, docstrings, examples, leakage, packages, shards, splits
 from dontstop.text.audit import EvalIndex, OverlapStats
 from dontstop.text.docstrings import Document
 from dontstop.text.documents import read_documents
 from dontstop.text.manifest import Prepared, Row, replacing, write_corpora, write_prepared
-from dontstop.text.tasks import GENERAL, Task, domains_for, domains_of, tasks_for
+from dontstop.text.tasks import GENERAL, domains_of, tasks_for
 
 _PREFIXES = {"corpora": "", "held_out": "held_out/"}  # of the audit's names
 
@@ -90,7 +91,7 @@ def drop_repeated_passages(documents: list[Document], seen: set[str], min_words:
 
 
 def _from_docstrings(profile: Profile, constraints: Path) -> Prepared:
-    settings, domains = profile.text, domains_for(profile)
+    settings, domains = profile.text, profile.text.study.domains
     versions = packages.installed_versions(packages.pinned_names(constraints))
     sources = {domain.name: list(domain.packages) for domain in domains}
     of_domains = [name for names in sources.values() for name in names]
@@ -168,8 +169,8 @@ def _choose_examples(
 ) -> splits.Chosen:
     """Choose the examples of a domain's two tasks from the documents at the indices `free`."""
     candidates = (
-        splits.topic_candidates(name, documents, settings),
-        splits.area_candidates(name, documents, settings),
+        splits.topic_candidates(settings.study.domain(name), documents, settings),
+        splits.area_candidates(settings.study.domain(name), documents, settings),
     )
     inside = ([candidate for candidate in some if candidate.document in free] for some in candidates)
     topic, area = (splits.keep_unique(some, own, everything, settings.leak_containment) for some in inside)

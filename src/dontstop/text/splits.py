@@ -10,6 +10,7 @@ import numpy as np
 
 from dontstop.errors import StudyError
 from dontstop.profiles import Text
+from dontstop.studies import Domain
 from dontstop.text import leakage
 from dontstop.text.classes import area_of, topic_of
 from dontstop.text.docstrings import Document
@@ -55,7 +56,7 @@ def is_within(key: str, fraction: float) -> bool:
     return int(key[:13], 16) < fraction * 16**13
 
 
-def topic_candidates(domain: str, documents: Sequence[Document], settings: Text) -> list[Candidate]:
+def topic_candidates(domain: Domain, documents: Sequence[Document], settings: Text) -> list[Candidate]:
     """Return (first piece of a docstring -> subpackage) candidates; see `pieces`."""
     found = []
     for k, document in enumerate(documents):
@@ -64,7 +65,7 @@ def topic_candidates(domain: str, documents: Sequence[Document], settings: Text)
     return found
 
 
-def area_candidates(domain: str, documents: Sequence[Document], settings: Text) -> list[Candidate]:
+def area_candidates(domain: Domain, documents: Sequence[Document], settings: Text) -> list[Candidate]:
     """Return (some piece of a docstring -> field of the domain) candidates; see `pieces`."""
     found = []
     for k, document in enumerate(documents):

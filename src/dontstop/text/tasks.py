@@ -1,102 +1,21 @@
-"""Domains and tasks as data: packages, metric, the domain's other task, irrelevant domain."""
+"""Which of a study's domains and tasks a profile has: all, those it names, or those that its mirror holds."""
 
-import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from dontstop.errors import StudyError
 from dontstop.machine import digests, files
 from dontstop.profiles import Paths, Profile
+from dontstop.studies import Domain, Task
 from dontstop.text.documents import forms_of
 
 GENERAL = "general"
 SPLITS = ("train", "dev", "test")
 
 
-@dataclass(frozen=True)
-class Domain:
-    """A domain of text, and the domain that not-DAPT adapts to in its stead."""
-
-    name: str
-    display_name: str
-    packages: tuple[str, ...]  # distributions whose docstrings make the domain; empty where files do
-    irrelevant_domain: str
-
-
-@dataclass(frozen=True)
-class Task:
-    """A classification task, its metric, and its domain's other task (for transfer-TAPT)."""
-
-    name: str
-    domain: str
-    metric: str
-    display_name: str
-    other_task: str
-
-
-# Departure: the paper pairs domains by low vocabulary overlap in its Figure 2; so are these, by our own overlap matrix,
-# as the perfect pairing with the smallest total.
-_DATA_ANALYSIS = ("pandas", "scikit-learn", "matplotlib", "seaborn", "networkx")
-_DOCSTRING_DOMAINS = (
-    Domain("deep_learning", "Deep learning", ("torch", "transformers", "peft", "accelerate"), "numerical"),
-    Domain("symbolic_math", "Symbolic mathematics", ("sympy", "mpmath"), "data_analysis"),
-    Domain("numerical", "Numerical science", ("numpy", "scipy"), "deep_learning"),
-    Domain("data_analysis", "Data analysis", _DATA_ANALYSIS, "symbolic_math"),
-)
-
-# Source: section 3.2 of the paper, the four irrelevant domains of not-DAPT.
-_PAPER_DOMAINS = (
-    Domain("biomed", "BioMed", (), "reviews"),
-    Domain("cs", "CS", (), "news"),
-    Domain("news", "News", (), "cs"),
-    Domain("reviews", "Reviews", (), "biomed"),
-)
-
-_DOCSTRING_TASKS = tuple(
-    Task(f"{d.name}_{kind}", d.name, "macro_f1", f"{d.display_name}: {kind}", f"{d.name}_{other}")
-    for d in _DOCSTRING_DOMAINS
-    for kind, other in (("topic", "area"), ("area", "topic"))
-)
-
-# Source: Table 2 of the paper; the metrics, from the caption of Table 3.
-_PAPER_TASKS = (
-    Task("chemprot", "biomed", "micro_f1", "ChemProt", "rct-20k"),
-    Task("rct-20k", "biomed", "micro_f1", "RCT", "chemprot"),
-    Task("citation_intent", "cs", "macro_f1", "ACL-ARC", "sciie"),
-    Task("sciie", "cs", "macro_f1", "SciERC", "citation_intent"),
-    Task("hyperpartisan_news", "news", "macro_f1", "HyperPartisan", "ag"),
-    Task("ag", "news", "macro_f1", "AGNews", "hyperpartisan_news"),
-    Task("amazon", "reviews", "macro_f1", "Helpfulness", "imdb"),
-    Task("imdb", "reviews", "macro_f1", "IMDB", "amazon"),
-)
-
-
-def domains_for(profile: Profile) -> tuple[Domain, ...]:
-    """Return the profile's domains: the docstring study's four, or the paper's."""
-    return _DOCSTRING_DOMAINS if profile.text.source == "docstrings" else _PAPER_DOMAINS
-
-
 def domains_of(tasks: Sequence[Task], profile: Profile) -> tuple[Domain, ...]:
     """Return the domains that a profile's tasks need: their own, and those that not-DAPT adapts to in their stead."""
-    wanted = {task.domain for task in tasks}
-    wanted |= {get_domain(name).irrelevant_domain for name in wanted}
-    return tuple(domain for domain in domains_for(profile) if domain.name in wanted)
-
-
-def get_domain(name: str) -> Domain:
-    """Return one domain of either study by its name.
-
-    Raises:
-        StudyError: If no domain has the name.
-    """
-    return _named(name, _DOCSTRING_DOMAINS + _PAPER_DOMAINS, "domain")
-
-
-def other_domains(name: str) -> tuple[str, ...]:
-    """Name the other domains of a domain's study, the irrelevant one first."""
-    first = get_domain(name).irrelevant_domain
-    study = next(some for some in (_DOCSTRING_DOMAINS, _PAPER_DOMAINS) if name in {domain.name for domain in some})
-    return (first, *(domain.name for domain in study if domain.name not in (name, first)))
+    wanted = {name for task in tasks for name in (task.domain, *task.other_domains[:1])}
+    return tuple(domain for domain in profile.text.study.domains if domain.name in wanted)
 
 
 def wanted_tasks(profile: Profile) -> tuple[Task, ...]:
@@ -105,24 +24,24 @@ def wanted_tasks(profile: Profile) -> tuple[Task, ...]:
     Raises:
         StudyError: If it names a task that there is not.
     """
-    if profile.text.source == "docstrings":
-        return _DOCSTRING_TASKS
-    named = [task.name for task in _PAPER_TASKS] if profile.text.tasks is None else profile.text.tasks
-    return tuple(task for task in _PAPER_TASKS if task.name in {get_task(name).name for name in named})
+    study, named = profile.text.study, profile.text.tasks
+    if profile.text.source == "docstrings" or named is None:
+        return study.tasks
+    return tuple(task for task in study.tasks if task in [study.task(name) for name in named])
 
 
 def tasks_for(profile: Profile, paths: Paths) -> tuple[Task, ...]:
-    """Return the profile's tasks: the docstring study's, or those of the paper's that were prepared or are given.
+    """Return the profile's tasks: all of them, or of a mirror's those that were prepared or are given.
 
     Raises:
         StudyError: If a profile of files names no mirror, the mirror lacks a task that the study may not go without,
             or a setting names a task that there is not.
     """
-    if profile.text.source == "docstrings":
-        return _DOCSTRING_TASKS
-    wanted = wanted_tasks(profile)
+    wanted, study = wanted_tasks(profile), profile.text.study
     for name in (*profile.text.may_lack, *profile.text.low_resource):
-        get_task(name)
+        study.task(name)
+    if profile.text.source == "docstrings" or study.is_own:
+        return wanted
     if profile.text.folder is None:
         return _prepared_tasks(profile, paths, wanted)
     folder = paths.root / profile.text.folder / "tasks"
@@ -152,21 +71,3 @@ def _prepared_tasks(profile: Profile, paths: Paths, wanted: tuple[Task, ...]) ->
             f"name it: make study PROFILE={profile.name} MIRROR=<folder>, or under text.folder in the profile",
         )
     return tuple(task for task in wanted if task.name in prepared)
-
-
-def get_task(name: str) -> Task:
-    """Return one task of either study by its name.
-
-    Raises:
-        StudyError: If no task has the name.
-    """
-    return _named(name, _DOCSTRING_TASKS + _PAPER_TASKS, "task")
-
-
-def _named(name, candidates, kind):
-    names = [candidate.name for candidate in candidates]
-    if name in names:
-        return candidates[names.index(name)]
-    close = difflib.get_close_matches(name, names, n=1)
-    remedy = f"did you mean {close[0]!r}?" if close else f"name one of the {kind}s"
-    raise StudyError(f"{kind} {name!r}", f"one of {', '.join(names)}", remedy)

@@ -1,0 +1,180 @@
+"""What a study is about, as data: domains and tasks, which a YAML gives (configs/studies, or one's own)."""
+
+import difflib
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from dontstop.errors import StudyError
+from dontstop.inputs import checked_name, read_settings
+
+STUDIES = Path("configs", "studies")
+PROJECT = Path(__file__).resolve().parents[2]  # whose studies serve where a root has none of that name
+_CLOSED = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_CLOSED)
+class Domain:
+    """A domain of text, and the domain that not-DAPT adapts to in its stead, where there is one.
+
+    Attributes:
+        packages: Distributions whose docstrings make the domain.
+        topics: Of packages, the modules that are a class of the task `<domain>_topic` each.
+        areas: Of packages, the classes of the task `<domain>_area` and the modules of each; the first that fits counts.
+        files: A folder or file with the domain's text; else a mirror's own.
+        text_column: That holds the text in those files.
+    """
+
+    name: str
+    display_name: str
+    packages: tuple[str, ...] = ()
+    irrelevant_domain: str | None = None
+    topics: tuple[str, ...] = ()
+    areas: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    files: str | None = None
+    text_column: str = "text"
+
+
+@dataclass(frozen=True, config=_CLOSED)
+class Task:
+    """A classification task, its metric, and its domain's other task (for transfer-TAPT), where there is one.
+
+    Attributes:
+        other_domains: The study's other domains, the irrelevant one first; none where the domain names none.
+        labelled: A file of labelled texts; of it are taken those of `dev` and `test` that have no file of their own.
+            Without it, the splits are a mirror's own.
+        unlabelled: A file of texts of the task's own source without labels, for curated TAPT.
+        text_column, label_column: That hold text and label in those files.
+    """
+
+    name: str
+    domain: str
+    metric: Literal["micro_f1", "macro_f1"]
+    display_name: str
+    other_task: str | None = None
+    other_domains: tuple[str, ...] = ()
+    labelled: str | None = None
+    dev: str | None = None
+    test: str | None = None
+    unlabelled: str | None = None
+    text_column: str = "text"
+    label_column: str = "label"
+
+
+class StudyText(BaseModel):
+    """The domains and tasks of a study, and where the general text is, if a file of one's own holds it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    domains: tuple[Domain, ...] = Field(min_length=1)
+    tasks: tuple[Task, ...] = Field(min_length=1)
+    general: Domain | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it names files of its own, not places in a mirror."""
+        return any(domain.files for domain in self.domains) or any(task.labelled for task in self.tasks)
+
+    def domain(self, name: str) -> Domain:
+        """Return one of the domains by its name.
+
+        Raises:
+            StudyError: If no domain has the name.
+        """
+        return _named(name, self.domains, "domain")
+
+    def task(self, name: str) -> Task:
+        """Return one of the tasks by its name.
+
+        Raises:
+            StudyError: If no task has the name.
+        """
+        return _named(name, self.tasks, "task")
+
+
+def read_study(name: str, root: Path | None = None) -> StudyText:
+    """Read the study of a name: configs/studies/<name>.yaml, of the root if it has one, else of the project.
+
+    Raises:
+        StudyError: If there is none, or it is malformed.
+    """
+    places = [place / STUDIES for place in (root, PROJECT) if place is not None]
+    path = next((folder / f"{name}.yaml" for folder in places if (folder / f"{name}.yaml").is_file()), None)
+    if path is None:
+        checked_name("study", name)
+        known = sorted({path.stem for folder in places for path in folder.glob("*.yaml")})
+        expected = f"one of {', '.join(known)}"
+        raise StudyError(f"study {name!r}", expected, f"write {STUDIES / name}.yaml")
+    return _parsed(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)  # of a file as it stands: a profile reads its study every time one is made
+def _parsed(path: Path, changed: int) -> StudyText:
+    return parse_study(read_settings(path), str(path))
+
+
+def parse_study(content: Mapping[str, Any], where: str) -> StudyText:
+    """Check a mapping of domains, tasks and, maybe, general text; `where` names it in errors.
+
+    Raises:
+        StudyError: If a key or type is wrong, or an entry names a domain or task that there is not.
+    """
+    try:
+        study = StudyText.model_validate(_with_names(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        entry = ".".join(str(part) for part in first["loc"])
+        raise StudyError(f"{entry} = {first['input']!r} in {where}", first["msg"], "mend that entry") from error
+    for kind, some in (("domain", study.domains), ("task", study.tasks)):
+        for one in some:
+            checked_name(kind, one.name)
+    _check_names(study)
+    return study.model_copy(update={"tasks": tuple(_linked(task, study) for task in study.tasks)})
+
+
+def _with_names(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the mappings by name into lists of entries that have a name and one to display."""
+    found = dict(content)
+    for kind in ("domains", "tasks"):
+        if isinstance(entries := found.get(kind), Mapping):
+            found[kind] = [_entry(name, entry) for name, entry in entries.items()]
+    if isinstance(general := found.get("general"), Mapping):
+        found["general"] = _entry("general", general)
+    return found
+
+
+def _entry(name: str, entry: Any) -> Any:
+    if not isinstance(entry, Mapping | None):
+        return entry
+    return {"name": name, "display_name": str(name).replace("_", " ").capitalize(), **(entry or {})}
+
+
+def _check_names(study: StudyText) -> None:
+    for domain in study.domains:
+        if domain.irrelevant_domain is not None:
+            study.domain(domain.irrelevant_domain)
+    for task in study.tasks:
+        study.domain(task.domain)
+        if task.other_task is not None and study.task(task.other_task).domain != task.domain:
+            found = f"other_task {task.other_task!r} of {task.name}, a task of another domain"
+            raise StudyError(found, f"another task of {task.domain}, or none", "mend the entry, or leave it out")
+
+
+def _linked(task: Task, study: StudyText) -> Task:
+    first = study.domain(task.domain).irrelevant_domain
+    others = (domain.name for domain in study.domains if domain.name not in (task.domain, first))
+    return replace(task, other_domains=() if first is None else (first, *others))
+
+
+def _named(name: str, candidates: Iterable[Any], kind: str) -> Any:
+    known = {candidate.name: candidate for candidate in candidates}
+    if name in known:
+        return known[name]
+    close = difflib.get_close_matches(str(name), known, n=1)
+    remedy = f"did you mean {close[0]!r}?" if close else f"name one of the {kind}s"
+    raise StudyError(f"{kind} {name!r}", f"one of {', '.join(known)}", remedy)
