@@ -39,8 +39,7 @@ class Pipeline(Results):
         """Train and measure whatever the experiment still lacks; what is finished is found, not done again.
 
         Raises:
-            StudyError: If the experiment is unknown, its text or settings are wrong, another run is under way, or
-                something is missing and nothing may be trained.
+            StudyError: If the experiment is unknown, its text or settings are wrong, or something is missing and nothing may be trained.
         """
         losses = get_experiment(experiment).losses
         self.prepare()
@@ -76,6 +75,8 @@ class Pipeline(Results):
             remedy = f"run `dontstop select --profile {self.profile.name}` first"
             raise StudyError("no selected text with these settings", "text that has been selected", remedy)
         with runner.only_run(self.paths.lock):
+            if wanted.is_written():  # by another command, which this one has waited for
+                return
             scratch.remove_parts(self.paths.selected.parent.glob(f".{self.profile.name}.*.part"))
             published.adopt(some, Plan((base,)))
             todo = self._selecting(wanted)
