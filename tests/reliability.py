@@ -14,10 +14,10 @@ WRITES = "DONTSTOP_RELIABILITY"  # in the environment: set by `make test-long`, 
 
 HEAD = """# Reliability
 
-What the long tests (`make test-long`) have tried, on which day and machine. They write this page; nobody edits it. A row
-stands here only if its test passed: every record, weight and table equal to the bit to those of an uninterrupted run,
-nothing trained twice, nothing left over, no process that lives on; no damage unnoticed, no traceback. `make test` tries
-a few of each.
+What the long tests (`make test-long`) have tried, on which day and machine. They write this page; nobody edits it. A
+row stands here only if its test passed: every record, weight and table equal to the bit to those of a run that nothing
+disturbed, nothing trained twice, nothing left over, no process that lives on; no damage unnoticed, no traceback.
+`make test` tries a few of each.
 
 | tried | how often | by | on | machine |
 |---|---|---|---|---|
@@ -34,7 +34,7 @@ FAULTS = [
     ("1 MB of gz takes 2.4 GB", "bounded lines and ratios", "test_hostile"),
     ("one worker killed: the whole run stops", "its job is done again, others go on", "test_runner, test_processes"),
     ("Ctrl-C: 39 lines of traceback", "one line; a second one ends at once", "test_interrupts"),
-    ("a killed notebook calls its cells completed", "executed copies are whole or absent", "test_executed, test_ledger"),
+    ("a killed notebook calls its cells completed", "copies are whole or absent", "test_executed, test_ledger"),
     ("TMPDIR full reads as 'copy it anew'", "told as a full disk, by name", "test_folders"),
     ("seconds and dates in committed results", "kept apart, or as first recorded", "test_executed, test_one_answer"),
     ("no way to check the committed study", "`make verify`", "test_verification"),
