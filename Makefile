@@ -5,6 +5,7 @@
 #   PROFILE=mini      run a profile of configs/ other than params.yaml's, stage by stage, without DVC
 #   REPLICATES=10     how many replicates of the whole study; those that are there already are kept. With DVC, which
 #                     knows parameters by files, the number is written into the profile.
+#   NAMES="..."       the checkpoints that make verify trains again, by default one of a few minutes
 #   MIRROR=...        the folder with the text of a profile of files: corpora/<domain>.* (or corpora/<domain>/, of
 #                     shards) and tasks/<task>/<split>.*
 #   DONTSTOP_ACCEPT_OTHER_MACHINES=1   read results that machines of another kind have made (dontstop run --help)
@@ -44,10 +45,9 @@ export PATH := $(bin):$(PATH)
 # Two processes, one test file each at a time, those first that conftest.py names as long; and how nbval runs a notebook.
 unit_tests = "$(bin)/pytest" -n 2 --dist loadfile --no-loadscope-reorder
 notebook_tests = DONTSTOP_PROFILE=smoke "$(bin)/pytest" --nbval-lax --nbval-current-env --nbval-cell-timeout 300
-papermill = "$(bin)/papermill" -k python3 --log-output --no-progress-bar
 
 .DEFAULT_GOAL := help
-.PHONY: study test test-long unit-tests notebook-tests lab report bench slurm lint clean help set-up
+.PHONY: study test test-long unit-tests notebook-tests lab report verify bench slurm lint clean help set-up
 
 study: $(stamp) ## run the whole study: text, encoders, notebooks, tables, figures
 ifeq ($(PROFILE),)
@@ -60,10 +60,9 @@ endif
 else
 	"$(bin)/dontstop" prepare -p $(PROFILE)
 	"$(bin)/dontstop" run base -p $(PROFILE)
-	@mkdir -p "results/$(PROFILE)/notebooks"
-	@for notebook in notebooks/*.ipynb; do \
-		echo "papermill $$notebook -p profile $(PROFILE)"; \
-		$(papermill) "$$notebook" "results/$(PROFILE)/$$notebook" -p profile $(PROFILE) || exit 1; done
+	@for notebook in $(basename $(notdir $(wildcard notebooks/*.ipynb))); do \
+		echo "dontstop notebook $$notebook -p $(PROFILE)"; \
+		"$(bin)/dontstop" notebook "$$notebook" -p $(PROFILE) || exit 1; done
 	"$(bin)/dontstop" claims -p $(PROFILE)
 	@"$(bin)/dontstop" costs -p $(PROFILE)
 endif
@@ -87,6 +86,9 @@ lab: $(stamp) ## open the notebooks in JupyterLab
 
 report: $(stamp) ## draw tables and figures again from the records, without training
 	"$(bin)/dontstop" report
+
+verify: $(stamp) ## train a part of the study again and compare with its records (NAMES="tapt_...", PROFILE=)
+	"$(bin)/dontstop" verify $(NAMES) $(if $(PROFILE),-p $(PROFILE))
 
 bench: $(stamp) ## measure our training loops against the Transformers Trainer
 	"$(bin)/python" -m benchmarks

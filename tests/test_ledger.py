@@ -27,6 +27,18 @@ def test_costs_of_stages(root):
     assert wall["02_dapt"] == pytest.approx(3.0) and wall["03_tapt"] == pytest.approx(0.5)
 
 
+def test_a_notebook_s_seconds_are_the_ledger_s_and_a_killed_papermill_s_copy_has_none(root):
+    paths = Paths("tiny", root)
+    executed = {"metadata": {"papermill": {"duration": 120.0}}, "cells": [{"execution_count": 1}, {"id": "prose"}]}
+    place = paths.results / "notebooks" / "02_dapt.ipynb"
+    files.write_json(place, executed)
+    assert ledger.notebook_seconds(paths, "02_dapt") == 120.0
+    files.write_json(place, executed | {"cells": [{"execution_count": 1}, {"execution_count": None}]})
+    assert ledger.notebook_seconds(paths, "02_dapt") is None
+    files.write_json(paths.work / "tiny.stages.json", {"notebook 02_dapt": 7.0})
+    assert ledger.notebook_seconds(paths, "02_dapt") == 7.0
+
+
 def test_rankings_that_replicates_share_cost_once(root):
     paths = Paths("tiny", root)
     for replicate, seconds in enumerate((7.0, 9.0)):

@@ -73,8 +73,18 @@ def test_workers_on_text_give_results_in_any_order_asked_for(num_workers):
     assert (os.getpid() in {process for _, process in found}) == (num_workers < 2)
 
 
-def test_a_worker_on_text_that_is_killed_is_told_and_takes_the_others_along():
+def answer_the_second_time(marker):
+    if not marker.exists():
+        marker.touch()
+        os._exit(1)
+    return answer(0)
+
+
+def test_a_worker_on_text_that_is_killed_has_its_work_done_again_and_killed_twice_is_an_error(tmp_path, capsys):
     before = set(processes.multiprocessing.active_children())
-    with pytest.raises(StudyError, match="killed while it did a number"), processes.text_workers(2) as submit:
+    with pytest.raises(StudyError, match="did a number, for the second time"), processes.text_workers(2) as submit:
+        some = [submit("a text", answer_the_second_time, tmp_path / "marker"), submit("a number", answer, 1)]
+        assert [result.get()[0] for result in some] == [0, 1]
         submit("a number", answer, -1).get()
     assert set(processes.multiprocessing.active_children()) == before
+    assert capsys.readouterr().out.count("once more by one") == 1

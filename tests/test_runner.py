@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -51,6 +52,24 @@ def fail(kind):
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_once(folder):
+    note(folder, "begun")
+    if (folder / "log").read_text().count("begun") == 1:
+        die()
+
+
+def lose_a_process(folder, *, num_processes, progress):
+    note(folder, f"{num_processes} processes")
+    if num_processes > 1:
+        raise StudyError("a process lost", "all", "again") from threading.BrokenBarrierError()
+
+
+def note_twice(folder, name):
+    note(folder, f"{name} {os.getpid()}")
+    time.sleep(1.0)
+    note(folder, f"{name} {os.getpid()}")
 
 
 def job(key, function=note, arguments=(), *, needs=(), kind="run", size=1.0, divisible=False):
@@ -142,7 +161,7 @@ def test_nothing_to_do_starts_no_process(monkeypatch):
         (fail, ("study",), "found: a crab"),
         (fail, ("disk",), r"No space while doing bad\nexpected: room on the disk"),
         (fail, ("gpu",), r"GPU's memory full while doing bad\n(.|\n)*speed.num_workers(.|\n)*sequences_at_once"),
-        (die, (), r"killed while it did bad or a job beside it(.|\n)*finished runs are kept"),
+        (die, (), r"killed while it did bad, for the second time\n.*memory(.|\n)*finished runs are kept"),
     ],
 )
 def test_the_first_error_stops_the_run(tmp_path, function, arguments, message):
@@ -158,15 +177,35 @@ def holder(lock):
     return process
 
 
-def test_one_run_at_a_time_and_a_killed_one_lets_go(tmp_path):
-    lock = tmp_path / "work" / "study.lock"
+def test_a_killed_worker_s_job_is_done_again_and_its_neighbour_goes_on(tmp_path, capsys):
+    (tmp_path / "killed").mkdir()
+    some = [job("killed", die_once, (tmp_path / "killed",)), job("other", note_twice, (tmp_path, "other"))]
+    carry_out("study", some, num_workers=2)
+    assert (tmp_path / "killed" / "log").read_text() == "begun\n" * 2
+    first, second = (tmp_path / "log").read_text().splitlines()
+    assert first == second
+    said = [line for line in capsys.readouterr().out.splitlines() if "killed (" in line]
+    assert said == [
+        "the process that did killed was killed (memory is the usual reason): it is done again, "
+        "with 1 worker in place of 2"
+    ]
+
+
+def test_a_job_that_loses_a_process_which_shares_it_is_done_again_on_one(tmp_path):
+    carry_out("study", [job("shared", lose_a_process, (tmp_path,), divisible=True)], num_workers=2)
+    assert (tmp_path / "log").read_text() == "2 processes\n1 processes\n"
+
+
+def test_one_run_at_a_time_the_next_waits_and_a_killed_one_lets_go(tmp_path, capsys):
+    lock, began = tmp_path / "work" / "study.lock", time.monotonic()
     with holder(lock) as process:
-        with pytest.raises(StudyError, match=rf"process {process.pid}\)"), only_run(lock):
-            pass
-        process.send_signal(signal.SIGKILL)
-    with only_run(lock):
-        assert lock.with_suffix(".process").read_text() == str(os.getpid())
-        with pytest.raises(StudyError, match=f"process {os.getpid()}"), only_run(lock):
-            pass
+        threading.Timer(0.5, process.kill).start()
+        with only_run(lock):
+            assert time.monotonic() - began > 0.5
+            assert lock.with_suffix(".process").read_text().split()[0] == str(os.getpid())
+            with pytest.raises(StudyError, match=rf"in this process \({os.getpid()} on "), only_run(lock):
+                pass
+    assert f"study: process {process.pid} on " in capsys.readouterr().out
     with only_run(lock):
         pass
+    assert capsys.readouterr().out == ""

@@ -1,4 +1,4 @@
-"""The command line: fetch text, prepare, select, run, doctor, claims, forest, report, costs, departures, calibrate."""
+"""The command line: each command is a function here."""
 
 import contextlib
 import os
@@ -188,6 +188,23 @@ def costs(profile: ProfileName = None) -> None:
 
 
 @app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Checkpoints; the TAPT of least time unless given.")] = None,
+    profile: ProfileName = None,
+    mirror: Mirror = None,
+    replicate: Annotated[int, typer.Option(min=0, help="Whose seeds they were trained with.")] = 0,
+) -> None:
+    """Train and fine-tune a part of the study again, and compare with its records; exit code 1 where they differ."""
+    from dontstop.runs import verification
+
+    table = verification.verify(_study(profile), names or [], replicate)
+    for row in table.itertuples():
+        progress.say(f"{'agrees ' if row.agrees else 'DIFFERS'}  {row.result}: {row.how}")
+    progress.say(f"verify: {table['agrees'].sum()} of {len(table)} results agree with the records")
+    raise typer.Exit(0 if table["agrees"].all() else 1)
+
+
+@app.command()
 def doctor(profile: ProfileName = None, mirror: Mirror = None, replicates: Replicates = None) -> None:
     """Say what stands in a study's way and what to do about it; exit code 0: well, 1: warnings, 2: a run would fail."""
     from dontstop.runs import doctor as examination
@@ -204,6 +221,7 @@ def doctor(profile: ProfileName = None, mirror: Mirror = None, replicates: Repli
 @app.command()
 def report(profile: ProfileName = None, others: Others = False, replicates: Replicates = None) -> None:
     """Execute the notebooks again, and so make all tables and figures, without training: all results must be there."""
+    from dontstop.report import executed
     from dontstop.runs.plan import NOTEBOOKS
     from dontstop.runs.scratch import READ_ONLY
 
@@ -213,24 +231,23 @@ def report(profile: ProfileName = None, others: Others = False, replicates: Repl
         if not (study.paths.results / "records" / notebook).is_dir():
             progress.say(f"{notebook}: no records of profile {study.profile.name} yet; `make study` makes them")
             continue
-        _execute(study.paths, notebook, study.profile.name)
+        executed.execute(study.paths, notebook, study.profile.name)
         progress.say(f"{notebook}: tables and figures are in {study.paths.results}")
 
 
-def _execute(paths, notebook: str, profile: str) -> None:
-    import papermill
+@app.command()
+def notebook(
+    name: Annotated[str, typer.Argument(help="Such as 02_dapt.")],
+    profile: ProfileName = None,
+    mirror: Mirror = None,
+    others: Others = False,
+    replicates: Replicates = None,
+) -> None:
+    """Execute a notebook, which trains what is missing, and keep the executed copy in results/, without dates."""
+    from dontstop.report import executed
 
-    # Seen from where the command is given: the executed copy keeps these paths, and should tell nothing of a machine.
-    places = (os.path.relpath(folder / "notebooks" / f"{notebook}.ipynb") for folder in (paths.root, paths.results))
-    source, target = map(Path, places)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        papermill.execute_notebook(source, target, {"profile": profile}, kernel_name="python3", progress_bar=False)
-    except papermill.PapermillExecutionError as error:
-        if error.ename != "StudyError":
-            raise
-        found, expected, remedy = (part.split(": ", 1)[1] for part in error.evalue.split("\n")[:3])
-        raise StudyError(found, expected, remedy) from None
+    study = _study(profile, name)
+    executed.execute(study.paths, name, study.profile.name, log_output=True)
 
 
 @app.command()

@@ -16,9 +16,9 @@ import numpy as np
 
 from dontstop.errors import StudyError
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # As writers in Rust put the system's error number into the text of their own errors.
-_NO_SPACE_IN_RUST = re.compile(rf"\b(os error|code:) ({'|'.join(map(str, sorted(_NO_SPACE)))})\b")
+_NO_SPACE_IN_RUST = re.compile(rf"\b(os error|code:) ({'|'.join(map(str, sorted(NO_SPACE)))})\b")
 
 
 @contextlib.contextmanager
@@ -39,7 +39,7 @@ def writing(path: Path) -> Iterator[Path]:
         os.replace(part, path)
         sync_folder(path.parent)
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             raise _no_space(path) from error
         raise
     finally:
@@ -65,7 +65,7 @@ def saving_folder(folder: Path) -> Iterator[Path]:
         os.replace(part, folder)
         sync_folder(folder.parent)
     except Exception as error:
-        if getattr(error, "errno", None) in _NO_SPACE or _NO_SPACE_IN_RUST.search(str(error)):
+        if getattr(error, "errno", None) in NO_SPACE or _NO_SPACE_IN_RUST.search(str(error)):
             raise _no_space(folder) from error
         raise
     finally:

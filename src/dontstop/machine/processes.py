@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import multiprocessing
 import os
 import signal
@@ -14,6 +15,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from dontstop.errors import StudyError
+from dontstop.machine.progress import say
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of mallopt's parameters, from malloc.h
 
@@ -81,20 +83,23 @@ class Result:
 
     result: Callable[[], Any]
     name: str
+    again: Callable[[], Any] | None = None  # where a process can be killed: does the call in another one
 
     def get(self) -> Any:
-        """Wait for it, or work it out.
+        """Wait for it, or work it out; what a killed process was to do is done once more.
 
         Raises:
-            StudyError: If the process was killed; and whatever the call raised.
+            StudyError: If the process was killed again; and whatever the call raised.
         """
         try:
             return self.result()
         except BrokenProcessPool as error:
+            if self.again is not None:
+                return Result(self.again, self.name).get()
             raise StudyError(
-                f"a worker process was killed while it did {self.name} or something beside it",
+                f"a worker process was killed while it did {self.name}, for the second time",
                 "workers that live until their work is done (memory is the usual reason)",
-                "lower speed.num_workers, or free memory, and give the same command again",
+                "free memory, and give the same command again",
             ) from error
 
 
@@ -126,8 +131,23 @@ def text_workers(num_workers: int) -> Iterator[Callable[..., Result]]:
         yield lambda name, function, *arguments: Result(lambda: function(*arguments), name)
         return
     _return_memory()
-    with pool(num_workers, _start_text_worker) as executor:
-        yield lambda name, function, *arguments: Result(executor.submit(function, *arguments).result, name)
+    with pool(num_workers, _start_text_worker) as executor, contextlib.ExitStack() as stack:
+        alone: list[ProcessPoolExecutor] = []
+
+        def again(name: str, function: Callable, *arguments: Any) -> Any:
+            if not alone:
+                say(f"a process was killed (memory is the usual reason): {name}, and what is left, once more by one")
+                alone.append(stack.enter_context(pool(1, _start_text_worker)))
+            return alone[0].submit(function, *arguments).result()
+
+        def submit(name: str, function: Callable, *arguments: Any) -> Result:
+            repeated = functools.partial(again, name, function, *arguments)
+            try:
+                return Result(executor.submit(function, *arguments).result, name, repeated)
+            except BrokenProcessPool:
+                return Result(repeated, name)
+
+        yield submit
 
 
 def _start_text_worker() -> None:

@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import platform
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
@@ -16,7 +18,7 @@ from dontstop.machine.processes import CONTEXT, ask_for_large_pages, be_worker, 
 from dontstop.machine.progress import Job, Progress, say
 
 _reports: Any = None  # in a worker: the queue on which running jobs tell how far they are
-_warm: dict[int, tuple[contextlib.ExitStack, ProcessPoolExecutor, Any]] | None = None  # by the number of workers
+_warm: list["_Worker"] | None = None
 
 
 @contextlib.contextmanager
@@ -41,21 +43,21 @@ def locked(lock: Path, *, wait: bool = True) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def only_run(lock: Path) -> Iterator[None]:
-    """Hold a study's lock, so that one run at a time fills its folders.
+    """Hold a study's lock, so that one command at a time fills its folders; wait where another holds it, and say so.
 
     Raises:
-        StudyError: If another run holds it.
+        StudyError: If this very process holds it, and would wait for itself.
     """
-    holder = lock.with_suffix(".process")
-    with locked(lock, wait=False) as held:
-        if not held:
+    holder, own = lock.with_suffix(".process"), f"{os.getpid()} on {platform.node()}"
+    with contextlib.ExitStack() as stack:
+        if not stack.enter_context(locked(lock, wait=False)):
             process = holder.read_text().strip() if holder.is_file() else "unknown"
-            raise StudyError(
-                f"another run of this study under way (process {process})",
-                "one run at a time",
-                "wait for it or stop it; then give the same command again",
-            )
-        holder.write_text(str(os.getpid()))
+            if process == own:
+                found = f"another run of this study under way in this process ({process})"
+                raise StudyError(found, "one run at a time in a process", "let it end first")
+            say(f"{lock.stem}: process {process} works on this study; this command waits for it, then goes on")
+            stack.enter_context(locked(lock))
+        holder.write_text(own)
         yield
 
 
@@ -74,9 +76,40 @@ def carry_out(
     num_workers = min(num_workers or num_cores(), max(len(jobs), num_cores()))
     progress = Progress(title, jobs, progress_seconds)
     say(f"{title}: {len(jobs)} jobs on {num_workers} single-threaded processes")
-    with _workers(num_workers) as (executor, reports):
-        _drive(executor, progress, reports, num_workers)
+    with _workers(num_workers) as workers:
+        _drive(workers, progress)
     progress.show()
+
+
+class _Worker:
+    """A process with an executor of its own, so that one that is killed takes no other along.
+
+    Attributes:
+        reports: The queue on which its jobs tell how far they are: its own too, since whoever is killed may hold it.
+    """
+
+    def __init__(self):
+        self._stack = contextlib.ExitStack()
+        self._start()
+
+    def _start(self) -> None:
+        self.reports = CONTEXT.Queue()
+        self._executor = self._stack.enter_context(pool(1, _start_worker, self.reports))
+
+    def submit(self, *call) -> Future:
+        """Submit function(*arguments); a process that was killed while it was idle is replaced."""
+        try:
+            return self._executor.submit(*call)
+        except BrokenProcessPool:
+            self._stack.close()
+            self._start()
+            return self._executor.submit(*call)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._stack.__exit__(*error)
 
 
 @contextlib.contextmanager
@@ -89,52 +122,76 @@ def warm_workers() -> Iterator[None]:
     if _warm is not None:
         yield
         return
-    _warm = {}
+    _warm = []
     try:
         yield
     finally:
         kept, _warm = _warm, None
-        for stack, _, _ in kept.values():
-            stack.close()
+        for worker in kept:
+            worker.__exit__(None, None, None)
 
 
 @contextlib.contextmanager
-def _workers(num_workers: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
-    """Give worker processes, warm ones if there are some, and the queue on which their jobs tell how far they are."""
-    stack, executor, reports = (_warm or {}).pop(num_workers, None) or (contextlib.ExitStack(), None, CONTEXT.Queue())
-    with stack:
-        if executor is None or not _at_hand(executor):
-            ask_for_large_pages()
-            executor = stack.enter_context(pool(num_workers, _start_worker, reports))
-        yield executor, reports
+def _workers(number: int) -> Iterator[list[_Worker]]:
+    """Give workers, whose processes start with their first jobs, warm ones if there are some; the warmest last."""
+    ask_for_large_pages()
+    taken = [_warm.pop() for _ in range(min(number, len(_warm or [])))]
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(worker) for worker in taken[::-1]]
+        workers[:0] = [stack.enter_context(_Worker()) for _ in range(number - len(workers))]
+        yield workers
         if _warm is not None:
-            _warm[num_workers] = stack.pop_all(), executor, reports
+            _warm.extend(workers)
+            stack.pop_all()
 
 
-def _at_hand(executor: ProcessPoolExecutor) -> bool:
-    """Whether none of the idle workers was killed meanwhile."""
-    try:
-        return executor.submit(bool, True).result()
-    except BrokenProcessPool:
-        return False
+class _Lost(Exception):
+    """A process that shared a job was killed."""
 
 
-def _drive(executor: ProcessPoolExecutor, progress: Progress, reports, num_workers: int) -> None:
-    waiting, running = list(progress.jobs), {}
+def _drive(idle: list[_Worker], progress: Progress) -> None:
+    """Do the jobs on workers that have nothing to do yet; one whose process is killed is used no more."""
+    waiting, running, again = list(progress.jobs), {}, set()
     while waiting or running:
-        ready = progress.ready(waiting)
-        for job in _startable(ready, list(running.values()), num_workers):
+        ready, num_workers = progress.ready(waiting), len(idle) + len(running)
+        for job in _startable(ready, [job for job, _ in running.values()], num_workers):
             waiting.remove(job)
-            spare = num_workers // max(1, min(len(ready) + len(running), num_workers)) if job.divisible else 1
-            running[executor.submit(_run, job, spare)] = job
+            spare = num_workers // max(1, min(len(ready) + len(running), num_workers))
+            worker = idle.pop()
+            running[worker.submit(_run, job, spare if job.divisible and job.key not in again else 1)] = job, worker
         ended, _ = wait(running, timeout=min(1.0, progress.seconds_to_line()), return_when=FIRST_COMPLETED)
-        while not reports.empty():
-            progress.note(*reports.get())
+        for _, worker in running.values():
+            while not worker.reports.empty():
+                progress.note(*worker.reports.get())
         for future in ended:
-            job = running.pop(future)
-            _raise_if_failed(future, job)
+            job, worker = running.pop(future)
+            if isinstance(error := future.exception(), BrokenProcessPool | _Lost):
+                left = [*idle, *(other for _, other in running.values())] or [worker]
+                _say_killed(job, again, num_workers, len(left), error)
+                waiting.insert(0, job)
+                idle += [worker] if worker in left else []
+                continue
+            _raise_if_failed(error, job)
             progress.done.add(job.key)
+            idle.append(worker)
         progress.tell()
+
+
+def _say_killed(job: Job, again: set[str], num_workers: int, num_left: int, error: BaseException) -> None:
+    """Say that a job is done again, since its process was killed, for the first time.
+
+    Raises:
+        StudyError: If it is the second.
+    """
+    if job.key in again:
+        raise StudyError(
+            f"a worker process was killed while it did {job.name}, for the second time",
+            "workers that live until their jobs are done (memory is the usual reason)",
+            "lower speed.num_workers, or free memory, and give the same command again: finished runs are kept",
+        ) from error
+    again.add(job.key)
+    fewer = f", with {num_left} worker{'s' * (num_left > 1)} in place of {num_workers}" * (num_left < num_workers)
+    say(f"the process that did {job.name} was killed (memory is the usual reason): it is done again{fewer}")
 
 
 def _startable(ready: list[Job], running: list[Job], num_workers: int) -> list[Job]:
@@ -147,19 +204,14 @@ def _startable(ready: list[Job], running: list[Job], num_workers: int) -> list[J
     return ready[: num_workers - len(running)]
 
 
-def _raise_if_failed(future: Future, job: Job) -> None:
+def _raise_if_failed(failure: BaseException | None, job: Job) -> None:
     import torch
     from safetensors import SafetensorError
 
     again = "and give the same command again: finished runs are kept"
     try:
-        future.result()
-    except BrokenProcessPool as error:
-        raise StudyError(
-            f"a worker process was killed while it did {job.name} or a job beside it",
-            "workers that live until their jobs are done (memory is the usual reason)",
-            f"lower speed.num_workers, or free memory, {again}",
-        ) from error
+        if failure is not None:
+            raise failure
     except torch.OutOfMemoryError as error:
         raise StudyError(
             f"the GPU's memory full while doing {job.name}",
@@ -228,6 +280,10 @@ def _run(job: Job, num_processes: int) -> None:
 
     try:
         _do(job, num_processes, report)
+    except StudyError as error:
+        if isinstance(error.__cause__, threading.BrokenBarrierError):
+            raise _Lost(str(error)) from None
+        raise
     finally:
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()  # what an idle process keeps of a GPU is missing to the others

@@ -35,11 +35,13 @@ def timed(paths: Paths, stage: str) -> Iterator[None]:
 
 
 def notebook_seconds(paths: Paths, notebook: str) -> float | None:
-    """Return the seconds that papermill took to execute a notebook, as the executed copy has them."""
-    executed = paths.results / "notebooks" / f"{notebook}.ipynb"
-    if not executed.is_file():
-        return None
-    return files.read_json(executed)["metadata"].get("papermill", {}).get("duration")
+    """Return the seconds that a notebook's execution took; of a copy that papermill wrote itself, as it has them."""
+    if (known := read_ledger(paths).get(f"notebook {notebook}")) is not None:
+        return known
+    path = paths.results / "notebooks" / f"{notebook}.ipynb"
+    executed = files.read_json(path) if path.is_file() else {"cells": [], "metadata": {}}
+    is_whole = all(cell.get("execution_count", 1) for cell in executed["cells"])  # a killed papermill's is not
+    return executed["metadata"].get("papermill", {}).get("duration") if is_whole else None
 
 
 def trained_seconds(paths: Paths, notebook: str) -> float:

@@ -39,8 +39,8 @@ class Pipeline(Results):
         """Train and measure whatever the experiment still lacks; what is finished is found, not done again.
 
         Raises:
-            StudyError: If the experiment is unknown, its text or settings are wrong, another run is under way, or
-                something is missing and nothing may be trained.
+            StudyError: If the experiment is unknown, its text or settings are wrong, or something is missing and
+                nothing may be trained.
         """
         losses = get_experiment(experiment).losses
         self.prepare()
@@ -77,6 +77,8 @@ class Pipeline(Results):
             remedy = f"run `dontstop select --profile {self.profile.name}` first"
             raise StudyError("no selected text with these settings", "text that has been selected", remedy)
         with runner.only_run(self.paths.lock):
+            if wanted.is_written():  # by another command, which this one has waited for
+                return
             scratch.remove_parts(self.paths.selected.parent.glob(f".{self.profile.name}.*.part"))
             published.adopt(some, Plan((base,)))
             todo = self._selecting(wanted)
@@ -244,12 +246,16 @@ class Pipeline(Results):
         return [row for some_rows in rows.values() for row in some_rows]
 
     def _write(self, owner: str, name: str, rows: list[dict]) -> None:
-        """Write records; those of replicates beyond the ones asked for stay as they are."""
+        """Write records; those of replicates beyond the ones asked for stay as they are.
+
+        So do those that differ from what stands there by their seconds alone.
+        """
         folder = self.paths.results / "records" / owner
         path = folder / f"{name}.jsonl"
         recorded = records.read_rows(path)[0] if path.is_file() else []
         beyond = [row for row in recorded if row.get("replicate", 0) >= self.profile.replicates]
-        records.write_records(folder, name, rows + beyond)
+        known = {records.untimed(row): row for row in recorded}
+        records.write_records(folder, name, [known.get(records.untimed(row), row) for row in rows] + beyond)
 
     def _result(self, some: Jobs, fingerprint: str) -> dict:
         return files.read_json(scratch.result_path(self.paths, some.scratch.measured(fingerprint)))

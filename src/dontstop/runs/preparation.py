@@ -52,6 +52,8 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
         )
     tokens.check_given(profile)
     with runner.only_run(paths.lock):
+        if (wrong := digests.folder_damage(paths.data)) is None and _is_marked(path, mark):
+            return  # made by another command, which this one has waited for
         if wrong is not None:
             progress.say(f"{wrong}: the text is prepared again")
         path.unlink(missing_ok=True)

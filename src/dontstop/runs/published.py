@@ -21,7 +21,7 @@ def adopt(some: Jobs, plan: Plan) -> None:
         scratch.remove_parts([*folder.rglob(".*.part")])
     scratch.sweep(paths, [scratch.key_of(fingerprint, identity.capability) for fingerprint in wanted])
     for checkpoint in plan.checkpoints:
-        _adopt_checkpoint(paths, identity.checkpoint(checkpoint), paths.checkpoints / folder_of(checkpoint))
+        adopt_checkpoint(paths, identity.checkpoint(checkpoint), paths.checkpoints / folder_of(checkpoint))
     for path in sorted(paths.results.glob("records/*/*.jsonl")):
         _adopt_records(paths, path, wanted)
 
@@ -37,7 +37,8 @@ def _adopt_records(paths: Paths, path: Path, wanted: set[str]) -> None:
                 scratch.write_result(paths, key, row)
 
 
-def _adopt_checkpoint(paths: Paths, fingerprint: str, source: Path) -> None:
+def adopt_checkpoint(paths: Paths, fingerprint: str, source: Path) -> None:
+    """Take a published checkpoint into scratch, if it is whole and the one asked for."""
     if not (source / TRAINING_FILE).is_file():
         return
     if (wrong := digests.folder_damage(source)) is not None:

@@ -12,6 +12,7 @@ from dontstop.errors import StudyError
 from dontstop.machine import digests, files
 
 _DIGEST = {"num_records", "sha256"}  # beside every record: how many stand in its file, and its own digest
+OF_ONE_RUN = {"wall_seconds", "tokens_per_second", "num_processes"}  # what a repetition does not repeat
 NOT_RECORDED = "not recorded"  # the capability of a record that was written before it was kept
 RANKINGS_FILE = "rankings.json"  # what is kept of a task's rankings, beside its selected text
 
@@ -36,6 +37,11 @@ def write_records(folder: Path, name: str, rows: list[dict]) -> None:
     """Write records to <folder>/<name>.jsonl, one a line, in the order given, each with how many and its digest."""
     path, whole = folder / f"{name}.jsonl", [_without_digest(row) | {"num_records": len(rows)} for row in rows]
     files.write_jsonl(path, [row | {"sha256": _digest(path, row)} for row in whole])
+
+
+def untimed(row: dict) -> str:
+    """Return a record's digest without what tells how fast it came about: equal results, equal digests."""
+    return files.fingerprint({name: value for name, value in row.items() if name not in OF_ONE_RUN})
 
 
 def read_rows(path: Path) -> tuple[list[dict], str | None]:

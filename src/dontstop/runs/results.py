@@ -11,7 +11,7 @@ import torch
 
 import dontstop
 from dontstop import tokens
-from dontstop.machine import digests, files, processes
+from dontstop.machine import digests, files
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import arms, finetuning, identity, pretraining, records
 from dontstop.runs.arms import Arm, Checkpoint, Phase
@@ -298,8 +298,11 @@ class Results:
         return pd.DataFrame(rows, columns=["setting", "here", "paper"])
 
     def provenance(self) -> str:
-        """Return one line: profile, commit, digest of the text, versions, machines with results here, arms left out."""
-        git = ["git", "-C", str(self.paths.root), "rev-parse", "--short", "HEAD"]
+        """Return one line: profile, commit, digest of the text, versions, kinds of machine, arms left out.
+
+        The commit is the last that changed code, settings or notebooks, so that committing results changes nothing.
+        """
+        git = ["git", "-C", str(self.paths.root), "log", "-1", "--format=%h", "--", "src", "configs", "notebooks"]
         commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
         data = files.digest(self.paths.data / "manifest.json")[:12]
         device = devices.resolve_device(self.profile.device)
@@ -310,7 +313,7 @@ class Results:
         elsewhere = f"; results of other machines: {', '.join(sorted(others))}" if others else ""
         return (
             f"profile {self.profile.name}; commit {commit or 'unknown'}; text {data}; dontstop {dontstop.__version__}, "
-            f"torch {torch.__version__}; {processes.num_cores()} CPU cores, {own}{elsewhere}{lacking}"
+            f"torch {torch.__version__}; {own}{elsewhere}{lacking}"
         )
 
     def capabilities(self) -> set[str]:

@@ -1,7 +1,9 @@
 """Read labelled or plain text from a user's own file: JSON Lines, CSV or Parquet, plain or compressed."""
 
 import bz2
+import contextlib
 import csv
+import errno
 import gzip
 import io
 import itertools
@@ -184,7 +186,7 @@ def _csv(handle: BinaryIO, path: Path, fields: tuple[str, ...]) -> Iterator[tupl
 
 
 def _parquet(handle: BinaryIO, path: Path, fields: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    with tempfile.TemporaryFile() as unpacked:
+    with _room_to_unpack(path) as unpacked:
         if _endings(path)[1]:  # a table is read from its end, which a compressed file does not give
             shutil.copyfileobj(handle, unpacked, _BUFFER)
             handle = unpacked
@@ -195,6 +197,21 @@ def _parquet(handle: BinaryIO, path: Path, fields: tuple[str, ...]) -> Iterator[
         batches = table.iter_batches(_BATCH, columns=columns, use_threads=False)
         rows = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
         yield from ((f"row {number}", row) for number, row in enumerate(rows, 1))
+
+
+@contextlib.contextmanager
+def _room_to_unpack(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with tempfile.TemporaryFile() as unpacked:
+            yield unpacked
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, *files.NO_SPACE}:
+            raise
+        raise StudyError(
+            f"no room for temporary files while unpacking {path}: {error}",
+            "a folder for them with room for the unpacked table",
+            "free some space there, or set TMPDIR to another folder",
+        ) from error
 
 
 def _value(row: dict, field: str, where: str) -> str:

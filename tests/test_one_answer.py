@@ -1,0 +1,85 @@
+"""One answer: the same bits whatever the number of workers, the order of runs and the way in; and the same files."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+import kills
+import reliability
+import tiny
+
+NUM_TRIES = int(os.environ.get("DONTSTOP_ANSWERS", "1"))  # `make test-long` asks for 10
+ORDER = [("run", "domain_gap", "-p", "tiny"), ("run", "tapt", "-p", "tiny")]
+ASK = "from dontstop.study import open_study\nstudy = open_study('01_domain_gap', profile=profile)\nstudy.run('{}')"
+
+
+def study(root, num_workers: int):
+    return tiny.make(root, seeds=[0], speed={"num_workers": num_workers, "steps_between_saves": 2})
+
+
+def contents(root) -> dict[str, bytes]:
+    """Return the bytes of all files of results/."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.glob("results/**/*") if path.is_file()}
+
+
+def test_any_number_of_workers_and_any_order_give_the_same_bits_and_git_sees_no_change(tmp_path):
+    roots = [study(tmp_path / str(number), number) for number in (1, 2, 4)]
+    for number in range(NUM_TRIES):
+        for root, order in zip(roots, (ORDER, ORDER[::-1], ORDER), strict=True):
+            for command in order:
+                kills.finish(root, *command)
+        first, *others = map(tiny.outcomes, roots)
+        assert len(first) > 5 and all(other == first for other in others), number
+        if number + 1 < NUM_TRIES:
+            for root in roots:
+                for name in ("work", "checkpoints", "results"):
+                    shutil.rmtree(root / name)
+    # Made by one process, published over what four have made: as committed results are by a study that is run anew.
+    before = contents(roots[2])
+    shutil.rmtree(roots[0] / "results")
+    shutil.copytree(roots[2] / "results", roots[0] / "results")
+    for command in ORDER:
+        kills.finish(roots[0], *command)
+    assert contents(roots[0]) == before
+    reliability.tell("1, 2 and 4 workers, runs in two orders", f"{NUM_TRIES} repetitions", "tests/test_one_answer.py")
+
+
+@pytest.mark.skipif(NUM_TRIES == 1, reason="a long test: DONTSTOP_ANSWERS=10")
+def test_every_way_in_gives_the_same_bits(tmp_path):
+    names, outcomes = ("domain_gap", "tapt"), {}
+    for way in ("script", "papermill", "notebook", "dvc"):
+        root = study(tmp_path / way, 2)
+        for name in names:
+            _ask(root, way, name)
+        outcomes[way] = {name: rows for name, rows in tiny.outcomes(root).items() if "notebooks" not in name}
+    root = study(tmp_path / "command", 2)
+    for command in ORDER:
+        kills.finish(root, *command)
+    assert {way for way, found in outcomes.items() if found != tiny.outcomes(root)} == set()
+    reliability.tell("command, script, papermill, dontstop notebook, dvc repro", "once", "tests/test_one_answer.py")
+
+
+def _ask(root, way: str, name: str) -> None:
+    """Ask for an experiment in one of the ways."""
+    source = ASK.format(name).replace("01_domain_gap", {"domain_gap": "01_domain_gap", "tapt": "03_tapt"}[name])
+    cells = [nbformat.v4.new_code_cell("profile = 'tiny'", metadata={"tags": ["parameters"]})]
+    notebook = root / "notebooks" / f"{name}.ipynb"
+    notebook.parent.mkdir(exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=[*cells, nbformat.v4.new_code_cell(source)]), notebook)
+    python = [sys.executable, "-m"]
+    if way == "dvc":
+        stage = f"stages:\n  ask:\n    cmd: {sys.executable} -m dontstop run {name} -p tiny\n"
+        (root / "dvc.yaml").write_text(stage + "    always_changed: true\n")
+        subprocess.run([*python, "dvc", "init", "--no-scm", "-q", "-f"], cwd=root, check=True)
+    command = {
+        "script": [sys.executable, "-c", source.replace("profile=profile", "profile='tiny'")],
+        "papermill": [*python, "papermill", "-k", "python3", str(notebook), str(root / "executed.ipynb")],
+        "notebook": [*python, "dontstop", "notebook", name, "-p", "tiny"],
+        "dvc": [*python, "dvc", "repro", "-q"],
+    }[way]
+    done = subprocess.run(command, cwd=root, env=tiny.environment(root), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
