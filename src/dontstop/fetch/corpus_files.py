@@ -16,8 +16,8 @@ from dontstop.errors import StudyError
 from dontstop.fetch import hub
 from dontstop.fetch.sources import CorpusSource
 from dontstop.machine import files
-from dontstop.text import leakage
 from dontstop.text.documents import forms_of
+from dontstop.text.words import normalise, num_words
 
 SHARD_CHARACTERS, SHARD_SECONDS = 8_000_000, 30.0  # how much of a corpus is written, and so safe, at a time
 SEED = 0  # of the order of a source's files
@@ -102,7 +102,7 @@ class CorpusStream:
         for shard in self._shards():
             for row in files.read_rows(shard):
                 self.seen.add(_key(row["text"]))
-                self.num_last_words = len(row["text"].split())
+                self.num_last_words = num_words(row["text"])
         self._begin_shard()
 
     def fetch(self, budget: dict[str, int | None], tell: Tell) -> None:
@@ -132,8 +132,8 @@ class CorpusStream:
             found = f"no text in column {self.source.column!r} of {self.source.path}, row {self.counts['num_read']:,}"
             raise StudyError(found, f"text among {', '.join(row)}", "mend the column of the source")
         text = text.strip()
-        num_words = len(text.split())
-        if num_words < self.min_words:
+        length = num_words(text)
+        if length < self.min_words:
             self.counts["num_short"] += 1
         elif not self._is_of_domain(text):
             self.counts["num_other"] += 1
@@ -142,7 +142,7 @@ class CorpusStream:
         else:
             self.seen.add(key)
             self.counts["num_documents"] += 1
-            self.counts["num_words"] += num_words
+            self.counts["num_words"] += length
             self.rows.append({"text": text})
             self.num_characters += len(text)
 
@@ -209,4 +209,4 @@ class CorpusStream:
 
 
 def _key(text: str) -> bytes:
-    return hashlib.blake2b(leakage.normalise(text).encode(), digest_size=8).digest()
+    return hashlib.blake2b(normalise(text).encode(), digest_size=8).digest()

@@ -24,7 +24,10 @@ CHUNK = 20_000  # pieces held in memory at a time
 
 # Words that a full stop follows without ending a sentence; single letters (initials, "e.g.", "i.e.") likewise.
 _ABBREVIATIONS = set("etc cf vs fig figs eq eqs al approx resp ref refs sec vol no pp ed eds dr mr mrs ms prof".split())
-_BOUNDARY = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[`]*[A-Z0-9])")
+_BOUNDARY = re.compile(
+    r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[`]*[A-Z0-9])"
+    r"|(?<=[。！？｡])[」』”’）】]*\s*(?=[^\s。！？｡])"
+)
 _LAST_WORD = re.compile(r"([A-Za-z]+)\.[\"')\]]*$")
 _BLANK_LINE = re.compile(r"\n\s*\n")
 
@@ -48,7 +51,10 @@ def split_text(text: str, granularity: str) -> list[str]:
 
 
 def split_sentences(text: str) -> list[str]:
-    """Cut a passage after full stops, question and exclamation marks that a capital letter or a digit follows."""
+    """Cut a passage after full stops, question and exclamation marks that a capital letter or a digit follows.
+
+    Those of Chinese and Japanese end a sentence whatever follows; a run of them is one end.
+    """
     sentences, start = [], 0
     for match in _BOUNDARY.finditer(text):
         last = _LAST_WORD.search(text[start : match.start()])

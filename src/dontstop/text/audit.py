@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from dontstop.profiles import Text
-from dontstop.text import grams, leakage
+from dontstop.text import grams
 from dontstop.text.leakage import GramIndex, Overlaps, index_grams
+from dontstop.text.words import normalise
 
 Groups = Mapping[tuple[str, str], Sequence[str]]  # texts by task and split
 
@@ -38,7 +39,7 @@ def build_index(texts: Iterable[str]) -> EvalIndex:
 
 
 def _digest(text: str) -> bytes:
-    return hashlib.blake2b(leakage.normalise(text).encode(), digest_size=16).digest()
+    return hashlib.blake2b(normalise(text).encode(), digest_size=16).digest()
 
 
 def save_index(folder: Path, index: EvalIndex) -> None:

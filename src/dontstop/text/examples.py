@@ -4,10 +4,11 @@ from pathlib import Path
 
 from dontstop.errors import StudyError
 from dontstop.profiles import Paths, Profile, Text
-from dontstop.text import leakage, splits
+from dontstop.text import splits
 from dontstop.text.documents import find_documents, read_documents
 from dontstop.text.manifest import Prepared, Row
 from dontstop.text.tasks import SPLITS, Task
+from dontstop.text.words import normalise
 
 
 def read_tasks(profile: Profile, paths: Paths, tasks: tuple[Task, ...]) -> Prepared:
@@ -92,9 +93,9 @@ def _read_unlabelled(folder: Path, task: str) -> list[Row]:
 
 def _unlabelled(rows: list[Row], task: str, train: list[Row]) -> list[Row]:
     """Take a task's unlabelled texts: each once, in an order by content, none of train's."""
-    seen, found = {leakage.normalise(row["text"]) for row in train}, {}
+    seen, found = {normalise(row["text"]) for row in train}, {}
     for k, row in enumerate(rows):
-        if (normal := leakage.normalise(row["text"])) not in seen:
+        if (normal := normalise(row["text"])) not in seen:
             seen.add(normal)
             key = splits.content_key(row["text"], "unlabelled", seed=0)
             found[key] = {"id": f"{task}:unlabelled:{k}", "text": row["text"]}

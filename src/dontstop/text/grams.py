@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dontstop.text.words import fold, in_words
+
 _NUM_WORDS = 5
 _CHARACTERS = 150_000  # hashed at once: as many as fit a core's cache; bounds memory, changes no result
 _BASE = np.uint64(0x5851F42D4C957F2D)
@@ -71,11 +73,6 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.arange(lengths.sum()) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
 
 
-@functools.cache
-def _in_words() -> np.ndarray:
-    return np.array([chr(code).isalnum() for code in range(0x110000)])
-
-
 @functools.lru_cache(maxsize=1)
 def _powers(number: int) -> tuple[np.ndarray, np.ndarray]:
     return np.cumprod(np.full(number, _BASE)), np.cumprod(np.full(number, _INVERSE))
@@ -88,15 +85,15 @@ def _hash_words(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     by the power of its first index. A text without letters or digits is one word. So a text and its normalised form
     have the same words.
     """
-    lowered = [text.strip().lower() for text in texts]
-    codes = np.frombuffer("\n".join(lowered).encode("utf-32-le", "surrogatepass"), np.uint32)
-    ends = np.cumsum([len(text) + 1 for text in lowered]) - 1  # of each text, among codes
-    inside = _in_words()[codes]
+    folded = [fold(text).strip() for text in texts]
+    codes = np.frombuffer("\n".join(folded).encode("utf-32-le", "surrogatepass"), np.uint32)
+    ends = np.cumsum([len(text) + 1 for text in folded]) - 1  # of each text, among codes
+    inside = in_words()[codes]
     starts, stops = _runs(inside)
     counts = np.bincount(np.searchsorted(ends, starts), minlength=len(texts))
     if not counts.all():
         for k in np.flatnonzero(counts == 0):
-            inside[ends[k] - len(lowered[k]) : ends[k]] = True
+            inside[ends[k] - len(folded[k]) : ends[k]] = True
         starts, stops = _runs(inside)
         counts = np.bincount(np.searchsorted(ends, starts), minlength=len(texts))
     powers, inverse = _powers(1 << max(2 * _CHARACTERS, len(codes)).bit_length())

@@ -1,26 +1,15 @@
 """Exact, contained and near-duplicate overlap between texts, by hashes of word 5-grams."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dontstop.text.grams import Grams, cut, ranges, word_grams
+from dontstop.text.words import normalise
 
-_WORD = re.compile(r"[^\W_]+")
 _PAIRS = 2_000_000  # of a gram and a text that holds it, at once; bounds memory, changes no result
 _SLOTS_PER_GRAM = 8  # of the table that rules out most grams of most documents
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words that comparisons see: lower-cased runs of letters and digits of any script."""
-    return _WORD.findall(text.lower())
-
-
-def normalise(text: str) -> str:
-    """Return the text as comparisons see it: equal under changes of case, space and punctuation."""
-    return " ".join(words_of(text)) or text.strip().lower()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from dontstop.machine import files
 from dontstop.profiles import Paths, Profile
 from dontstop.text.tasks import Task
+from dontstop.text.words import num_words
 
 Row = dict[str, str]
 
@@ -113,7 +114,7 @@ def size_of(rows: Sequence[Row]) -> dict[str, int]:
     """Count documents, words and bytes of text."""
     return {
         "num_documents": len(rows),
-        "num_words": sum(len(row["text"].split()) for row in rows),
+        "num_words": sum(num_words(row["text"]) for row in rows),
         "num_bytes": sum(len(row["text"].encode()) for row in rows),
     }
 

@@ -21,10 +21,11 @@ from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.machine.processes import Result, num_cores, text_workers
 from dontstop.profiles import Paths, Profile, Text
-from dontstop.text import audit, leakage, splits
+from dontstop.text import audit, splits
 from dontstop.text.audit import OverlapStats
 from dontstop.text.documents import find_shards, read_documents
 from dontstop.text.manifest import size_of
+from dontstop.text.words import num_words
 
 _CHARACTERS = 150_000  # of documents looked through at once; bounds memory, changes no result
 # Of all shards. With less text, the work would be done before another process had begun.
@@ -156,10 +157,10 @@ def outline(path: Path, settings: Text) -> Outline:
     """Read a shard once, and keep of every document what decides whether it stays."""
     keys, is_long, is_held_out = bytearray(), bytearray(), bytearray()
     for row in read_documents(path):
-        normal = leakage.normalise(row["text"])
-        keys += bytes.fromhex(splits.key_of_normal(normal, "sample", seed=settings.split_seed)[:32])
-        is_long.append(len(row["text"].split()) >= settings.min_words)
-        key = splits.key_of_normal(normal, "held_out", seed=settings.split_seed)
+        letters = splits.letters_of(row["text"])
+        keys += bytes.fromhex(splits.key_of_letters(letters, "sample", seed=settings.split_seed)[:32])
+        is_long.append(num_words(row["text"]) >= settings.min_words)
+        key = splits.key_of_letters(letters, "held_out", seed=settings.split_seed)
         is_held_out.append(splits.is_within(key, settings.held_out_fraction))
     numbers = np.frombuffer(keys, ">u8").astype(np.uint64).reshape(-1, 2)
     return Outline(numbers, np.frombuffer(is_long, bool), np.frombuffer(is_held_out, bool))

@@ -3,6 +3,7 @@
 import collections
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,9 @@ from dontstop.text import leakage
 from dontstop.text.classes import area_of, topic_of
 from dontstop.text.docstrings import Document
 from dontstop.text.tasks import SPLITS
+from dontstop.text.words import normalise
 
+_LETTERS = re.compile(r"[^\W_]+")
 _SMALLEST_CLASS = 0.02  # of the examples wanted; a class with fewer candidates is left out
 _LONGEST_DOCUMENTS = (400, 250, 150, 100)  # words; longer documents stay in the pretraining corpus
 _LARGEST_SHARE = 0.3  # of a domain's words that dev and test documents may take from its pretraining corpus
@@ -37,13 +40,23 @@ Chosen = dict[str, dict[str, list[Candidate]]]  # by task and split
 
 
 def content_key(text: str, purpose: str, *, seed: int) -> str:
-    """Return a hexadecimal key that depends on the normalised text, the purpose and the seed alone."""
-    return key_of_normal(leakage.normalise(text), purpose, seed=seed)
+    """Return a hexadecimal key that depends on the text's letters, the purpose and the seed alone."""
+    return key_of_letters(letters_of(text), purpose, seed=seed)
 
 
-def key_of_normal(normal: str, purpose: str, *, seed: int) -> str:
-    """Return the key of a text that has been normalised already, which takes most of the time."""
-    return hashlib.sha256(f"{seed}\n{purpose}\n{normal}".encode()).hexdigest()
+def key_of_letters(letters: str, purpose: str, *, seed: int) -> str:
+    """Return the key of a text whose `letters_of` are known, which take most of the time."""
+    return hashlib.sha256(f"{seed}\n{purpose}\n{letters}".encode()).hexdigest()
+
+
+def letters_of(text: str) -> str:
+    """Return the text as its keys see it: equal under changes of case, space and punctuation.
+
+    Other than in `words.normalise`, width and normal form count: all prepared text keeps the place that it ever had.
+    """
+    if text.isascii():
+        return normalise(text)
+    return " ".join(_LETTERS.findall(text.lower())) or text.strip().lower()
 
 
 def in_fraction(text: str, purpose: str, fraction: float, *, seed: int) -> bool:
@@ -105,7 +118,7 @@ def keep_unique(
     grams = leakage.word_grams([candidate.text for candidate in candidates])
     homes = np.array([own[candidate.document] for candidate in candidates], np.int64)
     shares = leakage.max_containment(grams, everything, homes)
-    normal = [leakage.normalise(candidate.text) for candidate in candidates]
+    normal = [normalise(candidate.text) for candidate in candidates]
     counts = collections.Counter(normal)
     found = zip(candidates, shares, normal, strict=True)
     return [candidate for candidate, share, text in found if share < limit and counts[text] == 1]
@@ -188,12 +201,12 @@ def unlabelled(
 
     Source: section 5.1 (text from the source that the task's own was taken from).
     """
-    seen = {leakage.normalise(candidate.text) for candidate in train}
+    seen = {normalise(candidate.text) for candidate in train}
     found = []
     for k in indices:
         some = pieces(documents[k], settings.min_example_words)
         for text in some[:1] if task.endswith("_topic") else some[:_PIECES_PER_DOCUMENT]:
-            if (normal := leakage.normalise(text)) not in seen:
+            if (normal := normalise(text)) not in seen:
                 seen.add(normal)
                 found.append(_candidate(k, text, "", settings))
     return sorted(found, key=lambda candidate: candidate.key)

@@ -6,15 +6,18 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+import regex
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
 
 from dontstop.runs.records import decode_predictions
+from dontstop.text.words import fold
 from dontstop.training import finetune
 from dontstop.verdicts.resampling import Truth, weighted_scores
 from dontstop.verdicts.scores import checked, runs_of_arm
 
 NAIVE_BAYES = "naive_bayes"
+_WORD = regex.compile(r"\w+")  # in folded text
 Texts = Sequence[str]
 Marks = Mapping[str, np.ndarray]  # by task, (num_test,) whether a test text stands in train or dev too
 Examples = Mapping[str, Mapping[str, Sequence[Mapping]]]  # by task and split, rows with text and label
@@ -32,7 +35,7 @@ def naive_bayes(
 
     Labels are (num_train,) ids; `dev_score` scores those given to the dev texts, the higher the better.
     """
-    counter = CountVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b")
+    counter = CountVectorizer(ngram_range=(1, 2), preprocessor=fold, tokenizer=_WORD.findall, token_pattern=None)
     counts = counter.fit_transform(train)
     models = [MultinomialNB(alpha=smoothing).fit(counts, np.asarray(labels)) for smoothing in SMOOTHINGS]
     of_dev, of_tested = counter.transform(dev), counter.transform(tested)

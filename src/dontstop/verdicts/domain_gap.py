@@ -11,12 +11,13 @@ import pandas as pd
 from scipy import sparse
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import spearmanr
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from dontstop.errors import StudyError
+from dontstop.text.words import fold
 from dontstop.verdicts import vocabulary
 from dontstop.verdicts.effects import QUANTILES
 from dontstop.verdicts.vocabulary import WORD, Samples, WordCounts
@@ -51,7 +52,7 @@ def proxy_a_distance(
     rng, size = np.random.default_rng(seed), min(num_documents, len(texts), len(others))
     if size < _NUM_FOLDS:
         raise StudyError(f"{size} documents in a sample", f"{_NUM_FOLDS} or more", "take larger samples")
-    analyze = CountVectorizer(token_pattern=WORD.pattern).build_analyzer()
+    analyze = vocabulary.word_counter().build_analyzer()
     passages = [analyze(p) for sample in (texts, others) for p in _passages(sample, size, num_passage_words, rng)]
     origins, words = np.repeat([0, 1], size), TfidfVectorizer(analyzer=list, sublinear_tf=True)
     # Fitted in each fold anew, so that it knows the words that occur in training only.
@@ -67,10 +68,11 @@ def proxy_a_distance(
 
 def _passages(texts: Sequence[str], size: int, num_words: int, rng: np.random.Generator) -> Iterator[str]:
     for index in rng.choice(len(texts), size, replace=False):
-        words = list(WORD.finditer(texts[index]))
+        text = fold(texts[index])
+        words = list(WORD.finditer(text))
         start = int(rng.integers(max(1, len(words) - num_words + 1)))
         span = words[start : start + num_words]
-        yield texts[index][span[0].start() : span[-1].end()] if span else ""
+        yield text[span[0].start() : span[-1].end()] if span else ""
 
 
 def distance_table(

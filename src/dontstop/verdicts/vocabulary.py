@@ -5,20 +5,22 @@ Departure: the paper compares samples of 50,000 documents each (150,000 of revie
 every sample to the same number of words, because longer documents show more words and all distances depend on that.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+import regex
 from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
 from dontstop.errors import StudyError
+from dontstop.text.words import UNSPACED, fold
 
 Samples = Mapping[str, Sequence[str]]  # texts by name
-WORD = re.compile(r"(?u)\b\w\w+\b")  # sklearn's vectorizers' own: two letters or digits, or more
+# In folded text; sklearn's vectorizers' own, two letters or digits or more, and characters of scripts without spaces.
+WORD = regex.compile(rf"\b\w\w+\b|{UNSPACED.pattern}")
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,16 @@ class WordCounts:
 
 def num_words_in(texts: Sequence[str]) -> int:
     """Count the words of a sample, stop words included."""
-    return sum(len(WORD.findall(text)) for text in texts)
+    return sum(len(WORD.findall(fold(text))) for text in texts)
+
+
+def word_counter(**how) -> CountVectorizer:
+    """Make a counter of words as all distances see them; `how` is CountVectorizer's."""
+    return CountVectorizer(preprocessor=fold, tokenizer=WORD.findall, token_pattern=None, **how)
 
 
 def equal_samples(samples: Samples, *, seed: int) -> dict[str, list[str]]:
-    """Cut every sample to as many words as the smallest has: documents in random order, the last one cut short.
+    """Fold every sample and cut it to as many words as the smallest has: in random order, the last one cut short.
 
     Departure: the paper equates numbers of documents, not of words (see this module's first lines).
     """
@@ -68,7 +75,7 @@ def equal_samples(samples: Samples, *, seed: int) -> dict[str, list[str]]:
 
 def _draw_words(texts: Sequence[str], num_words: int, *, seed: int) -> list[str]:
     drawn = []
-    for text in (texts[index] for index in np.random.default_rng(seed).permutation(len(texts))):
+    for text in (fold(texts[index]) for index in np.random.default_rng(seed).permutation(len(texts))):
         ends = [match.end() for match in WORD.finditer(text)]
         if len(ends) >= num_words:
             return [*drawn, text[: ends[num_words - 1]]]
@@ -83,7 +90,7 @@ def count_words(samples: Samples) -> WordCounts:
     Raises:
         StudyError: If a sample holds no word at all.
     """
-    vectorizer = CountVectorizer(lowercase=True, stop_words="english", dtype=np.int32)
+    vectorizer = word_counter(stop_words="english", dtype=np.int32)
     bounds = np.cumsum([0, *(len(texts) for texts in samples.values())])
     try:
         together = vectorizer.fit_transform(text for texts in samples.values() for text in texts)
