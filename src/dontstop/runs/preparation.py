@@ -8,7 +8,7 @@ from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.machine import digests, files, progress, runner
 from dontstop.profiles import Paths, Profile
-from dontstop.runs import scratch
+from dontstop.runs import compatibility, scratch, token_counts
 from dontstop.runs.identity import folder_digests
 from dontstop.text import corpora, documents, packages, tasks
 from dontstop.text.tasks import Task
@@ -44,7 +44,7 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
             "the mirror that the text came from, to prepare it again",
             f"name it: make study PROFILE={profile.name} MIRROR=<folder>",
         )
-    tokens.check_given(profile)
+    compatibility.check(profile)
     with runner.only_run(paths.lock):
         if wrong is not None:
             progress.say(f"{wrong}: the text is prepared again")
@@ -58,6 +58,7 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
         with progress.telling(f"prepare ({profile.name}): tokenising", seconds):
             domains = [tasks.GENERAL, *(domain.name for domain in tasks.domains_of(some, profile))]
             tokens.prepare_tokens(profile, paths, domains, names)
+        token_counts.check(paths, progress.say)
         digests.write_folder_digests(paths.data)
         files.write_json(path, mark)
 
