@@ -1,7 +1,9 @@
 """Encoders and tokenizers that others may have made: loaded by Transformers' own classes, and never by their code."""
 
+import contextlib
 import importlib.metadata
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +31,33 @@ def load(kind: Any, source: str | Path, **how: Any) -> Any:
     """
     refusing_code(source)
     try:
-        loaded = kind.from_pretrained(source, trust_remote_code=False, **how)
+        with _quiet():
+            loaded = kind.from_pretrained(source, trust_remote_code=False, **how)
     except MemoryError:
         raise
     except Exception as error:
         raise _unreadable(kind.__name__, source, error, pickled=how.get("use_safetensors") is False) from error
     if how.get("output_loading_info"):
         _hold_body(source, *loaded)
+    if isinstance(getattr(loaded, "all_special_ids", None), list) and len(loaded) <= len(loaded.all_special_ids):
+        raise _unreadable(kind.__name__, source, ValueError("no vocabulary beside it"), pickled=False)
     return loaded
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Let Transformers print neither bars nor tables: what it would tell of is told in this study's words."""
+    from transformers.utils import logging
+
+    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if has_bars:
+            logging.enable_progress_bar()
 
 
 def missing_of_body(model: Any, missing: set[str]) -> list[str]:
@@ -113,7 +134,9 @@ def refusing_code(source: str | Path) -> str | Path:
             raise _refused(f"{path}, which is code")
         if path.name == "adapter_config.json":
             found = f"{path}, which has another model loaded in this one's place"
-            remedy = "merge it into its encoder (peft's `merge_and_unload`, then `save_pretrained`), and name that folder"
+            remedy = (
+                "merge it into its encoder (peft's `merge_and_unload`, then `save_pretrained`), and name that folder"
+            )
             raise _refused(found, remedy)
         if path.suffix == ".json" and (named := _named_code(path)):
             raise _refused(f"{named} in {path}, which has code loaded")

@@ -93,9 +93,12 @@ def _broken(error: StudyError) -> Misfit:
 
 
 def phases(profile: Profile) -> dict[str, PhaseSettings]:
-    """Return the phases of pretraining that a profile has, by the names of their settings."""
+    """Return the phases of pretraining that a profile has, by the names of their settings.
+
+    That of augmented text only where the profile sets it: it has the paper's values otherwise, and many never use it.
+    """
     found = {"base": profile.base, "dapt": profile.dapt, "tapt": profile.tapt}
-    found |= {"augmented_tapt": profile.augmented_tapt}
+    found |= {"augmented_tapt": profile.augmented_tapt} if "augmented_tapt" in profile.model_fields_set else {}
     found |= {f"task_tapt.{task}": profile.tapt_for(task) for task in profile.task_tapt}
     return {name: settings for name, settings in found.items() if settings is not None}
 
@@ -161,7 +164,9 @@ def _tokenizer(profile: Profile, name: str, tokenizer) -> Iterator[Misfit]:
 
 def _weights(profile: Profile, given: str, about: dict) -> Iterator[Misfit]:
     if missing := sorted(about["missing_keys"]):
-        found = f"{len(missing)} parameters missing from the weights of {given} ({missing[0]}, ...): they begin at random"
+        found = (
+            f"{len(missing)} parameters missing from the weights of {given} ({missing[0]}, ...): they begin at random"
+        )
         remedy = "give base a phase on general text, which trains them; or name an encoder with its LM head"
         if profile.base is None:
             yield Misfit("warning", found, "an LM head", remedy)
@@ -255,10 +260,10 @@ def _unused_by(num_processes: int, given: str, model) -> Iterator[Misfit]:
 
 def padding_effect(model) -> float:
     """Return by how much a text's states differ once padding stands beside it, over their standard deviation."""
-    pad = model.config.get_text_config().pad_token_id or 0
-    short = _sequence(model, SHORT)
-    long = torch.nn.functional.pad(short, (0, SHORT), value=pad)
+    whole, num = _sequence(model, SHORT), SHORT // 2
+    is_text = (torch.arange(SHORT) < num)[None]
+    padded = whole.where(is_text, torch.tensor(model.config.get_text_config().pad_token_id or 0))
     with torch.no_grad():
-        alone = encoders.final_states(model.base_model.eval(), short, torch.ones(1, SHORT, dtype=torch.bool))
-        beside = encoders.final_states(model.base_model, long, torch.arange(2 * SHORT)[None] < SHORT)[:, :SHORT]
+        alone = encoders.final_states(model.base_model.eval(), whole[:, :num], is_text[:, :num])
+        beside = encoders.final_states(model.base_model, padded, is_text)[:, :num]
     return ((alone - beside).abs().max() / alone.std()).item()
