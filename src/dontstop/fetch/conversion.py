@@ -52,16 +52,13 @@ def convert_weights(source: str, target: Path, tell: Callable[[str], None]) -> N
     try:
         model, about = pretrained.load(AutoModelForMaskedLM, source, **reading, **local)
         tokenizer = pretrained.load(AutoTokenizer, source, **local)
-    except Exception as error:
-        if not isinstance(error, OSError | ValueError | RuntimeError) and type(error).__name__ != "UnpicklingError":
-            raise
-        raise StudyError(
-            f"no encoder to convert at {source}: {str(error).strip().splitlines()[0]}",
-            "a folder or name with config.json, a tokenizer and pytorch_model.bin that holds tensors only",
-            "check the name; do not trust weights that hold code",
-        ) from error
+    except StudyError as error:
+        expected = "a folder or name with config.json, a tokenizer and pytorch_model.bin that holds tensors only"
+        raise StudyError(f"no encoder to convert at {source}: {error.found}", expected, error.remedy) from error
     if missing := sorted(about["missing_keys"]):
         tell(f"{source} lacks {', '.join(missing)}: newly initialised, as an encoder without an LM head must be")
+    if unknown := sorted(about["unexpected_keys"]):
+        tell(f"{source} has {', '.join(unknown)}, for which a masked LM has no place: left out")
     with files.saving_folder(target) as part:
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)

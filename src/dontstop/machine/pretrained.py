@@ -1,10 +1,14 @@
 """Encoders and tokenizers that others may have made: loaded by Transformers' own classes, and never by their code."""
 
+import contextlib
+import importlib.metadata
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dontstop.errors import StudyError
+from dontstop.machine import weights
 from dontstop.machine.files import files_under
 
 _CODE = (".py", ".pyc", ".so")
@@ -14,14 +18,108 @@ _OWN_MODULES = "sentence_transformers."  # of a sentence transformer's modules.j
 def load(kind: Any, source: str | Path, **how: Any) -> Any:
     """Return kind.from_pretrained(source, **how); no code of the source's is run, and nobody is asked whether to.
 
+    The one place where what libraries raise is caught: Transformers, safetensors, tokenizers and PyTorch each have
+    errors of their own, plain exceptions among them.
+
     Args:
         kind: A class of Transformers, such as `AutoTokenizer`.
         source: A folder, or a name on the hub.
 
     Raises:
-        StudyError: If the folder brings code of its own; and whatever Transformers raises.
+        StudyError: If the folder brings code of its own, or it cannot be read; or the weights lack a part of the body,
+            where they are asked what they lack (`output_loading_info`).
     """
-    return kind.from_pretrained(refusing_code(source), trust_remote_code=False, **how)
+    refusing_code(source)
+    try:
+        with _quiet():
+            loaded = kind.from_pretrained(source, trust_remote_code=False, **how)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _unreadable(kind.__name__, source, error, pickled=how.get("use_safetensors") is False) from error
+    if how.get("output_loading_info"):
+        _hold_body(source, *loaded)
+    if isinstance(getattr(loaded, "all_special_ids", None), list) and len(loaded) <= len(loaded.all_special_ids):
+        raise _unreadable(kind.__name__, source, ValueError("no vocabulary beside it"), pickled=False)
+    return loaded
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Let Transformers print neither bars nor tables: what it would tell of is told in this study's words."""
+    from transformers.utils import logging
+
+    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if has_bars:
+            logging.enable_progress_bar()
+
+
+def missing_of_body(model: Any, missing: set[str]) -> list[str]:
+    """Return the parameters of an encoder's body among those that its weights lack; a pooler decides nothing here."""
+    prefix = f"{model.base_model_prefix}."
+    return sorted(name for name in missing if name.startswith(prefix) and "pooler" not in name)
+
+
+def _hold_body(source: str | Path, model: Any, about: dict) -> None:
+    if not (missing := missing_of_body(model, about["missing_keys"])):
+        return
+    unknown = sorted(about["unexpected_keys"])
+    more = f", and {len(unknown)} names that it has no place for ({unknown[0]}, ...)" if unknown else ""
+    first = {name.split(".")[0] for name in unknown}
+    wrapped = f"under `{first.pop()}.`" if len(first) == 1 else "under other names"
+    saved = f"save it again by `save_pretrained` of the model itself: its weights stand {wrapped}"
+    raise StudyError(
+        f"{len(missing)} parameters of the body missing from the weights at {source} ({missing[0]}, ...){more}",
+        "every parameter of the body: what is missing would begin at random",
+        saved if unknown else "fetch the whole encoder, or name another",
+    )
+
+
+def _unreadable(kind: str, source: str | Path, error: Exception, *, pickled: bool) -> StudyError:
+    """Return the error of a source that a library cannot read; where a file is at fault, that is the error."""
+    folder, is_tokenizer = Path(source), "Tokenizer" in kind
+    what = "tokenizer" if is_tokenizer else "encoder"
+    if folder.is_dir():
+        faults = [*weights.file_faults(folder), *([] if is_tokenizer or pickled else weights.weight_faults(folder))]
+        if faults:
+            return faults[0]
+    reason = _reason(error)
+    if is_tokenizer and _is_sentencepiece(folder):
+        found = f"a SentencePiece model without tokenizer.json in {source}"
+        remedy = "write it where the package sentencepiece is installed, by AutoTokenizer's `save_pretrained`"
+        return StudyError(found, "tokenizer.json, which the study reads", remedy)
+    if is_tokenizer and type(error) is Exception:  # as tokenizers raises
+        version = importlib.metadata.version("tokenizers")
+        found = f"tokenizer.json in {source}, which tokenizers {version} cannot read: {reason}"
+        return StudyError(found, "one that this version reads", "take one that was saved by an older version")
+    expected = "a folder with " + ("tokenizer.json" if is_tokenizer else "config.json and model.safetensors")
+    remedy = f"name another {what}, or fetch this one where there is a network and name its folder"
+    found = f"no {what} that can be read at {source}: {reason}"
+    return StudyError(found, f"{expected}, or a name on a hub that can be reached", remedy)
+
+
+def _reason(error: Exception) -> str:
+    """Return an error's first line, in place of what PyTorch and Transformers say on their own arguments."""
+    text = str(error).strip()
+    if "weights_only" in text or "Weights only" in text:
+        return "its weights hold anything but tensors, or are damaged"
+    if "ignore_mismatched_sizes" in text:
+        return "its weights have other shapes than its config.json"
+    if "Unrecognized configuration class" in text:
+        return "its kind of model, by config.json, has no masked LM"
+    return text.splitlines()[0][:300] if text else type(error).__name__
+
+
+def _is_sentencepiece(folder: Path) -> bool:
+    """Whether a folder has a SentencePiece model, and no tokenizer that was made from it."""
+    has_model = any(folder.glob("*.model")) if folder.is_dir() else False
+    return has_model and not (folder / "tokenizer.json").is_file()
 
 
 def refusing_code(source: str | Path) -> str | Path:
@@ -35,7 +133,11 @@ def refusing_code(source: str | Path) -> str | Path:
         if path.name.endswith(_CODE):
             raise _refused(f"{path}, which is code")
         if path.name == "adapter_config.json":
-            raise _refused(f"{path}, which has another model loaded in this one's place")
+            found = f"{path}, which has another model loaded in this one's place"
+            remedy = (
+                "merge it into its encoder (peft's `merge_and_unload`, then `save_pretrained`), and name that folder"
+            )
+            raise _refused(found, remedy)
         if path.suffix == ".json" and (named := _named_code(path)):
             raise _refused(f"{named} in {path}, which has code loaded")
     return source
@@ -57,6 +159,8 @@ def _named_code(path: Path) -> str | None:
     return next((name for part in parts for name in ("auto_map", "custom_pipelines") if part.get(name)), None)
 
 
-def _refused(found: str) -> StudyError:
+def _refused(
+    found: str, remedy: str = "name another encoder; or, having read them, move such files and entries away"
+) -> StudyError:
     expected = "settings, tokenizer files and safetensors alone: the study runs no code that comes with an encoder"
-    return StudyError(found, expected, "name another encoder; or, having read them, move such files and entries away")
+    return StudyError(found, expected, remedy)

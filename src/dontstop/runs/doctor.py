@@ -13,7 +13,7 @@ from dontstop.machine import digests, environment, files, runner
 from dontstop.machine.environment import State, listed
 from dontstop.machine.processes import num_cores
 from dontstop.profiles import Encoder, Paths, Profile, find_root, load_profile, with_replicates
-from dontstop.runs import identity, jobs, preparation, records, scratch
+from dontstop.runs import compatibility, identity, jobs, preparation, records, scratch, token_counts
 from dontstop.runs.plan import EXPERIMENTS, Design
 from dontstop.runs.records import NOT_RECORDED
 from dontstop.text import manifest, tasks
@@ -142,12 +142,21 @@ def _size(number: int) -> str:
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
 
 
+def _encoder(profile: Profile, paths: Paths) -> Iterator[State]:
+    found = compatibility.findings(profile)
+    for one in found.itertuples():
+        yield one.level, f"{one.found}; expected: {one.expected}", one.remedy
+    if found.empty:
+        yield "well", f"{profile.encoder.name or 'one trained from scratch'}, as the settings want it"
+
+
 # What stands there -----------------------------------------------------------------------------------------------
 
 
 def _text(profile: Profile, paths: Paths) -> Iterator[State]:
     if preparation.is_prepared(profile, paths, tasks.tasks_for(profile, paths)):
         yield "well", "prepared with these settings"
+        yield from token_counts.lines(token_counts.counts(paths))
     else:
         state = "prepared with others" if (paths.data / "prepared.json").is_file() else "not prepared yet"
         yield "warning", state, f"`dontstop prepare --profile {profile.name}` does it; every run begins with it"
@@ -258,6 +267,7 @@ def _recorded(profile: Profile, paths: Paths) -> Iterator[State]:
 CHECKS: dict[str, Callable[[Profile, Paths], Iterator[State]]] = {
     "device": _device,
     "memory": _memory,
+    "encoder": _encoder,
     "text": _text,
     "disk": _disk,
     "locks": _locks,

@@ -8,7 +8,7 @@ from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.machine import digests, files, progress, runner
 from dontstop.profiles import Paths, Profile
-from dontstop.runs import scratch
+from dontstop.runs import compatibility, scratch, token_counts
 from dontstop.runs.identity import folder_digests
 from dontstop.studies import StudyText
 from dontstop.text import corpora, documents, packages, tasks
@@ -50,7 +50,7 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
             "the mirror that the text came from, to prepare it again",
             f"name it: make study PROFILE={profile.name} MIRROR=<folder>",
         )
-    tokens.check_given(profile)
+    compatibility.check(profile)
     with runner.only_run(paths.lock):
         if (wrong := digests.folder_damage(paths.data)) is None and _is_marked(path, mark):
             return  # made by another command, which this one has waited for
@@ -66,6 +66,7 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
         with progress.telling(f"prepare ({profile.name}): tokenising", seconds):
             domains = [tasks.GENERAL, *(domain.name for domain in tasks.domains_of(some, profile))]
             tokens.prepare_tokens(profile, paths, domains, names)
+        token_counts.check(paths, progress.say)
         digests.write_folder_digests(paths.data)
         files.write_json(path, mark)
 
