@@ -36,6 +36,7 @@ _SETTINGS = {
     "html_css_files": ["site.css"],
     "html_js_files": ["site.js"],
     "html_copy_source": False,
+    "html_show_search_summary": False,  # fetched, which browsers refuse where there is no server
     "html_show_sphinx": False,
     "html_show_copyright": False,
     # Code in a language that Pygments does not know, such as mermaid, is shown as it is.
