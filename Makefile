@@ -45,9 +45,11 @@ export PATH := $(bin):$(PATH)
 # Two processes, one test file each at a time, those first that conftest.py names as long; and how nbval runs a notebook.
 unit_tests = "$(bin)/pytest" -n 2 --dist loadfile --no-loadscope-reorder
 notebook_tests = DONTSTOP_PROFILE=smoke "$(bin)/pytest" --nbval-lax --nbval-current-env --nbval-cell-timeout 300
+words = *.md docs notebooks src tests benchmarks configs Makefile dvc.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: study test test-long unit-tests notebook-tests lab report verify bench slurm lint clean help set-up
+.PHONY: study test test-long test-browser unit-tests notebook-tests lab report redraw verify bench slurm lint words clean \
+	help set-up
 
 study: $(stamp) ## run the whole study: text, encoders, notebooks, tables, figures
 ifeq ($(PROFILE),)
@@ -82,10 +84,17 @@ test-long: $(stamp) ## damage 10,000 files at random: none may stay unnoticed
 	DONTSTOP_DAMAGE_TRIES=10000 "$(bin)/pytest" -n0 tests/test_damage.py
 
 lab: $(stamp) ## open the notebooks in JupyterLab
-	"$(bin)/jupyter" lab --notebook-dir=. notebooks
+	@"$(bin)/dontstop" lab
 
-report: $(stamp) ## draw tables and figures again from the records, without training
-	"$(bin)/dontstop" report
+report: $(stamp) ## render results, notebooks and docs as a site that needs no network: build/site
+	"$(bin)/dontstop" report $(PROFILE)
+
+redraw: $(stamp) ## draw tables and figures again from the records, without training
+	"$(bin)/dontstop" redraw $(if $(PROFILE),-p $(PROFILE))
+
+test-browser: $(stamp) ## try the report and JupyterLab in a real browser (Debian's Chromium, set up if need be)
+	.ci/browser "$(bin)/python"
+	"$(bin)/pytest" -n0 -m browser tests/test_browser.py
 
 verify: $(stamp) ## train a part of the study again and compare with its records (NAMES="tapt_...", PROFILE=)
 	"$(bin)/dontstop" verify $(NAMES) $(if $(PROFILE),-p $(PROFILE))
@@ -96,8 +105,13 @@ bench: $(stamp) ## measure our training loops against the Transformers Trainer
 slurm: ## set up a Slurm on this machine, to test against (root, Debian or Ubuntu)
 	.ci/slurm
 
-lint: $(stamp) ## check code and notebooks with ruff
+lint: $(stamp) ## check code and notebooks with ruff, their words and those of the docs with codespell
 	"$(bin)/ruff" check .
+	"$(bin)/codespell" $(words)
+
+words: $(stamp) ## check spelling, and links of README, docs and notebooks (those within the checkout)
+	"$(bin)/codespell" $(words)
+	"$(bin)/pytest" -q -n0 tests/test_docs.py -k "links or files"
 
 clean: ## remove scratch and caches; data, checkpoints, results and .venv stay
 	rm -rf work build .pytest_cache .ruff_cache
@@ -105,7 +119,7 @@ clean: ## remove scratch and caches; data, checkpoints, results and .venv stay
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' $(firstword $(MAKEFILE_LIST)) | \
-		while read -r target words; do printf '  make %-8s %s\n' "$$target" "$$words"; done
+		while read -r target words; do printf '  make %-12s %s\n' "$$target" "$$words"; done
 
 set-up: $(stamp) ## install the pinned packages, where that has not been done
 

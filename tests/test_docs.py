@@ -25,7 +25,7 @@ RUN_BY = {
     "dontstop convert-weights": "test_conversion.py",
     "dontstop pretrain": "test_process_group.py",
     "dontstop doctor": "test_doctor.py",
-    "dontstop report": "test_study.py",
+    "dontstop report": "test_site.py",
     "dontstop calibrate": "test_calibration.py",
     "dontstop departures": "test_departures.py",
     "torchrun": "test_process_group.py",

@@ -18,6 +18,7 @@ REQUIREMENTS = [
     Requirement(line)
     for line in [*PROJECT_TABLE["dependencies"], *sum(PROJECT_TABLE["optional-dependencies"].values(), [])]
 ]
+NOT_SET_UP = {"playwright"}  # installed by .ci/browser where a browser is to be tested
 LINES = (PROJECT / "constraints.txt").read_text(encoding="utf-8").splitlines()
 PINS = [Requirement(line) for line in LINES if line and not line.startswith("#")]
 PLATFORMS = [("linux", "Linux"), ("darwin", "Darwin"), ("win32", "Windows")]
@@ -69,10 +70,12 @@ def test_conda_gets_python_and_pip_and_the_rest_from_pyproject():
     packages, [pip_part] = listed[:-1], listed[-1:]
     assert [re.split("[=<> ]", package)[0] for package in packages] == ["python", "pip"]
     assert packages[0].split("=", 1)[1] in SpecifierSet(PROJECT_TABLE["requires-python"])
-    assert pip_part == {"pip": ["-c constraints.txt", "-e .[test,sentence,slurm]"]}
+    assert pip_part == {"pip": ["-c constraints.txt", "-e .[test,sentence,slurm,site]"]}
 
 
 def test_installed_packages_are_in_range():
     # In range, not pinned: whoever brings an environment of their own may have others, and then a run says so.
     for requirement in REQUIREMENTS:
+        if requirement.name in NOT_SET_UP:
+            continue
         assert requirement.specifier.contains(version(requirement.name)), requirement

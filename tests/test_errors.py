@@ -184,9 +184,14 @@ def test_a_file_where_a_folder_belongs(study, capsys):
     assert str(study / "data") in mistake(capsys, *PREPARE)
 
 
-def test_no_prepared_text_to_report_on(study, capsys):
-    assert tiny.command("report", "-p", "tiny") == 0
+def test_no_records_to_redraw_from(study, capsys):
+    assert tiny.command("redraw", "-p", "tiny") == 0
     assert "no records of profile tiny yet" in capsys.readouterr().out
+
+
+def test_no_results_to_report_on(study, capsys):
+    assert "no results of profile tiny" in mistake(capsys, "report", "tiny")
+    assert "make study PROFILE=laptop" in mistake(capsys, "report")
 
 
 def test_a_missing_params_file(study, capsys):

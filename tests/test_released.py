@@ -102,7 +102,7 @@ def test_every_table_figure_and_finding_is_made(released, project, capsys):
     shutil.copytree(project / "notebooks", released / "notebooks", dirs_exist_ok=True)
     with tiny.at(released), pytest.MonkeyPatch.context() as patch:
         patch.setenv("DONTSTOP_READ_ONLY", "")  # the command sets it: here for its own time only
-        assert tiny.command("report", "-p", "tiny") == 0
+        assert tiny.command("redraw", "-p", "tiny") == 0
         assert Study("tiny", "01_domain_gap").masked_example("general", num_tokens=8)["input"].size == 8
     said = capsys.readouterr().out
     assert said.count("tables and figures are in") == 4 and said.count("no records of profile tiny yet") == 2

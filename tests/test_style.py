@@ -13,7 +13,7 @@ from conftest import PROJECT
 # text -> tokens -> checkpoint -> score -> verdict -> picture.
 ORDER = """
     __init__ errors inputs paper studies profiles machine text tokens fetch training selection runs verdicts report
-    study departures cli __main__
+    site study lab departures cli __main__
 """.split()
 SOURCE = PROJECT / "src" / "dontstop"
 MODULES = sorted(SOURCE.rglob("*.py"))

@@ -218,8 +218,32 @@ def doctor(profile: ProfileName = None, mirror: Mirror = None, replicates: Repli
     raise typer.Exit(examination.exit_code(findings))
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def lab(context: typer.Context) -> None:
+    """Open the notebooks in JupyterLab, with its own options if any are given; saving leaves out what running adds."""
+    from dontstop import lab as jupyter
+    from dontstop.profiles import find_root
+
+    options = [*jupyter.arguments(find_root()), *context.args]
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *options])
+
+
 @app.command()
-def report(profile: ProfileName = None, others: Others = False, replicates: Replicates = None) -> None:
+def report(
+    profiles: Annotated[list[str] | None, typer.Argument(help="That must be in it; smoke only so.")] = None,
+) -> None:
+    """Render all profiles' results, notebooks and docs as a static site under build/site, which needs no network."""
+    from dontstop.profiles import find_root
+    from dontstop.site.rendering import write_site
+
+    page, warnings = write_site(find_root(), profiles or [])
+    for warning in warnings:
+        progress.say(warning)
+    progress.say(f"{page}: open it in a browser; the folder can be copied anywhere")
+
+
+@app.command()
+def redraw(profile: ProfileName = None, others: Others = False, replicates: Replicates = None) -> None:
     """Execute the notebooks again, and so make all tables and figures, without training: all results must be there."""
     from dontstop.report import executed
     from dontstop.runs.plan import NOTEBOOKS

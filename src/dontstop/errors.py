@@ -1,6 +1,7 @@
-"""The one error that users see: what was found, what was expected, what to do."""
+"""The one error that users see: what was found, what was expected, what to do; without a traceback in notebooks too."""
 
 import re
+from typing import Any
 
 # What moves a terminal's cursor, paints it, or turns the direction of text: all control characters but line ends and
 # tabs, half characters, and the marks of direction.
@@ -28,3 +29,18 @@ class StudyError(Exception):
     def __reduce__(self):
         # Exceptions cross process boundaries by their arguments, and ours are three.
         return type(self), (self.found, self.expected, self.remedy)
+
+
+def tell_plainly(shell: Any) -> None:
+    """Let an IPython shell tell of a problem of the user's, or of an interrupt, without frames of code.
+
+    The cell ends with the error all the same, for papermill and nbval to see.
+    """
+
+    def tell(shell, kind, error, trace, tb_offset=None) -> list[str]:
+        stopped = "stopped: what is finished is kept, and running the cell again goes on from there"
+        told = [stopped if isinstance(error, KeyboardInterrupt) else str(error)]
+        shell._showtraceback(kind, error, told)
+        return told
+
+    shell.set_custom_exc((StudyError, KeyboardInterrupt), tell)

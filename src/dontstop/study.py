@@ -9,7 +9,7 @@ import pandas as pd
 from IPython import get_ipython
 from pydantic import ValidationError
 
-from dontstop.errors import StudyError
+from dontstop.errors import StudyError, tell_plainly
 from dontstop.inputs import checked_name, read_settings
 from dontstop.profiles import Count, Paths, Profile, Settings, find_root, load_profile, with_replicates
 from dontstop.runs import arms, guesses
@@ -35,6 +35,8 @@ def open_study(notebook: str, **parameters) -> "Study":
         StudyError: If the profile is none; or if papermill was given a parameter that the notebook does not have,
             which it would otherwise run without.
     """
+    if (shell := get_ipython()) is not None:
+        tell_plainly(shell)
     try:
         chosen = Parameters.model_validate(_injected() | parameters)
     except ValidationError as error:

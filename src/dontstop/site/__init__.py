@@ -1,0 +1,1 @@
+"""The report: results, notebooks and docs as a static site."""

@@ -1,0 +1,187 @@
+"""The report: results of profiles, their notebooks and the docs as a static site that needs no network."""
+
+import io
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from dontstop.errors import StudyError
+from dontstop.machine import files
+from dontstop.profiles import Paths
+from dontstop.report import claim_plots
+from dontstop.report.display import write_figure
+from dontstop.runs import ledger
+from dontstop.site import pages
+
+FIRST = ("paper", "mini", "laptop")  # on the front page, as far as they are there; then all others
+DOCS_FIRST = ("should_i_adapt", "results", "verdicts", "protocol", "faq", "glossary", "ja")
+_LINK = re.compile(r"(?<!!)(\[[^\]]*\]\((?:\.\./)?results/[\w-]+)/(?:tables|figures)/([\w.-]+)/([\w-]+)\.\w+\)")
+_TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
+_SETTINGS = {
+    "project": "Don't Stop Pretraining",
+    "extensions": ["myst_nb", "dontstop.site.rendering"],
+    "exclude_patterns": ["results/*/tables"],
+    "myst_enable_extensions": ["dollarmath", "amsmath"],
+    "myst_heading_anchors": 4,
+    "nb_execution_mode": "off",
+    "nb_ipywidgets_js": {},  # of another host; executed copies keep widgets' text
+    "nb_mime_priority_overrides": [["html", "application/vnd.jupyter.widget-view+json", None]],
+    "html_theme": "furo",
+    "html_title": "Don't Stop Pretraining",
+    "html_math_renderer": "mathml",
+    "html_static_path": [str(Path(__file__).with_name("static"))],
+    "html_css_files": ["site.css"],
+    "html_js_files": ["site.js"],
+    "html_copy_source": False,
+    "html_show_search_summary": False,  # fetched, which browsers refuse where there is no server
+    "html_show_sphinx": False,
+    "html_show_copyright": False,
+    # Code in a language that Pygments does not know, such as mermaid, is shown as it is.
+    "suppress_warnings": ["misc.highlighting_failure", "mystnb.unknown_mime_type"],
+}
+
+
+def setup(app) -> dict[str, bool]:
+    """Teach Sphinx to set formulas as MathML, which browsers know by themselves; Sphinx calls it."""
+    from docutils.utils.math.latex2mathml import tex2mathml
+
+    def renderer(as_block: bool):
+        def visit(writer, node) -> None:
+            from docutils.nodes import SkipNode
+
+            writer.body.append(tex2mathml(node.astext(), as_block=as_block))
+            raise SkipNode
+
+        return visit, None
+
+    app.add_html_math_renderer("mathml", inline_renderers=renderer(False), block_renderers=renderer(True))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def shown_profiles(root: Path, named: Sequence[str]) -> list[str]:
+    """List the profiles that have executed notebooks under results/, in the order of the front page.
+
+    Args:
+        named: Those that must be among them; `smoke`, whose numbers mean nothing, is so only if it is named.
+
+    Raises:
+        StudyError: If a profile that is named has none yet, or no profile has.
+    """
+    there = {path.parents[1].name for path in root.glob("results/*/notebooks/*.ipynb")}
+    for profile in named or ([] if there - {"smoke"} else ["laptop"]):
+        if profile not in there:
+            expected = f"executed notebooks in results/{profile}/notebooks"
+            remedy = f"run `make study PROFILE={profile}` first"
+            raise StudyError(f"no results of profile {profile}", expected, remedy)
+    shown = there - ({"smoke"} - set(named))
+    return sorted(shown, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
+
+
+def write_site(root: Path, named: Sequence[str] = ()) -> tuple[Path, list[str]]:
+    """Render the results of all profiles that have some, notebooks and docs to build/site.
+
+    Args:
+        named: As `shown_profiles` takes them.
+
+    Returns:
+        The front page's path, and what Sphinx warns of.
+
+    Raises:
+        StudyError: If results or the packages that render them are missing.
+    """
+    profiles, sources, site = shown_profiles(root, named), root / "build" / "site-sources", root / "build" / "site"
+    shutil.rmtree(sources, ignore_errors=True)
+    write_sources(root, sources, profiles)
+    return site / "index.html", _render(sources, site)
+
+
+def _render(sources: Path, site: Path) -> list[str]:
+    try:
+        import furo  # noqa: F401
+        import myst_nb  # noqa: F401
+        from sphinx.application import Sphinx
+        from sphinx.errors import SphinxError
+        from sphinx.util.console import nocolor
+    except ImportError as error:
+        expected, remedy = "Sphinx, myst-nb and furo, which render the site", "run `make set-up`"
+        raise StudyError(f"no package {error.name}", expected, remedy) from error
+    shutil.rmtree(site, ignore_errors=True)
+    nocolor()
+    warnings = io.StringIO()
+    try:
+        app = Sphinx(sources, None, site, sources.with_name("site-doctrees"), "html", _SETTINGS, None, warnings, True)
+        app.build()
+    except SphinxError as error:
+        raise StudyError(f"Sphinx cannot render {sources}: {error}", "pages that it reads", "mend the page") from error
+    return warnings.getvalue().splitlines()
+
+
+def write_sources(root: Path, sources: Path, profiles: Sequence[str]) -> None:
+    """Write what the site is rendered from: docs and notebooks where links expect them, and the pages made here."""
+    for pattern in ("*.md", "CITATION.cff", "docs/*", "results/*/claims.*"):
+        for path in root.glob(pattern):
+            _copy(path, sources / path.relative_to(root))
+    for profile in profiles:
+        _write_profile(Paths(profile, root), sources / "results" / profile)
+    _write_data(root / "results", "benchmarks", sources / "results" / "benchmarks.md")
+    judged = _read_tables(root, profiles, "claims.csv")
+    if judged:
+        write_figure(claim_plots.claims_forest(judged), sources / "claims")
+    front = pages.front_page(judged, _read_tables(root, profiles, "tables/02_dapt/table3_dapt.csv"))
+    results = [*(f"results/{name}/index" for name in profiles), "results/benchmarks"]
+    docs = sorted(path.stem for path in sources.glob("docs/*.md"))
+    docs.sort(key=lambda name: DOCS_FIRST.index(name) if name in DOCS_FIRST else len(DOCS_FIRST))
+    about = ["About this repository <README>", *(f"docs/{name}" for name in docs), "CONTRIBUTING"]
+    contents = pages.contents("Results", results) + pages.contents("Documentation", about)
+    files.write_text(sources / "index.md", front + contents)
+
+
+def _read_tables(root: Path, profiles: Sequence[str], file: str) -> dict[str, pd.DataFrame]:
+    found = {profile: root / "results" / profile / file for profile in profiles}
+    return {profile: pd.read_csv(path) for profile, path in found.items() if path.is_file()}
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file; links of a page to single tables and figures lead to the page that has them."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.suffix != ".md":
+        shutil.copyfile(source, target)
+        return
+    text = _LINK.sub(r"\1/data/\2.md#\3)", source.read_text(encoding="utf-8"))
+    files.write_text(target, text.replace("results/benchmarks)", "results/benchmarks.md)"))
+
+
+def _write_profile(paths: Paths, target: Path) -> None:
+    titles, provenance = {}, {}
+    for path in sorted(paths.results.glob("notebooks/*.ipynb")):
+        cells = files.read_json(path)["cells"]
+        prose = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        titles[path.stem] = title[1] if (title := _TITLE.search(prose)) else path.stem
+        provenance |= {line: None for line in _printed(cells, "provenance")}  # each once
+        _copy(path, target / "notebooks" / path.name)
+        _write_data(paths.results, path.stem, target / "data" / f"{path.stem}.md")
+    claims = ["claims"] if (paths.results / "claims.md").is_file() else []
+    page = pages.profile_page(target.name, list(provenance), ledger.stage_costs(paths), titles, bool(claims))
+    inside = claims + [f"{kind}/{name}" for name in titles for kind in ("notebooks", "data")]
+    files.write_text(target / "index.md", page + pages.contents(target.name, inside))
+
+
+def _printed(cells: list[Mapping], cell: str) -> list[str]:
+    outputs = (output for some in cells if some.get("id") == cell for output in some["outputs"])
+    return "".join(text for output in outputs for text in output.get("text", [])).splitlines()
+
+
+def _write_data(results: Path, folder: str, page: Path) -> None:
+    """Write a page of the tables and figures of one notebook, or of the benchmarks, and their files beside it."""
+    named: dict[str, dict[str, str]] = {}
+    for path in sorted([*results.glob(f"*/{folder}/*"), *results.glob(f"{folder}/*")]):
+        if path.suffix == ".md":
+            named.setdefault(path.stem, {})["md"] = path.read_text(encoding="utf-8")
+        elif path.suffix in (".csv", ".svg", ".png"):
+            _copy(path, page.with_suffix("") / path.name)
+            named.setdefault(path.stem, {})[path.suffix[1:]] = f"{page.stem}/{path.name}"
+    title = f"{folder[:2]} · Tables and figures" if folder[:2].isdigit() else folder.capitalize()
+    files.write_text(page, pages.data_page(title, named))

@@ -1,0 +1,239 @@
+"""In a real browser: the report at a desk's and a telephone's width; every notebook in JupyterLab, run and saved."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from conftest import PROJECT
+
+playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: make test-browser sets it up")
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: make test-browser sets it up"),
+]
+SHOTS = os.environ.get("DONTSTOP_BROWSER_SHOTS")  # a folder for screenshots, to be looked at
+NOTEBOOKS = sorted(path.stem for path in (PROJECT / "notebooks").glob("*.ipynb"))
+# In the order in which they build on one another; all of them where DONTSTOP_BROWSER_ALL is set.
+RUN = NOTEBOOKS if os.environ.get("DONTSTOP_BROWSER_ALL") else [name for name in NOTEBOOKS if name.startswith("01")]
+PAGES = ["index", "search", "docs/should_i_adapt", "docs/ja", "results/benchmarks"]
+PAGES += [f"results/laptop/{page}" for page in ("index", "claims", "data/04_dapt_tapt")]
+PAGES += [f"results/laptop/notebooks/{name}" for name in NOTEBOOKS]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Give a function that opens a page so wide; in the end no script may have erred and no other host been asked."""
+    faults, contexts = [], []
+
+    def note(request):
+        if not request.url.startswith(("file:", "data:", "blob:", "http://127.0.0.1:", "ws://127.0.0.1:")):
+            faults.append(request.url)
+
+    def opened(width: int):
+        context = browser.new_context(viewport={"width": width, "height": 900})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", note)
+        page.on("console", lambda message: message.type == "error" and faults.append(message.text))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+def shoot(page, name: str) -> None:
+    if SHOTS:
+        page.screenshot(path=Path(SHOTS) / f"{name.replace('/', '_')}.png")
+
+
+# ---------------------------------------------------------------------------------------------------------- the report
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """Render the checkout's results."""
+    root = tmp_path_factory.mktemp("report")
+    for name in ("README.md", "CONTRIBUTING.md", "CITATION.cff", "configs", "docs", "results", "pyproject.toml"):
+        (root / name).symlink_to(PROJECT / name)
+    inside = {**os.environ, "DONTSTOP_ROOT": str(root)}
+    subprocess.run([sys.executable, "-m", "dontstop", "report"], env=inside, check=True, timeout=600)
+    return root / "build" / "site"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_page_is_wider_than_the_screen(site, open_page, width):
+    page = open_page(width)
+    for name in PAGES:
+        if not (site / f"{name}.html").is_file():
+            continue
+        page.goto((site / f"{name}.html").as_uri())
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{name} is {wide} pixels too wide"
+        broken = page.evaluate("[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)")
+        assert broken == [], name
+        shoot(page, f"{name}_{width}")
+
+
+def column(table, place: int) -> list[str]:
+    return table.locator(f"tbody tr td:nth-child({place})").all_inner_texts()
+
+
+def test_tables_sort_by_numbers_and_by_words_both_ways(site, open_page):
+    page = open_page(1280)
+    page.goto((site / "results/laptop/index.html").as_uri())
+    table = page.locator("table").nth(1)  # of costs
+    heading = table.locator("th").nth(2)
+    heading.click()
+    up = [float(text.replace(",", "")) for text in column(table, 3)]
+    assert up == sorted(up) and len(set(up)) > 3 and heading.get_attribute("aria-sort") == "ascending"
+    heading.press("Enter")
+    assert [float(text.replace(",", "")) for text in column(table, 3)] == up[::-1]
+    table.locator("th").first.click()
+    assert column(table, 1) == sorted(column(table, 1)) and heading.get_attribute("aria-sort") == "none"
+
+
+def test_search_finds_a_page_without_a_server(site, open_page):
+    page = open_page(1280)
+    page.goto((site / "index.html").as_uri())
+    page.get_by_placeholder("Search").fill("forgetting")
+    page.keyboard.press("Enter")
+    found = page.locator("ul.search li a")
+    found.first.wait_for(timeout=20_000)
+    assert found.count() > 2
+    shoot(page, "search_forgetting")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_figure_enlarges_by_a_click_and_escape_closes_it(site, open_page, width):
+    page = open_page(width)
+    page.goto((site / "index.html").as_uri())
+    figure = page.locator("article img").first
+    before = figure.bounding_box()["width"]
+    figure.click()
+    enlarged = page.locator("dialog.enlarged img")
+    assert enlarged.bounding_box()["width"] > before
+    shoot(page, f"enlarged_{width}")
+    page.keyboard.press("Escape")
+    assert page.locator("dialog").count() == 0
+
+
+# --------------------------------------------------------------------------------------------------------- JupyterLab
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """Give a checkout of its own, with a commit to compare with."""
+    root = tmp_path_factory.mktemp("lab") / "checkout"
+    for folder in ("configs", "docs", "notebooks"):
+        shutil.copytree(PROJECT / folder, root / folder, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    for name in ("params.yaml", "pyproject.toml", "constraints.txt", "dvc.yaml"):
+        shutil.copy(PROJECT / name, root)
+    git(root, "init", "-q")
+    git(root, "add", ".")
+    return root
+
+
+def git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def lab(checkout):
+    """Start what `make lab` starts, and give its address."""
+    with socket.socket() as some:
+        some.bind(("127.0.0.1", 0))
+        port = some.getsockname()[1]
+    options = ["--no-browser", "--IdentityProvider.token=", f"--ServerApp.port={port}", "--expose-app-in-browser"]
+    inside = {**os.environ, "DONTSTOP_ROOT": str(checkout), "DONTSTOP_PROFILE": "smoke"}
+    inside |= {name: str(checkout.parent / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTERLAB_WORKSPACES_DIR")}
+    inside["PYTHONPATH"] = str(PROJECT / "src")
+    server = subprocess.Popen([sys.executable, "-m", "dontstop", "lab", *options], env=inside)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{address}/api", timeout=1).close()
+                break
+            except OSError:
+                assert server.poll() is None, "JupyterLab has ended"
+                time.sleep(0.5)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def test_lab_opens_on_the_notebooks_with_the_checkout_in_reach(lab, open_page):
+    page = open_page(1280)
+    page.goto(lab)
+    for name in NOTEBOOKS:
+        page.get_by_role("listitem", name=f"Name: {name}.ipynb").wait_for(timeout=120_000)
+    assert page.url.endswith("/lab/tree/notebooks")
+    page.locator(".jp-BreadCrumbs-home").click()
+    page.get_by_role("listitem", name="Name: configs").wait_for()
+    page.wait_for_timeout(2000)  # for what JupyterLab asks other hosts, and asks the user, once it has settled
+    assert page.locator(".jp-Dialog, .Toastify__toast").count() == 0
+    shoot(page, "lab")
+
+
+CELLS = """() => [...window.jupyterapp.shell.currentWidget.content.model.cells]
+    .filter(cell => cell.type === "code")
+    .map(cell => [cell.executionCount, cell.executionState, cell.outputs.toJSON().map(o => o.ename ?? "").join("")])"""
+
+
+def run_all(page, name: str, timeout: float) -> float:
+    """Open a notebook, run all cells by the menu, wait until they have run, save; return the seconds."""
+    page.goto(page.url.split("/lab")[0] + f"/lab/tree/notebooks/{name}.ipynb")
+    page.locator(".jp-Notebook").wait_for(timeout=120_000)
+    page.get_by_text("Python 3 (ipykernel)").or_(page.get_by_text("Python 3")).first.wait_for(timeout=120_000)
+    begin = time.monotonic()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    while time.monotonic() - begin < timeout:
+        page.wait_for_timeout(500)
+        cells = page.evaluate(CELLS)
+        erred = [error for *_, error in cells if error]
+        assert not erred, f"{name}: {erred}"
+        if all(count and state == "idle" for count, state, _ in cells):
+            break
+    else:
+        raise AssertionError(f"{name} still runs after {timeout} s: {page.evaluate(CELLS)}")
+    seconds = time.monotonic() - begin
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(1500)
+    return seconds
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_a_notebook_runs_in_the_browser_and_saving_it_changes_no_file(lab, checkout, open_page, name):
+    page = open_page(1280)
+    page.goto(lab)
+    seconds = run_all(page, name, timeout=600)
+    print(f"{name}: {seconds:.0f} s")
+    shoot(page, f"lab_{name}")
+    assert page.locator(".jp-Dialog").count() == 0, "JupyterLab asks something after saving"
+    assert git(checkout, "status", "--porcelain", "--", "notebooks").replace("A  ", "").split() == sorted(
+        f"notebooks/{path.relative_to(checkout / 'notebooks')}"
+        for path in (checkout / "notebooks").rglob("*")
+        if path.is_file() and ".ipynb_checkpoints" not in path.parts
+    ), git(checkout, "diff", "--stat")
+    assert git(checkout, "diff", "--", "notebooks") == ""
