@@ -129,7 +129,7 @@ def test_the_table_of_arms_has_those_that_the_notebook_runs(profile, notebook):
 
 def test_arms_say_what_they_read():
     reads = descriptions.arms(fabricated("laptop", "06_knn_tapt")).set_index("arm")["reads"]
-    assert reads["knn_tapt_5_bm25"] == "its training texts, without labels, and 5 neighbours of each (by bm25)"
+    assert reads["knn_tapt_5_bm25"] == "its training texts, without labels, and their neighbours (k = 5, by BM25)"
     assert descriptions.arms(fabricated("laptop", "04_dapt_tapt"))["reads"].tolist()[0] == (
         "text of its domain; then its training texts, without labels"
     )
@@ -153,11 +153,11 @@ def effects(*values: float, low: float = np.nan) -> pd.DataFrame:
 def test_gains_are_read_off_with_their_ends():
     told = readings.gains(effects(2.0, -1.0, 0.5)).data
     assert told == (
-        "- **DAPT − base**: +0.5 points (one replicate: no interval) in the mean over tasks; above zero on 2 of 3 "
+        "- **DAPT − base**: +0.5 points (one replicate: no interval) over all tasks; above zero on 2 of 3 "
         "tasks; most on task 0 (+2.0), least on task 1 (−1.0)."
     )
     sure = readings.gains(effects(2.0, 3.0, low=1.0)).data
-    assert "(95 % interval +1.0 to +10.0)" in sure and "on 2 of 2 tasks, with its whole interval on 2" in sure
+    assert "[+1.0, +10.0] over all" in sure and "on 2 of 2 tasks (its interval wholly so on 2)" in sure
     assert readings.gains(effects(1.0)[:0]).data == readings.NOT_RUN
 
 
@@ -185,6 +185,7 @@ def test_labels_replace_pretraining_or_do_not():
     assert "**labels replace pretraining**" in readings.labels_needed(table).data
     grown = table.assign(gain=table["gain"] * [1, 1, 1, 5])
     assert "do not replace" in readings.labels_needed(grown).data
+    assert "nothing for labels to replace" in readings.labels_needed(table.assign(gain=-table["gain"])).data
 
 
 def test_words_ranks_and_texts_are_read_off():

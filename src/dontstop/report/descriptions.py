@@ -8,7 +8,7 @@ from pandas import DataFrame
 
 from dontstop.profiles import find_root, profile_names
 from dontstop.report.display import listed
-from dontstop.report.labels import spelt
+from dontstop.report.labels import SELECTORS, spelt
 from dontstop.runs.arms import Arm, Phase
 from dontstop.runs.plan import NOTEBOOKS
 from dontstop.runs.results import Results
@@ -26,8 +26,8 @@ _KINDS = {
     "replay_dapt": "{}, with some general text in every batch",
     "average": "then the mean of these weights and the base encoder's",
     "curated_tapt": "{}, and more unlabelled text of their source",
-    "knn_tapt": "{}, and {k} neighbours of each",
-    "rand_tapt": "{}, and as much random text of the domain as {k} neighbours are",
+    "knn_tapt": "{}, and their neighbours (k = {k}{by})",
+    "rand_tapt": "{}, and random text of the domain, as much as neighbours (k = {k}{by})",
 }
 
 
@@ -94,8 +94,8 @@ def _reads(arm: Arm) -> str:
 
 
 def _read_in(phase: Phase) -> str:
-    words = _KINDS.get(phase.kind, "{}").format(_ROLES[phase.text], k=phase.k)
-    words += f" (by {spelt(phase.selector)})" if phase.selector else ""
+    by = f", by {SELECTORS[phase.selector]}" if phase.selector else ""
+    words = _KINDS.get(phase.kind, "{}").format(_ROLES[phase.text], k=phase.k, by=by)
     words += f", for {phase.epochs} epochs" if phase.epochs else ""
     return words + {"all": "", "lora": ", by a low-rank update", "embeddings": ", the embeddings alone"}[phase.part]
 
@@ -124,11 +124,12 @@ def schedule(study: Results) -> Markdown:
 def selection(study: Results) -> Markdown:
     """Say what neighbours are selected from, by which methods, and how many."""
     settings, names = study.profile.selection, [spelt(task.name) for task in study.design.augmented_tasks()]
-    methods, middle = _listed([spelt(name) for name in settings.compared]), settings.compared_neighbours
+    methods, middle = _listed([SELECTORS[name] for name in settings.compared]), settings.compared_neighbours
+    numbers, method = _listed(sorted(settings.num_neighbours)), SELECTORS[settings.selector]
     compared = f" At {middle} neighbours {methods} are compared with it."
     return Markdown(
         f"The domain's corpus is cut into candidates, each a {settings.granularity}. Each training text of "
-        f"{_listed(names)} takes its {_listed(sorted(settings.num_neighbours))} nearest by {spelt(settings.selector)}."
+        f"{_listed(names)} takes its {numbers} nearest by {method}."
         f"{compared if settings.compared else ''}"
     )
 

@@ -24,7 +24,7 @@ def points(row) -> str:
     """Write an effect in points with its interval, where there are replicates enough for one."""
     if np.isnan(row.low):
         return f"{signed(row.effect)} points (one replicate: no interval)"
-    return f"{signed(row.effect)} points (95 % interval {signed(row.low)} to {signed(row.high)})"
+    return f"{signed(row.effect)} points [{signed(row.low)}, {signed(row.high)}]"
 
 
 def gains(effects) -> Markdown:
@@ -35,13 +35,13 @@ def gains(effects) -> Markdown:
 
 def _gain(contrast: str, of: DataFrame) -> str:
     by_task = of.drop(index=MEAN)["effect"].sort_values()
-    told = f"**{labels.column(contrast)}**: {points(of.loc[MEAN])} in the mean over tasks"
+    told = f"**{labels.column(contrast)}**: {points(of.loc[MEAN])} over all tasks"
     if len(by_task) < 2:
         return f"{told}."
     low, high = (f"{spelt(task)} ({signed(by_task[task])})" for task in (by_task.index[0], by_task.index[-1]))
     above = (by_task > 0).sum()
     apart = (of.drop(index=MEAN)["low"] > 0).sum()
-    sure = f", with its whole interval on {apart}" if of["low"].notna().any() else ""
+    sure = f" (its interval wholly so on {apart})" if of["low"].notna().any() else ""
     return f"{told}; above zero on {above} of {len(by_task)} tasks{sure}; most on {high}, least on {low}."
 
 
@@ -108,11 +108,16 @@ def labels_needed(gains) -> Markdown:
     told = "; ".join(
         f"{labels.arm(arm)} {signed(row['first'])} and {signed(row['last'])}" for arm, row in ends.iterrows()
     )
-    shrinks = (ends["last"] < ends["first"]).sum()
-    meaning = "labels replace pretraining" if shrinks > len(ends) / 2 else "labels do not replace pretraining here"
+    gaining = ends[ends["first"] > 0]
+    shrinks = (gaining["last"] < gaining["first"]).sum()
+    meaning = "with few labels no arm gains, so that there is nothing for labels to replace"
+    if len(gaining):
+        replaced = (
+            "labels replace pretraining" if shrinks > len(gaining) / 2 else "labels do not replace pretraining here"
+        )
+        meaning = f"of {len(gaining)} that gain with the fewest, {shrinks} gain less with the most: **{replaced}**"
     return Markdown(
-        f"Gains over the base encoder with {fewest:,} labels and with {most:,}, in points: {told}. The gain shrinks "
-        f"for {shrinks} of {len(ends)} arms: **{meaning}**."
+        f"Gains over the base encoder with {fewest:,} labels and with {most:,}, in points: {told}; {meaning}."
     )
 
 
