@@ -78,7 +78,7 @@ unit-tests:
 	$(unit_tests)
 
 notebook-tests:
-	$(notebook_tests) notebooks
+	$(notebook_tests) --ignore=notebooks/solutions notebooks tests/test_solutions.py
 
 test-long: $(stamp) ## damage 10,000 files at random: none may stay unnoticed
 	DONTSTOP_DAMAGE_TRIES=10000 "$(bin)/pytest" -n0 tests/test_damage.py

@@ -9,12 +9,17 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 import tiny
+from conftest import PROJECT
 from dontstop.errors import StudyError
 from dontstop.machine import digests, files, runner
-from dontstop.runs import records, scratch
-from dontstop.study import Study
+from dontstop.profiles import load_profile
+from dontstop.report import claims, measures
+from dontstop.runs import records, scratch, trials
+from dontstop.runs.arms import Phase
+from dontstop.study import Study, open_study
 
 NUM_RUNS = 3 * 2 * 2  # arms, tasks, seeds
 BASE = "base/replicate_0"  # where the base encoder stands among the checkpoints
@@ -521,3 +526,70 @@ def test_what_a_notebook_reads(finished):
         assert "<mask>" in " ".join(some.masked_example("cs", 16)["input"])
         assert some.provenance().startswith("profile tiny; commit ")
         assert "finetune.learning_rate" in some.settings()["setting"].tolist()
+
+
+# Trying things out -------------------------------------------------------------------------------------------------
+
+
+def test_a_trial_gives_the_scores_of_the_same_runs_and_publishes_nothing(finished, tmp_path, forbidden):
+    root = tiny.copy(finished, tmp_path / "root")
+    before = tiny.outcomes(root)
+    with tiny.at(root):
+        study = Study("tiny", "00_start_here")
+        tried = study.try_out(study.tasks[0])  # whose phases are short already: all of it is found
+        guessed = study.guesses_of(tried.encoders, "cs", num=2)
+        runs = study.runs("base", "dapt").query("task == 'citation_intent' and seed == 0 and replicate == 0")
+    assert tried.scores["arm"].tolist() == ["base", "dapt"] and tried.scores["num_steps"].tolist() == [12, 6]
+    assert tried.scores["score"].tolist() == pytest.approx((100 * runs["test_score"]).tolist())
+    assert list(tried.encoders) == ["base", "dapt_cs"] and set(guessed["encoder"]) <= {"base", "dapt_cs"}
+    assert tiny.outcomes(root) == before
+
+
+def test_phases_that_are_tried_out_are_short():
+    settings = load_profile("laptop", PROJECT).dapt
+    assert trials.shortened(settings).num_steps == trials.MOST_STEPS < settings.num_steps
+    few = settings.model_copy(update={"num_steps": None, "num_epochs": 3})
+    assert (trials.shortened(few).num_steps, trials.shortened(few).num_epochs) == (trials.MOST_STEPS, None)
+
+
+def test_an_encoder_is_loaded_and_where_there_is_none_that_is_said(finished, tmp_path, capsys):
+    root = tiny.copy(finished, tmp_path / "root")
+    with tiny.at(root):
+        study = Study("tiny")
+        assert not torch.equal(study.encoder().decoder.bias, study.encoder(Phase("dapt", "cs")).decoder.bias)
+        shutil.rmtree(root / "checkpoints")
+        study.encoder()
+    assert capsys.readouterr().out.startswith("no weights of base here")
+
+
+def test_a_notebook_says_which_other_has_to_run_first_and_trains_nothing(finished, root, tmp_path, forbidden):
+    with tiny.at(finished):
+        assert open_study("03_tapt", profile="tiny").notebook == "03_tapt"
+        with pytest.raises(StudyError, match="1 of 2 replicates of notebook 02_dapt"):
+            open_study("03_tapt", profile="tiny", replicates=2)
+        with pytest.raises(StudyError, match="notebooks/03_tapt.ipynb with profile = 'tiny'"):
+            open_study("04_dapt_tapt", profile="tiny")
+    with tiny.at(root):
+        for notebook, first in (("02_dapt", "01_domain_gap"), ("03_tapt", "02_dapt"), ("06_knn_tapt", "02_dapt")):
+            with pytest.raises(StudyError, match=f"0 of . replicates of notebook {first}"):
+                open_study(notebook, profile="laptop")
+        open_study("01_domain_gap", profile="laptop")
+
+
+def test_gains_are_those_of_the_records_and_excerpts_of_a_task_bear_labels(finished, root):
+    with tiny.at(finished):
+        study = Study("tiny")
+        gains, shown = measures.dapt_gains(study), study.excerpts("citation_intent")
+        runs = study.runs("base", "dapt")
+    by_arm = 100 * runs.groupby(["task", "arm"])["test_score"].mean().unstack()
+    assert gains["citation_intent"] == pytest.approx((by_arm["dapt"] - by_arm["base"])["citation_intent"])
+    assert list(gains) == [*(task.name for task in study.tasks), "mean"]
+    assert list(shown) == ["label", "text"] and set(shown["label"]) <= set(tiny.LABELS) and len(shown) == 3
+
+
+def test_verdicts_are_read_where_they_stand_and_are_the_papers_alone_before(tmp_path):
+    before = claims.load_judged(tmp_path)
+    assert set(before.query("study == 'ours'")["verdict"]) == {"not run"}
+    assert "holds" in set(before.query("study == 'paper'")["verdict"])
+    before.query("claim == 'C2'").to_csv(tmp_path / "claims.csv", index=False)
+    assert set(claims.load_judged(tmp_path)["claim"]) == {"C2"}

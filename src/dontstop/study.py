@@ -3,18 +3,32 @@
 import ast
 import difflib
 import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from IPython import get_ipython
 from pydantic import ValidationError
+from transformers.utils import logging
 
+from dontstop import tokens
 from dontstop.errors import StudyError, tell_plainly
 from dontstop.inputs import checked_name, read_settings
 from dontstop.profiles import Count, Paths, Profile, Settings, find_root, load_profile, with_replicates
-from dontstop.runs import arms, guesses
+from dontstop.runs import arms, guesses, records, trials
+from dontstop.runs.arms import BASE, DAPT, DAPT_TAPT, TAPT, Phase
 from dontstop.runs.pipeline import Pipeline
+from dontstop.runs.plan import EXPERIMENTS, records_of
 from dontstop.text import tasks
+
+# The arms of earlier notebooks that a notebook compares its own with.
+COMPARED_WITH = {
+    "03_tapt": (BASE, DAPT),
+    "04_dapt_tapt": (BASE, DAPT, TAPT),
+    "05_transfer_tapt": (BASE, DAPT, TAPT),
+    "06_knn_tapt": (BASE, DAPT, TAPT, DAPT_TAPT),
+}
 
 
 class Parameters(Settings):
@@ -47,7 +61,26 @@ def open_study(notebook: str, **parameters) -> "Study":
         close = difflib.get_close_matches(name, known, n=1)
         remedy = f"write {close[0]!r} instead" if close else "leave it out"
         raise StudyError(f"parameter {name!r}", f"one of {', '.join(known)}, as {notebook} has them", remedy) from error
-    return Study(chosen.profile, notebook, chosen.replicates)
+    study = Study(chosen.profile, notebook, chosen.replicates)
+    _check_earlier(study)
+    logging.disable_progress_bar()  # of loading weights: a bar for each of dozens of encoders
+    return study
+
+
+def _check_earlier(study: "Study") -> None:
+    """Check that the notebooks whose results this one compares its own with have run: before it trains anything."""
+    needed = dict.fromkeys(records_of(arm) for arm in COMPARED_WITH.get(study.notebook, ()))
+    if study.notebook == "02_dapt":
+        needed = {("01_domain_gap", EXPERIMENTS["domain_gap"].losses): None}
+    for notebook, name in needed:
+        path, wanted = study.paths.results / "records" / notebook / f"{name}.jsonl", study.profile.replicates
+        rows = records.read_rows(path)[0] if path.is_file() else []
+        if (found := len({row.get("replicate", 0) for row in rows})) < wanted:
+            raise StudyError(
+                f"{found} of {wanted} replicates of notebook {notebook} ({name}) at profile {study.profile.name!r}",
+                f"all of them before {study.notebook}, which compares with them",
+                f"run notebooks/{notebook}.ipynb with profile = {study.profile.name!r} and as many replicates first",
+            )
 
 
 def _injected() -> dict[str, Any]:
@@ -114,6 +147,22 @@ class Study(Pipeline):
             has them; of encoders whose weights are not here, nothing.
         """
         return guesses.guesses(self, text, num)
+
+    def encoder(self, *phases: Phase):
+        """Load an encoder to try things on: the base, or what some phases make of it; see `trials.load_encoder`."""
+        return trials.load_encoder(self, *phases)
+
+    def tokenizer(self):
+        """Load the tokenizer of all of the study's encoders."""
+        return tokens.load_tokenizer(self.paths.tokenizer())
+
+    def try_out(self, task: tasks.Task) -> trials.Tried:
+        """Try DAPT on one task within minutes, and publish nothing; see `trials.Trial.try_out`."""
+        return trials.Trial(self.profile, self.paths, self.tasks, self.notebook).try_out(task)
+
+    def guesses_of(self, folders: Mapping[str, Path], text: str, num: int = 10) -> pd.DataFrame:
+        """Return what some encoders guess for masked words in a domain's held-out text; see `trials.guesses_of`."""
+        return trials.guesses_of(self, folders, text, num)
 
     def judge(self) -> str:
         """Judge all claims by the records that are there, write them as text and picture, and say the verdicts."""

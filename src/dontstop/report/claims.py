@@ -14,6 +14,7 @@ from dontstop.machine import files
 from dontstop.report import claim_plots, labels
 from dontstop.report.display import to_csv, to_markdown, write_figure
 from dontstop.report.labels import signed
+from dontstop.runs.results import RUN_COLUMNS
 from dontstop.verdicts import judgements
 from dontstop.verdicts.claims import CLAIMS, EQUIVALENT, NOT_RUN
 
@@ -63,6 +64,12 @@ def save_claims(judged: DataFrame, folder: Path, profile: str) -> None:
     files.write_text(folder / "claims.csv", to_csv(judged))
     files.write_text(folder / "claims.md", claims_page(judged, f"The paper's claims, profile `{profile}`"))
     write_figure(claim_plots.claims_forest({profile: judged}), folder / "claims")
+
+
+def load_judged(folder: Path) -> DataFrame:
+    """Load the verdicts that stand under a profile's results; before there are any, the paper's own alone."""
+    path = folder / "claims.csv"
+    return pd.read_csv(path) if path.is_file() else judgements.judge(pd.DataFrame(columns=RUN_COLUMNS))
 
 
 def write_forest(results: Path, profiles: Sequence[str]) -> None:

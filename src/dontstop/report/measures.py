@@ -15,6 +15,7 @@ from dontstop.text import corpora, leakage
 from dontstop.text.tasks import GENERAL, SPLITS, Task
 from dontstop.verdicts import baselines, domain_gap, vocabulary
 from dontstop.verdicts import costs as costing
+from dontstop.verdicts.effects import effects, over
 from dontstop.verdicts.judgements import judge
 from dontstop.verdicts.losses import changes
 
@@ -94,6 +95,15 @@ def naive_bayes(study: Results, overlap: Mapping[str, np.ndarray]) -> pd.DataFra
         task.name: [study.labelled(task.name, r) for r in range(study.profile.replicates)] for task in study.tasks
     }
     return baselines.naive_bayes_scores(examples(study), *_labels_and_metrics(study), overlap, subsets)
+
+
+def dapt_gains(study: Results) -> dict[str, float]:
+    """Return DAPT's gain over the base encoder by task, in points, and their mean; before it has run, nothing."""
+    runs = study.runs()
+    both = runs[runs["arm"].isin([BASE.name, DAPT.name])]
+    if both["arm"].nunique() < 2:
+        return {}
+    return effects(both, [over(DAPT, BASE)]).set_index("task")["effect"].to_dict()
 
 
 def label_curve(study: Results) -> pd.DataFrame:

@@ -261,11 +261,13 @@ class Results:
         return files.read_json(self._selected(replicate) / "manifest.json")
 
     def excerpts(self, text: str, num: int = 3, num_characters: int = 300) -> pd.DataFrame:
-        """Return the beginnings of a few documents of a corpus, evenly spread over it: columns id, text."""
-        rows = corpora.load_documents(self.paths.corpus(text))
-        chosen = [rows[len(rows) * k // num] for k in range(num)]
+        """Return the beginnings of a few texts, evenly spread: of a corpus (id, text), or of a task (label, text)."""
+        of_task = text in {task.name for task in self.tasks}
+        folder = self.paths.corpus(text)
+        rows = corpora.load_examples(self.paths, text, "train") if of_task else corpora.load_documents(folder)
+        chosen, first = [rows[len(rows) * k // num] for k in range(num)], "label" if of_task else "id"
         shown = [row["text"][:num_characters] + ("…" if len(row["text"]) > num_characters else "") for row in chosen]
-        return pd.DataFrame({"id": [row["id"] for row in chosen], "text": shown})
+        return pd.DataFrame({first: [row[first] for row in chosen], "text": shown})
 
     def masked_example(self, text: str, num_tokens: int = 40) -> pd.DataFrame:
         """Return the first tokens of a training sequence as the encoder meets them: columns input, target.

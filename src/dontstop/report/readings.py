@@ -1,0 +1,171 @@
+"""What a figure shows, in a sentence or two that are filled in from its own frame: one verdict, whichever it is.
+
+Frames, the arguments without a type, are named after the functions that return them.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from IPython.display import Markdown
+from pandas import DataFrame
+
+from dontstop.report import labels
+from dontstop.report.display import listed
+from dontstop.report.labels import signed, spelt
+from dontstop.text.tasks import Task
+from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes
+from dontstop.verdicts.scores import MEAN
+
+NOT_RUN = "This profile runs no such arm."
+FLAT = 0.01  # nats: a change of the loss below it is called none
+
+
+def points(row) -> str:
+    """Write an effect in points with its interval, where there are replicates enough for one."""
+    if np.isnan(row.low):
+        return f"{signed(row.effect)} points (one replicate: no interval)"
+    return f"{signed(row.effect)} points [{signed(row.low)}, {signed(row.high)}]"
+
+
+def gains(effects) -> Markdown:
+    """Say of every contrast its mean over tasks, on how many tasks it is above zero, and where it is most and least."""
+    found = effects.groupby("contrast", sort=False)
+    return listed(*(_gain(name, of.set_index("task")) for name, of in found)) if len(effects) else Markdown(NOT_RUN)
+
+
+def _gain(contrast: str, of: DataFrame) -> str:
+    by_task = of.drop(index=MEAN)["effect"].sort_values()
+    told = f"**{labels.column(contrast)}**: {points(of.loc[MEAN])} over all tasks"
+    if len(by_task) < 2:
+        return f"{told}."
+    low, high = (f"{spelt(task)} ({signed(by_task[task])})" for task in (by_task.index[0], by_task.index[-1]))
+    above = (by_task > 0).sum()
+    apart = (of.drop(index=MEAN)["low"] > 0).sum()
+    sure = f" (its interval wholly so on {apart})" if of["low"].notna().any() else ""
+    return f"{told}; above zero on {above} of {len(by_task)} tasks{sure}; most on {high}, least on {low}."
+
+
+def overlap(matrix, general: str) -> Markdown:
+    """Say which domain's frequent words are nearest to the general text's, which farthest, and which two most alike."""
+    near = matrix.loc[matrix.index != general, general].sort_values()
+    square = matrix.drop(index=general, columns=general)
+    upper = np.triu(np.ones(square.shape, bool), 1)
+    first, second = square.where(upper).stack().idxmax()
+    return Markdown(
+        f"**{spelt(near.index[-1])}** shares most of its frequent words with the general text ({near.iloc[-1]:.0f} %), "
+        f"**{spelt(near.index[0])}** fewest ({near.iloc[0]:.0f} %). Most alike among the domains: {spelt(first)} and "
+        f"{spelt(second)} ({square.loc[first, second]:.0f} %)."
+    )
+
+
+def own_words(task_overlap, tasks: Sequence[Task]) -> Markdown:
+    """Say how many tasks share most words with their own domain, and name those that do not."""
+    best = {task.name: task_overlap.loc[task.name].idxmax() for task in tasks}
+    other = [
+        f"{spelt(task.name)} (nearest: {spelt(best[task.name])})" for task in tasks if best[task.name] != task.domain
+    ]
+    told = f"{len(tasks) - len(other)} of {len(tasks)} tasks share most frequent words with their own domain"
+    return Markdown(f"{told}; the others: {', '.join(other)}." if other else f"{told}: DAPT brings each its own words.")
+
+
+def forgetting(changes) -> Markdown:
+    """Say what DAPT did to the loss on the own domain and on the general text, and what the latter means."""
+    ours = changes[changes["study"] == "ours"]
+    (own, general), num = ours[[IN_DOMAIN, GENERAL]].to_numpy(float).T, len(ours)
+    meaning = "**the encoders have forgotten some of it**: that is the price of DAPT"
+    if abs(general.mean()) < FLAT:
+        meaning = "they have forgotten next to nothing of it"
+    elif general.mean() < 0:
+        meaning = "the base encoder had not finished with its own text, and more training of any kind still did it good"
+    return Markdown(
+        f"On its own domain the loss fell for {(own < 0).sum()} of {num} DAPT encoders, by {-own.mean():.2f} nats in "
+        f"the mean. On the general text it rose for {(general > 0).sum()} of {num}; the mean change is "
+        f"{signed(general.mean(), 2)} nats: {meaning}."
+    )
+
+
+def checks(table) -> Markdown:
+    """Say where TAPT's loss on dev texts was least, and whether longer training was of use."""
+    if table.empty:
+        return Markdown("This profile trains TAPT to the end, and checks nothing on the way.")
+    last = table.groupby("task", sort=False)["step"].transform("max")
+    kept = table[table["kept"]].assign(at_end=table["step"] == last)
+    early, where = (~kept["at_end"]).sum(), f"{kept['step'].min():.0f} to {kept['step'].max():.0f}"
+    meaning = "overfitting had set in before the end" if early > len(kept) / 2 else "longer training might bring more"
+    return Markdown(
+        f"Of {len(kept)} trainings {early} were at their best before the last check (kept steps: {where}): "
+        f"**{meaning}**."
+    )
+
+
+def labels_needed(gains) -> Markdown:
+    """Say how each arm's gain changes from the fewest labels to the most."""
+    arms = gains[~gains["arm"].isin(["base", labels.NAIVE_BAYES])]
+    if arms.empty:
+        return Markdown("This profile has one number of labels, and no curve over them.")
+    ends = arms.sort_values("num_train").groupby("arm", sort=False)["gain"].agg(["first", "last"])
+    fewest, most = arms["num_train"].min(), arms["num_train"].max()
+    told = "; ".join(
+        f"{labels.arm(arm)} {signed(row['first'])} and {signed(row['last'])}" for arm, row in ends.iterrows()
+    )
+    gaining = ends[ends["first"] > 0]
+    shrinks = (gaining["last"] < gaining["first"]).sum()
+    meaning = "with few labels no arm gains, so that there is nothing for labels to replace"
+    if len(gaining):
+        replaced = (
+            "labels replace pretraining" if shrinks > len(gaining) / 2 else "labels do not replace pretraining here"
+        )
+        meaning = f"of {len(gaining)} that gain with the fewest, {shrinks} gain less with the most: **{replaced}**"
+    return Markdown(
+        f"Gains over the base encoder with {fewest:,} labels and with {most:,}, in points: {told}; {meaning}."
+    )
+
+
+def ranks(best) -> Markdown:
+    """Say on how many tasks one arm is the clear first, and which is the likeliest over all tasks."""
+    by_task, mean = best.drop(index=MEAN), best.loc[MEAN].sort_values(ascending=False)
+    clear = (by_task.max(axis=1) > 0.95).sum()
+    return Markdown(
+        f"On {clear} of {len(by_task)} tasks one arm ranks first in more than 95 % of draws. Over all tasks the "
+        f"likeliest is **{labels.arm(mean.index[0])}** ({100 * mean.iloc[0]:.0f} %), before "
+        f"{labels.arm(mean.index[1])} ({100 * mean.iloc[1]:.0f} %)."
+    )
+
+
+def own_texts(matrix, tasks: Sequence[Task]) -> Markdown:
+    """Say whose texts TAPT encoders know best: their own task's, or those of the domain's other task too."""
+    changes = loss_changes(matrix)
+    own = np.array([changes.loc[f"tapt_{task.name}", task.name] for task in tasks])
+    other = np.array([changes.loc[f"tapt_{task.other_task}", task.name] for task in tasks])
+    share = 100 * other.mean() / own.mean()
+    meaning = "most of what TAPT learns is the domain's" if share > 50 else "most of what TAPT learns is the task's own"
+    if own.mean() >= 0:
+        return Markdown("TAPT does not lower the loss on the tasks' own dev texts here.")
+    return Markdown(
+        f"On a task's dev texts its own TAPT encoder lowers the loss by {-own.mean():.2f} nats in the mean, that "
+        f"of the domain's other task by {-other.mean():.2f}, which is {share:.0f} %: **{meaning}**."
+    )
+
+
+def covered(coverage) -> Markdown:
+    """Say how much of the domains each number of neighbours takes."""
+    shares = coverage.groupby("num_neighbours")["percent_of_candidates"].agg(["min", "max"])
+    told = "; ".join(f"{k} take {row['min']:.0f} to {row['max']:.0f} %" for k, row in shares.iterrows())
+    return Markdown(f"Neighbours of each training text, and the part of the domain's candidates they come to: {told}.")
+
+
+def tried(scores, task: Task, known: Mapping[str, float]) -> Markdown:
+    """Say what a trial of DAPT found on one task, and what the study's replicates found there and in the mean.
+
+    Args:
+        known: Gains of DAPT from the study's records, as `measures.dapt_gains` returns them.
+    """
+    by_arm = scores.set_index("arm")
+    base, dapt = by_arm.loc["base"], by_arm.loc["dapt"]
+    told = (
+        f"On {task.display_name}, {dapt['num_steps']:.0f} steps of DAPT move F1 from {base['score']:.1f} "
+        f"to {dapt['score']:.1f}: **{signed(dapt['score'] - base['score'])} points**, in one run, which proves nothing."
+    )
+    if known:
+        told += f" The study's records have {signed(known[task.name])} there, and {signed(known[MEAN])} over all tasks."
+    return Markdown(told)

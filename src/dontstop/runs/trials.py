@@ -1,0 +1,88 @@
+"""Trying things out: an encoder at hand, and a short study of one task that takes minutes and publishes nothing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from dontstop import tokens
+from dontstop.machine import progress, runner
+from dontstop.profiles import PhaseSettings
+from dontstop.runs import arms, guesses, pretraining, published, scratch
+from dontstop.runs.arms import BASE, DAPT, Checkpoint, Phase, Plan
+from dontstop.runs.pipeline import Pipeline
+from dontstop.runs.results import Results
+from dontstop.text import corpora
+from dontstop.text.tasks import Task
+from dontstop.training import encoders
+
+MOST_STEPS = 250  # of a phase that is tried out: one minute at most on two cores, of an encoder as small as laptop's
+
+
+class Tried(NamedTuple):
+    """What a trial found: a row an arm (columns arm, num_steps, wall_seconds, score), and its encoders' folders."""
+
+    scores: pd.DataFrame
+    encoders: dict[str, Path]
+
+
+def load_encoder(study: Results, *phases: Phase):
+    """Load an encoder, of the first replicate whose weights are here; where none are, a new one, and say so."""
+    found = (Checkpoint(phases, replicate) for replicate in range(study.profile.replicates))
+    folders = [study.checkpoint_folder(checkpoint) for checkpoint in found]
+    here = [folder for folder in folders if (folder / "model.safetensors").is_file()]
+    if here:
+        return encoders.load_encoder(here[0])
+    progress.say(f"no weights of {Checkpoint(phases).name} here: an encoder that has learnt nothing takes its place")
+    return pretraining.load_start(study.profile, study.paths, Checkpoint(), None)
+
+
+class Trial(Pipeline):
+    """A study whose phases are short; its arguments are those of `Results`."""
+
+    @runner.warm_workers()
+    def try_out(self, task: Task) -> Tried:
+        """Fine-tune on a task with DAPT on its domain and without, once; what is finished is found again.
+
+        A base encoder that the study has trained is taken as it is; else a short one is trained.
+        """
+        self.prepare()
+        run_of = {run.arm.name: run for run in self._plan(task).runs}
+        with runner.only_run(self.paths.lock):
+            published.adopt(self._jobs(), Plan((Checkpoint(),)))
+            self._shorten()
+            some, plan = self._jobs(), self._plan(task)
+            self._carry_out(f"trial ({self.profile.name})", self._missing(some, plan))
+            rows = [self._row(some, run) for run in run_of.values()]
+        folders = {run.checkpoint.name: some.place(run.checkpoint)[0] for run in run_of.values()}
+        known = {name: scratch.folder(self.paths, key) / "encoder" for name, key in folders.items()}
+        return Tried(pd.DataFrame(rows, columns=["arm", "num_steps", "wall_seconds", "score"]), known)
+
+    def _plan(self, task: Task) -> Plan:
+        return arms.plan((BASE, DAPT), [task], self.profile.seeds[:1], 0, [self.profile.labels.primary])
+
+    def _shorten(self) -> None:
+        some = self._jobs()
+        has_base = some.scratch.trained(some.identity.checkpoint(Checkpoint())) is not None
+        names = ["dapt"] if has_base else ["base", "dapt"]
+        short = {name: shortened(getattr(self.profile, name)) for name in names}
+        self.profile = self.profile.model_copy(update=short)
+
+    def _row(self, some, run: arms.Run) -> tuple:
+        training, found = self._training(some, run.checkpoint), self._result(some, some.identity.run(run))
+        seconds = training["wall_seconds"] + found["wall_seconds"]
+        return run.arm.name, training["num_steps"], seconds, 100 * found["test_score"]
+
+
+def shortened(settings: PhaseSettings) -> PhaseSettings:
+    """Return a phase's settings with few steps."""
+    steps = MOST_STEPS if settings.num_steps is None else min(settings.num_steps, MOST_STEPS)
+    return settings.model_copy(update={"num_steps": steps, "num_epochs": None})
+
+
+def guesses_of(study: Results, folders: Mapping[str, Path], text: str, num: int) -> pd.DataFrame:
+    """Return what some encoders guess for masked words in a domain's held-out text, as `guesses.guess` has it."""
+    tokenizer = tokens.load_tokenizer(study.paths.tokenizer())
+    rows = corpora.load_documents(study.paths.held_out(text))
+    return guesses.guess(folders, tokenizer, guesses.chosen((row["text"] for row in rows), tokenizer, num))
