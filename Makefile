@@ -57,8 +57,10 @@ ifneq ($(REPLICATES),)
 	@sed -i.before 's/^replicates: .*/replicates: $(REPLICATES)/' "configs/$(params_profile).yaml"
 	@rm "configs/$(params_profile).yaml.before"
 endif
-	"$(bin)/dvc" repro
-	@"$(bin)/dontstop" costs
+# DVC knows one place for each result: where those of another kind of processor stand there, ours go beside, without it.
+	@if [ "$$("$(bin)/dontstop" place)" = "results/$(params_profile)" ]; then \
+		echo "dvc repro"; "$(bin)/dvc" repro && "$(bin)/dontstop" costs; \
+	else $(MAKE) --no-print-directory study PROFILE="$(params_profile)" REPLICATES=; fi
 else
 	"$(bin)/dontstop" prepare -p $(PROFILE)
 	"$(bin)/dontstop" run base -p $(PROFILE)
@@ -80,8 +82,9 @@ unit-tests:
 notebook-tests:
 	$(notebook_tests) --ignore=notebooks/solutions notebooks tests/test_solutions.py
 
-test-long: $(stamp) ## damage 10,000 files at random: none may stay unnoticed
-	DONTSTOP_DAMAGE_TRIES=10000 "$(bin)/pytest" -n0 tests/test_damage.py
+test-long: $(stamp) ## hours: 200 kills, 10,000 damaged files, 100 times at once; writes docs/reliability.md
+	DONTSTOP_RELIABILITY=1 DONTSTOP_KILLS=200 DONTSTOP_DAMAGE_TRIES=10000 DONTSTOP_AT_ONCE=100 DONTSTOP_ANSWERS=10 \
+		"$(bin)/pytest" -n0 $(foreach test,kill damage two_at_once one_answer folders,tests/test_$(test).py)
 
 lab: $(stamp) ## open the notebooks in JupyterLab
 	@"$(bin)/dontstop" lab

@@ -25,6 +25,7 @@ RUN_BY = {
     "dontstop convert-weights": "test_conversion.py",
     "dontstop pretrain": "test_process_group.py",
     "dontstop doctor": "test_doctor.py",
+    "dontstop verify": "test_verification.py",
     "dontstop report": "test_site.py",
     "dontstop calibrate": "test_calibration.py",
     "dontstop departures": "test_departures.py",

@@ -11,6 +11,8 @@ import pytest
 import kills
 import reliability
 import tiny
+from dontstop.runs import records
+from dontstop.study import Study
 
 NUM_TRIES = int(os.environ.get("DONTSTOP_ANSWERS", "1"))  # `make test-long` asks for 10
 ORDER = [("run", "domain_gap", "-p", "tiny"), ("run", "tapt", "-p", "tiny")]
@@ -45,7 +47,24 @@ def test_any_number_of_workers_and_any_order_give_the_same_bits_and_git_sees_no_
     for command in ORDER:
         kills.finish(roots[0], *command)
     assert contents(roots[0]) == before
+    _of_another_machine(roots[1])
+    theirs = contents(roots[1])
+    for command in ORDER:
+        kills.finish(roots[1], *command)
+    ours = {name: content for name, content in contents(roots[1]).items() if name not in theirs}
+    assert {name: content for name, content in contents(roots[1]).items() if name in theirs} == theirs
+    assert len(ours) == len(theirs) and all(name.startswith("results/tiny.") for name in ours)
+    with tiny.at(roots[1]):
+        study = Study("tiny", "03_tapt")
+        assert study.capabilities() == {study.capability()}
     reliability.tell("1, 2 and 4 workers, runs in two orders", f"{NUM_TRIES} repetitions", "tests/test_one_answer.py")
+
+
+def _of_another_machine(root) -> None:
+    """Make the records of a study those of another kind of machine."""
+    for path in root.glob("results/tiny/records/*/*.jsonl"):
+        rows = [row | {"capability": "an abacus"} for row in records.read_rows(path)[0]]
+        records.write_records(path.parent, path.stem, rows)
 
 
 @pytest.mark.skipif(NUM_TRIES == 1, reason="a long test: DONTSTOP_ANSWERS=10")

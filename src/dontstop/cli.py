@@ -188,6 +188,15 @@ def costs(profile: ProfileName = None) -> None:
 
 
 @app.command()
+def place(profile: ProfileName = None) -> None:
+    """Print where this machine's results stand: in results/<profile>, or beside it, if those are of another kind."""
+    from dontstop.runs import published
+
+    study = _study(profile)
+    progress.say(str(published.place(study.paths, study.capability()).relative_to(study.paths.root)))
+
+
+@app.command()
 def verify(
     names: Annotated[list[str] | None, typer.Argument(help="Checkpoints; the TAPT of least time unless given.")] = None,
     profile: ProfileName = None,

@@ -16,7 +16,7 @@ from dontstop import tokens
 from dontstop.errors import StudyError, tell_plainly
 from dontstop.inputs import checked_name, read_settings
 from dontstop.profiles import Count, Paths, Profile, Settings, find_root, load_profile, with_replicates
-from dontstop.runs import arms, guesses, records, trials
+from dontstop.runs import arms, guesses, published, records, trials
 from dontstop.runs.arms import BASE, DAPT, DAPT_TAPT, TAPT, Phase
 from dontstop.runs.pipeline import Pipeline
 from dontstop.runs.plan import EXPERIMENTS, records_of
@@ -116,6 +116,9 @@ class Study(Pipeline):
         some = tasks.tasks_for(settings, paths)
         _check_names(settings)
         super().__init__(settings, paths, some, checked_name("notebook", notebook))
+        if any(paths.results.parent.glob(f"{settings.name}.*")):  # of another kind of machine
+            own = published.place(paths, self.capability())
+            paths.results = own if own.is_dir() else paths.results
 
     def __repr__(self) -> str:
         return f"Study({self.profile.name!r}: {len(self.domains)} domains, {len(self.tasks)} tasks)"

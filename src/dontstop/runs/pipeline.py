@@ -58,7 +58,11 @@ class Pipeline(Results):
                 raise self._not_made(some, todo)
             self._check_encoder(some, todo)
             self._carry_out(f"{experiment} ({self.profile.name})", todo)
+            self._choose_place(some)
             results = self._publish(some, plan, losses)
+            if experiment == "knn_tapt":
+                rows = [row for k in range(self.profile.replicates) for row in records.of_rankings(self._selected(k), k)]
+                self._write(self.notebook, records.RANKINGS, rows)
         self._say_given(some, plan, results)
         return self
 
@@ -255,6 +259,12 @@ class Pipeline(Results):
         for name, some_rows in rows.items():
             self._write(self.notebook, name, some_rows)
         return [row for some_rows in rows.values() for row in some_rows]
+
+    def _choose_place(self, some: Jobs) -> None:
+        """Publish beside the results of machines of another kind, and not over them."""
+        if (place := published.place(self.paths, some.identity.capability)) != self.paths.results:
+            progress.say(f"{self.paths.results} is of machines of another kind: this one's results stand in {place}")
+            self.paths.results = place
 
     def _write(self, owner: str, name: str, rows: list[dict]) -> None:
         """Write records; those of replicates beyond the ones asked for stay as they are.

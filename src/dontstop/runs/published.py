@@ -11,6 +11,19 @@ from dontstop.runs.plan import folder_of
 from dontstop.runs.scratch import TRAINING_FILE
 
 
+def place(paths: Paths, capability: str) -> Path:
+    """Return where a kind of machine publishes a profile's results: in its own place, or beside another kind's.
+
+    So a machine whose arithmetic differs writes over none that were committed, unless the user accepts to mix them.
+    """
+    own = paths.root / "results" / paths.data.name
+    rows = (row for path in sorted(own.glob("records/*/*.jsonl")) for row in records.read_rows(path)[0])
+    made_by = {row["capability"].split(" after ")[0] for row in rows if "capability" in row}
+    if not made_by or capability in made_by or scratch.is_set(scratch.ACCEPT_OTHERS):
+        return own
+    return own.with_name(scratch.key_of(own.name, capability))
+
+
 def adopt(some: Jobs, plan: Plan) -> None:
     """Take what is published (pulled by DVC, say) into scratch, and remove what killed runs left half-written."""
     paths, identity = some.paths, some.identity

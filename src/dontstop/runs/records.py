@@ -12,8 +12,10 @@ from dontstop.errors import StudyError
 from dontstop.machine import digests, files
 
 _DIGEST = {"num_records", "sha256"}  # beside every record: how many stand in its file, and its own digest
-OF_ONE_RUN = {"wall_seconds", "tokens_per_second", "num_processes"}  # what a repetition does not repeat
+# What a repetition does not repeat.
+OF_ONE_RUN = {"wall_seconds", "tokens_per_second", "num_processes", "ranking_seconds"}
 NOT_RECORDED = "not recorded"  # the capability of a record that was written before it was kept
+RANKINGS = "rankings"  # the records of how long rankings took
 RANKINGS_FILE = "rankings.json"  # what is kept of a task's rankings, beside its selected text
 
 
@@ -42,6 +44,17 @@ def write_records(folder: Path, name: str, rows: list[dict]) -> None:
 def untimed(row: dict) -> str:
     """Return a record's digest without what tells how fast it came about: equal results, equal digests."""
     return files.fingerprint({name: value for name, value in row.items() if name not in OF_ONE_RUN})
+
+
+def of_rankings(selected: Path, replicate: int) -> list[dict]:
+    """Return the records of how long a replicate's rankings took, a row a task and selector, from its selected text."""
+    about, rows = files.read_json(selected / "manifest.json"), []
+    for path in sorted(selected.glob(f"*/{RANKINGS_FILE}")):
+        for selector, ranking in files.read_json(path).items():
+            row = {"task": path.parent.name, "replicate": replicate, "selector": selector}
+            row |= {"fingerprint": about["selection"], "capability": about["capability"]}
+            rows.append(row | {"ranking_seconds": ranking["wall_seconds"]})
+    return rows
 
 
 def read_rows(path: Path) -> tuple[list[dict], str | None]:

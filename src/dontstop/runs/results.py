@@ -245,7 +245,13 @@ class Results:
 
     def rankings(self, task: str, replicate: int = 0) -> dict:
         """Return, by selector, what is kept of a task's ranking: seconds, neighbours to be read, VAMPIRE's topics."""
-        return files.read_json(self._selected(replicate) / task / records.RANKINGS_FILE)
+        found = files.read_json(self._selected(replicate) / task / records.RANKINGS_FILE)
+        of = self.selection_counts(replicate)["selection"]
+        for frame in self._records(EXPERIMENTS["knn_tapt"].notebook, records.RANKINGS):
+            is_its = (frame["task"] == task) & (frame["replicate"] == replicate) & (frame["fingerprint"] == of)
+            for row in frame[is_its].itertuples():
+                found[row.selector]["wall_seconds"] = row.ranking_seconds  # when it was first made
+        return found
 
     def chosen(self, task: str, phase: str | Phase, replicate: int = 0) -> np.ndarray:
         """Return the candidates that a task's text was augmented by, (num_selected,) ascending.
@@ -307,8 +313,7 @@ class Results:
         git = ["git", "-C", str(self.paths.root), "log", "-1", "--format=%h", "--", "src", "configs", "notebooks"]
         commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
         data = files.digest(self.paths.data / "manifest.json")[:12]
-        device = devices.resolve_device(self.profile.device)
-        own = identity.capability(device, devices.resolve_precision(self.profile.precision, device))
+        device, own = devices.resolve_device(self.profile.device), self.capability()
         own = f"{torch.cuda.get_device_name()}, {own}" if device == "cuda" else own
         others = self.capabilities() - {own}
         lacking = f"; {self.design.left_out()}" if self.design.left_out() else ""
@@ -317,6 +322,11 @@ class Results:
             f"profile {self.profile.name}; commit {commit or 'unknown'}; text {data}; dontstop {dontstop.__version__}, "
             f"torch {torch.__version__}; {own}{elsewhere}{lacking}"
         )
+
+    def capability(self) -> str:
+        """Return the kind of this machine, as records name it."""
+        device = devices.resolve_device(self.profile.device)
+        return identity.capability(device, devices.resolve_precision(self.profile.precision, device))
 
     def capabilities(self) -> set[str]:
         """Return the kinds of machines that made the records of the notebooks before this one, and of this."""
