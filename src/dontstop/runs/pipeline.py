@@ -61,8 +61,8 @@ class Pipeline(Results):
             self._choose_place(some)
             results = self._publish(some, plan, losses)
             if experiment == "knn_tapt":
-                rows = [row for k in range(self.profile.replicates) for row in records.of_rankings(self._selected(k), k)]
-                self._write(self.notebook, records.RANKINGS, rows)
+                rankings = [records.of_rankings(self._selected(k), k) for k in range(self.profile.replicates)]
+                self._write(self.notebook, records.RANKINGS, sum(rankings, []))
         self._say_given(some, plan, results)
         return self
 
