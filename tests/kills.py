@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import tiny
@@ -47,17 +48,36 @@ def start(root: Path, *command: str, calls: Calls | None = None, kill_at: int = 
         calls: Counts the calls on files under the root.
         kill_at: The number of the call at which the group is killed.
     """
+
+    def give() -> None:
+        os.environ |= {"DONTSTOP_ROOT": str(root), **environment}
+        _watch(root, calls or Calls(), kill_at)
+        _give(command)
+
+    return fork(root / "log", give)
+
+
+def fork(log: Path, function: Callable[[], None]) -> int:
+    """Call a function in a new process, whose id is that of its group too and whose lines go into a log."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, which none here needs
         process = os.fork()
     if process == 0:
+        code = 71
         try:
             os.setsid()
-            os.environ |= {"DONTSTOP_ROOT": str(root), **environment}
-            _watch(root, calls or Calls(), kill_at)
-            _give(root, command)
+            lines = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(lines, 1)
+            os.dup2(lines, 2)
+            sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
+            function()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code or 0
+        except BaseException:
+            traceback.print_exc()
         finally:
-            os._exit(70)
+            os._exit(code)
     return process
 
 
@@ -69,22 +89,11 @@ def _watch(root: Path, calls: Calls, kill_at: int) -> None:
     sys.addaudithook(heed)
 
 
-def _give(root: Path, command: tuple[str, ...]) -> None:
-    log = os.open(root / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
+def _give(command: tuple[str, ...]) -> None:
     forked = multiprocessing.get_context("fork")
     processes.CONTEXT = runner.CONTEXT = process_group.CONTEXT = forked
-    runner._warm, sys.argv, code = None, ["dontstop", *command], 0
-    try:
-        cli.main()
-    except SystemExit as ended:
-        code = ended.code or 0
-    except BaseException:
-        traceback.print_exc()
-        code = 71
-    os._exit(code)
+    runner._warm, sys.argv = None, ["dontstop", *command]
+    cli.main()
 
 
 def end(process: int, seconds: float = PATIENCE_SECONDS) -> int | None:

@@ -9,6 +9,7 @@ import pytest
 
 from conftest import PROJECT
 from dontstop.errors import StudyError
+from dontstop.machine import processes
 from dontstop.text import docstrings, packages, remarks
 from dontstop.text.passages import read_passages
 from dontstop.text.prose import clean_inline, is_english
@@ -278,15 +279,13 @@ def test_reading_a_package_twice_gives_the_same_documents():
 def test_docstrings_are_read_on_the_cores_that_the_process_may_use(monkeypatch, num_cores):
     asked = []
 
-    class Pool(contextlib.nullcontext):
-        def __init__(self, num_workers, **_):
-            super().__init__(self)
-            asked.append(num_workers)
-
-        map = staticmethod(map)
+    @contextlib.contextmanager
+    def workers(num_workers):
+        asked.append(num_workers)
+        yield lambda name, function, *arguments: processes.Result(lambda: function(*arguments), name)
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(num_cores)), raising=False)
-    monkeypatch.setattr(docstrings, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(docstrings, "text_workers", workers)
     assert docstrings.read_packages(["iniconfig"]) and asked == [min(num_cores, 8)]
 
 

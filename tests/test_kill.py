@@ -16,7 +16,7 @@ import tiny
 from dontstop.machine import files
 from test_mlm import trained
 
-NUM_KILLS = int(os.environ.get("DONTSTOP_KILLS", "6"))  # `make test-long` asks for 200
+NUM_KILLS = int(os.environ.get("DONTSTOP_KILLS", "4"))  # `make test-long` asks for 200
 SELECTION = {"selector": "tfidf", "num_neighbours": [1], "compared": [], "min_words": 3}
 SMALL = {"seeds": [0], "base": {"num_steps": 20}, "dapt": {"num_steps": 12}}
 # What is done, and the share of all kills that it takes.
@@ -35,11 +35,11 @@ def outcomes(root):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", SCENARIOS if NUM_KILLS > 6 else [*SCENARIOS][:1])
+@pytest.mark.parametrize("what", SCENARIOS if NUM_KILLS > 4 else [*SCENARIOS][:1])
 def test_killed_again_and_again_equals_uninterrupted(what, tmp_path):
     """The whole is run on one process, the killed one on as many as there are cores: that changes nothing either."""
     commands, share = SCENARIOS[what]
-    most, killer = (NUM_KILLS if NUM_KILLS == 6 else round(NUM_KILLS * share)), kills.Killer(random.Random(what))
+    most, killer = (NUM_KILLS if NUM_KILLS == 4 else round(NUM_KILLS * share)), kills.Killer(random.Random(what))
     whole, costs, num_studies = tiny.make(tmp_path / "whole", selection=SELECTION, **SMALL), [], 0
     tiny.set_profile(whole, selection=SELECTION, **SMALL, speed={"num_workers": 1})
     for command in commands:
@@ -71,7 +71,7 @@ def free_port() -> int:
         return some.getsockname()[1]
 
 
-@pytest.mark.skipif(NUM_KILLS == 6, reason="a long test: DONTSTOP_KILLS=200")
+@pytest.mark.skipif(NUM_KILLS == 4, reason="a long test: DONTSTOP_KILLS=200")
 def test_killed_under_torchrun_equals_uninterrupted(tmp_path):
     rng, most, num = random.Random("torchrun"), round(0.1 * NUM_KILLS), 0
     whole, killed = (tiny.make(tmp_path / name, **SMALL) for name in ("whole", "killed"))

@@ -70,7 +70,7 @@ def test_a_missing_lm_head_is_made_and_said(released, tmp_path, capsys):
 def test_replicates_of_a_given_encoder_share_it_and_each_is_recorded(released, tmp_path, monkeypatch):
     root = tiny.copy(released, tmp_path / "root")
     with tiny.at(root):
-        monkeypatch.setattr(runner, "ProcessPoolExecutor", None)  # nothing is left to be done
+        monkeypatch.setattr(runner, "_drive", None)  # nothing is left to be done
         study = Study("tiny", "01_domain_gap", replicates=2).run("domain_gap")
     measured = study.losses().query("notebook == '01_domain_gap'")
     losses = measured.pivot(index="held_out", columns="replicate", values="masked_lm_loss")

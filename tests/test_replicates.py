@@ -131,7 +131,7 @@ def test_records_alone_are_enough_to_add_a_replicate(one, tmp_path):
     for name in ("configs", "texts", "data", "results"):
         shutil.copytree(one[0] / name, root / name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "ProcessPoolExecutor", None)
+        patch.setattr(runner, "_drive", None)
         assert run(root, 1, *EXPERIMENTS) == []
     assert rows_of(root, 0) == rows_of(one[0], 0) and weights_of(root, 0) == {}
     assert len(study(root).curves()) == len(study(one[0]).curves())
@@ -142,7 +142,7 @@ def test_records_alone_are_enough_to_add_a_replicate(one, tmp_path):
 
 def test_fewer_replicates_than_there_are_leave_the_others_records(two, tmp_path, monkeypatch):
     root = tiny.copy(two[0], tmp_path / "study")
-    monkeypatch.setattr(runner, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(runner, "_drive", None)
     assert run(root, 1, *EXPERIMENTS) == []
     assert set(study(root).runs()["replicate"]) == {0} == set(study(root).losses()["replicate"])
     assert tiny.outcomes(root) == tiny.outcomes(two[0])

@@ -59,7 +59,7 @@ def planned(monkeypatch):
 @pytest.fixture
 def forbidden(monkeypatch):
     """Fail where a process would be started."""
-    monkeypatch.setattr(runner, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(runner, "_drive", None)
 
 
 def names_planned(planned, root, experiment="dapt", **changes):

@@ -7,11 +7,10 @@ import hashlib
 import inspect
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from dontstop.machine.processes import CONTEXT, num_cores
+from dontstop.machine.processes import num_cores, text_workers
 from dontstop.text import packages, remarks
 from dontstop.text.passages import Passage, read_passages
 
@@ -56,9 +55,9 @@ def read_packages(names: list[str], *, max_documents: int | None = None) -> list
 
 def _read_all(files: list[tuple[str, str, Path]]) -> list[Document]:
     chunks = [files[k : k + 40] for k in range(0, len(files), 40)]
-    # Syntax trees hold no cycles, and collecting garbage among their many nodes takes half of the time.
-    with ProcessPoolExecutor(min(num_cores(), 8), mp_context=CONTEXT, initializer=gc.disable) as pool:
-        return [document for read in pool.map(_read_files, chunks) for document in read]
+    with text_workers(min(num_cores(), 8)) as submit:
+        read = [submit("documentation strings", _read_files, chunk) for chunk in chunks]
+        return [document for result in read for document in result.get()]
 
 
 def _read_readmes(names: list[str]) -> list[Document]:
@@ -110,7 +109,11 @@ def _documenting_call(call: ast.Call, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _read_files(files: list[tuple[str, str, Path]]) -> list[Document]:
-    return [document for name, module, path in files for document in _read_file(name, module, path)]
+    gc.disable()  # syntax trees hold no cycles, and collecting garbage among their many nodes takes half of the time
+    try:
+        return [document for name, module, path in files for document in _read_file(name, module, path)]
+    finally:
+        gc.enable()
 
 
 def _read_file(name: str, module: str, path: Path) -> list[Document]:
