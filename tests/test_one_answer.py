@@ -16,7 +16,7 @@ from dontstop.study import Study
 
 NUM_TRIES = int(os.environ.get("DONTSTOP_ANSWERS", "1"))  # `make test-long` asks for 10
 ORDER = [("run", "domain_gap", "-p", "tiny"), ("run", "tapt", "-p", "tiny")]
-ASK = "from dontstop.study import open_study\nstudy = open_study('01_domain_gap', profile=profile)\nstudy.run('{}')"
+ASK = "from dontstop.study import Study\nstudy = Study(profile, '{}')\nstudy.run('{}')"
 
 
 def study(root, num_workers: int):
@@ -82,21 +82,31 @@ def test_every_way_in_gives_the_same_bits(tmp_path):
     reliability.tell("command, script, papermill, dontstop notebook, dvc repro", "once", "tests/test_one_answer.py")
 
 
-def _ask(root, way: str, name: str) -> None:
-    """Ask for an experiment in one of the ways."""
-    source = ASK.format(name).replace("01_domain_gap", {"domain_gap": "01_domain_gap", "tapt": "03_tapt"}[name])
-    cells = [nbformat.v4.new_code_cell("profile = 'tiny'", metadata={"tags": ["parameters"]})]
+def write_stage(root, way: str, name: str):
+    """Write what asks for an experiment: a notebook, and for `dvc` a pipeline of one stage; return the root."""
+    cells = [nbformat.v4.new_code_cell("profile = 'tiny'", metadata={"tags": ["parameters"]}, id="parameters")]
     notebook = root / "notebooks" / f"{name}.ipynb"
     notebook.parent.mkdir(exist_ok=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=[*cells, nbformat.v4.new_code_cell(source)]), notebook)
-    python = [sys.executable, "-m"]
+    cells.append(nbformat.v4.new_code_cell(_source(name), id="ask"))
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), notebook)
     if way == "dvc":
         stage = f"stages:\n  ask:\n    cmd: {sys.executable} -m dontstop run {name} -p tiny\n"
         (root / "dvc.yaml").write_text(stage + "    always_changed: true\n")
-        subprocess.run([*python, "dvc", "init", "--no-scm", "-q", "-f"], cwd=root, check=True)
+        subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q", "-f"], cwd=root, check=True)
+    return root
+
+
+def _source(name: str) -> str:
+    return ASK.format({"domain_gap": "01_domain_gap", "tapt": "03_tapt"}[name], name)
+
+
+def _ask(root, way: str, name: str) -> None:
+    """Ask for an experiment in one of the ways."""
+    write_stage(root, way, name)
+    python = [sys.executable, "-m"]
     command = {
-        "script": [sys.executable, "-c", source.replace("profile=profile", "profile='tiny'")],
-        "papermill": [*python, "papermill", "-k", "python3", str(notebook), str(root / "executed.ipynb")],
+        "script": [sys.executable, "-c", f"profile = 'tiny'\n{_source(name)}"],
+        "papermill": [*python, "papermill", "-k", "python3", f"notebooks/{name}.ipynb", "executed.ipynb"],
         "notebook": [*python, "dontstop", "notebook", name, "-p", "tiny"],
         "dvc": [*python, "dvc", "repro", "-q"],
     }[way]
