@@ -79,8 +79,9 @@ unit-tests:
 notebook-tests:
 	$(notebook_tests) notebooks
 
-test-long: $(stamp) ## damage 10,000 files at random: none may stay unnoticed
+test-long: $(stamp) ## damage 10,000 files at random, of which none may stay unnoticed; try every family of encoders
 	DONTSTOP_DAMAGE_TRIES=10000 "$(bin)/pytest" -n0 tests/test_damage.py
+	DONTSTOP_ALL_FAMILIES=1 "$(bin)/pytest" -n0 tests/test_families.py
 
 lab: $(stamp) ## open the notebooks in JupyterLab
 	"$(bin)/jupyter" lab --notebook-dir=. notebooks

@@ -15,7 +15,8 @@ from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.fetch import conversion
 from dontstop.profiles import Paths, load_profile
-from dontstop.runs import compatibility, token_counts
+from dontstop.runs import compatibility, pretraining, token_counts
+from dontstop.runs.arms import Checkpoint
 from test_encoders import BERT_SIZES
 
 VOCABULARY, POSITIONS = 300, 24
@@ -269,6 +270,19 @@ def test_what_fits_is_let_through_and_what_is_odd_is_a_warning(made, tmp_path):
     for part in ("truncation_side = left", "missing from the weights", "bert.pooler.dense.bias"):
         assert found["found"].str.contains(part).sum() == 1, part
     compatibility.check(settings)
+
+
+def test_a_base_phase_begins_at_the_named_encoder_and_trains_the_head_that_it_lacks(made, tmp_path):
+    shutil.copytree(made / "good", tmp_path / "encoder")
+    body = load_file(tmp_path / "encoder" / MODEL)
+    renamed(lambda key: None if key.startswith("cls") else key)(tmp_path / "encoder")
+    settings = profile(made, tmp_path / "encoder")
+    found = compatibility.findings(settings)
+    assert found["level"].tolist() == ["well"] and "cls.predictions" in found["found"][0]
+    start = pretraining.load_start(settings, Paths("tiny", made), Checkpoint(), None)
+    for name, values in start.named_parameters():
+        is_new = name.startswith("cls.predictions.transform.dense.weight")
+        assert name not in body or torch.equal(values, body[name]) != is_new, name
 
 
 def test_a_tokenizer_of_another_encoder_with_as_many_pieces_is_told(made, tmp_path):
