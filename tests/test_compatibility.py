@@ -111,6 +111,19 @@ def of_a_newer_library(folder: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(content))
 
 
+def with_vocabulary(kind: str) -> Callable[[Path], None]:
+    """Leave a list of word pieces alone, to be read as a kind of tokenizer."""
+
+    def leave(folder: Path) -> None:
+        special = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]", "<cls>", "<pad>", "<eos>", "<unk>", "<mask>"]
+        pieces = special + [f"w{k}" for k in range(VOCABULARY - len(special))]
+        (folder / "tokenizer.json").unlink()
+        (folder / "vocab.txt").write_text("\n".join(pieces))
+        (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": kind}))
+
+    return leave
+
+
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 133\n"
 LONG = {"finetune": {"max_length": 25}}
 GPT2 = {"model_type": "gpt2", "vocab_size": VOCABULARY, "n_embd": 4, "n_layer": 1, "n_head": 1}
@@ -204,6 +217,7 @@ CASES = {
         "tokenizer.json",
         "where the package sentencepiece is",
     ),
+    "a slow tokenizer": (with_vocabulary("EsmTokenizer"), {}, "EsmTokenizer of", "with tokenizer.json", "has one"),
     "a newer family": (changed("config.json", model_type="newbert"), {}, "no encoder that can be read", "", "another"),
     "no masked LM": (written("config.json", json.dumps(GPT2).encode()), {}, "has no masked LM", "", "name another"),
     "a file that is no folder": (shutil.rmtree, {}, "no encoder that can be read", "reached", "name another"),
@@ -270,6 +284,12 @@ def test_what_fits_is_let_through_and_what_is_odd_is_a_warning(made, tmp_path):
     for part in ("truncation_side = left", "missing from the weights", "bert.pooler.dense.bias"):
         assert found["found"].str.contains(part).sum() == 1, part
     compatibility.check(settings)
+
+
+def test_a_tokenizer_of_which_transformers_makes_a_fast_one_fits(made, tmp_path):
+    shutil.copytree(made / "good", tmp_path / "encoder")
+    with_vocabulary("BertTokenizer")(tmp_path / "encoder")
+    assert compatibility.findings(profile(made, tmp_path / "encoder")).empty
 
 
 def test_a_base_phase_begins_at_the_named_encoder_and_trains_the_head_that_it_lacks(made, tmp_path):
