@@ -82,9 +82,10 @@ unit-tests:
 notebook-tests:
 	$(notebook_tests) --ignore=notebooks/solutions notebooks tests/test_solutions.py
 
-test-long: $(stamp) ## hours: 200 kills, 10,000 damaged files, 100 times at once; writes docs/reliability.md
+test-long: $(stamp) ## hours: 200 kills, 10,000 damaged files, 100 times at once, all encoders; writes docs/reliability.md
 	DONTSTOP_RELIABILITY=1 DONTSTOP_KILLS=200 DONTSTOP_DAMAGE_TRIES=10000 DONTSTOP_AT_ONCE=100 DONTSTOP_ANSWERS=10 \
 		"$(bin)/pytest" -n0 $(foreach test,kill kill_outside trainer_resumption damage two_at_once one_answer folders,tests/test_$(test).py)
+	DONTSTOP_ALL_FAMILIES=1 "$(bin)/pytest" -n0 tests/test_families.py
 
 lab: $(stamp) ## open the notebooks in JupyterLab
 	@"$(bin)/dontstop" lab

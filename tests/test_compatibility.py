@@ -15,7 +15,8 @@ from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.fetch import conversion
 from dontstop.profiles import Paths, load_profile
-from dontstop.runs import compatibility, token_counts
+from dontstop.runs import compatibility, pretraining, token_counts
+from dontstop.runs.arms import Checkpoint
 from test_encoders import BERT_SIZES
 
 VOCABULARY, POSITIONS = 300, 24
@@ -108,6 +109,19 @@ def of_a_newer_library(folder: Path) -> None:
     content = json.loads((folder / "tokenizer.json").read_text())
     content["model"]["type"] = "BPE2"
     (folder / "tokenizer.json").write_text(json.dumps(content))
+
+
+def with_vocabulary(kind: str) -> Callable[[Path], None]:
+    """Leave a list of word pieces alone, to be read as a kind of tokenizer."""
+
+    def leave(folder: Path) -> None:
+        special = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]", "<cls>", "<pad>", "<eos>", "<unk>", "<mask>"]
+        pieces = special + [f"w{k}" for k in range(VOCABULARY - len(special))]
+        (folder / "tokenizer.json").unlink()
+        (folder / "vocab.txt").write_text("\n".join(pieces))
+        (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": kind}))
+
+    return leave
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 133\n"
@@ -203,6 +217,7 @@ CASES = {
         "tokenizer.json",
         "where the package sentencepiece is",
     ),
+    "a slow tokenizer": (with_vocabulary("EsmTokenizer"), {}, "EsmTokenizer of", "with tokenizer.json", "has one"),
     "a newer family": (changed("config.json", model_type="newbert"), {}, "no encoder that can be read", "", "another"),
     "no masked LM": (written("config.json", json.dumps(GPT2).encode()), {}, "has no masked LM", "", "name another"),
     "a file that is no folder": (shutil.rmtree, {}, "no encoder that can be read", "reached", "name another"),
@@ -269,6 +284,25 @@ def test_what_fits_is_let_through_and_what_is_odd_is_a_warning(made, tmp_path):
     for part in ("truncation_side = left", "missing from the weights", "bert.pooler.dense.bias"):
         assert found["found"].str.contains(part).sum() == 1, part
     compatibility.check(settings)
+
+
+def test_a_tokenizer_of_which_transformers_makes_a_fast_one_fits(made, tmp_path):
+    shutil.copytree(made / "good", tmp_path / "encoder")
+    with_vocabulary("BertTokenizer")(tmp_path / "encoder")
+    assert compatibility.findings(profile(made, tmp_path / "encoder")).empty
+
+
+def test_a_base_phase_begins_at_the_named_encoder_and_trains_the_head_that_it_lacks(made, tmp_path):
+    shutil.copytree(made / "good", tmp_path / "encoder")
+    body = load_file(tmp_path / "encoder" / MODEL)
+    renamed(lambda key: None if key.startswith("cls") else key)(tmp_path / "encoder")
+    settings = profile(made, tmp_path / "encoder")
+    found = compatibility.findings(settings)
+    assert found["level"].tolist() == ["well"] and "cls.predictions" in found["found"][0]
+    start = pretraining.load_start(settings, Paths("tiny", made), Checkpoint(), None)
+    for name, values in start.named_parameters():
+        is_new = name.startswith("cls.predictions.transform.dense.weight")
+        assert name not in body or torch.equal(values, body[name]) != is_new, name
 
 
 def test_a_tokenizer_of_another_encoder_with_as_many_pieces_is_told(made, tmp_path):

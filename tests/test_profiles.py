@@ -246,6 +246,8 @@ def test_all_paths_of_a_profile_resolve_alike(root, tmp_path, monkeypatch, setti
 
 
 @pytest.mark.parametrize("setting", PATHS)
-def test_a_name_that_is_no_folder_stays_a_name_on_the_hub_where_there_may_be_one(root, setting):
-    found = with_path(root, setting, "org/encoder")
-    assert found == ("org/encoder" if setting not in ("released", "text.folder") else str(root / "org" / "encoder"))
+def test_a_name_that_is_no_folder_is_one_of_encoders_or_stays_a_name_on_the_hub(root, setting):
+    is_path = setting in ("released", "text.folder")
+    assert with_path(root, setting, "org/encoder") == (str(root / "org" / "encoder") if is_path else "org/encoder")
+    (here := root / "encoders" / "org" / "encoder").mkdir(parents=True)
+    assert with_path(root, setting, "org/encoder") == str(root / "org" / "encoder" if is_path else here)

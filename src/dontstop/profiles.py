@@ -460,11 +460,13 @@ def with_replicates(profile: Profile, number: int | None = None) -> Profile:
 def with_whole_paths(profile: Profile, root: Path) -> Profile:
     """Resolve all paths of a profile alike: `~` is the user's home, relative ones begin at the root.
 
-    A name on the hub, which is no folder there, stays as it is.
+    A name on the hub, which is no folder there, stays as it is, unless encoders/ has a folder of that name.
     """
 
     def whole(name: str | None, or_on_the_hub: bool = True) -> str | None:
         path = root / Path(name or "").expanduser()
+        if or_on_the_hub and name is not None and not path.exists() and (here := root / "encoders" / name).is_dir():
+            return str(here)
         is_path = name is not None and (path.exists() or not or_on_the_hub or name.startswith((".", "~")))
         return str(path) if is_path else name
 

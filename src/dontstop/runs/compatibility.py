@@ -23,7 +23,7 @@ class Misfit:
     """One thing that does not fit.
 
     Attributes:
-        level: `broken` where a run would fail or mean nothing, `warning` where it should be known.
+        level: `broken` where a run would fail or mean nothing, `warning` where it should be known, else `well`.
     """
 
     level: str
@@ -167,9 +167,11 @@ def _weights(profile: Profile, given: str, about: dict) -> Iterator[Misfit]:
         found = (
             f"{len(missing)} parameters missing from the weights of {given} ({missing[0]}, ...): they begin at random"
         )
-        remedy = "give base a phase on general text, which trains them; or name an encoder with its LM head"
         if profile.base is None:
+            remedy = "give base a phase on general text, which trains them; or name an encoder with its LM head"
             yield Misfit("warning", found, "an LM head", remedy)
+        else:
+            yield Misfit("well", found, "the phase `base`, which trains them", "")
     if unknown := sorted(about["unexpected_keys"]):
         found = f"{len(unknown)} names in the weights of {given} that a masked LM has no place for ({unknown[0]}, ...)"
         yield Misfit("warning", found, "names of the encoder's parameters", "nothing, if they are another head's")
