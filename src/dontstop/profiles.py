@@ -275,6 +275,12 @@ class DomainGap(Settings):
     seed: Seed = 0
 
 
+class Advice(Settings):
+    """What `dontstop advise` may spend."""
+
+    minutes: Annotated[float, Field(gt=0)] = 60.0  # of this machine's time, for all arms and replicates
+
+
 class Cluster(Settings):
     """A cluster to carry jobs out on, through submitit, in place of this machine's own processes."""
 
@@ -327,6 +333,7 @@ class Profile(Settings):
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0, 1, 2, 3, 4]  # of fine-tuning, in each replicate
     task_finetune: dict[str, dict[str, Any]] = {}  # overrides of `finetune` for one task, by its id
     task_tapt: dict[str, dict[str, Any]] = {}  # and of `tapt`
+    advice: Advice = Advice()
     speed: Speed = Speed()
 
     def finetune_for(self, task: str) -> Finetune:
