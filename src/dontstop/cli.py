@@ -168,9 +168,9 @@ def advise(
 ) -> None:
     """Answer whether to adapt an encoder to one's own text: check it, say the costs, run what a budget affords."""
     from dontstop.report.advice import in_short
-    from dontstop.study import Study
+    from dontstop.study import OWN_NOTEBOOK, Study
 
-    study = Study(own, "07_own_data", minutes=minutes)
+    study = Study(own, OWN_NOTEBOOK, minutes=minutes)
     page = study.advise()
     progress.say(in_short(page))
     progress.say(f"the whole page: {study.paths.results / 'advice.md'}")

@@ -22,6 +22,7 @@ from dontstop.runs.pipeline import Pipeline
 from dontstop.runs.plan import EXPERIMENTS, records_of
 from dontstop.text import tasks
 
+OWN_NOTEBOOK = "07_own_data"  # which begins with an example of one's own text, not with the study's
 # The arms of earlier notebooks that a notebook compares its own with.
 COMPARED_WITH = {
     "03_tapt": (BASE, DAPT),
@@ -98,9 +99,11 @@ def _injected() -> dict[str, Any]:
     return {ast.unparse(node.targets[0]): shell.user_ns.get(ast.unparse(node.targets[0])) for node in assigned}
 
 
-def default_profile() -> str:
-    """Return the profile to use where none is named: DONTSTOP_PROFILE if set, else the one of params.yaml."""
-    return os.environ.get("DONTSTOP_PROFILE") or read_settings(find_root() / "params.yaml").get("profile")
+def default_profile(notebook: str = "") -> str:
+    """Return the profile to use where none is named: DONTSTOP_PROFILE if set, else params.yaml's; or notebook 07's."""
+    if named := os.environ.get("DONTSTOP_PROFILE"):
+        return named
+    return "own.example" if notebook == OWN_NOTEBOOK else read_settings(find_root() / "params.yaml").get("profile")
 
 
 class Study(Pipeline):
@@ -120,7 +123,7 @@ class Study(Pipeline):
         replicates: int | None = None,
         minutes: float | None = None,
     ):
-        settings = with_replicates(load_profile(default_profile() if profile is None else profile), replicates)
+        settings = with_replicates(load_profile(default_profile(notebook) if profile is None else profile), replicates)
         if minutes is not None:
             settings = settings.model_copy(update={"advice": Advice(minutes=minutes)})
         paths = Paths(settings.name)
