@@ -37,7 +37,7 @@ def test_what_is_not_shown_is_undecided_and_told_with_the_replicates_it_takes():
     others = pd.DataFrame({"naive_bayes": [90.0], "linear_probe": [50.0]})
     told = page.answer(found, others, runs({"base": 0.6, "dapt": 0.61}))
     assert told[0].startswith("**Undecided.** DAPT scores") and "replicates would show it" in told[1]
-    assert "Naive Bayes, on words alone, scores more than every arm" in told[-1]
+    assert "Naive Bayes, on words alone, scores more than every arm: no arm" in told[-1]
 
 
 def test_one_replicate_or_one_arm_gives_no_verdict():
@@ -113,11 +113,8 @@ def test_text_in_another_script_and_cut_texts_are_remarked(advised):
     root, study = advised
     with tiny.at(root):
         corpora, splits = own_text.corpora(study), own_text.splits(study)
-        corpora.loc[corpora["text"] == "support", ["script", "tokens_per_word", "percent_unknown"]] = [
-            "greek",
-            30.0,
-            2.0,
-        ]
+        of_tokens = ["script", "tokens_per_word", "percent_unknown"]
+        corpora.loc[corpora["text"] == "support", of_tokens] = ["greek", 30.0, 2.0]
         splits.loc[splits["split"] == "train", ["percent_cut", "num_repeated"]] = [50.0, 3]
         told = " ".join(own_text.remarks(study, corpora, splits))
     assert "support is written in greek, the general text in latin" in told and "tokens.trained_on: all" in told

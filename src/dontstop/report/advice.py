@@ -17,6 +17,7 @@ from dontstop.runs.pipeline import Pipeline
 from dontstop.verdicts import costs as costing
 from dontstop.verdicts import scores
 from dontstop.verdicts.advice import ADAPT, LEAVE, NOT_COMPARED, Advice, advise
+from dontstop.verdicts.advice import MOST_REPLICATES as MOST
 from dontstop.verdicts.claims import DOES_NOT_HOLD
 from dontstop.verdicts.scores import MEAN
 
@@ -93,12 +94,13 @@ def _beside(advice: Advice, others: DataFrame, runs: DataFrame) -> list[str]:
     """Set the best arm beside the methods that need no fine-tuning."""
     means = scores.means(runs).query("task == @MEAN").set_index("arm")["mean"]
     best = means.max()
-    kinds = {"naive_bayes": "Naive Bayes, on words alone,", "linear_probe": "A linear probe on the base encoder"}
+    kinds = {"naive_bayes": "naive Bayes, on words alone,", "linear_probe": "a linear probe on the base encoder"}
     of_others = {name: others[name].mean() for name in kinds}
     found = ", ".join(f"{kinds[name]} {value:.1f}" for name, value in of_others.items())
-    told = [f"Scores, mean over tasks: base {means['base']:.1f}, {named(advice.arm)} {means[advice.arm]:.1f}. {found}."]
+    told = [f"Scores, mean over tasks: base {means['base']:.1f}, {named(advice.arm)} {means[advice.arm]:.1f}; {found}."]
     if (most := max(of_others, key=of_others.get)) and of_others[most] > best:
-        told.append(f"{kinds[most]} scores more than every arm: with this encoder neither is worth its cost yet.")
+        name = kinds[most].rstrip(",")
+        told.append(f"{name[0].upper()}{name[1:]}, scores more than every arm: no arm is worth its cost yet.")
     return told
 
 
@@ -145,8 +147,13 @@ def _scores_parts(study: Pipeline, advice: Advice, runs: DataFrame, others: Data
     table = scores.means(runs).drop(columns=["num_seeds"])
     table["cpu_minutes"] = table["arm"].map(paid(study, runs)).where(table["task"] == MEAN)
     shown = ["arm", "effect", "low", "high", "p_holm", "detectable", "num_replicates", "replicates_needed", "verdict"]
-    gains = [to_markdown(advice.gains[shown])] if len(advice.gains) else []
+    gains = [to_markdown(_needed_told(advice.gains)[shown])] if len(advice.gains) else []
     return ["## What was found", to_markdown(table), *gains, "Without fine-tuning:", to_markdown(others)]
+
+
+def _needed_told(gains: DataFrame) -> DataFrame:
+    told = [f"{n:.0f}" if np.isfinite(n) else "–" if np.isnan(n) else f"> {MOST}" for n in gains["replicates_needed"]]
+    return gains.assign(replicates_needed=told)
 
 
 def write_page(study: Pipeline, text: str) -> None:

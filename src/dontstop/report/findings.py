@@ -247,6 +247,8 @@ def _label_sentences(gains: DataFrame) -> list[str]:
 
 def of_transfer_tapt(overview, losses, tasks: Sequence[Task], runs) -> Markdown:
     """Judge transfer-TAPT against TAPT, and say whose texts the encoders have learnt."""
+    if not tasks:
+        return listed(*told(overview), "No domain has two tasks: transfer-TAPT was left out.", of_degenerate(runs))
     changes = loss_changes(losses)
     own = np.array([changes.loc[f"tapt_{task.name}", task.name] for task in tasks])
     other = np.array([changes.loc[f"tapt_{task.other_task}", task.name] for task in tasks])
