@@ -4,7 +4,7 @@ import collections
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-from dontstop.text import leakage
+from dontstop.text import words
 from dontstop.text.manifest import Row
 
 LOOKED_AT = 2000  # texts whose letters are counted, evenly spread
@@ -28,8 +28,13 @@ def corpus(texts: Sequence[str]) -> dict[str, object]:
     """Describe a corpus, or a sample of it: num_documents, num_words, script and percent_script (the main one's)."""
     shares = script_shares(texts) or {"none": 0.0}
     script, share = next(iter(shares.items()))
-    words = sum(len(text.split()) for text in texts)
-    return {"num_documents": len(texts), "num_words": words, "script": script.lower(), "percent_script": 100 * share}
+    num_words = sum(words.num_words(text) for text in texts)
+    return {
+        "num_documents": len(texts),
+        "num_words": num_words,
+        "script": script.lower(),
+        "percent_script": 100 * share,
+    }
 
 
 def labelled(splits: Mapping[str, Sequence[Row]]) -> list[dict[str, object]]:
@@ -39,11 +44,11 @@ def labelled(splits: Mapping[str, Sequence[Row]]) -> list[dict[str, object]]:
         split; as `corpus`; num_classes; smallest_class and largest_class, numbers of texts; num_repeated, texts that
         stand in the split before; num_in_train, texts that stand in train too.
     """
-    known = {leakage.normalise(row["text"]) for row in splits["train"]}
+    known = {words.normalise(row["text"]) for row in splits["train"]}
     rows = []
     for split, found in splits.items():
         texts, counts = [row["text"] for row in found], collections.Counter(row["label"] for row in found)
-        normal = [leakage.normalise(text) for text in texts]
+        normal = [words.normalise(text) for text in texts]
         classes = {"num_classes": len(counts), "smallest_class": min(counts.values())}
         classes |= {"largest_class": max(counts.values()), "num_repeated": len(normal) - len(set(normal))}
         in_train = 0 if split == "train" else sum(text in known for text in normal)

@@ -8,7 +8,7 @@ from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Profile, Text
 from dontstop.studies import Domain, StudyText, Task, read_study
-from dontstop.text import docstrings, leakage, packages, splits
+from dontstop.text import docstrings, packages, splits, words
 from dontstop.text.documents import read_documents, shards_in
 from dontstop.text.manifest import Row
 from dontstop.text.tasks import GENERAL, SPLITS
@@ -145,6 +145,6 @@ def _labelled(path: Path, task: Task) -> Iterator[Row]:
 
 def _each_once(rows: Sequence[Row]) -> tuple[list[Row], int]:
     """Keep the first of equal texts, which could else stand in two splits; count the others."""
-    kept = {leakage.normalise(row["text"]): row for row in reversed(rows)}
-    some = [row for row in rows if kept[leakage.normalise(row["text"])] is row]
+    kept = {words.normalise(row["text"]): row for row in reversed(rows)}
+    some = [row for row in rows if kept[words.normalise(row["text"])] is row]
     return some, len(rows) - len(some)
