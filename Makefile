@@ -64,7 +64,7 @@ endif
 else
 	"$(bin)/dontstop" prepare -p $(PROFILE)
 	"$(bin)/dontstop" run base -p $(PROFILE)
-	@for notebook in $(basename $(notdir $(wildcard notebooks/*.ipynb))); do \
+	@for notebook in $(filter-out 07_own_data,$(basename $(notdir $(wildcard notebooks/*.ipynb)))); do \
 		echo "dontstop notebook $$notebook -p $(PROFILE)"; \
 		"$(bin)/dontstop" notebook "$$notebook" -p $(PROFILE) || exit 1; done
 	"$(bin)/dontstop" claims -p $(PROFILE)

@@ -124,7 +124,7 @@ def test_a_fingerprint_of_other_settings_stops(study, monkeypatch):
 
     monkeypatch.setattr(checks, "Identity", lambda profile, paths: SimpleNamespace(run=run))
     study.arm = ARMS.__getitem__
-    study.arms = lambda: {arm: [Task("t", "cs", "macro_f1", "T", "t")] for arm in (BASE, DAPT, NOT_DAPT)}
+    study.arms = lambda: {arm: [Task("t", "cs", "macro_f1", "T", "t", ("news",))] for arm in (BASE, DAPT, NOT_DAPT)}
     runs = study.runs.assign(fingerprint=study.runs["arm"] + " " + study.runs["replicate"].astype(str) + " 12")
     assert checks.fingerprints(study, runs).startswith("6 fingerprints are those of the text")
     with pytest.raises(StudyError, match="as fingerprint of .'t', 'dapt', 1, 0."):

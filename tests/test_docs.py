@@ -24,6 +24,10 @@ RUN_BY = {
     "dontstop fetch-encoders": "test_conversion.py",
     "dontstop convert-weights": "test_conversion.py",
     "dontstop pretrain": "test_process_group.py",
+    "dontstop advise": "test_advice.py",
+    "dontstop prepare": "test_study.py",
+    "dontstop run": "test_study.py",
+    "dontstop claims": "test_study.py",
     "dontstop doctor": "test_doctor.py",
     "dontstop verify": "test_verification.py",
     "dontstop report": "test_site.py",
@@ -34,7 +38,7 @@ RUN_BY = {
     "papermill": "test_notebooks.py",
 }
 # Set-up and the main job, which CI's own commands run; pipelines, whose file test_pipeline.py holds.
-RUN_OTHERWISE = ("make", "git", "conda", "source", "dvc", "cd")
+RUN_OTHERWISE = ("make", "git", "conda", "source", "dvc", "cd", "cp")
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 

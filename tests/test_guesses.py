@@ -9,7 +9,7 @@ import torch
 import tiny
 from dontstop import tokens
 from dontstop.machine import files
-from dontstop.profiles import Encoder
+from dontstop.profiles import Encoder, Text
 from dontstop.runs import guesses
 from dontstop.text import corpora
 from dontstop.training import encoders
@@ -84,5 +84,8 @@ def test_the_best_words_of_two_pieces_are_those_of_all_pairs():
 def test_without_weights_there_is_an_empty_frame_and_no_error(tmp_path, monkeypatch):
     monkeypatch.setattr(corpora, "load_documents", lambda path: [{"text": DOCUMENTS[0]}])
     study = SimpleNamespace(tasks=[], checkpoint_folder=lambda _: tmp_path)
-    study.paths = SimpleNamespace(held_out=lambda _: tmp_path)
+    study.paths, study.profile = (
+        SimpleNamespace(held_out=lambda _: tmp_path),
+        SimpleNamespace(text=Text(source="files")),
+    )
     assert guesses.guesses(study, "cs", 3).columns.tolist() == guesses.COLUMNS

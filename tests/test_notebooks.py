@@ -14,7 +14,8 @@ from conftest import PROJECT
 from dontstop.runs.plan import NOTEBOOKS
 
 START = "00_start_here"  # which runs no experiment, shows no table of its own, and keeps no output
-NAMES = sorted(path.stem for path in (PROJECT / "notebooks").glob("*.ipynb") if path.stem != START)
+OWN = "07_own_data"  # about one's own text, not an experiment of the paper
+NAMES = sorted({path.stem for path in (PROJECT / "notebooks").glob("*.ipynb")} - {START, OWN})
 MOST_WORDS = 1200  # of prose in a notebook: two hours of class are short
 # The paper's section and tables that each notebook's first cell must name.
 PLACES = {
@@ -130,7 +131,21 @@ def test_the_skeleton_is_whole(name):
     assert methods.index("study.provenance") > methods.index(f"findings.of_{NOTEBOOKS[name]}")
 
 
-@every_notebook
+def test_the_notebook_of_ones_own_text_has_the_skeleton_too():
+    methods, prose = called(OWN), "\n".join(sources(OWN, "markdown")).splitlines()
+    wanted = {"study.prepare", "study.provenance", "study.excerpts", "study.masked_example", "budget.run_affordable"}
+    wanted |= {f"checks.{held}" for held in ("split_sizes", "text_digests", "token_stores", "no_exact_leak")}
+    assert wanted | {"advice.costs", "advice.page", "advice.write_page"} <= set(methods)
+    assert [line for line in prose if line.startswith(PARTS)] == list(PARTS)
+    parameters, opening = sources(OWN, "code")[:2]
+    targets = [target.id for statement in ast.parse(parameters).body for target in statement.targets]
+    assert targets == ["profile", "replicates", "minutes"]
+    assert opening.splitlines()[-1].startswith(f'study = open_study("{OWN}", profile=profile,')
+    # What is spent is said before it is spent.
+    assert methods.index("advice.costs") < methods.index("budget.run_affordable") < methods.index("advise")
+
+
+@pytest.mark.parametrize("name", [*NAMES, OWN])
 def test_a_notebook_asks_and_src_answers(name):
     for cell in (cell for cell in cells(name) if cell["cell_type"] == "code"):
         source, by_hand = cell["source"], BY_HAND in cell["metadata"].get("tags", [])
@@ -170,13 +185,13 @@ def test_a_picture_comes_within_the_first_five_cells_and_one_thing_is_built_by_h
     assert [cell["id"] for cell in cells(name) if BY_HAND in cell["metadata"].get("tags", [])] == ["by-hand"]
 
 
-@pytest.mark.parametrize("name", [START, *NAMES])
+@pytest.mark.parametrize("name", [START, *NAMES, OWN])
 def test_prose_is_short(name):
     words = sum(len(re.findall(r"\S*\w\S*", source)) for source in sources(name, "markdown"))
     assert words <= MOST_WORDS, f"{words} words"
 
 
-@every_notebook
+@pytest.mark.parametrize("name", [*NAMES, OWN])
 def test_every_call_has_prose_before_it(name):
     kinds = ["prose" if is_prose(cell) else "code" for cell in cells(name)]
     both = [pair for pair in zip(kinds, kinds[1:], strict=False) if pair == ("code", "code")]

@@ -157,3 +157,30 @@ def outcomes(root: Path) -> dict[str, object]:
     for path in sorted((root / "checkpoints").rglob("model.safetensors")):
         found[str(path.relative_to(root))] = files.digest(path)
     return found
+
+
+def make_own(root: Path, **changes) -> Path:
+    """Write texts as a user has them, and the profile `own` on them: one domain, one task, one labelled file.
+
+    Args:
+        changes: Settings that differ, by group.
+    """
+    for name in ("general", "cs"):
+        rows = [{"body": text, "number": k} for k, text in enumerate(texts(name, "corpus", 60, 40))]
+        write_lines(root / "mine" / name / "part.jsonl", rows)
+    some = [row for split in SPLITS for row in examples("citation_intent", split)]
+    lines = ["body,queue", *(f"{row['text']},{row['label']}" for row in some)]
+    (root / "mine" / "tickets.csv").write_text("\n".join(lines) + "\n")
+    domain = {"files": "mine/cs", "text_column": "body"}
+    task = {"domain": "support", "metric": "macro_f1", "labelled": "mine/tickets.csv"}
+    study = {
+        "domains": {"support": domain},
+        "tasks": {"tickets": task | {"text_column": "body", "label_column": "queue"}},
+        "general": {"files": "mine/general", "text_column": "body"},
+    }
+    text = {"study": study, "held_out_fraction": 0.2, "min_words": 3}
+    of_paper = {"text": text, "tapt_curve": {}, "selection": {"tasks": []}, "seeds": [0], "replicates": 2}
+    (root / "configs").mkdir(parents=True, exist_ok=True)
+    (root / "configs" / "own.yaml").write_text(yaml.safe_dump(SETTINGS | of_paper | changes))
+    (root / "params.yaml").write_text("profile: own\n")
+    return root

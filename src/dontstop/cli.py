@@ -161,6 +161,22 @@ def pretrain(
 
 
 @app.command()
+def advise(
+    own: Annotated[str, typer.Argument(help="A YAML such as configs/own.example.yaml, or a profile's name.")],
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="The budget; default: the file's.")] = None,
+    replicates: Replicates = None,
+) -> None:
+    """Answer whether to adapt an encoder to one's own text: check it, say the costs, run what a budget affords."""
+    from dontstop.report.advice import in_short
+    from dontstop.study import OWN_NOTEBOOK, Study
+
+    study = Study(own, OWN_NOTEBOOK, minutes=minutes)
+    page = study.advise()
+    progress.say(in_short(page))
+    progress.say(f"the whole page: {study.paths.results / 'advice.md'}")
+
+
+@app.command()
 def claims(profile: ProfileName = None, replicates: Replicates = None) -> None:
     """Judge the paper's claims by the records, and write claims.csv, claims.md and their picture."""
     with _timed_study("claims", profile) as study:

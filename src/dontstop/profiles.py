@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from dontstop.errors import StudyError
 from dontstop.inputs import checked_name, read_settings
 from dontstop.studies import StudyText, parse_study, read_study
+from dontstop.studies import with_whole_paths as with_whole_study
 
 Count = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -68,7 +69,8 @@ class Text(Settings):
             study = read_study(study, find_root())
         elif isinstance(study, dict):
             study = parse_study(study, "text.study")
-        return content | {"study": study}
+        own = {"source": "files"} if isinstance(study, StudyText) and study.is_own else {}
+        return content | {"study": study} | own
 
 
 class Tokens(Settings):
@@ -273,6 +275,12 @@ class DomainGap(Settings):
     seed: Seed = 0
 
 
+class Advice(Settings):
+    """What `dontstop advise` may spend."""
+
+    minutes: Annotated[float, Field(gt=0)] = 60.0  # of this machine's time, for all arms and replicates
+
+
 class Cluster(Settings):
     """A cluster to carry jobs out on, through submitit, in place of this machine's own processes."""
 
@@ -325,6 +333,7 @@ class Profile(Settings):
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0, 1, 2, 3, 4]  # of fine-tuning, in each replicate
     task_finetune: dict[str, dict[str, Any]] = {}  # overrides of `finetune` for one task, by its id
     task_tapt: dict[str, dict[str, Any]] = {}  # and of `tapt`
+    advice: Advice = Advice()
     speed: Speed = Speed()
 
     def finetune_for(self, task: str) -> Finetune:
@@ -413,27 +422,73 @@ class Paths:
 
 
 def profile_names(root: Path | None = None) -> list[str]:
-    """List the profiles in configs/, sorted."""
-    return sorted(path.stem for path in ((root or find_root()) / "configs").glob("*.yaml"))
+    """List the profiles in configs/, sorted; what has a dot in its name is an example to begin with."""
+    found = sorted(path.stem for path in ((root or find_root()) / "configs").glob("*.yaml"))
+    return [name for name in found if "." not in name]
 
 
 def load_profile(name: str, root: Path | None = None) -> Profile:
-    """Read configs/<name>.yaml and check every key, type and bound.
+    """Read a profile and check every key, type and bound.
+
+    Args:
+        name: Of configs/<name>.yaml, or the path of another YAML file.
 
     Raises:
         StudyError: With the path of the setting, what stands there and what is expected.
     """
-    name = checked_name("profile", name)
-    path = (root or find_root()) / "configs" / f"{name}.yaml"
+    root = root or find_root()
+    path = _profile_path(name, root)
+    content = _read_with_like(path, root)
+    profile = _with_mirror(parse_profile({**content, "name": path.stem}, str(path)))
+    # Paths in a file elsewhere begin at its own folder.
+    folder = root if path.parent == root / "configs" else path.parent
+    return _with_own_folder(with_whole_paths(profile, folder), root)
+
+
+def _profile_path(name: str, root: Path) -> Path:
+    if str(name).endswith((".yaml", ".yml")):
+        path = Path(name).expanduser().absolute()
+        checked_name("profile", path.stem)
+        if not path.is_file():
+            raise StudyError(f"no file {path}", "a profile, such as configs/own.example.yaml", "mend the path")
+        return path
+    path = root / "configs" / f"{checked_name('profile', name)}.yaml"
     if not path.is_file():
         names = profile_names(root)
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]!r}? or write" if close else "name one of them, or write"
         raise StudyError(f"profile {name!r}", f"one of {', '.join(names)}", f"{hint} configs/{name}.yaml")
+    return path
+
+
+def _read_with_like(path: Path, root: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a profile's settings; those that it does not give are, if it says `like: <name>`, another profile's."""
     content = read_settings(path)
-    if content.get("name", name) != name:
-        raise StudyError(f"name = {content['name']!r} in {path}", f"the file's own name, {name!r}", "leave `name` out")
-    return with_whole_paths(_with_mirror(parse_profile({**content, "name": name}, str(path))), root or find_root())
+    if content.get("name", path.stem) != path.stem:
+        found = f"name = {content['name']!r} in {path}"
+        raise StudyError(found, f"the file's own name, {path.stem!r}", "leave `name` out")
+    if (other := content.pop("like", None)) is None:
+        return content
+    if path in within:
+        raise StudyError(f"like = {other!r} in {path}, which comes back to it", "an end", "leave one `like` out")
+    like = _read_with_like(_profile_path(other, root), root, (*within, path))
+    return like | {group: _over(like.get(group), values) for group, values in content.items()}
+
+
+def _over(like: Any, values: Any) -> Any:
+    """Put a group's settings over those that it is like; the study, and the length of a phase, whole."""
+    if not isinstance(like, dict) or not isinstance(values, dict):
+        return values
+    lengths = {"num_steps", "num_epochs"}
+    kept = {key: value for key, value in like.items() if key not in lengths or not lengths & set(values)}
+    return kept | values
+
+
+def _with_own_folder(profile: Profile, root: Path) -> Profile:
+    """Name the folder that a study's own files are gathered in."""
+    folder = root / "work" / "own" / profile.name
+    update = {"folder": str(folder)} if profile.text.study.is_own else {}
+    return profile.model_copy(update={"text": profile.text.model_copy(update=update)})
 
 
 def _with_mirror(profile: Profile) -> Profile:
@@ -474,7 +529,8 @@ def with_whole_paths(profile: Profile, root: Path) -> Profile:
         "encoder": {"name": whole(profile.encoder.name)},
         "tokens": {"tokenizer": whole(profile.tokens.tokenizer)},
         "selection": {"sentence_transformer": whole(profile.selection.sentence_transformer)},
-        "text": {"folder": whole(profile.text.folder, or_on_the_hub=False)},
+        "text": {"folder": whole(profile.text.folder, or_on_the_hub=False)}
+        | {"study": with_whole_study(profile.text.study, root)},
     }
     groups = {group: getattr(profile, group).model_copy(update=values) for group, values in changed.items()}
     return profile.model_copy(update=groups | {"released": whole(profile.released, or_on_the_hub=False)})

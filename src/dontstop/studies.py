@@ -97,6 +97,21 @@ class StudyText(BaseModel):
         return _named(name, self.tasks, "task")
 
 
+def with_whole_paths(study: StudyText, folder: Path) -> StudyText:
+    """Let relative paths of a study's files begin at a folder; `~` is the user's home."""
+
+    def moved(one: Any, *names: str) -> Any:
+        there = {name: value for name in names if (value := getattr(one, name)) is not None}
+        return replace(one, **{name: str(folder / Path(value).expanduser()) for name, value in there.items()})
+
+    changed = {
+        "domains": tuple(moved(domain, "files") for domain in study.domains),
+        "tasks": tuple(moved(task, "labelled", "dev", "test", "unlabelled") for task in study.tasks),
+        "general": study.general and moved(study.general, "files"),
+    }
+    return study.model_copy(update=changed)
+
+
 def read_study(name: str, root: Path | None = None) -> StudyText:
     """Read the study of a name: configs/studies/<name>.yaml, of the root if it has one, else of the project.
 

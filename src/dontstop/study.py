@@ -5,23 +5,24 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 from IPython import get_ipython
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from transformers.utils import logging
 
 from dontstop import tokens
 from dontstop.errors import StudyError, tell_plainly
 from dontstop.inputs import checked_name, read_settings
-from dontstop.profiles import Count, Paths, Profile, Settings, find_root, load_profile, with_replicates
+from dontstop.profiles import Advice, Count, Paths, Profile, Settings, find_root, load_profile, with_replicates
 from dontstop.runs import arms, guesses, published, records, trials
 from dontstop.runs.arms import BASE, DAPT, DAPT_TAPT, TAPT, Phase
 from dontstop.runs.pipeline import Pipeline
 from dontstop.runs.plan import EXPERIMENTS, records_of
 from dontstop.text import tasks
 
+OWN_NOTEBOOK = "07_own_data"  # which begins with an example of one's own text, not with the study's
 # The arms of earlier notebooks that a notebook compares its own with.
 COMPARED_WITH = {
     "03_tapt": (BASE, DAPT),
@@ -36,6 +37,7 @@ class Parameters(Settings):
 
     profile: str | None = None
     replicates: Count | None = None
+    minutes: Annotated[float, Field(gt=0)] | None = None  # of notebook 07 alone
 
 
 def open_study(notebook: str, **parameters) -> "Study":
@@ -51,17 +53,18 @@ def open_study(notebook: str, **parameters) -> "Study":
     """
     if (shell := get_ipython()) is not None:
         tell_plainly(shell)
-    try:
-        chosen = Parameters.model_validate(_injected() | parameters)
-    except ValidationError as error:
-        first, known = error.errors()[0], list(Parameters.model_fields)
-        name = str(first["loc"][0])
-        if name in known:
-            raise StudyError(f"parameter {name!r} = {first['input']!r}", first["msg"], "change the value") from error
-        close = difflib.get_close_matches(name, known, n=1)
+    injected = _injected()
+    for name in (name for name in injected if name not in parameters):
+        close = difflib.get_close_matches(name, parameters, n=1)
         remedy = f"write {close[0]!r} instead" if close else "leave it out"
-        raise StudyError(f"parameter {name!r}", f"one of {', '.join(known)}, as {notebook} has them", remedy) from error
-    study = Study(chosen.profile, notebook, chosen.replicates)
+        raise StudyError(f"parameter {name!r}", f"one of {', '.join(parameters)}, as {notebook} has them", remedy)
+    try:
+        chosen = Parameters.model_validate(injected | parameters)
+    except ValidationError as error:
+        first = error.errors()[0]
+        found = f"parameter {first['loc'][0]!r} = {first['input']!r}"
+        raise StudyError(found, first["msg"], "change the value") from error
+    study = Study(chosen.profile, notebook, chosen.replicates, chosen.minutes)
     _check_earlier(study)
     logging.disable_progress_bar()  # of loading weights: a bar for each of dozens of encoders
     return study
@@ -96,9 +99,11 @@ def _injected() -> dict[str, Any]:
     return {ast.unparse(node.targets[0]): shell.user_ns.get(ast.unparse(node.targets[0])) for node in assigned}
 
 
-def default_profile() -> str:
-    """Return the profile to use where none is named: DONTSTOP_PROFILE if set, else the one of params.yaml."""
-    return os.environ.get("DONTSTOP_PROFILE") or read_settings(find_root() / "params.yaml").get("profile")
+def default_profile(notebook: str = "") -> str:
+    """Return the profile to use where none is named: DONTSTOP_PROFILE if set, else params.yaml's; or notebook 07's."""
+    if named := os.environ.get("DONTSTOP_PROFILE"):
+        return named
+    return "own.example" if notebook == OWN_NOTEBOOK else read_settings(find_root() / "params.yaml").get("profile")
 
 
 class Study(Pipeline):
@@ -108,10 +113,19 @@ class Study(Pipeline):
         profile: A profile's name; None takes `default_profile()`.
         notebook: The notebook that asks, such as `02_dapt`; its results stand under this name.
         replicates: How many; None takes DONTSTOP_REPLICATES if set, else the profile's.
+        minutes: The budget of `advise`; None takes the profile's.
     """
 
-    def __init__(self, profile: str | None = None, notebook: str = "base", replicates: int | None = None):
-        settings = with_replicates(load_profile(default_profile() if profile is None else profile), replicates)
+    def __init__(
+        self,
+        profile: str | None = None,
+        notebook: str = "base",
+        replicates: int | None = None,
+        minutes: float | None = None,
+    ):
+        settings = with_replicates(load_profile(default_profile(notebook) if profile is None else profile), replicates)
+        if minutes is not None:
+            settings = settings.model_copy(update={"advice": Advice(minutes=minutes)})
         paths = Paths(settings.name)
         some = tasks.tasks_for(settings, paths)
         _check_names(settings)
@@ -175,6 +189,19 @@ class Study(Pipeline):
         judged = measures.judged(self)
         claims.save_claims(judged, self.paths.results, self.profile.name)
         return "\n".join(f"{row.claim}: {row.ours} ({row.statement})" for row in overview(judged).itertuples())
+
+    def advise(self) -> str:
+        """Spend `advice.minutes` on the arms that it affords; return the page on whether to adapt, and write it."""
+        from dontstop.report import advice
+        from dontstop.runs import budget
+
+        self.prepare()
+        minutes = self.profile.advice.minutes
+        ahead = advice.costs(self, minutes)
+        budget.run_affordable(self, ahead)
+        page = advice.page(self, ahead, minutes)
+        advice.write_page(self, page)
+        return page
 
 
 def _check_names(profile: Profile) -> None:

@@ -105,8 +105,8 @@ def _counted(what: str, number: int) -> str:
 
 
 def one_record_a_run(study: Results, runs: pd.DataFrame, tasks: Sequence[Task] | None = None) -> str:
-    """Hold runs to one for every task shown (None: all), arm, replicate and seed, on the labels and texts asked for."""
-    tasks, profile = study.tasks if tasks is None else tasks, study.profile
+    """Hold runs to one for every task shown (none: all), arm, replicate and seed, on the labels and texts asked for."""
+    tasks, profile = tasks or study.tasks, study.profile
     found = set(runs[_RUN].itertuples(index=False, name=None))
     _hold(len(runs), len(found), "records of distinct runs")
     asked = [(t, arm.name) for arm, some in study.arms().items() for t in some if arm.name in set(runs["arm"])]

@@ -147,6 +147,8 @@ def _naive_bayes_sentence(runs: DataFrame, naive_bayes: Series) -> str:
 
 
 def _course_sentence(rises: DataFrame) -> str:
+    if rises.empty:
+        return "A single domain has no nearest and farthest, along which DAPT's gain could change."
     theirs = paper.dapt_gains()
     found = "; ".join(f"by {_DISTANCES[row.Index][0]} {_points(row)}" for row in rises.itertuples())
     far = {name: domain_gap.as_distance(name, theirs[name]) for name in ("vocabulary_overlap", "masked_lm_loss")}
@@ -161,6 +163,8 @@ def _course_sentence(rises: DataFrame) -> str:
 
 
 def _nearness_sentence(nearness: Mapping) -> str:
+    if np.isnan(nearness["slope"]):
+        return "All texts read are as near to the tasks' domains: nothing says whether nearness matters."
     slope, correlation = signed(nearness["slope"] / 10), signed(nearness["correlation"], 2)
     return (
         f"Over {nearness['num_points']} pairs of an encoder and a task, the gain changes by {slope} points with each "
@@ -243,6 +247,8 @@ def _label_sentences(gains: DataFrame) -> list[str]:
 
 def of_transfer_tapt(overview, losses, tasks: Sequence[Task], runs) -> Markdown:
     """Judge transfer-TAPT against TAPT, and say whose texts the encoders have learnt."""
+    if not tasks:
+        return listed(*told(overview), "No domain has two tasks: transfer-TAPT was left out.", of_degenerate(runs))
     changes = loss_changes(losses)
     own = np.array([changes.loc[f"tapt_{task.name}", task.name] for task in tasks])
     other = np.array([changes.loc[f"tapt_{task.other_task}", task.name] for task in tasks])

@@ -14,7 +14,7 @@ from dontstop.machine.processes import one_thread
 from dontstop.runs.arms import Checkpoint, Phase
 from dontstop.runs.results import Results
 from dontstop.selection.candidates import split_text
-from dontstop.text import corpora, tasks
+from dontstop.text import corpora
 from dontstop.training import encoders
 
 COLUMNS = ["sentence", "position", "word", "encoder", "rank", "guess", "probability", "log_probability"]
@@ -36,7 +36,8 @@ def guesses(study: Results, text: str, num: int) -> pd.DataFrame:
     if text in {task.name for task in study.tasks}:
         phases, rows = [Phase("tapt", text)], corpora.load_examples(study.paths, text, "dev")
     else:
-        phases = [Phase("dapt", name) for name in (text, tasks.other_domains(text)[0])]
+        irrelevant = study.profile.text.study.domain(text).irrelevant_domain
+        phases = [Phase("dapt", name) for name in (text, irrelevant) if name is not None]
         rows = corpora.load_documents(study.paths.held_out(text))
     checkpoints = [Checkpoint(), *(Checkpoint((phase,)) for phase in phases)]
     folders = {checkpoint.name: study.checkpoint_folder(checkpoint) for checkpoint in checkpoints}

@@ -62,9 +62,10 @@ class Jobs:
             arguments = (pretraining.take, checkpoint, str(given or self.profile.encoder.name))
             return self._job(target, label, "checkpoint", 1.0, *arguments, texts=_read_with(held_out_of(checkpoint)))
         per_epoch = self._num_tokens(text_of(checkpoint), settings.sequence_length)
-        self._num_tokens(held_out_of(checkpoint), settings.sequence_length)
+        held_out = self._num_tokens(held_out_of(checkpoint), settings.sequence_length)
         per_step = settings.batch_size * settings.sequence_length
         size = settings.num_steps * per_step if settings.num_steps else float(settings.num_epochs * per_epoch)
+        size += held_out * (2 + (settings.num_checks or 0)) / 3.0
         parent = None if checkpoint.parent is None else self.place(checkpoint.parent)[0]
         arguments = (pretraining.pretrain, checkpoint, parent)
         how = {"needs": [parent] if parent else [], "alone": self.identity.device != "cpu"}
@@ -78,7 +79,8 @@ class Jobs:
         epochs = self.profile.finetune_for(task).num_epochs
         texts = self.identity.store(f"tasks/{task}/train")
         share = 1.0 if run.num_labels is None else min(1.0, run.num_labels / texts["num_documents"])
-        size = share * epochs * texts["num_tokens"]
+        scored = sum(self.identity.store(f"tasks/{task}/{split}")["num_tokens"] for split in ("dev", "test"))
+        size = share * epochs * texts["num_tokens"] + scored / 3.0
         arguments = (finetuning.fine_tune, run, encoder, self.identity.labels(task))
         label = _of_replicate(f"{task} {run.arm} seed {run.seed}", run.replicate)
         texts = (f"tokens/tasks/{task}/", f"tasks/{task}/", "manifest.json")

@@ -66,6 +66,10 @@ class Pipeline(Results):
         self._say_given(some, plan, results)
         return self
 
+    def ahead(self, experiment: str) -> list[progress.Job]:
+        """Return the jobs that an experiment still lacks, of prepared text."""
+        return self._missing(self._jobs(), self.design.plan(experiment))
+
     def select(self) -> None:
         """Select the text that tasks are augmented by, unless it stands there selected with these settings."""
         self.prepare()

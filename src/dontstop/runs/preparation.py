@@ -11,7 +11,7 @@ from dontstop.profiles import Paths, Profile
 from dontstop.runs import compatibility, scratch, token_counts
 from dontstop.runs.identity import folder_digests
 from dontstop.studies import StudyText
-from dontstop.text import corpora, documents, packages, tasks
+from dontstop.text import corpora, documents, own_files, packages, tasks
 from dontstop.text.tasks import Task
 
 VERSION = 4  # raised when the same settings and texts come to give other prepared text
@@ -34,6 +34,9 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
         StudyError: If text must be prepared and its source is not named, or nothing may be made.
     """
     names = [task.name for task in some]
+    if profile.text.study.is_own and not read_only and not own_files.is_gathered(profile):
+        with progress.telling(f"prepare ({profile.name}): gathering", profile.speed.progress_seconds):
+            own_files.gather(profile, paths.root / "constraints.txt", progress.say)
     mark, path = _mark(profile, paths, names), paths.data / "prepared.json"
     wrong = digests.folder_damage(paths.data)
     if wrong is None and _is_marked(path, mark):

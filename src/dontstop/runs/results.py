@@ -125,13 +125,13 @@ class Results:
             fingerprint, capability: what the result is identified by, and the kind of machine that made it
 
         Raises:
-            StudyError: If an arm is unknown, or has no records.
+            StudyError: If an arm is unknown, or has no records though the study has text for it.
         """
-        known = [self.arm(arm) for arm in wanted] or list(self.arms())
+        there = self.arms()
         found = [
             self._by_task(rows[rows["arm"] == arm.name])
-            for arm in known
-            for rows in self._records(*records_of(arm), required=bool(wanted))
+            for arm in [self.arm(arm) for arm in wanted] or there
+            for rows in self._records(*records_of(arm), required=bool(wanted) and arm in there)
         ]
         return _joined(found, RUN_COLUMNS)
 

@@ -58,6 +58,11 @@ def find_shards(folder: Path, name: str) -> list[Path]:
         return [find_documents(folder, name)]
     if forms := forms_of(folder, name):
         raise StudyError(f"{forms[0]} and the folder {shards}", "one of them", "move the other away")
+    return shards_in(shards)
+
+
+def shards_in(shards: Path) -> list[Path]:
+    """Return the files of a folder that are a corpus together, as `find_shards` does, and raise as it does."""
     found = sorted((path for path in shards.iterdir() if path.name[0] not in "._"), key=lambda path: path.name)
     if not found:
         raise StudyError(f"no file in {shards}", "one shard or more of a corpus", "fill the folder, or move it away")
@@ -66,7 +71,7 @@ def find_shards(folder: Path, name: str) -> list[Path]:
         form, compression = _endings(path)
         if form not in _FORMATS or not path.is_file():
             expected = "shards with the ending .jsonl, .csv or .parquet, compressed (.gz, .bz2, .xz, .zst) or not"
-            raise StudyError(f"{path} among the shards of {name}", expected, "move it away, or convert it")
+            raise StudyError(f"{path} among the shards of {shards.name}", expected, "move it away, or convert it")
         stem = path.name.removesuffix(form + compression)
         if stem in stems:
             raise StudyError(f"{stems[stem]} and {path}", "each shard once", "move one of them away")
@@ -108,12 +113,13 @@ def _endings(path: Path) -> tuple[str, str]:
     return (endings[0], endings[1]) if len(endings) == 2 else ("", "")
 
 
-def read_documents(path: Path, fields: tuple[str, ...] = ("text",)) -> Iterator[dict[str, str]]:
+def read_documents(path: Path, fields: tuple[str, ...] = ("text",), label: str = "label") -> Iterator[dict[str, str]]:
     """Yield the documents of a JSON Lines, CSV or Parquet file, as dicts of the wanted fields.
 
     Args:
         path: The file; its endings name format and compression (.jsonl, .csv, .parquet; .gz, .bz2, .xz, .zst).
-        fields: Columns to take; each must hold a non-empty string in every row (numbers serve as labels).
+        fields: Columns to take; each must hold a non-empty string in every row.
+        label: The column of them in which a number may stand.
 
     Raises:
         StudyError: Naming file and line or row: a missing file, an unknown format, malformed content, a missing field,
@@ -130,7 +136,7 @@ def read_documents(path: Path, fields: tuple[str, ...] = ("text",)) -> Iterator[
         with _opened(path) as handle:
             for line, row in reader(handle, path, fields):
                 number += 1
-                yield {field: _value(row, field, f"{path}, {line}") for field in fields}
+                yield {field: _value(row, field, f"{path}, {line}", field == label) for field in fields}
     except (EOFError, lzma.LZMAError, OSError, pyarrow.ArrowException, zlib.error) as error:
         raise StudyError(f"{path} unreadable after row {number}: {error}", "a whole file", "copy it again") from error
     if not number:
@@ -214,12 +220,12 @@ def _room_to_unpack(path: Path) -> Iterator[BinaryIO]:
         ) from error
 
 
-def _value(row: dict, field: str, where: str) -> str:
+def _value(row: dict, field: str, where: str, is_label: bool) -> str:
     if field not in row:
         names = ", ".join(map(str, row)) or "nothing"
         raise StudyError(f"no field {field!r} in {where}", f"{field!r} among {names}", "add or rename the field")
     value = row[field]
-    if field == "label" and isinstance(value, int) and not isinstance(value, bool):
+    if is_label and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
         raise StudyError(f"{field} of type {type(value).__name__} in {where}", "a string", "write it as a string")

@@ -1,4 +1,4 @@
-"""Beside the encoders: naive Bayes on the words of the labelled texts, and scores without test texts seen before."""
+"""Beside fine-tuning: naive Bayes on words, a linear probe on frozen states; scores without test texts seen before."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 import regex
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from dontstop.runs.records import decode_predictions
 from dontstop.text.words import fold
@@ -22,6 +25,7 @@ Texts = Sequence[str]
 Marks = Mapping[str, np.ndarray]  # by task, (num_test,) whether a test text stands in train or dev too
 Examples = Mapping[str, Mapping[str, Sequence[Mapping]]]  # by task and split, rows with text and label
 Subsets = Mapping[str, Sequence[np.ndarray]]  # by task, of each replicate the places of its labelled training texts
+STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)  # the inverse of the penalty on a linear probe's weights
 SMOOTHINGS = (1.0, 0.3, 0.1, 0.03, 0.01)  # added to every count
 
 
@@ -41,6 +45,43 @@ def naive_bayes(
     of_dev, of_tested = counter.transform(dev), counter.transform(tested)
     best = max(models, key=lambda model: dev_score(model.predict(of_dev)))  # of equals, the most smoothed
     return np.asarray(best.predict(of_tested))
+
+
+def linear_probe(
+    train: np.ndarray,
+    labels: Sequence[int],
+    dev: np.ndarray,
+    tested: np.ndarray,
+    dev_score: Callable[[np.ndarray], float],
+) -> np.ndarray:
+    """Return the labels that logistic regression gives by an encoder's frozen states, (num_tested,).
+
+    States are (num, hidden_size), standardised by train; the strength of the penalty is chosen on dev. What fine-tuning
+    scores above this, it has got from moving the encoder.
+    """
+    fitted = [
+        make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000)).fit(train, np.asarray(labels))
+        for strength in STRENGTHS
+    ]
+    best = max(fitted, key=lambda model: dev_score(model.predict(dev)))  # of equals, the most penalised
+    return np.asarray(best.predict(tested))
+
+
+def linear_probe_score(
+    states: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], metric: str, subset: np.ndarray
+) -> float:
+    """Score a linear probe on one task: the task's metric on test, x 100.
+
+    Args:
+        states: By split, (num_examples, hidden_size).
+        truth: By split, (num_examples,) label ids.
+        subset: The labelled training texts.
+    """
+    how = {"metric": metric, "num_labels": int(truth["train"].max()) + 1}
+    dev_score = partial(finetune.score, truth["dev"], **how)
+    labels = truth["train"][subset]
+    predicted = linear_probe(states["train"][subset], labels, states["dev"], states["test"], dev_score)
+    return 100 * finetune.score(truth["test"], predicted, **how)
 
 
 def naive_bayes_scores(

@@ -8,7 +8,7 @@ import pandas as pd
 from dontstop.runs.arms import DAPT, NOT_DAPTS
 from dontstop.verdicts import scores
 from dontstop.verdicts.domain_gap import as_distances, spearman
-from dontstop.verdicts.effects import Contrast, by_replicate, complete, described, of_replicates, over
+from dontstop.verdicts.effects import STATISTICS, Contrast, by_replicate, complete, described, of_replicates, over
 from dontstop.verdicts.scores import MEAN
 
 DAPT_ARMS = tuple(arm.name for arm in (DAPT, *NOT_DAPTS))  # that fine-tune a DAPT encoder: the own domain's, others'
@@ -58,7 +58,7 @@ def gain_rises(runs: pd.DataFrame, contrast: Contrast, distances: pd.DataFrame) 
     Returns:
         Index distance; columns of `effects.STATISTICS`, where effect is the rise in points (see `rise_weights`), t over
         replicates; spearman, the rank correlation of the domains' mean gains with the distance, without a test; and
-        num_domains.
+        num_domains. Of a single domain, which is nearest and farthest at once, no row.
 
     Source: section 3.1 ends in the guess that DAPT gains more the farther the domain; the rise is ours.
     """
@@ -66,7 +66,8 @@ def gain_rises(runs: pd.DataFrame, contrast: Contrast, distances: pd.DataFrame) 
     found = {name: rises(runs, far[name], contrast) for name in far}
     gains = of_replicates(runs, contrast).mean()
     by_domain = gains.groupby(domains_of(runs), sort=False).mean()
-    table = pd.concat([described(some.to_frame(name)) for name, some in found.items() if len(some)])
+    parts = [described(some.to_frame(name)) for name, some in found.items() if len(some)]
+    table = pd.concat(parts or [pd.DataFrame(columns=list(STATISTICS), dtype=float)])
     table["spearman"] = [spearman(far.loc[by_domain.index, name], by_domain) for name in table.index]
     return table.rename_axis("distance").assign(num_domains=len(by_domain))
 
@@ -115,7 +116,7 @@ def nearness(matrix: pd.DataFrame) -> dict[str, float]:
     gains, far = (table.to_numpy() - table.to_numpy().mean(axis=0) for table in (gains, far))
     orders = list(itertools.permutations(range(len(gains))))
     products = np.array([(gains[list(order)] * far).sum() for order in orders])  # the first is the observed
-    length = (far**2).sum()
+    length = (far**2).sum() or np.nan  # of a single domain, all distances are one
     found = {"slope": products[0] / length, "correlation": products[0] / np.sqrt(length * (gains**2).sum())}
     found["p_value"] = (np.abs(products) >= np.abs(products[0]) - 1e-12).mean()
     return {name: float(value) for name, value in found.items()} | {

@@ -1,0 +1,167 @@
+"""The page on whether to adapt an encoder to one's own text: the answer first, then data, gap, costs and scores."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from pandas import DataFrame
+
+from dontstop.machine import files
+from dontstop.report import own_text
+from dontstop.report.display import to_markdown
+from dontstop.report.labels import arm as named
+from dontstop.report.labels import number, signed
+from dontstop.runs import budget
+from dontstop.runs.budget import Speed
+from dontstop.runs.pipeline import Pipeline
+from dontstop.verdicts import costs as costing
+from dontstop.verdicts import scores
+from dontstop.verdicts.advice import ADAPT, LEAVE, NOT_COMPARED, Advice, advise
+from dontstop.verdicts.advice import MOST_REPLICATES as MOST
+from dontstop.verdicts.claims import DOES_NOT_HOLD
+from dontstop.verdicts.scores import MEAN
+
+ORDER_TEXT = "base, TAPT, DAPT, DAPT+TAPT: the cheaper text before the dearer"
+
+
+def costs(study: Pipeline, minutes: float) -> DataFrame:
+    """Tabulate what each arm would cost, by steps that are timed now, as `budget.costs_ahead` does, with tflops."""
+    speed = budget.time_steps(study)
+    table = budget.costs_ahead(study, speed, minutes)
+    return table.assign(tflops=[_tflops(study, speed, row) for row in table.itertuples()])
+
+
+def _tflops(study: Pipeline, speed: Speed, row) -> float:
+    shape, settings = costing.shape_of(speed.config), study.profile.dapt
+    how = settings.sequence_length, settings.mlm_probability
+    flops = costing.pretraining_flops(shape, row.pretraining_tokens, *how)
+    no_head = replace(shape, head_weights=0)
+    flops += costing.pretraining_flops(no_head, row.fine_tuning_tokens, study.profile.finetune.max_length, 1.0)
+    return flops / 1e12
+
+
+def results(study: Pipeline) -> DataFrame:
+    """Return the runs of the arms that a budget is spent on, as far as all of an arm's are there."""
+    there = [arm for arm in study.available_arms() if arm in budget.ORDER]
+    return study.runs(*there) if there else study.runs().iloc[:0]
+
+
+def paid(study: Pipeline, runs: DataFrame) -> pd.Series:
+    """Return the CPU-minutes that each arm's own last phase and its runs took, over all tries, by arm."""
+    trained = study.pretraining().assign(seconds=lambda table: table["wall_seconds"] * table["num_processes"])
+    by_checkpoint = trained.groupby("checkpoint")["seconds"].sum()
+    found = {}
+    for arm, of in runs.groupby("arm", sort=False):
+        own = by_checkpoint.reindex(of["checkpoint"].unique()).fillna(0.0).sum()
+        found[arm] = (own + of["wall_seconds"].sum()) / 60
+    return pd.Series(found, dtype=float)
+
+
+def answer(advice: Advice, others: DataFrame, runs: DataFrame) -> list[str]:
+    """Say the answer, what it rests on, and what would decide it if nothing does: a sentence each."""
+    if advice.word == NOT_COMPARED:
+        return ["**Not compared.** No arm beside the base encoder has run within the budget."]
+    row = advice.gains.set_index("arm").loc[advice.arm]
+    if np.isnan(row["low"]):
+        told = f"{named(advice.arm)} scores {signed(row['effect'])} points over the base encoder in one replicate"
+        return [f"**Undecided.** {told}; an interval needs two replicates, a verdict three or more."]
+    words = {ADAPT: f"Adapt, by {named(advice.arm)}", LEAVE: "Do not adapt: every arm that ran is shown to be worse"}
+    found = [f"**{words.get(advice.word, 'Undecided')}.** {_gain(advice.arm, row)}"]
+    if advice.word not in words:
+        found.append(_what_decides(row))
+    worse = advice.gains.loc[advice.gains["verdict"] == DOES_NOT_HOLD, "arm"]
+    if advice.word != LEAVE and len(worse):
+        found.append(f"Shown to be worse than the base encoder: {', '.join(map(named, worse))}.")
+    return found + _beside(advice, others, runs)
+
+
+def _gain(arm: str, row: pd.Series) -> str:
+    return (
+        f"{named(arm)} scores {signed(row['effect'])} points over the base encoder (95 % interval {signed(row['low'])} "
+        f"to {signed(row['high'])}, {row['num_replicates']:.0f} replicates, p = {row['p_holm']:.3f} after correction); "
+        f"a gain of {number(row['detectable'])} would have been seen four times in five."
+    )
+
+
+def _what_decides(row: pd.Series) -> str:
+    needed = row["replicates_needed"]
+    if not np.isfinite(needed) or abs(row["effect"]) < 1e-9:
+        return "No number of replicates within reason would decide an effect as small as this one."
+    return f"If the effect is as large as it looks, {needed:.0f} replicates would show it with 80 % power."
+
+
+def _beside(advice: Advice, others: DataFrame, runs: DataFrame) -> list[str]:
+    """Set the best arm beside the methods that need no fine-tuning."""
+    means = scores.means(runs).query("task == @MEAN").set_index("arm")["mean"]
+    best = means.max()
+    kinds = {"naive_bayes": "naive Bayes, on words alone,", "linear_probe": "a linear probe on the base encoder"}
+    of_others = {name: others[name].mean() for name in kinds}
+    found = ", ".join(f"{kinds[name]} {value:.1f}" for name, value in of_others.items())
+    told = [f"Scores, mean over tasks: base {means['base']:.1f}, {named(advice.arm)} {means[advice.arm]:.1f}; {found}."]
+    if (most := max(of_others, key=of_others.get)) and of_others[most] > best:
+        name = kinds[most].rstrip(",")
+        told.append(f"{name[0].upper()}{name[1:]}, scores more than every arm: no arm is worth its cost yet.")
+    return told
+
+
+def page(study: Pipeline, ahead: DataFrame, minutes: float) -> str:
+    """Write the page: Markdown.
+
+    Args:
+        ahead: What the arms would have cost, as `costs` returned it before anything was run.
+        minutes: The budget.
+    """
+    of_corpora, of_splits = own_text.corpora(study), own_text.splits(study)
+    runs = results(study)
+    advice = advise(runs)
+    others = own_text.other_methods(study) if len(runs) else DataFrame(columns=["naive_bayes", "linear_probe"])
+    remarks = own_text.remarks(study, of_corpora, of_splits)
+    parts = [
+        f"# Adapt or not: `{study.profile.name}`",
+        "\n".join(f"- {sentence}" for sentence in answer(advice, others, runs)),
+        "## The text",
+        "\n".join(f"- {sentence}" for sentence in remarks) or "Nothing in it stands in the way of an answer.",
+        to_markdown(of_corpora),
+        to_markdown(of_splits),
+        "## The gap to general text",
+        to_markdown(own_text.gap(study)),
+        "## What it would cost, before it was spent",
+        f"By steps timed on this machine, one process each; a budget of {minutes:g} minutes is spent in the order "
+        f"{ORDER_TEXT}. What was there already costs nothing.{_too_dear(ahead)}",
+        to_markdown(ahead),
+    ]
+    if left_out := study.design.left_out():
+        parts.append(f"{left_out[0].upper()}{left_out[1:]}.")
+    return "\n\n".join(parts + _scores_parts(study, advice, runs, others)) + "\n"
+
+
+def _too_dear(ahead: DataFrame) -> str:
+    dear = ahead[~ahead["affordable"].astype(bool)]
+    told = ", ".join(f"{named(row.arm)} ({row.wall_seconds / 60:.1f} minutes)" for row in dear.itertuples())
+    return f" Beyond the budget, and not run: {told}." if told else ""
+
+
+def _scores_parts(study: Pipeline, advice: Advice, runs: DataFrame, others: DataFrame) -> list[str]:
+    if runs.empty:
+        return []
+    table = scores.means(runs).drop(columns=["num_seeds"])
+    table["cpu_minutes"] = table["arm"].map(paid(study, runs)).where(table["task"] == MEAN)
+    shown = ["arm", "effect", "low", "high", "p_holm", "detectable", "num_replicates", "replicates_needed", "verdict"]
+    gains = [to_markdown(_needed_told(advice.gains)[shown])] if len(advice.gains) else []
+    return ["## What was found", to_markdown(table), *gains, "Without fine-tuning:", to_markdown(others)]
+
+
+def _needed_told(gains: DataFrame) -> DataFrame:
+    told = [f"{n:.0f}" if np.isfinite(n) else "–" if np.isnan(n) else f"> {MOST}" for n in gains["replicates_needed"]]
+    return gains.assign(replicates_needed=told)
+
+
+def write_page(study: Pipeline, text: str) -> None:
+    """Write the page as results/<profile>/advice.md."""
+    files.write_text(study.paths.results / "advice.md", text)
+
+
+def in_short(text: str) -> str:
+    """Return the answer alone, without the page's marks."""
+    lines = text.split("\n## ")[0].splitlines()[1:]
+    return "\n".join(line.removeprefix("- ").replace("**", "") for line in lines if line)

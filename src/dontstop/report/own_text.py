@@ -1,0 +1,146 @@
+"""What is measured of one's own text: sizes, scripts, tokens, texts cut, the gap to general text, other methods."""
+
+import numpy as np
+import pandas as pd
+
+from dontstop import tokens
+from dontstop.report import measures
+from dontstop.runs.arms import Checkpoint
+from dontstop.runs.results import Results
+from dontstop.selection.selectors import EncoderMean
+from dontstop.text import inspection
+from dontstop.text.tasks import GENERAL, SPLITS
+from dontstop.verdicts import baselines
+
+SMALL_TEST, SMALL_CLASS, SMALL_CORPUS = 200, 10, 100_000  # texts, texts of one class in train, words
+MANY_TOKENS, MANY_UNKNOWN, MANY_CUT = 1.5, 1.0, 10.0  # per word, as a factor of the general text's; percent; percent
+
+
+def corpora(study: Results) -> pd.DataFrame:
+    """Tabulate the corpora: columns text, num_documents, num_words, script, percent_script, then those of tokens."""
+    stores, sizes = study.token_counts(), study.manifest()["domains"]
+    rows = []
+    for name, texts in measures.corpus_texts(study).items():
+        of_texts = inspection.corpus(texts) | {key: sizes[name][key] for key in ("num_documents", "num_words")}
+        rows.append({"text": name} | of_texts | _of_tokens(study, f"corpora/{name}", stores, of_texts["num_words"]))
+    return pd.DataFrame(rows)
+
+
+def splits(study: Results) -> pd.DataFrame:
+    """Tabulate the splits of the tasks: as `inspection.labelled`, with task, tokens and percent_cut.
+
+    A text counts as cut where it fills the whole of `finetune.max_length`.
+    """
+    stores, rows = study.token_counts(), []
+    for task, by_split in measures.examples(study).items():
+        longest = study.profile.finetune_for(task).max_length
+        for row in inspection.labelled(by_split):
+            store = f"tasks/{task}/{row['split']}"
+            lengths = np.diff(tokens.load_token_store(study.paths.store(store)).offsets)
+            cut = {"percent_cut": 100 * float((lengths >= longest).mean())}
+            rows.append({"task": task} | row | _of_tokens(study, store, stores, row["num_words"]) | cut)
+    return pd.DataFrame(rows).rename(columns={"num_documents": "num_texts"})
+
+
+def _of_tokens(study: Results, store: str, stores: dict, num_words: int) -> dict[str, float]:
+    unknown = tokens.load_tokenizer(study.paths.tokenizer()).unk_token_id
+    ids = tokens.load_token_store(study.paths.store(store)).ids
+    share = 0.0 if unknown is None else float(np.mean(np.asarray(ids) == unknown))
+    return {"tokens_per_word": stores[store]["num_tokens"] / max(1, num_words), "percent_unknown": 100 * share}
+
+
+def remarks(study: Results, of_corpora: pd.DataFrame, of_splits: pd.DataFrame) -> list[str]:
+    """Say what of the text stands in the way of an answer, a sentence each; nothing where nothing does."""
+    return [*_on_cleaning(study), *_on_corpora(study, of_corpora), *_on_splits(study, of_splits)]
+
+
+def _on_cleaning(study: Results) -> list[str]:
+    words = {"documents_repeated": "repeated", "documents_short": "too short", "documents_near_duplicate": "alike"}
+    counts = study.manifest()["cleaning"]
+    gone = ", ".join(f"{counts[key]:,} {word}" for key, word in words.items() if counts.get(key))
+    found = [f"Of {counts['documents_read']:,} documents these were left out: {gone}."] if gone else []
+    leaks = counts.get("documents_leaking", 0)
+    return found + ([f"{leaks:,} documents held a dev or test text, and were taken out of the corpora."] * bool(leaks))
+
+
+def _on_corpora(study: Results, table: pd.DataFrame) -> list[str]:
+    by_text, found = table.set_index("text"), []
+    general = by_text.loc[GENERAL]
+    for row in table[table["text"] != GENERAL].itertuples():
+        if row.num_words < SMALL_CORPUS:
+            found.append(f"The corpus of {row.text} has {row.num_words:,} words: DAPT has little to learn from.")
+        if row.script != general["script"]:
+            found.append(f"{row.text} is written in {row.script}, the general text in {general['script']}.")
+        if (factor := row.tokens_per_word / general["tokens_per_word"]) > MANY_TOKENS:
+            remedy = "`tokens.trained_on: all` would give it word pieces of its own"
+            found.append(f"A word of {row.text} takes {factor:.1f} times the tokens of one of general text: {remedy}.")
+        if row.percent_unknown > MANY_UNKNOWN:
+            found.append(f"{row.percent_unknown:.1f} % of the tokens of {row.text} are unknown to the tokenizer.")
+    return found
+
+
+def _on_splits(study: Results, table: pd.DataFrame) -> list[str]:
+    found = []
+    for row in table.itertuples():
+        if row.split == "test" and row.num_texts < SMALL_TEST:
+            found.append(f"test of {row.task} has {row.num_texts} texts: one text is {100 / row.num_texts:.1f} points.")
+        if row.split == "train" and row.smallest_class < SMALL_CLASS:
+            found.append(f"The smallest class of {row.task} has {row.smallest_class} training texts.")
+        if row.num_in_train:
+            found.append(f"{row.num_in_train:,} {row.split} texts of {row.task} stand in train too.")
+        if row.num_repeated:
+            found.append(f"{row.num_repeated:,} {row.split} texts of {row.task} stand there twice.")
+        if row.split == "train" and row.percent_cut > MANY_CUT:
+            longest = study.profile.finetune_for(row.task).max_length
+            found.append(f"{row.percent_cut:.0f} % of the texts of {row.task} fill {longest} tokens, the length limit.")
+    return found
+
+
+def gap(study: Results) -> pd.DataFrame:
+    """Tabulate how far each domain is from the general text.
+
+    Returns:
+        Columns domain; vocabulary_overlap with the general text, percent; masked_lm_loss_general and
+        masked_lm_loss_domain, the base encoder's on held-out text in nats (NaN before it is trained).
+    """
+    overlap = measures.vocabulary_overlap(study)
+    losses = study.losses()
+    base = losses[losses["encoder"] == "base"].groupby("held_out")["masked_lm_loss"].mean()
+    rows = [
+        {
+            "domain": domain.name,
+            "vocabulary_overlap": overlap.loc[domain.name, GENERAL],
+            "masked_lm_loss_general": base.get(GENERAL, np.nan),
+            "masked_lm_loss_domain": base.get(domain.name, np.nan),
+        }
+        for domain in study.domains
+    ]
+    return pd.DataFrame(rows)
+
+
+def other_methods(study: Results) -> pd.DataFrame:
+    """Score naive Bayes, and a linear probe on the base encoder's frozen states, on every replicate's labelled texts.
+
+    Returns:
+        Columns task, naive_bayes, linear_probe: the task's metric on test, x 100, means over replicates.
+    """
+    counted = measures.naive_bayes(study, measures.train_test_overlap(study))["score"]
+    probed = _linear_probes(study)
+    return pd.DataFrame({"task": counted.index, "naive_bayes": counted.to_numpy(), "linear_probe": probed})
+
+
+def _linear_probes(study: Results) -> list[float]:
+    replicates, found = range(study.profile.replicates), []
+    texts = measures.examples(study)
+    for task in study.tasks:
+        names = study.manifest()["tasks"][task.name]["labels"]
+        truth = {s: np.array([names.index(row["label"]) for row in texts[task.name][s]]) for s in SPLITS}
+        scores = []
+        for replicate in replicates:
+            folder = study.checkpoint_folder(Checkpoint((), replicate))
+            embedder = EncoderMean(folder, max_length=study.profile.finetune_for(task.name).max_length)
+            states = {s: embedder.embed([row["text"] for row in texts[task.name][s]]) for s in SPLITS}
+            subset = study.labelled(task.name, replicate)
+            scores.append(baselines.linear_probe_score(states, truth, task.metric, subset))
+        found.append(float(np.mean(scores)))
+    return found

@@ -1,0 +1,150 @@
+"""One's own files made a mirror: any columns, one labelled file divided, docstrings where general text is wanting."""
+
+import collections
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from dontstop.errors import StudyError
+from dontstop.machine import files
+from dontstop.profiles import Profile, Text
+from dontstop.studies import Domain, StudyText, Task, read_study
+from dontstop.text import docstrings, packages, splits, words
+from dontstop.text.documents import read_documents, shards_in
+from dontstop.text.manifest import Row
+from dontstop.text.tasks import GENERAL, SPLITS
+
+SHARES = {"test": 0.2, "dev": 0.1}  # of each class, where one file has to give all splits
+FEWEST = 3  # texts of a class, of which one goes into each split; of fewer, all into train
+
+NOTE = "own.json"  # what the mirror was made of
+
+Tell = Callable[[str], None]
+
+
+def is_gathered(profile: Profile) -> bool:
+    """Whether the mirror `text.folder` stands there, made of the files that the study names as they are now.
+
+    Raises:
+        StudyError: If a file is missing, or a domain or task names none.
+    """
+    note = Path(profile.text.folder) / NOTE
+    return _state(profile) == (files.read_json(note) if note.is_file() else None)
+
+
+def gather(profile: Profile, constraints: Path, tell: Tell) -> None:
+    """Write the mirror `text.folder` of the files that a study names.
+
+    Raises:
+        StudyError: If a file is missing or malformed, or a domain or task names none.
+    """
+    study, mirror, state = profile.text.study, Path(profile.text.folder), _state(profile)
+    with files.saving_folder(mirror) as part:
+        for domain in study.domains:
+            _write_corpus(part, domain.name, _documents(domain))
+        general = _docstrings(profile.text, constraints) if study.general is None else _documents(study.general)
+        _write_corpus(part, GENERAL, general)
+        for task in study.tasks:
+            _write_task(part / "tasks" / task.name, task, profile.text, tell)
+        files.write_json(part / NOTE, state)
+
+
+def _state(profile: Profile) -> str:
+    """Return a fingerprint of all that the mirror is made of; of files, their sizes and times."""
+    study, settings = profile.text.study, profile.text.model_dump(mode="json", exclude={"folder"})
+    given = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in _given_files(study)}
+    return files.fingerprint({"study": study.model_dump(mode="json"), "text": settings, "files": given})
+
+
+def divide(rows: Sequence[Row], wanted: Sequence[str], *, seed: int) -> dict[str, list[Row]]:
+    """Divide labelled texts into train and the wanted ones of dev and test: by content, each class in its share.
+
+    A class of a few texts has one in each split; of fewer than `FEWEST` texts all are in train.
+
+    Returns:
+        By split, rows in the order they had.
+    """
+    places: dict[int, str] = {}
+    by_label = collections.defaultdict(list)
+    for k, row in enumerate(rows):
+        by_label[row["label"]].append(k)
+    for some in by_label.values():
+        left = sorted(some, key=lambda k: splits.content_key(rows[k]["text"], "own split", seed=seed))
+        for split in wanted if len(some) >= FEWEST else ():
+            number = max(1, round(SHARES[split] * len(some)))
+            places |= dict.fromkeys(left[:number], split)
+            left = left[number:]
+    return {
+        split: [row for k, row in enumerate(rows) if places.get(k, "train") == split] for split in ("train", *wanted)
+    }
+
+
+def _given_files(study: StudyText) -> list[Path]:
+    """Return the files that a study names, those of folders included; each domain and task must name some."""
+    general = [] if study.general is None else [study.general]
+    for one in (*study.domains, *general, *study.tasks):
+        if (one.labelled if isinstance(one, Task) else one.files) is None:
+            expected = "`files` of each domain and of the general text, and `labelled` of each task"
+            raise StudyError(
+                f"no file of {one.name} in the study", expected, "name it, as configs/own.example.yaml does"
+            )
+    named = [path for domain in (*study.domains, *general) for path in _corpus_files(domain)]
+    of_tasks = (getattr(task, part) for task in study.tasks for part in ("labelled", "dev", "test", "unlabelled"))
+    return named + [_there(Path(path)) for path in of_tasks if path is not None]
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise StudyError(f"no file {path}", "a JSON Lines, CSV or Parquet file", "mend the path or put the file there")
+    return path
+
+
+def _corpus_files(domain: Domain) -> list[Path]:
+    path = Path(domain.files)
+    return shards_in(path) if path.is_dir() else [_there(path)]
+
+
+def _documents(domain: Domain) -> Iterator[str]:
+    column = domain.text_column
+    return (row[column] for path in _corpus_files(domain) for row in read_documents(path, (column,)))
+
+
+def _docstrings(settings: Text, constraints: Path) -> Iterator[str]:
+    """Yield the general text of the docstring study."""
+    installed = list(packages.installed_versions(packages.pinned_names(constraints)))
+    of_domains = [name for domain in read_study("docstrings").domains for name in domain.packages]
+    names = packages.general_packages(installed, of_domains)
+    return (document.text for document in docstrings.read_packages(names, max_documents=settings.max_documents))
+
+
+def _write_corpus(mirror: Path, name: str, texts: Iterator[str]) -> None:
+    files.write_jsonl(mirror / "corpora" / f"{name}.jsonl", ({"text": text} for text in texts))
+
+
+def _write_task(folder: Path, task: Task, settings: Text, tell: Tell) -> None:
+    given = {"train": task.labelled, "dev": task.dev, "test": task.test}
+    rows = {split: list(_labelled(Path(path), task)) for split, path in given.items() if path is not None}
+    made = [split for split in SHARES if split not in rows]
+    if made:
+        rows["train"], repeated = _each_once(rows["train"])
+        rows |= divide(rows["train"], made, seed=settings.split_seed)
+        if repeated:
+            tell(f"{task.name}: {repeated:,} repeated texts of {task.labelled} left out before it is divided")
+    for split in SPLITS:
+        files.write_jsonl(folder / f"{split}.jsonl", rows[split])
+    if task.unlabelled is not None:
+        texts = ({"text": row[task.text_column]} for row in read_documents(Path(task.unlabelled), (task.text_column,)))
+        files.write_jsonl(folder / "unlabelled.jsonl", texts)
+    sizes = ", ".join(f"{split} {len(rows[split]):,}" for split in SPLITS)
+    tell(f"{task.name}: {sizes} texts" + (f" ({' and '.join(made)} taken from train, by class)" if made else ""))
+
+
+def _labelled(path: Path, task: Task) -> Iterator[Row]:
+    text, label = task.text_column, task.label_column
+    return ({"text": row[text], "label": row[label]} for row in read_documents(path, (text, label), label))
+
+
+def _each_once(rows: Sequence[Row]) -> tuple[list[Row], int]:
+    """Keep the first of equal texts, which could else stand in two splits; count the others."""
+    kept = {words.normalise(row["text"]): row for row in reversed(rows)}
+    some = [row for row in rows if kept[words.normalise(row["text"])] is row]
+    return some, len(rows) - len(some)

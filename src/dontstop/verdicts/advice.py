@@ -1,0 +1,78 @@
+"""Adapt or not, and by which arm: every arm held against the base encoder, and what would decide it if nothing does."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from dontstop.verdicts import claims
+from dontstop.verdicts.effects import LEVEL, POWER, effects, over
+from dontstop.verdicts.scores import MEAN
+
+FAMILY = "advice"
+ADAPT, LEAVE, UNDECIDED, NOT_COMPARED = "adapt", "leave it", "undecided", "not compared"
+MOST_REPLICATES = 1000
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What the runs say.
+
+    Attributes:
+        word: `adapt`, `leave it` (every arm that ran is shown to be worse), `undecided` or `not compared`.
+        arm: The arm to adapt by, or the most promising one; none where nothing was compared.
+        gains: As `gains_over_base` returns it.
+    """
+
+    word: str
+    arm: str | None
+    gains: pd.DataFrame
+
+
+def gains_over_base(runs: pd.DataFrame) -> pd.DataFrame:
+    """Hold every arm against the base encoder, replicate by replicate, in the mean over tasks.
+
+    Returns:
+        As `effects.effects` (p_holm over the arms that ran), with arm, verdict, and replicates_needed: with how many
+        the effect, if it is as large as it looks and varies as much, would be seen with 80 % power.
+    """
+    arms = [arm for arm in runs["arm"].unique() if arm != "base"]
+    found = effects(runs, [over(arm, "base", FAMILY) for arm in arms])
+    found = found[found["task"] == MEAN].assign(arm=arms)
+    above, below = (np.where(sign * found["effect"] > 0, found["p_holm"], 1.0) for sign in (1, -1))
+    deviations = found["standard_error"] * np.sqrt(found["num_replicates"])
+    needed = [replicates_needed(*pair) for pair in zip(found["effect"], deviations, strict=True)]
+    return found.assign(verdict=claims.verdict(above, below), replicates_needed=needed)
+
+
+def replicates_needed(effect: float, deviation: float) -> float:
+    """Return how many replicates see an effect with 80 % power at the 5 % level, two-sided, by a paired t test.
+
+    Args:
+        deviation: Of the effect between replicates, in the effect's unit.
+
+    Returns:
+        2 or more; infinite beyond `MOST_REPLICATES`, NaN where the deviation is not known.
+
+    Source: the noncentral t distribution, as `effects.detectable_by` has it.
+    """
+    if not np.isfinite(deviation):
+        return np.nan
+    num = np.arange(2, MOST_REPLICATES + 1)
+    shift = np.sqrt(num) * abs(effect) / max(deviation, 1e-9)
+    enough = np.flatnonzero(stats.nct.sf(stats.t.ppf(1 - LEVEL / 2, num - 1), num - 1, np.minimum(shift, 30)) >= POWER)
+    return float(num[enough[0]]) if len(enough) else np.inf
+
+
+def advise(runs: pd.DataFrame) -> Advice:
+    """Say whether to adapt and by which arm: of those shown to gain, the one of the largest gain."""
+    if not {"base"} < set(runs["arm"]):
+        return Advice(NOT_COMPARED, None, pd.DataFrame())
+    gains = gains_over_base(runs)
+    best = gains.sort_values("effect", ascending=False, kind="stable")
+    holding = best.loc[best["verdict"] == claims.HOLDS, "arm"]
+    if len(holding):
+        return Advice(ADAPT, holding.iloc[0], gains)
+    worse = (gains["verdict"] == claims.DOES_NOT_HOLD).all()
+    return Advice(LEAVE if worse else UNDECIDED, best["arm"].iloc[0], gains)

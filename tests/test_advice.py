@@ -1,0 +1,131 @@
+"""Advice on one's own text: the verdict and what would decide it, the budget, and the page of a tiny study."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tiny
+from dontstop.report import advice as page
+from dontstop.report import own_text
+from dontstop.runs import budget
+from dontstop.study import Study
+from dontstop.verdicts import advice
+from dontstop.verdicts.baselines import linear_probe_score
+from fabricated import make_records
+
+TRUTH = np.arange(600) % 3
+
+
+def runs(accuracies, replicates=5, spread=0.01):
+    how = {"seed": 0, "seeds": range(1), "replicates": range(replicates), "spread": spread, "domain": "d"}
+    return make_records(accuracies, TRUTH, **how).assign(wall_seconds=1.0, checkpoint="c")
+
+
+def test_the_arm_of_the_largest_gain_that_is_shown_is_advised():
+    found = advice.advise(runs({"base": 0.6, "tapt": 0.75, "dapt": 0.61}))
+    assert (found.word, found.arm) == (advice.ADAPT, "tapt")
+    assert found.gains.set_index("arm")["verdict"]["tapt"] == "holds"
+
+
+def test_arms_that_are_all_worse_are_advised_against():
+    assert advice.advise(runs({"base": 0.8, "tapt": 0.6, "dapt": 0.65})).word == advice.LEAVE
+
+
+def test_what_is_not_shown_is_undecided_and_told_with_the_replicates_it_takes():
+    found = advice.advise(runs({"base": 0.6, "dapt": 0.61}, replicates=3, spread=0.03))
+    assert found.word == advice.UNDECIDED and found.gains["replicates_needed"].iloc[0] > 3
+    others = pd.DataFrame({"naive_bayes": [90.0], "linear_probe": [50.0]})
+    told = page.answer(found, others, runs({"base": 0.6, "dapt": 0.61}))
+    assert told[0].startswith("**Undecided.** DAPT scores") and "replicates would show it" in told[1]
+    assert "Naive Bayes, on words alone, scores more than every arm: no arm" in told[-1]
+
+
+def test_one_replicate_or_one_arm_gives_no_verdict():
+    single = advice.advise(runs({"base": 0.6, "dapt": 0.9}, replicates=1))
+    assert single.word == advice.UNDECIDED and "needs two replicates" in page.answer(single, None, None)[0]
+    alone = advice.advise(runs({"base": 0.6}))
+    assert alone.word == advice.NOT_COMPARED and page.answer(alone, None, None)[0].startswith("**Not compared.**")
+
+
+def test_the_replicates_needed_see_the_effect_four_times_in_five():
+    num = int(advice.replicates_needed(1.0, 1.0))
+    draws = np.random.default_rng(0).normal(1.0, 1.0, (20_000, num))
+    t = draws.mean(1) / (draws.std(1, ddof=1) / np.sqrt(num))
+    seen = np.mean(np.abs(t) > 2.262)  # the critical value of nine degrees of freedom
+    assert num == 10 and seen == pytest.approx(0.80, abs=0.02)
+    assert advice.replicates_needed(0.0, 1.0) == np.inf and np.isnan(advice.replicates_needed(1.0, np.nan))
+
+
+def test_a_linear_probe_finds_what_states_tell_and_nothing_in_noise():
+    rng, truth = np.random.default_rng(0), {s: np.arange(90) % 3 for s in ("train", "dev", "test")}
+    noise = {split: rng.standard_normal((90, 5)) for split in truth}
+    told = {split: np.eye(5)[truth[split]] + 0.01 * noise[split] for split in truth}
+    scores = [linear_probe_score(states, truth, "macro_f1", np.arange(60)) for states in (told, noise)]
+    assert scores[0] == 100 and scores[1] < 60
+
+
+@pytest.fixture(scope="module")
+def advised(tmp_path_factory):
+    """Ask for advice on the tiny user's text, with a budget for all arms; return the root and the study."""
+    root = tiny.make_own(tmp_path_factory.mktemp("own"))
+    with tiny.at(root):
+        study = Study("own", "07_own_data", minutes=1000)
+        study.advise()
+    return root, study
+
+
+def test_a_page_answers_first_and_tells_data_gap_costs_and_scores(advised):
+    root, _ = advised
+    text = (root / "results" / "own" / "advice.md").read_text()
+    for heading in ("The text", "The gap to general text", "What it would cost", "What was found"):
+        assert f"\n## {heading}" in text
+    assert text.split("\n")[2].startswith("- **") and "not_dapt of tickets (no irrelevant domain)" in text
+    assert "test of tickets has 16 texts: one text is 6.2 points." in text
+    assert page.in_short(text) and "**" not in page.in_short(text)
+
+
+def test_all_arms_were_run_and_what_is_there_costs_nothing(advised):
+    root, study = advised
+    with tiny.at(root):
+        assert {arm.name for arm in study.available_arms()} == {arm.name for arm in budget.ORDER}
+        found = budget.costs_ahead(study, budget.Speed(1.0, 1.0, None), 0.001)
+    assert (found["wall_seconds"] == 0).all() and found["affordable"].all()
+
+
+def test_the_budget_is_spent_in_order_and_nothing_without_the_base_encoder(advised, tmp_path):
+    root, _ = advised
+    tiny.make_own(tmp_path)
+    with tiny.at(tmp_path):
+        study = Study("own", "07_own_data")
+        study.prepare()
+        speed = budget.Speed(pretraining=1e-3, fine_tuning=1e-3, config=None)
+        whole = budget.costs_ahead(study, speed, 1e6).set_index("arm")
+        some = whole.loc[["base", "tapt"], "wall_seconds"].sum() / 60 + 1e-6
+        part = budget.costs_ahead(study, speed, some).set_index("arm")["affordable"]
+        none = budget.costs_ahead(study, speed, 1e-6)["affordable"]
+    assert whole.index.tolist() == ["base", "tapt", "dapt", "dapt_tapt"] and whole["affordable"].all()
+    # Of each of two replicates: the base encoder, DAPT on the domain, TAPT on the task; runs are the classifiers.
+    assert whole["num_checkpoints"].tolist() == [2] * 4 and whole["num_runs"].tolist() == [2] * 4
+    assert part.tolist() == [True, True, False, False] and not none.any()
+
+
+def test_text_in_another_script_and_cut_texts_are_remarked(advised):
+    root, study = advised
+    with tiny.at(root):
+        corpora, splits = own_text.corpora(study), own_text.splits(study)
+        of_tokens = ["script", "tokens_per_word", "percent_unknown"]
+        corpora.loc[corpora["text"] == "support", of_tokens] = ["greek", 30.0, 2.0]
+        splits.loc[splits["split"] == "train", ["percent_cut", "num_repeated"]] = [50.0, 3]
+        told = " ".join(own_text.remarks(study, corpora, splits))
+    assert "support is written in greek, the general text in latin" in told and "tokens.trained_on: all" in told
+    assert "2.0 % of the tokens of support are unknown" in told and "3 train texts of tickets stand there twice" in told
+    assert "50 % of the texts of tickets fill 24 tokens" in told
+
+
+def test_the_command_takes_a_path_and_prints_the_answer(advised, capsys):
+    root, _ = advised
+    with tiny.at(root):
+        assert tiny.command("advise", str(root / "configs" / "own.yaml"), "--minutes", "1000") == 0
+        assert tiny.command("advise", str(root / "configs" / "other.yaml")) == 2
+    said = capsys.readouterr()
+    assert "advice.md" in said.out and "no file" in said.err
