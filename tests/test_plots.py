@@ -17,6 +17,7 @@ from dontstop.report import (
     gap_tables,
     guess_plots,
     plots,
+    readings,
     schematic,
     selection_plots,
     theme,
@@ -522,8 +523,8 @@ def test_the_papers_tasks_are_drawn_side_by_side_and_others_are_said_in_words(dr
     panels = drawn("against_paper").axes
     assert len(panels) == 2 and panels[0].get_yticklabels()[0].get_text() == "ACL-ARC"
     theirs, ours = (bars.lines[0].get_xdata().tolist() for bars in panels[0].containers)
-    assert (theirs, ours) == ([12.4], [1.0]) and "ACL-ARC" in claims.on_paper_tasks(of_paper())
-    assert "None of these tasks" in claims.on_paper_tasks(of_paper().query("study == 'ours'"))
+    assert (theirs, ours) == ([12.4], [1.0]) and "ACL-ARC" in readings.on_paper_tasks(of_paper()).data
+    assert "None of these tasks" in readings.on_paper_tasks(of_paper().query("study == 'ours'")).data
 
 
 def test_the_pipeline_has_a_profiles_numbers(drawn):

@@ -93,8 +93,11 @@ def test_costs_hold_the_seconds_of_retrieval_and_leave_out_what_others_trained()
     ]
     rows += [("ours", "dapt", np.nan, 0.0, 44.0), ("paper", "tapt", np.nan, np.nan, 80.0)]
     costs = pd.DataFrame(rows, columns=["study", "arm", "cpu_seconds", "selection_seconds", "score"])
-    found = [{"contrast": over(arm, BASE).name, "task": "mean", "effect": 1.0} for arm in (TAPT, knn_tapt(2), DAPT)]
-    table = selection_tables.against_cost(costs, pd.DataFrame(found).assign(low=np.nan, high=np.nan), 43.0)
+    arms, places = (TAPT, knn_tapt(2), DAPT), ("x", "mean")
+    found = [{"contrast": over(arm, BASE).name, "task": t, "effect": 1.0} for arm in arms for t in places]
+    table = selection_tables.against_cost(
+        costs, pd.DataFrame(found).assign(low=np.nan, high=np.nan), {"x": 43.0, "y": 0}
+    )
     assert table["arm"].tolist() == ["tapt", "knn_tapt_2", "naive_bayes"]
     assert table["seconds"].tolist() == [10, 29, 0] and table["gain"].tolist() == [1, 1, 3]
     assert table["pareto_optimal"].tolist() == [True, False, False]

@@ -24,19 +24,6 @@ def sentences(overview: DataFrame) -> list[str]:
     return [f"*{row.statement}*: **{row.ours}**.{_evidence(row)}" for row in overview.itertuples()]
 
 
-def on_paper_tasks(judged: DataFrame) -> str:
-    """Say whether tasks are the paper's own, so that scores can be set side by side, and what is held up where not."""
-    shared = list(dict.fromkeys(claim_plots.shared_tasks(judged)["task"]))
-    if shared:
-        return (
-            f"Of the paper's own tasks this study has {labels.listing(shared)}; on these its effects stand beside ours."
-        )
-    return (
-        "None of these tasks is one of the paper's, so no score here has a counterpart there: what can be held against "
-        "the paper are its claims, the signs and sizes of differences over tasks, and not single numbers."
-    )
-
-
 def _evidence(row) -> str:
     if row.ours == NOT_RUN:
         return ""

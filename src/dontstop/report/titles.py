@@ -260,7 +260,7 @@ def cost(table: DataFrame) -> str:
     """Say what the best arm gains at which cost, and what naive Bayes does: as of `selection_tables.against_cost`."""
     arms = table[table["arm"] != labels.NAIVE_BAYES]
     best = arms.loc[arms["gain"].astype(float).idxmax()]
-    gain, seconds = signed(best["gain"]), number(best["seconds"], 0)
+    gain, seconds = signed(best["gain"]), number(best["seconds"], 0 if best["seconds"] >= 10 else 1)
     told = f"{labels.arm(best['arm'])} gains most, {gain} points over base for {seconds}"
     counted = table[table["arm"] == labels.NAIVE_BAYES]["gain"]
     more = f"; naive Bayes {signed(counted.iloc[0])} for none" if len(counted) else ""
