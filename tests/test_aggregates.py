@@ -50,20 +50,6 @@ def test_the_best_of_known_arms_is_found(runs):
     assert best.sum(axis=1).tolist() == pytest.approx([1, 1, 1]) and (best["dapt_tapt"] > 0.95).all()
 
 
-def test_intervals_are_those_of_the_difference_to_the_reference(runs):
-    found = aggregates.intervals(runs, "tapt")
-    assert found.index.tolist() == list(ACCURACIES)
-    expected = 100 * runs.groupby("arm")["test_score"].mean()
-    assert found["mean"].to_dict() == pytest.approx(expected.to_dict())
-    assert found.loc["tapt"].nunique() == 1
-    of_base = effects.effects(runs, [over("base", "tapt")]).iloc[-1]
-    shift = found.loc["base", "mean"] - of_base["effect"]
-    bounds = [of_base["low"] + shift, of_base["high"] + shift]
-    assert found.loc["base", ["low", "high"]].tolist() == pytest.approx(bounds)
-    one = aggregates.intervals(runs[runs["replicate"] == 0], "tapt")
-    assert one.loc["base", ["low", "high"]].isna().all() and one.loc["tapt", "low"] == one.loc["tapt", "mean"]
-
-
 def test_several_tests_of_one_difference_agree_where_it_is_large_and_where_there_is_none(runs):
     table = aggregates.tests(runs, CONTRASTS, TRUTH, num_resamples=300).set_index("contrast")
     found = effects.effects(runs, CONTRASTS)

@@ -31,14 +31,14 @@ SHOWN = {
     "01_domain_gap": (
         ["table1_corpora", "table2_tasks", "label_counts", "leak_audit", "vocabulary_overlap", "task_domain_overlap"]
         + ["distances", "agreement"],
-        ["loss_curves", "figure2_overlap", "task_domain_overlap", "distances"],
+        ["pipeline", "loss_curves", "figure2_overlap", "task_domain_overlap", "distances"],
     ),
     "02_dapt": (
         ["guesses", "pretraining", "table1_corpora", "table3_dapt", "published_leaks", "table12_cross_domain_loss"]
-        + ["forgetting"]
+        + ["forgetting", "changed_texts"]
         + ["gain_against_distance", "gain_rises", "gain_matrix", "against_forgetting", "degenerate_cells", "verdicts"],
         ["guesses", "gallery", "loss_curves", "dapt_gains", "forgetting", "gain_against_distance", "gain_matrix"]
-        + ["gain_by_distance", "course"],
+        + ["gain_by_distance", "course", "changed"],
     ),
     "03_tapt": (
         ["tapt_losses", "tapt_curve", "table5_tapt", "degenerate_cells", "verdicts"],
@@ -57,12 +57,12 @@ SHOWN = {
         ["neighbours", "topics", "coverage", "table7_curated", "table8_knn", "score_against_k", "selector_agreement"]
         + ["selector_scores", "table9_costs", "table10_strategies", "degenerate_cells", "verdicts", "verdicts_by_task"],
         ["loss_curves", "knn_gains", "score_against_k", "curated_gains", "selector_agreement", "selector_gains"]
-        + ["score_against_compute", "claims"],
+        + ["score_against_cost", "neighbours", "claims", "against_paper"],
     ),
 }
 BY_HAND = "by-hand"  # the tag of what is built in the open
 STATISTICS = {"mean", "std", "var", "sem", "median", "quantile", "corr", "describe", "agg"}
-DRAWING = {"plots", "gap_plots", "selection_plots", "guess_plots", "claim_plots"}
+DRAWING = {"plots", "gap_plots", "selection_plots", "guess_plots", "claim_plots", "schematic"}
 READING = ("readings.", "findings.", "descriptions.")  # calls that show prose
 PARTS = ("## What we found", "## Exercises", "## Questions to discuss", "## What differs from the paper")
 PARTS += ("## Provenance and checks",)

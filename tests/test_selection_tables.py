@@ -6,9 +6,10 @@ import pytest
 
 from dontstop import paper
 from dontstop.report import selection_tables
-from dontstop.runs.arms import CURATED_TAPT, DAPT_TAPT, knn_tapt, rand_tapt
+from dontstop.runs.arms import BASE, CURATED_TAPT, DAPT, DAPT_TAPT, TAPT, knn_tapt, rand_tapt
 from dontstop.text.tasks import Task
 from dontstop.verdicts import costs
+from dontstop.verdicts.effects import over
 
 TASKS = [Task("x", "cs", "macro_f1", "X", "y"), Task("y", "cs", "macro_f1", "Y", "x")]
 CHOSEN = {"knn_tapt_2": [0, 1, 2, 3], "rand_tapt_2": [3, 4, 5, 6], "knn_tapt_2_bm25": [0, 1]}
@@ -75,19 +76,44 @@ def test_the_papers_neighbours_stand_under_ours_in_order():
     assert selection_tables.paper_table8([5]).columns.tolist() == paper.table8().columns.tolist()
 
 
-def test_scores_go_by_the_number_of_neighbours():
-    arms = ["knn_tapt_1", "knn_tapt_2", "rand_tapt_1", "rand_tapt_2", "base", "tapt", "dapt"]
-    given = pd.DataFrame({"mean": range(7), "low": -1.0, "high": 9.0}, index=arms)
-    table = selection_tables.score_against_k(given, [2, 1])
-    assert table["mean"].tolist() == list(range(7)) and table["num_neighbours"].tolist()[:4] == [1, 2, 1, 2]
-    assert table["text"].tolist() == ["neighbours"] * 2 + ["random"] * 2 + ["base", "tapt", "dapt"]
+def test_differences_go_by_the_text_that_was_read_and_the_number_of_neighbours():
+    arms = [rand_tapt(2), knn_tapt(15), knn_tapt(2), BASE]
+    rows = [{"contrast": over(arm, TAPT).name, "task": "mean", "effect": k} for k, arm in enumerate(arms)]
+    table = selection_tables.by_neighbours(pd.DataFrame(rows).assign(low=0.0, high=1.0))
+    assert table["text"].tolist() == ["random", "neighbours", "neighbours", "base"]
+    assert table["num_neighbours"].tolist()[:3] == [2, 2, 15] and table["effect"].tolist() == [0, 2, 1, 3]
+    assert set(table["other"]) == {"tapt"}
 
 
-def test_neighbours_stand_side_by_side_and_long_texts_are_cut():
-    shown = {"text": "a text", "rank": 1, "score": 0.5, "neighbour": "b" * 200}
+def test_costs_hold_the_seconds_of_retrieval_and_leave_out_what_others_trained():
+    rows = [
+        ("ours", "base", 0.0, 0.0, 40.0),
+        ("ours", "tapt", 10.0, 0.0, 41.0),
+        ("ours", "knn_tapt_2", 9.0, 20.0, 40.5),
+    ]
+    rows += [("ours", "dapt", np.nan, 0.0, 44.0), ("paper", "tapt", np.nan, np.nan, 80.0)]
+    costs = pd.DataFrame(rows, columns=["study", "arm", "cpu_seconds", "selection_seconds", "score"])
+    arms, places = (TAPT, knn_tapt(2), DAPT), ("x", "mean")
+    found = [{"contrast": over(arm, BASE).name, "task": t, "effect": 1.0} for arm in arms for t in places]
+    table = selection_tables.against_cost(
+        costs, pd.DataFrame(found).assign(low=np.nan, high=np.nan), {"x": 43.0, "y": 0}
+    )
+    assert table["arm"].tolist() == ["tapt", "knn_tapt_2", "naive_bayes"]
+    assert table["seconds"].tolist() == [10, 29, 0] and table["gain"].tolist() == [1, 1, 3]
+    assert table["pareto_optimal"].tolist() == [True, False, False]
+
+
+def test_neighbours_stand_below_one_another_with_the_words_that_they_share():
+    shown = {"text": "the matrix of a Rank", "rank": 1, "score": 0.5, "neighbour": "a rank of the matrix " + "b" * 200}
     rankings = {"x": {"vampire": {"shown": [shown]}, "bm25": {"shown": [shown | {"score": 7, "neighbour": "c"}]}}}
-    [row] = selection_tables.neighbours(rankings).to_dict("records")
-    assert row["bm25"] == "7.00: c" and row["vampire"].startswith("0.50: bbb") and row["vampire"].endswith("…")
+    first, second, third = selection_tables.neighbours(rankings, {"x": ["of rank"]}).to_dict("records")
+    assert first["shared_words"] == "matrix, rank" and first["neighbour"].endswith("…")
+    assert (second["selector"], second["similarity"], second["shared_words"]) == ("bm25", 7, "")
+    assert (third["selector"], third["neighbour"]) == ("random", "of rank") and np.isnan(third["similarity"])
+    assert selection_tables.neighbours({}).empty
+
+
+def test_topics_of_tasks_that_have_none_are_left_out():
     topic = {"words": ["matrix", "rank"], "npmi": 0.2, "share": 0.25}
     table = selection_tables.topics({"x": {"vampire": {"topics": [topic]}}, "y": {"bm25": {}}})
     assert table.to_dict("records") == [{"task": "x", "words": "matrix, rank", "npmi": 0.2, "share": 25.0}]

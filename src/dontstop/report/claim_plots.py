@@ -1,6 +1,5 @@
 """The picture of all claims on scores: the paper's own numbers and those of profiles, side by side."""
 
-import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -8,21 +7,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 from pandas import DataFrame
 
-from dontstop.report import labels, theme
-from dontstop.report.theme import WideFigure, styled
-from dontstop.verdicts.claims import CLAIMS, HOLDS, NOT_RUN
+from dontstop.report import labels, marks, theme, titles
+from dontstop.report.theme import StudyFigure, styled, wrapped
+from dontstop.verdicts.claims import CLAIMS, NOT_RUN
 from dontstop.verdicts.judgements import OURS, PAPER
 from dontstop.verdicts.scores import MEAN
 
 _INKS = (theme.INK, *(theme.CYCLE[k] for k in (0, 5, 2, 3)))  # the paper's first; dark enough for text
 _NOTE = (
-    "effect in points of F1, with its 95 % interval: over replicates; the paper's over seeds of one pretraining run\n"
-    "(faint band: an effect within it would be missed more than once in five; hollow mark: one replicate, no interval)"
+    "Effect in points of F1. Bars: 95 % interval, ours over replicates, the paper's over seeds of one pretraining run. "
+    "Faint band: an effect within it would be missed more than once in five. Hollow: one replicate, no interval."
 )
+_OF_PAPER = ("C2", "C5", "C3", "C7")  # claims on the difference of two arms, which the paper has task by task
 
 
 @styled
-def claims_forest(judged: Mapping[str, DataFrame]) -> WideFigure:
+def claims_forest(judged: Mapping[str, DataFrame]) -> StudyFigure:
     """Draw the effects of all claims on scores, a row a claim, with verdicts as text: the paper, then the profiles.
 
     Args:
@@ -32,23 +32,69 @@ def claims_forest(judged: Mapping[str, DataFrame]) -> WideFigure:
     shown = [claim for claim in CLAIMS if claim.of_scores]
     parts = {PAPER: _whole(next(iter(judged.values())), PAPER)}
     parts |= {profile: _whole(table, OURS) for profile, table in judged.items()}
-    held = {name: int((part["verdict"].reindex([c.id for c in shown]) == HOLDS).sum()) for name, part in parts.items()}
-    told = ", ".join(f"{name} {number}" for name, number in held.items())
-    title = f"Do the paper's claims on scores hold? Of {len(shown)}: {told}"
-    figure = WideFigure(1.5 + len(shown) * (0.16 + 0.19 * len(parts)), title)
-    axes, words = figure.subplots(1, 2, sharey=True, width_ratios=[2.5, 1])
-    axes.axvline(0, color="#555555", linewidth=1)
+    title = titles.claims_forest(parts, [claim.id for claim in shown])
+    figure = StudyFigure(0.8 + len(shown) * max(0.44, 0.1 + 0.2 * len(parts)), title, _NOTE)
+    axes, words = figure.subplots(1, 2, sharey=True, width_ratios=[2.3, 1])
+    axes.axvline(0, **theme.ZERO)
     for number, (name, part) in enumerate(parts.items()):
         looks = {"color": _INKS[number % len(_INKS)], "marker": theme.MARKERS[number], "label": name}
         axes.plot([], [], linestyle="none", markersize=6, **looks)
         for row, claim in enumerate(shown):
-            place = row + 0.76 * ((number + 0.5) / len(parts) - 0.5)
+            place = row + 0.8 * ((number + 0.5) / len(parts) - 0.5)
             found = part.loc[claim.id] if claim.id in part.index else pd.Series({"verdict": NOT_RUN})
             told = _draw(axes, found, place, 0.7 / len(parts), looks)
-            words.text(0, place, told, va="center", fontsize=8.5, color=looks["color"])
-    _finish(axes, words, [f"{claim.id}: {claim.statement}" for claim in shown])
+            words.text(0, place, told, va="center", fontsize=9, color=looks["color"])
+    marks.name_rows(axes, [wrapped(f"{c.id}: {c.statement}", 9, inches=2.5) for c in shown], fontsize=9)
+    _bare(words, len(shown))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(parts))
     return figure
+
+
+@styled
+def against_paper(judged: DataFrame) -> StudyFigure | None:
+    """Draw the paper's effects and ours on the tasks that both have, a panel a claim on two arms, a row a task.
+
+    Args:
+        judged: As `judgements.judge` returns it. Where no task is the paper's own, there is nothing to draw.
+    """
+    both = shared_tasks(judged)
+    if both.empty:
+        return None
+    claims = [name for name in _OF_PAPER if name in set(both["claim"])]
+    tasks = list(dict.fromkeys(both["task"]))
+    note = "Points of F1. Bars: 95 % interval, ours over replicates (of one, none), the paper's over seeds of one run."
+    figure = StudyFigure(1.1 + 0.42 * len(tasks), titles.against_paper(both), note)
+    panels = figure.subplots(1, len(claims), sharey=True, squeeze=False)[0]
+    for axes, claim in zip(panels, claims, strict=True):
+        some = both[both["claim"] == claim]
+        axes.axvline(0, **theme.ZERO)
+        for name, colour, marker, shift in ((PAPER, theme.INK, "o", -0.16), (OURS, theme.CYCLE[0], "s", 0.16)):
+            at = some["task"].map(tasks.index) + shift
+            bars = marks.bars(some, name, f"{name}_low", f"{name}_high")
+            how = {"fmt": marker, "color": colour, "markersize": 7, "elinewidth": 1.4, "label": name}
+            axes.errorbar(some[name].astype(float), at, xerr=bars, **how)
+        statement = some["statement"].iloc[0]
+        axes.set_title(wrapped(statement, 9.5, inches=5.6 / len(claims)), fontsize=9.5)
+        marks.name_rows(axes, tasks)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def shared_tasks(judged: DataFrame) -> DataFrame:
+    """Set our effects beside the paper's, on the tasks that both have: of claims on the difference of two arms.
+
+    Returns:
+        Columns claim, statement, task (as the paper spells it), ours, paper and their _low and _high: points.
+    """
+    some = judged[judged["claim"].isin(_OF_PAPER) & (judged["task"] != MEAN)].dropna(subset="effect")
+    keys = ["claim", "statement", "task"]
+    parts = [
+        some.loc[some["study"] == study, [*keys, "effect", "low", "high"]]
+        .assign(task=lambda rows: rows["task"].map(labels.spelt))
+        .rename(columns={"effect": study, "low": f"{study}_low", "high": f"{study}_high"})
+        for study in (OURS, PAPER)
+    ]
+    return parts[0].merge(parts[1], on=keys)
 
 
 def _whole(table: DataFrame, study: str) -> DataFrame:
@@ -70,16 +116,10 @@ def _draw(axes: Axes, found: pd.Series, place: float, height: float, looks: Mapp
     return f"{labels.signed(effect)}  {'one replicate' if alone and found['study'] == OURS else told}"
 
 
-def _finish(axes: Axes, words: Axes, statements: list[str]) -> None:
-    """Name the rows, shade every second one, and leave the words without axes."""
-    axes.set_yticks(range(len(statements)), [textwrap.fill(statement, 33) for statement in statements], fontsize=8.5)
-    axes.set_ylim(len(statements) - 0.5, -0.5)
-    axes.set_xlabel(_NOTE, fontsize=8, x=0.5)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", visible=False)
-    for part in (axes, words):
-        for row in range(1, len(statements), 2):
-            part.axhspan(row - 0.5, row + 0.5, color="#f4f4f4", zorder=0, linewidth=0)
+def _bare(words: Axes, num: int) -> None:
+    """Leave a column of words without axes, its rows shaded as those beside it."""
+    for row in range(1, num, 2):
+        words.axhspan(row - 0.5, row + 0.5, color=theme.BAND, zorder=0, linewidth=0)
     words.set_xticks([])
     words.tick_params(axis="y", length=0, labelleft=False)
     words.grid(False)

@@ -19,8 +19,17 @@ from dontstop.report import labels, theme
 
 _NAMED = dict.fromkeys(("arm", "other", "highest_mean"), labels.arm)
 _NAMED |= dict.fromkeys(("contrast", "distance", "other_distance"), labels.column)
-_TEXT = "overflow-wrap: anywhere; max-width: 34em; text-align: left; vertical-align: top; white-space: pre-line"
-_NUMBER = "text-align: right; white-space: nowrap"
+_NAMED |= dict.fromkeys(("task", "domain", "encoder", "held_out"), labels.spelt)
+_NAMED["selector"] = lambda name: labels.SELECTORS.get(name, name)
+# Long text wraps, and is not squeezed by the columns beside it; numbers stay on their line; headings wrap.
+_TEXT = "overflow-wrap: break-word; max-width: 24em; text-align: left; vertical-align: top; white-space: pre-line; "
+_NUMBER = "text-align: right; vertical-align: top; white-space: nowrap"
+_HEADING = {"selector": "th.col_heading", "props": "white-space: normal; vertical-align: bottom"}
+# The rows' names stay in sight where a table is wider than its place, which scrolls.
+_STAYS = "; position: sticky; left: 0; z-index: 1; background: var(--jp-layout-color0, white)"
+_WIDTH = theme.StudyFigure.WIDTH
+_LETTER, _MOST_LETTERS = 0.55, 24  # em; letters that a column of text has room for at least, if it has as many
+_NUMERIC = re.compile(r"[×+−–\d][×+−–\d.,\s%()\[\]]*")
 # What Markdown and MathJax would act on: emphasis, code, links and formulas, in texts that others have written.
 _LIVE = re.compile(r"[*`~$\\]|(?<=\])\(|(?<![A-Za-z0-9])_+|_+(?![A-Za-z0-9])")
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20].")  # what spreadsheets take for one, full-width signs too
@@ -29,6 +38,12 @@ _PARTS = ("std", "low", "high")  # shown within the value that stands to their l
 
 class Table(Styler):
     """A table of texts that notebooks show whole, and that plain consoles read as Markdown."""
+
+    def to_html(self, *args, **how) -> str | None:
+        """Write it as `Styler` does, in a place as wide as a notebook's column; what is wider scrolls in it."""
+        written = super().to_html(*args, **how)
+        place = f'<div style="max-width: {_WIDTH}px; overflow-x: auto">'
+        return None if written is None else f"{place}{written}</div>"
 
     def __repr__(self) -> str:
         return self.data.map(visible).to_markdown(index=False, disable_numparse=True)
@@ -97,7 +112,14 @@ def _merged(value: str, *more: str) -> str:
 
 
 def _is_text(column: Series) -> bool:
-    return not all(cell[:1] in "−–+0123456789" for cell in column if cell)
+    return not all(_NUMERIC.fullmatch(cell) for cell in column if cell)
+
+
+def _look(column: Series, stays: bool) -> str:
+    """Return how a column looks: of text or of numbers, and in sight throughout if it names the rows."""
+    letters = min(_MOST_LETTERS, int(column.map(len).max()) if len(column) else 0)
+    look = f"{_TEXT}min-width: {_LETTER * letters:.0f}em" if _is_text(column) else _NUMBER
+    return look + (_STAYS if stays else "")
 
 
 def styled(frame: DataFrame, decimals: int | None = None) -> Table:
@@ -106,8 +128,9 @@ def styled(frame: DataFrame, decimals: int | None = None) -> Table:
     # Several tables share a page, where each needs a name of its own; equal tables have equal ones.
     table = Table(shown, uuid=fingerprint(shown.to_dict("list"))[:12], cell_ids=False)
     table.format(_inert_html).format_index(_inert_html, axis=1).hide(axis="index")
-    sides = {name: [{"selector": "", "props": _TEXT if _is_text(shown[name]) else _NUMBER}] for name in shown}
-    return table.set_table_styles(sides)
+    named = next((name for name in map(labels.column, ("task", "arm")) if name in shown), next(iter(shown), None))
+    looks = {name: [{"selector": "", "props": _look(shown[name], name == named)}] for name in shown}
+    return table.set_table_styles(looks).set_table_styles([_HEADING], overwrite=False)
 
 
 def listed(*sentences: str) -> Markdown:
@@ -168,8 +191,17 @@ def write_figure(figure: Figure, path_without_suffix: Path) -> None:
             part.write_bytes(theme.rendered(figure, kind))
 
 
-def show(thing: DataFrame | Figure, path_without_suffix: Path, decimals: int | None = None) -> Table | Figure:
-    """Write a table or figure, and return what a notebook displays of it."""
+def show(
+    thing: DataFrame | Figure | None, path_without_suffix: Path, decimals: int | None = None
+) -> Table | Figure | None:
+    """Write a table or figure, and return what a notebook displays of it.
+
+    Of None, a figure without anything to draw, nothing is shown, and files of an earlier one are removed.
+    """
+    if thing is None:
+        for kind in ("svg", "png"):
+            path_without_suffix.with_name(f"{path_without_suffix.name}.{kind}").unlink(missing_ok=True)
+        return None
     if isinstance(thing, Figure):
         write_figure(thing, path_without_suffix)
         return thing

@@ -1,19 +1,14 @@
 """Figures of distances and losses between texts: overlap, distances, DAPT's gain against them, and forgetting."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
-from pandas import DataFrame
+from pandas import DataFrame, Series
 
-from dontstop.report import labels, theme
-from dontstop.report.plots import bars, heatmap, label_points
-from dontstop.report.theme import StudyFigure, WideFigure, styled
+from dontstop.report import labels, marks, theme, titles
+from dontstop.report.theme import StudyFigure, styled
+from dontstop.runs.arms import BASE
 from dontstop.text.tasks import Task
 from dontstop.verdicts.domain_gap import DISTANCES
 from dontstop.verdicts.losses import loss_changes
@@ -23,119 +18,134 @@ _SIMILARITIES = {"vocabulary_overlap"}  # the more, the nearer
 
 @styled
 def figure2(ours: DataFrame, paper: DataFrame, num_words: int | None = None) -> StudyFigure:
-    """Draw the overlap of frequent words between domains, ours beside the paper's: square tables, in percent.
+    """Draw the overlap of frequent words between domains, each pair once, ours beside the paper's: in percent.
 
     Args:
-        num_words: Length of our lists, for the title.
+        ours: Square, the base encoder's text first; drawn in the paper's order of its domains, others from the nearest
+            to the base encoder's text to the farthest, as the paper's are.
+        num_words: Length of our lists.
 
     Source: Figure 2.
     """
-    figure = StudyFigure(10.5, 4.8, "How large is the vocabulary overlap of the domains? (%)")
-    top = f" (the {num_words:,} most frequent words)" if num_words else ""
-    tables = {f"ours{top}": ours, "paper (10,000; PT: RoBERTa's text)": paper}
-    same = {title: np.eye(len(table), dtype=bool) for title, table in tables.items()}
-    largest = max(table.to_numpy(float)[~same[title]].max() for title, table in tables.items())
+    first, rest = ours.columns[0], sorted(ours.columns[1:], key=lambda name: -ours.iloc[0][name])
+    if {labels.spelt(name) for name in rest} <= set(paper):
+        rest.sort(key=lambda name: list(paper).index(labels.spelt(name)))
+    tables = {"here": ours.loc[[first, *rest], [first, *rest]], "the paper (PT: RoBERTa's text)": paper}
+    pairs = [table.to_numpy(float)[np.tril_indices(len(table), -1)] for table in tables.values()]
+    top = f"{num_words:,} most frequent words (the paper: 10,000)" if num_words else "most frequent words"
+    note = f"Overlap of the {top}, percent; each pair once, from the nearest to the general text on."
+    figure = StudyFigure(0.7 + 0.52 * len(ours), titles.figure2(*pairs), note)
+    largest = max(values.max() for values in pairs)
     for axes, (title, table) in zip(figure.subplots(1, 2), tables.items(), strict=True):
-        heatmap(axes, table, 1, cmap="Blues", mask=same[title], vmin=0, vmax=largest)
-        axes.set_title(title)
+        lower = table.iloc[1:, :-1]
+        marks.heatmap(axes, lower, 0, cmap="Blues", mask=~np.tri(len(lower), dtype=bool), vmin=0, vmax=largest)
+        axes.set(facecolor="white", title=title)
     return figure
 
 
 @styled
 def task_domain_overlap(overlap: DataFrame, tasks: Sequence[Task]) -> StudyFigure:
     """Draw the vocabulary overlap of every task (row) with every domain, in percent, its own domain framed."""
-    title = "Do a task's words come from its own domain?\n(vocabulary overlap, %; own domain framed)"
-    figure = StudyFigure(1.9 + 1.3 * len(overlap.columns), 1.6 + 0.48 * len(overlap), title)
+    own = {task.name: task.domain for task in tasks}
+    note = "Overlap of a task's training texts with a domain's, percent; framed: the task's own domain."
+    figure = StudyFigure(0.6 + 0.36 * len(overlap), titles.task_domain_overlap(overlap, own), note)
     axes = figure.subplots()
-    heatmap(axes, overlap, 0, spell=labels.spelt, cmap="Blues", vmin=0)
-    _frame(axes, overlap, {task.name: task.domain for task in tasks}, "#D55E00")
+    # The scale goes on above the largest, so that all cells are light enough for a frame to be seen.
+    values = overlap.to_numpy(float)
+    marks.heatmap(axes, overlap, 0, spell=labels.spelt, cmap="Blues", vmin=0.8 * values.min(), vmax=1.5 * values.max())
+    marks.frame_own(axes, overlap, own)
     return figure
-
-
-def _frame(axes: Axes, table: DataFrame, own: Mapping[str, str], colour: str) -> None:
-    """Frame, in each row, the cell of the column that is its own."""
-    for row, name in enumerate(table.index):
-        if own.get(name) in table.columns:
-            _frame_cell(axes, row, list(table.columns).index(own[name]), colour)
-
-
-def _frame_cell(axes: Axes, row: int, column: int, colour: str) -> None:
-    looks = {"fill": False, "edgecolor": colour, "linewidth": 1.8, "clip_on": False}
-    axes.add_patch(Rectangle((column + 0.02, row + 0.03), 0.96, 0.94, **looks))
 
 
 @styled
 def distances(measured: DataFrame) -> StudyFigure:
     """Draw `gap_tables.long_distances`: domains' from the base encoder's text, a panel a distance, with intervals."""
     parts = {name: part.set_index("domain") for name, part in measured.dropna(subset="value").groupby("distance")}
-    names = [name for name in DISTANCES if name in parts]
-    order = parts[names[0]].sort_values("value", ascending=names[0] not in _SIMILARITIES).index
-    title = "How far does each domain lie from the base encoder's text?\n(farther is to the right; 95 % intervals)"
-    figure = StudyFigure(1.4 + 2.6 * len(names), 1.7 + 0.42 * len(order), title)
-    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
-    for axes, name in zip(panels, names, strict=True):
-        found, looks = parts[name].loc[order], {"fmt": "o", "color": theme.CYCLE[0], "markersize": 7, "capsize": 3}
-        axes.errorbar(found["value"], range(len(order)), xerr=bars(found, "value"), **looks)
-        axes.set(xlabel=labels.column(name).replace(" (", "\n("), ylim=(len(order) - 0.4, -0.6))
+    parts = {name: parts[name] for name in DISTANCES if name in parts}
+    far = DataFrame({n: (-1 if n in _SIMILARITIES else 1) * part["value"].astype(float) for n, part in parts.items()})
+    order = far.iloc[:, 0].sort_values().index
+    note = "Farther is to the right. Bars: 95 % interval, bootstrap over documents; the loss is measured once."
+    figure = StudyFigure(0.9 + 0.36 * len(order), titles.distances(far.idxmax(), far.idxmin()), note)
+    panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
+    for axes, (name, part) in zip(panels, parts.items(), strict=True):
+        found, looks = part.loc[order], {"fmt": "o", "color": theme.CYCLE[0], "markersize": 7, "capsize": 3}
+        axes.errorbar(found["value"], range(len(order)), xerr=marks.bars(found, "value"), **looks)
+        axes.set_xlabel(labels.column(name).replace(" (", "\n(").replace("Shannon ", "Shannon\n"))
         axes.margins(x=0.15)
         if name in _SIMILARITIES:
             axes.invert_xaxis()
-        axes.grid(axis="y", visible=False)
         axes.locator_params(axis="x", nbins=4)
-    panels[0].set_yticks(range(len(order)), map(labels.spelt, order))
+        marks.name_rows(axes, list(map(labels.spelt, order)))
     return figure
 
 
 @styled
-def gain_against_distance(points: DataFrame, rises: DataFrame | None = None) -> StudyFigure:
-    """Draw the gain of DAPT against each distance, a point a task, as `gap_tables.gain_against_distance` returns them.
+def gain_against_distance(
+    points: DataFrame, rises: DataFrame | None = None, theirs: DataFrame | None = None
+) -> StudyFigure | None:
+    """Draw the gain of DAPT against the vocabulary overlap with the base encoder's text, a point a task.
 
     Args:
-        rises: As `gains.gain_rises` returns them; a line's rise over the domains stands above its panel.
+        points: As `gap_tables.gain_against_distance` returns them, of all distances.
+        rises: As `gains.gain_rises` returns them: the title tells that of the overlap, the note those of the others.
+        theirs: The paper's, as `paper.dapt_gains` returns them: a panel apart.
     """
-    parts = {name: points[points["distance"] == name] for name in DISTANCES if name in set(points["distance"])}
-    num_columns = 2 if len(parts) == 4 else len(parts)
-    num_rows = -(-len(parts) // num_columns)
-    colours = dict(zip(points["domain"].unique(), cycle(theme.CYCLE), strict=False))
-    size = max(5.5, min(5.3 * num_columns, 12)), 1.0 + 3.7 * num_rows
-    figure = StudyFigure(*size, "Does DAPT gain more the farther the domain?")
-    panels = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False).ravel()
-    handles = [Line2D([], [], marker="o", ls="", color=c, label=labels.spelt(d)) for d, c in colours.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(colours), handletextpad=0.1)
-    titles = {} if rises is None else {row.Index: _rise_text(row) for row in rises.itertuples()}
-    for axes, name in zip(panels, parts, strict=True):
-        axes.set_xlabel(labels.column(name) + (", farther to the right" if name in _SIMILARITIES else ""))
-        axes.set_title(titles.get(name, ""), fontsize=9.5, color=theme.INK)
-    for axes in panels[::num_columns]:
-        axes.set_ylabel("gain of DAPT, points" + (" (95 % interval)" if points["low"].notna().any() else ""))
-    places = [_draw_points(axes, part, colours) for axes, part in zip(panels, parts.values(), strict=True)]
+    name = next((name for name in DISTANCES if name in set(points["distance"])), None)
+    if name is None:
+        return None
+    parts = {"here": points[points["distance"] == name]}
+    if theirs is not None:
+        unknown = {"low": np.nan, "high": np.nan}
+        parts["the paper"] = theirs.reset_index().rename(columns={name: "value"}).assign(**unknown)
+    others = {} if rises is None else rises["effect"].drop(name, errors="ignore").to_dict()
+    told = [f"{labels.column(other).partition(' (')[0]} {labels.signed(value)}" for other, value in others.items()]
+    note = labels.sentence(titles.intervals(parts["here"])) + (
+        f" By the other distances: {labels.listing(told)}." if told else ""
+    )
+    rise = None if rises is None or name not in rises.index else rises.loc[name]
+    figure = StudyFigure(2.6 * len(parts), titles.gain_against_distance(parts["here"], rise), note)
+    panels = figure.subplots(len(parts), 1, sharey=True, squeeze=False)[:, 0]
+    for axes, (title, part) in zip(panels, parts.items(), strict=True):
+        axes.set(title=title + _key(part), ylabel="gain of DAPT, points")
+    panels[-1].set_xlabel(labels.column(name) + (", farther to the right" if name in _SIMILARITIES else ""))
+    places = [_draw_points(axes, part, name) for axes, part in zip(panels, parts.values(), strict=True)]
     for axes, part, x in zip(panels, parts.values(), places, strict=True):
-        shorter = [labels.spelt(t.removeprefix(f"{d}_")) for t, d in zip(part["task"], part["domain"], strict=True)]
-        along = np.linspace(*part[["low", "high"]].to_numpy(float).T, 25)  # the bars, (25, num_tasks)
-        avoid = np.stack([np.broadcast_to(x, along.shape).T, along.T], axis=-1).reshape(-1, 2)
-        label_points(axes, x, part["gain"].to_numpy(float), shorter, avoid[~np.isnan(avoid).any(axis=1)])
+        marks.label_points(axes, x, part["gain"].to_numpy(float), list(map(labels.spelt, part["task"])))
     return figure
 
 
-def _rise_text(row) -> str:
-    known = "" if np.isnan(row.low) else f" [{labels.signed(row.low)}, {labels.signed(row.high)}]"
-    return f"from the nearest domain to the farthest {labels.signed(row.effect)} points{known}"
+def _key(points: DataFrame) -> str:
+    """Say which marker is which domain's, where the tasks' names do not."""
+    pairs = zip(points["task"].map(labels.spelt), points["domain"].map(labels.spelt), strict=True)
+    if all(task.startswith(domain) for task, domain in pairs):
+        return ""
+    domains = points["domain"].unique()
+    return f" ({' '.join(f'{sign} {labels.spelt(name)}' for sign, name in zip('●■▲◆▼✚✖', domains, strict=False))})"
 
 
-def _draw_points(axes: Axes, points: DataFrame, colours: Mapping[str, str]) -> np.ndarray:
+def _looks(domains: Series) -> dict[str, dict]:
+    """Return the colour and marker of each domain."""
+    looks = zip(theme.CYCLE, theme.MARKERS, strict=True)
+    return {
+        name: {"color": colour, "marker": marker}
+        for name, (colour, marker) in zip(domains.unique(), looks, strict=False)
+    }
+
+
+def _draw_points(axes: Axes, points: DataFrame, distance: str) -> np.ndarray:
     """Draw the tasks with their bars, and return where they stand, (num_tasks,)."""
-    values = points["value"].to_numpy(float)
-    spread = np.ptp(values) or 1.0
-    ends = values.min() - 0.12 * spread, values.max() + 0.12 * spread
-    axes.axhline(0, color="#555555", linewidth=1)
-    axes.set_xlim(*(ends[::-1] if points["distance"].iloc[0] in _SIMILARITIES else ends))
+    values, spread = points["value"].to_numpy(float), float(np.ptp(points["value"])) or 1.0
+    ends = values.min() - 0.25 * spread, values.max() + 0.25 * spread
+    axes.axhline(0, **theme.ZERO)
+    axes.set_xlim(*(ends[::-1] if distance in _SIMILARITIES else ends))
+    axes.margins(y=0.12)
     # Tasks of one domain share their distance: a small step apart, their bars stay readable.
     same = points.groupby("value")["task"]
     x = values + (same.cumcount() - (same.transform("size") - 1) / 2).to_numpy() * 0.03 * spread
-    for domain, place in points.groupby("domain").indices.items():
-        looks = {"color": colours[domain], "markersize": 7, "capsize": 2.5, "elinewidth": 1}
-        for marker, k in zip(theme.MARKERS * len(place), place, strict=False):
-            axes.errorbar(x[[k]], points["gain"].iloc[[k]], yerr=bars(points.iloc[[k]], "gain"), fmt=marker, **looks)
+    for domain, looks in _looks(points["domain"]).items():
+        some = (points["domain"] == domain).to_numpy()
+        bars = {"yerr": marks.bars(points[some], "gain"), "linestyle": "none", "markersize": 7, "capsize": 2.5}
+        axes.errorbar(x[some], points["gain"][some], **bars, **looks)
     return x
 
 
@@ -144,13 +154,15 @@ def gain_matrix(matrix: DataFrame) -> StudyFigure:
     """Draw the gain of every DAPT encoder (row) on every task (column), as `gains.gain_matrix` has it, own framed."""
     gains = matrix.pivot(index="encoder", columns="task", values="gain")
     gains = gains.loc[matrix["encoder"].unique(), matrix["task"].unique()].rename_axis(index=None, columns=None)
-    title = "Whose text helps which task?\n(gain over base, points; row: domain that DAPT read; framed: the task's own)"
-    figure = StudyFigure(2.0 + 1.15 * len(gains.columns), 1.7 + 0.55 * len(gains), title, fontsize=11)
+    note = "Gain over base, points. Row: the domain that DAPT read; column: the task; framed: the task's own domain."
+    figure = StudyFigure(0.9 + 0.46 * len(gains), titles.gain_matrix(matrix), note)
     axes, limit = figure.subplots(), float(np.nanmax(np.abs(gains.to_numpy(float)))) or 1.0
-    heatmap(axes, gains, 1, -gains, signed=True, spell=labels.spelt, cmap=theme.CHANGES, vmin=-limit, vmax=limit)
-    own = matrix.drop_duplicates("task")[["task", "domain"]].to_numpy().tolist()
-    for column, (_, domain) in enumerate(own):
-        _frame_cell(axes, list(gains.index).index(domain), column, theme.INK)
+    looks = {"cmap": theme.CHANGES, "vmin": -limit, "vmax": limit, "signed": True, "spell": labels.spelt}
+    marks.heatmap(axes, gains, 1, -gains, **looks)
+    own = matrix.drop_duplicates("task").set_index("task")["domain"]
+    for column, task in enumerate(gains):
+        if own[task] in gains.index:
+            marks.frame_cell(axes, list(gains.index).index(own[task]), column)
     return figure
 
 
@@ -162,33 +174,31 @@ def gain_by_distance(matrix: DataFrame, nearness: Mapping[str, float]) -> StudyF
         matrix: Of `gains.gain_matrix`.
         nearness: Of `gains.nearness`; its slope is drawn through the points' middle.
     """
-    figure = StudyFigure(7.2, 4.8, "Does the nearness of the adaptation text predict its gain?")
-    axes, own = figure.subplots(), matrix["encoder"] == matrix["domain"]
+    note = "A point an encoder and task, by the task's domain; filled: the encoder read this domain, hollow: another. "
+    figure = StudyFigure(3.7, titles.gain_by_distance(nearness), note + labels.sentence(titles.intervals(matrix)))
+    axes = figure.subplots()
     same = matrix.groupby("distance")["task"]  # a small step apart, their bars stay readable
     x = matrix["distance"] + 0.006 * (same.cumcount() - (same.transform("size") - 1) / 2)
-    axes.axhline(0, color="#555555", linewidth=1)
-    groups = {"another domain's text": (~own, theme.ARM_COLOURS["not_dapt"], "s")}
-    groups |= {"the task's own domain's text": (own, theme.ARM_COLOURS["dapt"], "o")}
-    for name, (some, colour, marker) in groups.items():
-        points = matrix[some]
-        looks = {"color": colour, "fmt": marker, "markersize": 6, "elinewidth": 0.8, "alpha": 0.8, "label": name}
-        axes.errorbar(x[some], points["gain"].astype(float), yerr=bars(points, "gain"), **looks)
+    axes.axhline(0, **theme.ZERO)
+    for domain, looks in _looks(matrix["domain"]).items():
+        for is_own in (True, False):
+            some = (matrix["domain"] == domain) & ((matrix["encoder"] == domain) == is_own)
+            more = {"linestyle": "none", "markersize": 7, "elinewidth": 0.8}
+            more |= {"label": labels.spelt(domain)} if is_own else {"markerfacecolor": "white"}
+            points = matrix[some]
+            axes.errorbar(x[some], points["gain"].astype(float), yerr=marks.bars(points, "gain"), **looks, **more)
     middle, ends = matrix[["distance", "gain"]].astype(float).mean(), matrix["distance"].agg(["min", "max"]).to_numpy()
     line = middle["gain"] + nearness["slope"] * (ends - middle["distance"])
     axes.plot(ends, line, color=theme.GREY, linewidth=1.2, label="slope within tasks")
-    axes.set(xlabel="distance of the text read from the task's domain (1 − vocabulary overlap)")
-    axes.set_ylabel("gain over base, points" + (" (95 % interval)" if matrix["low"].notna().any() else ""))
-    found = {name: labels.signed(nearness[name], 2) for name in ("slope", "correlation")}
-    told = f"{nearness['num_points']} points; correlation within tasks {found['correlation']}, "
-    told += f"permutation of encoders p = {nearness['p_value']:.3f}"
-    axes.set_title(told, fontsize=9.5, color=theme.INK)
-    axes.legend(loc="best")
+    axes.set_xlabel("distance of the text read from the task's domain (1 − vocabulary overlap; 0: its own)")
+    axes.set_ylabel("gain over base, points")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5, columnspacing=1.2)
     return figure
 
 
 @styled
 def losses(ours: DataFrame, paper: DataFrame | None = None, tasks: Sequence[Task] = ()) -> StudyFigure:
-    """Draw every encoder's masked-LM loss on every text, coloured by its change from the base encoder.
+    """Draw every encoder's change of the masked-LM loss on every text from the base encoder's, the loss below it.
 
     Args:
         ours: Encoders (`base`, `dapt_<domain>`, `tapt_<task>`) by held-out texts, as `losses.loss_matrix` returns it.
@@ -197,20 +207,20 @@ def losses(ours: DataFrame, paper: DataFrame | None = None, tasks: Sequence[Task
 
     Source: Table 12.
     """
-    both = {"": ours} if paper is None else {"ours": ours, "paper": paper}
-    title = (
-        "Which text does each encoder learn, and which does it forget?\n"
-        "masked-LM loss (nats) of encoder (row) on held-out text (column);\n"
-        "blue: below the base encoder's, orange: above; framed: the encoder's own text"
+    both = {"": ours} if paper is None else {"here": ours, "the paper": paper}
+    note = (
+        "Row: encoder, column: held-out text. Large: change from the base encoder, nats (blue: lower, orange: higher); "
     )
-    size = max(7.4, 1.2 + 1.15 * len(ours.columns) + 5.2 * (len(both) - 1)), 1.9 + 0.55 * len(ours)
-    figure, domains = StudyFigure(*size, title, fontsize=11), {task.name: task.domain for task in tasks}
-    for axes, (name, numbers) in zip(figure.subplots(1, len(both), squeeze=False)[0], both.items(), strict=True):
-        changes = loss_changes(numbers)
-        limit = float(np.nanmax(np.abs(changes.to_numpy(float)))) or 1.0
-        heatmap(axes, numbers, 2, changes, cmap=theme.CHANGES, vmin=-limit, vmax=limit)
-        own = {f"{kind}_{text}": text for kind in ("dapt", "tapt") for text in numbers.columns}
-        _frame(axes, changes, own, theme.INK)
+    note += "small: the loss. Framed: the encoder's own text."
+    changes, owns = loss_changes(ours), _own(ours)
+    own = Series({name: changes.loc[name, text] for name, text in owns.items()}, dtype=float)
+    sizes = [len(numbers) + 1.2 for numbers in both.values()]
+    figure = StudyFigure(0.46 * sum(sizes), titles.losses(changes, own), note)
+    domains = {task.name: task.domain for task in tasks}
+    panels = figure.subplots(len(both), 1, squeeze=False, height_ratios=sizes)[:, 0]
+    for axes, (name, numbers) in zip(panels, both.items(), strict=True):
+        _draw_losses(axes, numbers)
+        marks.frame_own(axes, numbers, _own(numbers))
         axes.set_title(name)
         blocks = [domains.get(text) for text in numbers.columns]
         for place in (k for k in range(1, len(blocks)) if blocks[k] != blocks[k - 1]):
@@ -218,44 +228,64 @@ def losses(ours: DataFrame, paper: DataFrame | None = None, tasks: Sequence[Task
     return figure
 
 
+def _own(table: DataFrame) -> dict[str, str]:
+    """Return the text of each encoder that has adapted to one of these texts."""
+    both = {f"{kind}_{text}": text for kind in ("dapt", "tapt") for text in table.columns}
+    return {name: text for name, text in both.items() if name in table.index}
+
+
+def _draw_losses(axes: Axes, numbers: DataFrame) -> None:
+    changes = loss_changes(numbers)
+    limit = float(np.nanmax(np.abs(changes.to_numpy(float)))) or 1.0
+    spell = lambda name: labels.on_lines(name, 14)  # noqa: E731
+    marks.heatmap(axes, changes, 2, cmap=theme.CHANGES, vmin=-limit, vmax=limit, annot=False, spell=spell)
+    for (row, encoder), (column, text) in ((r, c) for r in enumerate(numbers.index) for c in enumerate(numbers)):
+        loss, place = labels.number(numbers.loc[encoder, text], 2), {"ha": "center", "va": "center", "color": "black"}
+        if encoder == BASE.name:
+            axes.text(column + 0.5, row + 0.5, loss, fontsize=9.5, **place)
+        else:
+            axes.text(column + 0.5, row + 0.38, labels.signed(changes.loc[encoder, text], 2), fontsize=10.5, **place)
+            axes.text(column + 0.5, row + 0.78, loss, fontsize=7.5, **place)
+
+
 @styled
-def course(losses: DataFrame) -> WideFigure:
-    """Draw the course of forgetting: each arm's loss on its own domain and on the general text, and what has changed.
+def course(losses: DataFrame) -> StudyFigure | None:
+    """Draw each arm's held-out loss on its own domain and on the general text, on one axis, and what has changed.
 
     Args:
-        losses: As `losses.course` returns it; lines are means over domains and replicates, bands their range over
-            replicates, thin lines single domains.
+        losses: As `losses.course` returns it; marks are means over domains and replicates, ticks single domains, bands
+            the range of replicates.
     """
-    general = losses[losses["text"] == "general"].groupby("arm", sort=False)["change"].mean().drop("base")
-    told = ", ".join(f"{labels.arm(arm)} {labels.signed(change, 2)}" for arm, change in general.items())
-    title = f"What is forgotten, and what prevents it? (change of the loss on general text, nats: {told})"
-    figure, arms = WideFigure(4.6, textwrap.fill(title, 90), fontsize=11), list(losses["arm"].unique())
+    arms = list(losses["arm"].unique())
+    if len(arms) < 2:
+        return None
+    note = (
+        "Held-out masked-LM loss: mean over domains (ticks: single ones; bands: from the least replicate to the most); "
+    )
+    figure = StudyFigure(
+        0.9 + 0.62 * len(arms), titles.course(losses), note + "beside the marks: change from base, nats."
+    )
     axes = figure.subplots()
-    looks = {
-        "own": ("own domain", theme.CYCLE[0], "o", "-", -1),
-        "general": ("general text", theme.CYCLE[5], "s", "--", 1),
-    }
-    for text, (label, colour, marker, style, side) in looks.items():
+    looks = {"own": ("own domain", theme.CYCLE[0], "o", -0.17), "general": ("general text", theme.CYCLE[5], "s", 0.17)}
+    for text, (label, colour, marker, shift) in looks.items():
         some = losses[losses["text"] == text]
-        for _, one in some.groupby("domain"):
-            axes.plot(_by_arm(one, arms)["mean"].to_numpy(), color=colour, linestyle=style, linewidth=0.7, alpha=0.4)
-        found, changes = _by_arm(some, arms), some.groupby("arm")["change"].mean()
-        axes.fill_between(range(len(arms)), found["min"], found["max"], color=colour, alpha=0.2, linewidth=0)
-        axes.plot(found["mean"].to_numpy(), color=colour, marker=marker, markersize=7, linestyle=style, label=label)
-        for place, arm in enumerate(arms[1:], start=1):
-            how = {"ha": "center", "va": "bottom" if side > 0 else "top", "textcoords": "offset points"}
-            how |= {"fontsize": 13, "fontweight": "bold", "color": colour}
-            how |= {"path_effects": [withStroke(linewidth=3, foreground="white")]}
-            axes.annotate(labels.signed(changes[arm], 2), (place, found["mean"][arm]), (0, 9 * side), **how)
-    axes.set_xticks(range(len(arms)), [textwrap.fill(labels.arm(arm), 16) for arm in arms], fontsize=10)
-    axes.set(ylabel="held-out masked-LM loss (nats)", xlim=(-0.3, len(arms) - 0.7))
-    axes.margins(y=0.15)
-    axes.set_xlabel("mean over domains (thin lines: domains; bands: least to most of replicates)", fontsize=9)
+        before = some[some["arm"] == BASE.name]["masked_lm_loss"].mean()
+        axes.axvline(before, color=colour, linewidth=1, linestyle=":")
+        for place, arm in enumerate(arms):
+            of_arm = some[some["arm"] == arm]
+            by_replicate, by_domain = (of_arm.groupby(k)["masked_lm_loss"].mean() for k in ("replicate", "domain"))
+            mean, y = by_replicate.mean(), place + shift
+            axes.barh(y, np.ptp(by_replicate), 0.3, by_replicate.min(), color=colour, alpha=0.2)
+            axes.plot(by_domain, [y] * len(by_domain), "|", color=colour)
+            axes.plot([before, mean], [y, y], color=colour, linewidth=1.5)
+            axes.plot(mean, y, marker, color=colour, markersize=9, label=label if place == 0 else None)
+            if arm != BASE.name:
+                told, side = labels.signed(of_arm["change"].mean(), 2), -1 if text == "own" else 1
+                how = {"textcoords": "offset points", "va": "center", "ha": "right" if side < 0 else "left"}
+                end = max(side * by_domain.max(), side * by_domain.min(), side * mean) * side
+                axes.annotate(told, (end, y), (9 * side, 0), fontsize=11, color="black", **how)
+    marks.name_rows(axes, [labels.on_lines(labels.arm(arm), 14) for arm in arms])
+    axes.set_xlabel("held-out masked-LM loss (nats); dotted: the base encoder's")
+    axes.margins(x=0.16)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
-
-
-def _by_arm(losses: DataFrame, arms: Sequence[str]) -> DataFrame:
-    """Return the mean over replicates of the loss, and its least and most: by arm."""
-    by_replicate = losses.groupby(["arm", "replicate"])["masked_lm_loss"].mean()
-    return by_replicate.groupby("arm").agg(["mean", "min", "max"]).loc[list(arms)]

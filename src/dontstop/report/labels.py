@@ -2,12 +2,15 @@
 
 import csv
 import functools
+import textwrap
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 
+from dontstop import paper
 from dontstop.profiles import Selector
 from dontstop.runs import arms
 from dontstop.runs.arms import Arm
@@ -18,7 +21,7 @@ RATIOS = (FLOPS, BYTES)  # what the claim on costs compares: factors, not differ
 P_DECIMALS = 3
 _MINUS = "_minus_"  # between the two arms of a contrast, as `effects.over` names it
 _MOST_EPOCHS, _MOST_NEIGHBOURS = 300, 1000
-_WORDS = {"dapt": "DAPT", "tapt": "TAPT", "lora": "LoRA", "biomed": "BioMed", "cs": "CS"}
+_WORDS = {"dapt": "DAPT", "tapt": "TAPT", "lora": "LoRA"}
 
 
 class Column(NamedTuple):
@@ -75,14 +78,35 @@ def with_arms(effects: pd.DataFrame) -> pd.DataFrame:
     return effects.assign(arm=sides.get(0), other=sides.get(2))
 
 
+@functools.cache
+def _of_paper() -> dict[str, str]:
+    """Return how the paper spells its tasks and domains, by id."""
+    return paper.task_names().to_dict() | {domain.lower(): domain for domain in paper.figure2()}
+
+
 def spelt(name: Any) -> str:
-    """Spell a domain's, task's or encoder's id for a reader: `dapt_deep_learning` as `DAPT deep learning`."""
-    return " ".join(_WORDS.get(word, word) for word in str(name).split("_"))
+    """Spell a domain's, task's or encoder's id for a reader, the paper's as it does: `tapt_ag` as `TAPT AGNews`."""
+    words = str(name).split("_")
+    for first in range(len(words)):
+        if (known := _of_paper().get("_".join(words[first:]))) is not None:
+            return " ".join([*filter(None, [first and spelt("_".join(words[:first]))]), known])
+    return " ".join(_WORDS.get(word, word) for word in words)
 
 
-def on_lines(name: str) -> str:
-    """Spell an id, its last word on a line of its own."""
-    return "\n".join(spelt(name).rsplit(" ", 1))
+def on_lines(name: str, width: int = 9) -> str:
+    """Spell an id on lines of few letters, for a narrow column."""
+    return textwrap.fill(spelt(name), width, break_long_words=False, break_on_hyphens=False)
+
+
+def sentence(*parts: str) -> str:
+    """Join parts of a sentence, the first letter large."""
+    told = "".join(parts)
+    return told[:1].upper() + told[1:]
+
+
+def listing(parts: Sequence[str]) -> str:
+    """Write a list in a sentence: `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def column(name: str) -> str:

@@ -7,7 +7,9 @@ import pandas as pd
 
 from dontstop.errors import StudyError
 from dontstop.machine import files, pretrained
-from dontstop.runs.arms import BASE, DAPT, FULL, TAPT, Arm, Checkpoint
+from dontstop.machine.randomness import generator
+from dontstop.profiles import PhaseSettings
+from dontstop.runs.arms import BASE, DAPT, FULL, TAPT, Arm, Checkpoint, rand_tapt
 from dontstop.runs.plan import text_of
 from dontstop.runs.results import Results
 from dontstop.selection.candidates import load_candidates
@@ -15,6 +17,7 @@ from dontstop.text import corpora, leakage
 from dontstop.text.tasks import GENERAL, SPLITS, Task
 from dontstop.verdicts import baselines, domain_gap, vocabulary
 from dontstop.verdicts import costs as costing
+from dontstop.verdicts.claims import CLAIMS
 from dontstop.verdicts.effects import effects, over
 from dontstop.verdicts.judgements import judge
 from dontstop.verdicts.losses import changes
@@ -148,6 +151,52 @@ def candidates(study: Results) -> dict[str, dict[str, int]]:
     domains = dict.fromkeys(task.domain for task in study.design.augmented_tasks())
     pieces = {domain: load_candidates(study.paths.selected / "candidates" / domain) for domain in domains}
     return {d: {"num_candidates": len(some), "num_tokens": int(some.lengths.sum())} for d, some in pieces.items()}
+
+
+def random_candidates(study: Results, num: int = 3) -> dict[str, list[str]]:
+    """Return random candidates to be read beside neighbours, by task: some of those that a control has drawn."""
+    arm, found = rand_tapt(min(study.profile.selection.num_neighbours)), {}
+    for task in study.design.augmented_tasks():
+        pieces = load_candidates(study.paths.selected / "candidates" / task.domain)
+        chosen = study.chosen(task.name, arm.checkpoint(task).last)
+        some = np.sort(generator("candidates to be read", 0).choice(chosen, min(num, len(chosen)), replace=False))
+        found[task.name] = [row["text"] for row in pieces.rows(some)]
+    return found
+
+
+def test_texts(study: Results) -> dict[str, list[str]]:
+    """Return the test texts, by task, in their order."""
+    return {task: [row["text"] for row in splits["test"]] for task, splits in examples(study).items()}
+
+
+def pipeline_counts(study: Results) -> dict[str, object]:
+    """Count what stands in each station of the pipeline, as `schematic.stations` tells it."""
+    profile, manifest = study.profile, study.manifest()
+    own = [manifest["domains"][domain.name] for domain in study.domains]
+    of_tasks = [manifest["tasks"][task.name]["splits"] for task in study.tasks]
+    tried, labelled = study.arms(), profile.labels.primary
+    num_pairs = sum(map(len, tried.values()))
+    counts = {"domains": len(own), "tasks": len(study.tasks), "arms": len(tried), "claims": len(CLAIMS)}
+    counts |= {f"{what}s": sum(text[f"num_{what}s"] for text in own) for what in ("document", "word")}
+    counts |= {"general_words": manifest["domains"][GENERAL]["num_words"]}
+    counts |= {"labels": "all" if labelled is None else labelled}
+    counts |= {"num_test": sum(splits["test"]["num_examples"] for splits in of_tasks)}
+    shape = f"{profile.encoder.num_layers} layers, {profile.encoder.hidden_size} wide"
+    counts |= {"encoder": profile.encoder.name or shape}
+    counts |= {
+        "vocabulary": profile.tokens.vocabulary_size,
+        "dapt": _length(profile.dapt),
+        "tapt": _length(profile.tapt),
+    }
+    counts |= {"replicates": profile.replicates, "seeds": len(profile.seeds)}
+    return counts | {"runs": num_pairs * profile.replicates * len(profile.seeds)}
+
+
+def _length(settings: PhaseSettings) -> str:
+    """Say how long a phase of pretraining takes."""
+    if settings.num_steps is not None:
+        return f"{settings.num_steps:,} steps"
+    return f"{settings.num_epochs} epochs"
 
 
 def arms_on(study: Results, tasks: Sequence[Task]) -> dict[Arm, list[Task]]:

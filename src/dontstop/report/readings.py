@@ -10,6 +10,7 @@ from IPython.display import Markdown
 from pandas import DataFrame
 
 from dontstop.report import labels
+from dontstop.report.claim_plots import shared_tasks
 from dontstop.report.display import listed
 from dontstop.report.labels import signed, spelt
 from dontstop.text.tasks import Task
@@ -169,3 +170,14 @@ def tried(scores, task: Task, known: Mapping[str, float]) -> Markdown:
     if known:
         told += f" The study's records have {signed(known[task.name])} there, and {signed(known[MEAN])} over all tasks."
     return Markdown(told)
+
+
+def on_paper_tasks(judged) -> Markdown:
+    """Say which tasks are the paper's own, and what can be compared with it where none is."""
+    shared = list(dict.fromkeys(shared_tasks(judged)["task"]))
+    if shared:
+        return Markdown(f"Of the paper's own tasks this study has {labels.listing(shared)}.")
+    return Markdown(
+        "None of these tasks is one of the paper's, so **no score here has a counterpart there**. What can be compared "
+        "are the claims: signs and sizes of differences over tasks."
+    )

@@ -1,62 +1,164 @@
-"""Figures of neighbours and costs: what more neighbours bring, which text methods choose, what a point of F1 costs."""
+"""Figures of neighbours and costs: whom a query finds, what more neighbours bring, what a point of F1 costs."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from pandas import DataFrame
 
-from dontstop.report import labels, theme
-from dontstop.report.plots import bars, heatmap, label_points
+from dontstop.report import labels, marks, theme, titles
+from dontstop.report.selection_tables import shared_words
 from dontstop.report.theme import StudyFigure, styled
+from dontstop.verdicts.scores import MEAN
+from dontstop.verdicts.vocabulary import WORD
+
+_LINES = {  # of a text: its colour, marker, line, name
+    "neighbours": (theme.CYCLE[0], "o", "-", "nearest neighbours"),
+    "random": (theme.CYCLE[5], "s", "--", "as much random text"),
+}
+_SHARED = "#cfe1ee"  # behind words that a neighbour shares with the query
+_NUM_COLUMNS = 3
 
 
 @styled
-def score_against_k(table: DataFrame) -> StudyFigure:
-    """Draw what `selection_tables.score_against_k` returns, neighbours and random text beside TAPT and DAPT."""
-    figure = StudyFigure(6.6, 4.4, "Do more neighbours help, and more than as much random text?")
-    axes, numbers = figure.subplots(), sorted(table["num_neighbours"].dropna().unique())
-    lines = {"neighbours": ("knn_tapt_1", "o", -0.04, "nearest neighbours")}
-    lines |= {"random": ("rand_tapt_1", "s", 0.04, "size-matched random control")}
-    for text, (arm, marker, shift, name) in lines.items():
-        rows = table[table["text"] == text]
-        x, looks = [numbers.index(k) + shift for k in rows["num_neighbours"]], {"fmt": f"-{marker}", "capsize": 3}
-        axes.errorbar(x, rows["mean"], yerr=bars(rows, "mean"), color=theme.colours([arm])[arm], label=name, **looks)
-    for arm, line in (("base", ":"), ("tapt", "--"), ("dapt", "-")):
-        looks = {"color": theme.ARM_COLOURS[arm], "linestyle": line, "linewidth": 1.4, "label": labels.arm(arm)}
-        axes.axhline(table.loc[table["text"] == arm, "mean"].iloc[0], **looks)
-    axes.set_xticks(range(len(numbers)), [f"{k:g}" for k in numbers])
-    axes.set(xlim=(-0.3, len(numbers) - 0.7), xlabel="neighbours of each training text (not to scale)")
-    axes.set_ylabel("mean test F1 × 100\n(bars: 95 % interval of the difference to TAPT)")
-    figure.legend(loc="outside lower center", ncols=3, columnspacing=1.0, handletextpad=0.4)
+def neighbours(table: DataFrame) -> StudyFigure | None:
+    """Write a query, its nearest neighbours by each method and random candidates, the words it shares with them marked.
+
+    Args:
+        table: As `selection_tables.neighbours` returns it; of its first query.
+    """
+    if table.empty:
+        return None
+    one = table[table["text"] == table["text"].iloc[0]]
+    first = one[one["selector"] == one["selector"].iloc[0]]
+    query, method = first["text"].iloc[0], labels.SELECTORS.get(first["selector"].iloc[0], first["selector"].iloc[0])
+    note = (
+        f"A training text of {labels.spelt(one['task'].iloc[0])} and what is found for it. Marked: the words that both "
+    )
+    note += "have, stop words aside. Before each: its similarity, by each method's own measure; random text has none."
+    if (first["similarity"] >= 0.995).all():
+        note += (
+            f" {method} compares mixtures of a few topics: many candidates have the very same, and none is then nearer."
+        )
+    lines = [*marks.lines_of([("query:", None), *((word, None) for word in query.split())]), []]
+    for selector, rows in one.groupby("selector", sort=False):
+        lines.append([(0, labels.SELECTORS.get(selector, selector), theme.BAND)])
+        for row in rows.itertuples():
+            shared, told = shared_words(query, row.neighbour), labels.number(row.similarity, 2)
+            words = [(w, _SHARED if shared & set(WORD.findall(w.lower())) else None) for w in row.neighbour.split()]
+            found = list(marks.lines_of(words, indent=6))
+            lines += [[(0, told, None), *found[0]], *found[1:]]
+    figure = StudyFigure(marks.LINE * len(lines) + 0.1, titles.neighbours(first["similarity"], method), note)
+    marks.write_lines(figure, lines)
     return figure
 
 
 @styled
-def score_against_compute(table: DataFrame) -> StudyFigure:
-    """Draw the mean scores of `selection_tables.table9`, ours only, against compute, the Pareto front as a line."""
-    table = table[table["study"] == "ours"].sort_values("tflops", kind="stable")
-    figure = StudyFigure(8.4, 5.2, "What does a point of F1 cost?")
-    axes, paid = figure.subplots(), table["tflops"] > 0
-    free = float(table.loc[paid, "tflops"].min()) / 3  # where an arm without any pretraining stands
-    x, y = table["tflops"].where(paid, free).to_numpy(float), table["score"].to_numpy(float)
-    front = table["pareto_optimal"].astype(bool).to_numpy()
-    axes.plot(x[front], y[front], color=theme.GREY, linewidth=1.2, zorder=1)
-    axes.scatter(x, y, c=list(table["arm"].map(theme.colours(table["arm"]))), s=46, zorder=3)
-    axes.set(xscale="log", ylabel="mean test F1 × 100")
-    axes.set_xlabel("pretraining beyond the base encoder, TFLOPs (logarithmic; base: none)")
-    axes.set_title("mean over the tasks with an augmented TAPT corpus; line: Pareto front", fontsize=9.5)
-    axes.margins(x=0.2, y=0.12)
-    between = np.linspace(0, front.sum() - 1, 60)  # along the front
-    along = [np.interp(between, range(front.sum()), values[front]) for values in (np.log(x), y)]
-    label_points(axes, x, y, list(map(labels.arm, table["arm"])), np.stack([np.exp(along[0]), along[1]], axis=1))
+def knn_gains(table: DataFrame) -> StudyFigure | None:
+    """Draw gains against the number of neighbours, neighbours and random text: a panel for the mean and one a task.
+
+    Args:
+        table: As `selection_tables.by_neighbours` returns it.
+    """
+    some = table[table["text"].isin(_LINES)]
+    if some.empty:
+        return None
+    tasks = [MEAN, *(task for task in dict.fromkeys(some["task"]) if task != MEAN)]
+    num_rows = -(-len(tasks) // _NUM_COLUMNS)
+    note = f"Difference to {labels.arm(some['other'].iloc[0])}, points, by neighbours of each training text; "
+    title = titles.knn_gains(some, int(some["num_neighbours"].max()))
+    figure = StudyFigure(0.5 + 1.6 * num_rows, title, note + titles.intervals(some, "bands"))
+    panels = figure.subplots(num_rows, _NUM_COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, task in zip(panels, tasks, strict=False):
+        _draw_lines(axes, some[some["task"] == task])
+        axes.set_title("mean over the tasks" if task == MEAN else labels.spelt(task))
+        axes.title.set_fontweight("bold" if task == MEAN else "normal")
+    for axes in panels[len(tasks) :]:
+        axes.remove()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def _draw_lines(axes: Axes, rows: DataFrame) -> None:
+    """Draw the lines of neighbours and of random text, with bands where there are intervals."""
+    numbers = sorted(rows["num_neighbours"].dropna().unique())
+    axes.axhline(0, **theme.ZERO)
+    for text, (colour, marker, line, name) in _LINES.items():
+        one = rows[rows["text"] == text]
+        x, values = [numbers.index(k) for k in one["num_neighbours"]], one[["effect", "low", "high"]].astype(float)
+        axes.plot(x, values["effect"], line, color=colour, marker=marker, markersize=7, label=name)
+        if values["low"].notna().any():
+            axes.fill_between(x, values["low"], values["high"], color=colour, alpha=0.15, linewidth=0)
+    axes.set_xticks(range(len(numbers)), [f"{k}" for k in numbers])
+    axes.set_xlim(-0.2, len(numbers) - 0.8)
+
+
+@styled
+def score_against_k(table: DataFrame) -> StudyFigure | None:
+    """Draw the mean gains of `selection_tables.by_neighbours` against the number of neighbours."""
+    whole = table[table["task"] == MEAN]
+    some = whole[whole["text"].isin(_LINES)]
+    if some.empty:
+        return None
+    other, others = labels.arm(some["other"].iloc[0]), whole[~whole["text"].isin(_LINES)]
+    told = [f"{labels.arm(row.text)} {labels.signed(row.effect)}" for row in others.itertuples()]
+    note = f"Mean over the tasks; {titles.intervals(some, 'bands')}"
+    note += f" For scale, to {other}: {labels.listing(told)}." if told else ""
+    figure = StudyFigure(3.1, titles.score_against_k(some), note)
+    axes = figure.subplots()
+    _draw_lines(axes, some)
+    axes.set(xlabel="neighbours of each training text (not to scale)", ylabel=f"difference to {other}, points")
+    axes.margins(y=0.15)
+    axes.legend(loc="best")
     return figure
 
 
 @styled
-def selector_agreement(matrix: DataFrame) -> StudyFigure:
-    """Draw which percent of candidates two retrieval methods both chose, as `selection_tables.agreement` has it."""
+def score_against_cost(table: DataFrame) -> StudyFigure | None:
+    """Draw what arms gain over the base encoder against their seconds, retrieval included, as `against_cost` has it."""
+    arms, counted = table[table["arm"] != labels.NAIVE_BAYES], table[table["arm"] == labels.NAIVE_BAYES]
+    if arms.empty:
+        return None
+    note = "Mean over the tasks. Line: no arm beside it gains as much in as few seconds. Seconds of one core, of "
+    note += f"pretraining beyond the base encoder and of retrieval. {labels.sentence(titles.intervals(arms))}"
+    figure = StudyFigure(5.0, titles.cost(table), note)
+    axes, front = figure.subplots(), arms[arms["pareto_optimal"]].sort_values("seconds")
+    x, y = arms["seconds"].to_numpy(float), arms["gain"].to_numpy(float)
+    axes.set_xscale("log")
+    axes.set_xlim(x.min() / 1.5, x.max() * 3)
+    axes.axhline(0, **theme.ZERO)
+    ends = [*front["seconds"], axes.get_xlim()[1]], [*front["gain"], front["gain"].iloc[-1]]
+    axes.step(*ends, where="post", color=theme.GREY, linewidth=1.4, zorder=1)
+    bars = marks.bars(arms, "gain")
+    axes.errorbar(x, y, yerr=bars, fmt="none", ecolor=theme.GREY, elinewidth=1, zorder=2)
+    for colour, is_best, a, b in zip(
+        arms["arm"].map(theme.colours(arms["arm"])), arms["pareto_optimal"], x, y, strict=True
+    ):
+        axes.plot(a, b, "D" if is_best else "o", color=colour, markersize=8 if is_best else 6, zorder=3)
+    for name, height, line in [("base", 0.0, "-"), *((labels.arm(r.arm), r.gain, ":") for r in counted.itertuples())]:
+        axes.axhline(height, color="black", linewidth=1.2, linestyle=line, zorder=1)
+        how = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "fontsize": 9.5}
+        axes.annotate(
+            f"{name} ({labels.signed(height)}, no seconds)", (0.005, height), (0, 3 if height else -12), **how
+        )
+    ticks = [t for t in np.outer(10.0 ** np.arange(-1, 8), (1, 3)).ravel() if x.min() / 1.5 < t < x.max() * 3]
+    axes.set_xticks(ticks, [f"{t:,g}" for t in ticks])
+    axes.minorticks_off()
+    axes.set(xlabel="CPU-seconds, pretraining and retrieval (logarithmic)", ylabel="gain over base, points")
+    axes.margins(y=0.15)
+    marks.label_points(axes, x, y, list(map(labels.arm, arms["arm"])))
+    return figure
+
+
+@styled
+def selector_agreement(matrix: DataFrame) -> StudyFigure | None:
+    """Draw which percent of candidates two retrieval methods both chose, each pair once, as `agreement` has it."""
     table = matrix.rename(index=labels.SELECTORS, columns=labels.SELECTORS).rename_axis(index=None, columns=None)
-    title = "Do the retrieval methods choose the same text?\n(% of what either chose that both chose)"
-    figure = StudyFigure(max(4.6, 2.4 + 1.05 * len(table)), 1.6 + 0.62 * len(table), title)
-    same = np.eye(len(table), dtype=bool)
-    largest = float(table.to_numpy(float)[~same].max(initial=1.0))
-    heatmap(figure.subplots(), table, 0, cmap="Purples", vmin=0, vmax=largest, mask=same)
+    if len(table) < 2:
+        return None
+    note = "Percent of the candidates either chose that both chose, mean over tasks; white: none, dark: all."
+    lower = table.iloc[1:, :-1]
+    title = titles.selector_agreement(table.to_numpy(float)[np.tril_indices(len(table), -1)])
+    figure = StudyFigure(0.6 + 0.44 * len(lower), title, note)
+    axes = figure.subplots()
+    marks.heatmap(axes, lower, 0, cmap="Purples", vmin=0, vmax=100, mask=~np.tri(len(lower), dtype=bool))
+    axes.set_facecolor("white")
     return figure

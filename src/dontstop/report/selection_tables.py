@@ -6,38 +6,60 @@ from itertools import product
 import numpy as np
 import pandas as pd
 from pandas import DataFrame, Series
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from dontstop import paper
+from dontstop.report import labels
 from dontstop.report.tables import below
-from dontstop.runs.arms import BASE, DAPT, TAPT, Arm, Phase, knn_tapt, rand_tapt
+from dontstop.runs.arms import Arm, Phase, knn_tapt, rand_tapt
 from dontstop.runs.plan import text_of
 from dontstop.text.tasks import Task
 from dontstop.verdicts import costs
-from dontstop.verdicts.judgements import PAPER_NEIGHBOURS
+from dontstop.verdicts.judgements import OURS, PAPER_NEIGHBOURS
 from dontstop.verdicts.scores import MEAN, means
+from dontstop.verdicts.vocabulary import WORD
 
 NUM_TOPICS = 8  # of each task, those that its texts use most
 LONGEST = 150  # characters of a text in a table
 Chosen = Callable[[str, Phase], np.ndarray]  # the candidates of a task's augmented corpus, as `study.chosen` has them
 
 
-def neighbours(rankings: Mapping[str, Mapping[str, dict]]) -> DataFrame:
-    """Set the nearest neighbours that the rankings of tasks kept side by side, a column a retrieval method.
+def neighbours(
+    rankings: Mapping[str, Mapping[str, dict]], random: Mapping[str, Sequence[str]] | None = None
+) -> DataFrame:
+    """List the nearest neighbours that the rankings of tasks kept, and random candidates beside them.
+
+    Args:
+        rankings: By task and retrieval method, as `measures.rankings` has them.
+        random: By task, random candidates, as `measures.random_candidates` has them.
 
     Returns:
-        Columns task, text, rank, and of each selector that ranks text by text the neighbour's text, similarity first.
+        Columns task, text (the query), selector (or `random`), rank, similarity (by that method's own measure; none of
+        random text), neighbour, shared_words (with the query, stop words left out).
 
     Source: the table of neighbours in the paper's appendix.
     """
-    rows: dict[tuple, dict] = {}
+    rows = []
     for task, by_selector in rankings.items():
-        for selector, shown in ((name, row) for name, ranking in by_selector.items() for row in ranking["shown"]):
-            row = rows.setdefault((task, shown["text"], shown["rank"]), {})
-            row[selector] = f"{shown['score']:.2f}: {_short(shown['neighbour'])}"
-    return DataFrame([{"task": task, "text": _short(text), "rank": k, **row} for (task, text, k), row in rows.items()])
+        shown = [row | {"selector": name} for name, ranking in by_selector.items() for row in ranking["shown"]]
+        for text in dict.fromkeys(row["text"] for row in shown):
+            found = [(r["selector"], r["rank"], r["score"], r["neighbour"]) for r in shown if r["text"] == text]
+            found += [("random", k, np.nan, other) for k, other in enumerate((random or {}).get(task, ()), 1)]
+            for selector, k, score, other in found:
+                row = {"task": task, "text": _short(text), "selector": selector, "rank": k, "similarity": score}
+                shared = ", ".join(sorted(shared_words(text, other)))
+                rows.append(row | {"neighbour": _short(other), "shared_words": shared})
+    return DataFrame(rows, columns=["task", "text", "selector", "rank", "similarity", "neighbour", "shared_words"])
+
+
+def shared_words(text: str, other: str) -> set[str]:
+    """Return the words that both texts have, lower-cased, stop words left out."""
+    words, others = (set(WORD.findall(some.lower())) for some in (text, other))
+    return (words & others) - ENGLISH_STOP_WORDS
 
 
 def _short(text: str) -> str:
+    text = " ".join(text.split())
     return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"
 
 
@@ -108,18 +130,48 @@ def paper_table8(numbers: Sequence[int]) -> DataFrame:
     return paper.table8().rename(columns={f"{a}_{part}": f"{b}_{part}" for a, b in pairs for part in ("mean", "std")})
 
 
-def score_against_k(intervals: DataFrame, numbers: Iterable[int]) -> DataFrame:
-    """Tabulate `aggregates.intervals` of arms with neighbours and random text, base, TAPT and DAPT by number.
+def by_neighbours(effects: DataFrame) -> DataFrame:
+    """Put differences of arms to one and the same arm into order by the text that they read and the neighbours.
+
+    Args:
+        effects: As `effects` returns it, of contrasts of two arms.
 
     Returns:
-        Columns text (`neighbours`, `random`, or a reference arm), num_neighbours (none for references), mean, low,
-        high.
+        Columns text (`neighbours`, `random`, or another arm's name), num_neighbours (none of other arms), task, effect,
+        low, high (points), other (the arm that they are held against).
     """
-    kinds = {"neighbours": knn_tapt, "random": rand_tapt}
-    named = [(text, k, arm(k).name) for text, arm in kinds.items() for k in sorted(numbers)]
-    named += [(arm.name, None, arm.name) for arm in (BASE, TAPT, DAPT)]
-    rows = [{"text": text, "num_neighbours": k, **intervals.loc[arm].to_dict()} for text, k, arm in named]
-    return DataFrame(rows).astype({"num_neighbours": "Int64"})
+    kinds, table = {"knn_tapt": "neighbours", "rand_tapt": "random"}, labels.with_arms(effects)
+    known = table["arm"].map(labels.known_arm)
+    table["text"] = [kinds.get(arm.phases[-1].kind, arm.name) if arm.phases else arm.name for arm in known]
+    table["num_neighbours"] = Series([arm.k for arm in known], table.index, dtype="Int64")
+    columns = ["text", "num_neighbours", "task", "effect", "low", "high", "other"]
+    return table[columns].sort_values("num_neighbours", kind="stable", ignore_index=True)
+
+
+def against_cost(table9: DataFrame, effects: DataFrame, naive_bayes: Mapping[str, float] | None = None) -> DataFrame:
+    """Set what arms gain over the base encoder against their seconds, those of retrieval included.
+
+    Args:
+        table9: As `table9` returns it.
+        effects: As `effects` returns it, of these arms over the base encoder.
+        naive_bayes: By task, its score, x 100, which costs no pretraining.
+
+    Returns:
+        Columns arm, seconds (CPU-seconds of pretraining beyond the base encoder and of selecting text), gain, low, high
+        (points), pareto_optimal (no other arm gains as much in as few). Arms that others trained are left out.
+    """
+    ours = table9[table9["study"] == OURS].set_index("arm")
+    whole = labels.with_arms(effects[effects["task"] == MEAN]).set_index("arm")[["effect", "low", "high"]]
+    table = whole.rename(columns={"effect": "gain"}).rename_axis("arm").reset_index()
+    seconds = ours["cpu_seconds"].astype(float) + ours["selection_seconds"].astype(float)
+    table.insert(1, "seconds", table["arm"].map(seconds))
+    table = table.dropna(subset="seconds").reset_index(drop=True)
+    table["pareto_optimal"] = Series(costs.pareto_optimal(table["seconds"], table["gain"]), dtype=bool)
+    if naive_bayes is not None:
+        tasks = effects.loc[effects["task"] != MEAN, "task"].unique()
+        gain = float(np.mean([naive_bayes[task] for task in tasks]) - ours["score"]["base"])
+        table.loc[len(table)] = [labels.NAIVE_BAYES, 0.0, gain, np.nan, np.nan, False]
+    return table
 
 
 def table9(by_task: DataFrame, runs: DataFrame) -> DataFrame:

@@ -127,6 +127,20 @@ def checks(pretraining: DataFrame, runs: DataFrame) -> DataFrame:
     return DataFrame(rows, columns=["task", "replicate", "step", "masked_lm_loss", "kept"])
 
 
+def held_out_losses(pretraining: DataFrame) -> DataFrame:
+    """List the held-out losses of trainings: before their last phase, at its checks, and of the encoder that was kept.
+
+    Returns:
+        Columns checkpoint, replicate, num_tokens (of that phase, so far), masked_lm_loss (nats).
+    """
+    rows = []
+    for row in pretraining.dropna(subset=["loss_before", "loss_after"]).itertuples():
+        values = [row.loss_before, *(row.checks or [row.loss_after])]
+        tokens = np.linspace(0, row.num_tokens, len(values))  # checks stand at even distances
+        rows += [(row.checkpoint, row.replicate, num, loss) for num, loss in zip(tokens, values, strict=True)]
+    return DataFrame(rows, columns=["checkpoint", "replicate", "num_tokens", "masked_lm_loss"])
+
+
 def on_common_tasks(runs: DataFrame) -> DataFrame:
     """Keep the runs on the tasks for which all of their arms have run."""
     num_arms = runs.groupby("task")["arm"].transform("nunique")

@@ -7,55 +7,85 @@ import seaborn
 from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 from dontstop.report import labels
 from dontstop.runs.arms import Arm
 
-# Okabe and Ito's colours, which readers with any colour vision distinguish.
+# Okabe and Ito's colours, which readers with any colour vision distinguish; in grey, markers and lines tell them apart.
 CYCLE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", ":", "-.")
 # Of changes: blue below zero, white at zero, orange above.
 CHANGES = seaborn.blend_palette(["#2f7fb8", "#cfe1ee", "#ffffff", "#f7dcc0", "#e08a2e"], as_cmap=True)
-GREY, INK = "#999999", "#333333"
+GREY, INK, BAND, ZERO = "#999999", "#333333", "#f4f4f4", {"color": "#555555", "linewidth": 1, "zorder": 1}
 ARM_COLOURS, _SELECTOR_COLOURS = (labels.names(kind, "colour") for kind in ("arm", "selector"))
 # Shades, from few neighbours to many.
 _SHADES = {"knn_tapt": ("#66C2A4", "#238B45", "#00441B"), "rand_tapt": ("#FDAE6B", "#E6550D", "#8C2D04")}
+_MARGIN = 0.08  # inches
 
 # A decorator: what draws does so in the study's style, and the caller's stays as it is.
 styled = style.context("dontstop.report.study")
 
 
 class StudyFigure(Figure):
-    """A figure, so many inches wide and high, its question above it, that notebooks show and pyplot does not know."""
+    """A figure as wide as a notebook's column, 850 pixels, at two-fold density; pyplot does not know it.
 
-    DPI = 110
+    Args:
+        height: Inches, of what is drawn below the heading.
+        title: What is found.
+        note: How it is read, and what the intervals are.
+        question: What is asked; it stands above the title, small.
+    """
 
-    def __init__(self, width: float, height: float, question: str, **how):
-        super().__init__(figsize=(width, height), dpi=self.DPI, layout="constrained")
+    WIDTH, DPI = 850, 220
+    INCHES = 2 * WIDTH / DPI
+
+    def __init__(self, height: float, title: str, note: str = "", question: str = ""):
+        parts = [(question, 9.5, "#666666", "normal"), (title, 12, "black", "bold"), (note, 9, "#555555", "normal")]
+        blocks = [(wrapped(text, size, weight), size, *how, weight) for text, size, *how, weight in parts if text]
+        heights = [0.0185 * size * len(text.splitlines()) + 0.05 for text, size, *_ in blocks]
+        whole = height + _MARGIN + sum(heights)
+        super().__init__((self.INCHES, whole), dpi=self.DPI, layout="constrained")
         FigureCanvasAgg(self)
-        self.suptitle(question, x=0.01, ha="left", **how)
+        self.alternative = (title or question).replace("\n", " ")
+        top = whole - _MARGIN
+        for (text, size, colour, weight), taken in zip(blocks, heights, strict=True):
+            how = {"fontsize": size, "color": colour, "fontweight": weight, "linespacing": 1.25, "parse_math": False}
+            how |= {"x": _MARGIN / self.INCHES, "y": top / whole, "ha": "left", "va": "top"}
+            if weight == "bold":
+                self.suptitle(text, **how)
+            else:
+                self.text(s=text, **how)
+            top -= taken
+        self.get_layout_engine().set(rect=(0, 0, 1, top / whole))
 
-    def _repr_png_(self) -> bytes:
-        return rendered(self, "png")
+    def __repr__(self) -> str:
+        return f"Figure: {self.alternative}"
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int | str]]:
+        return rendered(self, "png"), {"width": self.WIDTH, "alt": self.alternative}
 
 
-class WideFigure(StudyFigure):
-    """A figure as wide as a notebook's column, 850 pixels, at two-fold density."""
-
-    WIDTH, DPI = 850, 2 * StudyFigure.DPI
-
-    def __init__(self, height: float, title: str, **how):
-        super().__init__(self.WIDTH / StudyFigure.DPI, height, title, **how)
-
-    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        return rendered(self, "png"), {"width": self.WIDTH}
+def wrapped(text: str, points: float, weight: str = "normal", inches: float = StudyFigure.INCHES - 0.2) -> str:
+    """Break a text into lines that are as long as the width in inches has room for."""
+    font, lines = FontProperties(size=points, weight=weight), []
+    for line in text.split("\n"):
+        lines.append("")
+        for word in line.split(" "):
+            longer = f"{lines[-1]} {word}" if lines[-1] else word
+            fits = text_to_path.get_text_width_height_descent(longer, font, ismath=False)[0] <= 72 * inches
+            lines[-1:] = [longer] if fits or not lines[-1] else [lines[-1], word]
+    return "\n".join(lines)
 
 
 @styled
 def rendered(figure: Figure, kind: str) -> bytes:
-    """Return a figure as `png` or `svg`; equal data gives equal bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, metadata={"png": {"Software": None}, "svg": {"Date": None}}[kind])
+    """Return a figure as `png` or `svg`; equal data gives equal bytes. Its title is in the file too."""
+    buffer, title = io.BytesIO(), getattr(figure, "alternative", "")
+    metadata = {"png": {"Software": None, "Title": title}, "svg": {"Date": None, "Title": title}}[kind]
+    figure.savefig(buffer, format=kind, metadata=metadata)
     return buffer.getvalue()
 
 

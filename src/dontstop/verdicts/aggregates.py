@@ -60,22 +60,6 @@ def probability_best(runs: pd.DataFrame, truth: Truth, *, num_resamples=NUM_RESA
     return pd.DataFrame(shares, pd.Index([*drawn.tasks, MEAN], name="task"), drawn.arms)
 
 
-def intervals(runs: pd.DataFrame, reference) -> pd.DataFrame:
-    """Return arms' mean scores over tasks, each with the interval of its difference to a reference put around it.
-
-    Returns:
-        Index arm (all on the same tasks); columns mean, low, high (x 100). The reference's interval has no width, and
-        with one replicate no arm's has bounds.
-    """
-    against = name_of(reference)
-    contrasts = [Contrast(arm, ((arm, 1.0), (against, -1.0))) for arm in runs["arm"].unique() if arm != against]
-    table = effects.effects(runs, contrasts).query("task == @MEAN").set_index("contrast")
-    found = scores.means(runs).query("task == @MEAN").set_index("arm")[["mean"]]
-    shift = table[["low", "high"]].sub(table["effect"], axis=0).reindex(found.index)
-    shift.loc[against] = 0.0
-    return found.join(shift.astype(float).add(found["mean"], axis=0))
-
-
 def tests(runs: pd.DataFrame, contrasts: Sequence[Contrast], truth: Truth, *, num_resamples=NUM_RESAMPLES):
     """Put several tests of the same differences, in the mean over tasks, beside one another; none is corrected.
 

@@ -1,0 +1,275 @@
+"""What figures find, a sentence each: their titles, filled in from the frames that they draw.
+
+Where there is one replicate the sentence says so, and where an interval holds zero, that nothing is shown.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from pandas import DataFrame, Series
+
+from dontstop.report import labels
+from dontstop.report.labels import listing, number, sentence, signed
+from dontstop.runs.arms import BASE
+from dontstop.verdicts.claims import HOLDS
+from dontstop.verdicts.scores import MEAN
+
+ONE_REPLICATE = "one replicate, hence no interval and no verdict"
+_MOST = 3  # comparisons in a title
+
+
+def intervals(frame: DataFrame, what: str = "bars", more: str = "") -> str:
+    """Say in a note what the intervals are, or that there are none."""
+    if frame["low"].isna().all():
+        return f"{ONE_REPLICATE}."
+    return f"{what}: 95 % interval, Student's t over replicates{more}."
+
+
+def _lead(frame: DataFrame) -> str:
+    return "in one replicate, " if frame["low"].isna().all() else ""
+
+
+def _is_shown(low: float, high: float) -> bool:
+    """Whether an interval lies beside zero; of one that is not known, nothing is said."""
+    return bool(np.isnan(low) or low > 0 or high < 0)
+
+
+def differences(effects: DataFrame) -> str:
+    """Say what the first contrasts' means over tasks are."""
+    whole = labels.with_arms(effects[effects["task"] == MEAN]).iloc[:_MOST]
+    told, last = [], None
+    for row in whole.itertuples():
+        effect, arm, other = float(row.effect), labels.arm(row.arm), labels.arm(row.other)
+        subject = "" if arm == last else f"{arm} "
+        if _is_shown(row.low, row.high):
+            told.append(f"{subject}{number(abs(effect))} points {'above' if effect > 0 else 'below'} {other}")
+        else:
+            told.append(f"{subject}not distinguished from {other} ({signed(effect)})")
+        last = arm
+    return sentence(_lead(effects), listing(told))
+
+
+def curves(curves: DataFrame, held_out: DataFrame) -> str:
+    """Say how far the loss falls, and whether training still lowers it at its end."""
+    whole = curves.groupby(["checkpoint", "replicate"])["masked_lm_loss"]
+    tenth = max(1, int(whole.size().min() // 10))
+    fall = float((whole.apply(lambda loss: loss.iloc[-2 * tenth : -tenth].mean() - loss.iloc[-tenth:].mean())).mean())
+    word = "still falls" if fall > 0.01 else "no longer falls"
+    told = f"it {word} at the end ({signed(-fall, 2)} in the last tenth)"
+    if held_out.empty:
+        return f"The training loss ends at {number(whole.last().mean(), 2)} nats; {told}"
+    ends = held_out.groupby(["checkpoint", "replicate"])["masked_lm_loss"]
+    before, after = ends.first().mean(), ends.min().mean()
+    return f"Held-out loss falls from {number(before, 2)} to {number(after, 2)} nats in the mean; in training {told}"
+
+
+def checks(table: DataFrame) -> str:
+    """Say in how many trainings the last check is the best."""
+    ends = table.groupby(["task", "replicate"])["step"].max()
+    kept = table[table["kept"]].set_index(["task", "replicate"])["step"]
+    num = int((kept.reindex(ends.index) == ends).sum())
+    return f"Longer TAPT still helps on unseen texts: {num} of {len(ends)} trainings are best at their last step"
+
+
+def tapt_curve(curve: DataFrame) -> str:
+    """Say at which number of epochs a task's mean test score is highest."""
+    told = []
+    for task, rows in curve[curve["split"] == "test"].groupby("task", sort=False):
+        best, base = rows.loc[rows["mean"].idxmax()], rows[rows["epochs"] == "0"]["mean"].mean()
+        at = "as kept" if best["epochs"] == "kept" else f"at {best['epochs']} epochs"
+        told.append(f"{labels.spelt(task)} scores highest {at} ({number(best['mean'])}; base {number(base)})")
+    return sentence(listing(told))
+
+
+def label_curve(gains: DataFrame) -> str:
+    """Say what the arm that gains most with fewest labels gains there and with most, and where counting words wins."""
+    few, many = gains["num_train"].min(), gains["num_train"].max()
+    arms = gains[~gains["arm"].isin([BASE.name, labels.NAIVE_BAYES])].set_index("num_train")
+    best = arms.loc[[few]].sort_values("gain")["arm"].iloc[-1]
+    own = arms[arms["arm"] == best]["gain"]
+    told = f"{labels.arm(best)} gains {signed(own[few])} points with {few} labels, {signed(own[many])} with {many}"
+    first = gains.loc[gains.groupby("num_train")["score"].idxmax()]
+    counted = first[first["arm"] == labels.NAIVE_BAYES]["num_train"].map("{:,}".format).tolist()
+    more = f"; with {listing(counted)} naive Bayes scores highest" if counted else "; naive Bayes never scores highest"
+    return sentence(_lead(arms), told, more if labels.NAIVE_BAYES in set(gains["arm"]) else "")
+
+
+def probability_best(best: DataFrame) -> str:
+    """Say who is likeliest to rank first over all tasks."""
+    whole = best.loc[MEAN]
+    return f"{labels.arm(whole.idxmax())} ranks first over all tasks with probability {number(100 * whole.max(), 0)} %"
+
+
+def changed(counts: DataFrame) -> str:
+    """Say how many texts are mended for each that is broken."""
+    mended, broken = counts["mended"].sum(), counts["broken"].sum()
+    names = labels.arm(counts["arm"].iloc[0]), labels.arm(counts["other"].iloc[0])
+    told = f"{names[0]} mends the labels of {number(mended, 0)} of {counts['num_test'].sum():,} test texts"
+    return sentence(f"{told} and breaks {number(broken, 0)} that {names[1]} has right")
+
+
+def power_curve(curve: DataFrame, claim: str = "C2") -> str:
+    """Say how large DAPT's gain must be for its claim to be decided four times in five."""
+    some = curve[(curve["claim"] == claim) & (curve["percent"] >= 80) & (curve["points"] > 0)]
+    if some.empty:
+        return f"No gain tried decides {claim} four times in five"
+    return f"{claim} is decided rightly four times in five from a gain of {number(some['points'].min())} points on"
+
+
+# Of text -----------------------------------------------------------------------------------------------------------
+
+
+def _range(values: np.ndarray) -> str:
+    return f"{number(np.nanmin(values), 0)} to {number(np.nanmax(values), 0)} %"
+
+
+def figure2(ours: np.ndarray, paper: np.ndarray) -> str:
+    """Say how much of their frequent words two texts share: values of pairs, percent."""
+    return f"Two texts share {_range(ours)} of their frequent words here, {_range(paper)} in the paper"
+
+
+def task_domain_overlap(overlap: DataFrame, own: Mapping[str, str]) -> str:
+    """Say how many tasks share most words with their own domain."""
+    values = Series({task: overlap.loc[task, own[task]] for task in overlap.index})
+    others = (overlap.sum(axis=1) - values) / (len(overlap.columns) - 1)
+    num = int((overlap.max(axis=1) == values).sum())
+    told = f"{num} of {len(overlap)} tasks share most words with their own domain"
+    return f"{told}: {number(values.mean(), 0)} %, and {number(others.mean(), 0)} % with the others in the mean"
+
+
+def distances(farthest: Series, nearest: Series) -> str:
+    """Say which domain lies farthest and nearest by most distances: of each distance, a domain."""
+    words = ((farthest, "farthest from the base encoder's text"), (nearest, "nearest"))
+    told = []
+    for found, what in words:
+        most = found.mode()[0]
+        told.append(f"{labels.spelt(most)} lies {what} by {int((found == most).sum())} of {len(found)} distances")
+    return sentence(listing(told))
+
+
+def gain_against_distance(points: DataFrame, rise: Series | None) -> str:
+    """Say whether DAPT's gain rises with the distance that is drawn; the rise as of `gains.gain_rises`."""
+    if rise is None:
+        return f"DAPT gains {signed(points['gain'].min())} to {signed(points['gain'].max())} points"
+    told = f"{signed(rise['effect'])} points from the nearest domain to the farthest"
+    if np.isnan(rise["low"]):
+        return f"In one replicate, DAPT's gain changes by {told}"
+    bounds = f"[{signed(rise['low'])}, {signed(rise['high'])}]"
+    words = "rises" if rise["low"] > 0 else "falls" if rise["high"] < 0 else "is not shown to rise"
+    return f"DAPT's gain {words} with the distance: {told} {bounds}"
+
+
+def gain_matrix(matrix: DataFrame) -> str:
+    """Say how many tasks gain most by their own domain's text."""
+    own, gains = matrix["encoder"] == matrix["domain"], matrix["gain"].astype(float)
+    best = own[gains.groupby(matrix["task"]).idxmax()]
+    told = f"{signed(gains[own].mean())} points in the mean, by other domains' {signed(gains[~own].mean())}"
+    return f"{int(best.sum())} of {len(best)} tasks gain most by their own domain's text: {told}"
+
+
+def gain_by_distance(nearness: Mapping[str, float]) -> str:
+    """Say whether the nearness of the text that DAPT read predicts the gain."""
+    told = f"correlation {signed(nearness['correlation'], 2)}, p\u00a0=\u00a0{nearness['p_value']:.3f}"
+    if nearness["p_value"] >= 0.05:
+        return f"The nearness of DAPT's text is not shown to predict its gain ({told})"
+    word = "nearer" if nearness["slope"] < 0 else "farther"
+    return f"The {word} the text that DAPT reads, the larger its gain ({told})"
+
+
+def losses(ours: DataFrame, own: Series) -> str:
+    """Say how the loss changes on encoders' own text and on the rest: changes from the base, and of each the own."""
+    others = (ours.drop("base").sum().sum() - own.sum()) / (ours.drop("base").count().sum() - len(own))
+    what = "raises" if others > 0 else "lowers"
+    told = f"Adapting lowers the loss by {number(-own.mean(), 2)} nats on the encoder's own text"
+    return f"{told} and {what} it by {number(abs(others), 2)} on the others, in the mean"
+
+
+def course(losses: DataFrame) -> str:
+    """Say what arms forget of the general text, and what they learn of their own."""
+    changes = losses[losses["arm"] != BASE.name].groupby(["text", "arm"], sort=False)["change"].mean()
+    told = [f"{labels.arm(arm)} {signed(change, 2)}" for arm, change in changes["general"].items()]
+    return f"Change of the loss on general text, in nats: {', '.join(told)}"
+
+
+def guesses(firsts: Mapping[str, int], num: int) -> str:
+    """Say how many masked words each encoder's first guess is right for."""
+    told = [f"{labels.column(name)} {right}" for name, right in firsts.items()]
+    return f"Of {num} masked words, the first guess is right: {listing(told)}"
+
+
+def gallery(changes: Series, after: str) -> str:
+    """Say how many masked words become more probable."""
+    up = int((changes > 0).sum())
+    told = f"{labels.column(after)} makes {up} of {len(changes)} masked words more probable"
+    return sentence(f"{told}: {signed(changes.mean(), 2)} nats in the mean")
+
+
+# Of claims and selection -------------------------------------------------------------------------------------------
+
+
+def claims_forest(parts: Mapping[str, DataFrame], ids: list[str]) -> str:
+    """Say how many claims hold: by study, rows of claims by id."""
+    told = []
+    for name, part in parts.items():
+        some = part.reindex(ids)
+        is_one = name != "paper" and some["low"].isna().all()
+        words = "one replicate, none judged" if is_one else str(int((some["verdict"] == HOLDS).sum()))
+        told.append(f"{name} {words}")
+    return f"Of {len(ids)} claims on scores hold: {'; '.join(told)}"
+
+
+def against_paper(both: DataFrame) -> str:
+    """Say for how many comparisons our effect has the paper's sign: columns ours, paper."""
+    same = int((np.sign(both["ours"]) == np.sign(both["paper"])).sum())
+    told = f"In {same} of {len(both)} comparisons on the paper's own tasks our effect has the paper's sign"
+    return f"{told} (in the mean {signed(both['ours'].mean())} points, the paper {signed(both['paper'].mean())})"
+
+
+def knn_gains(table: DataFrame, k: int) -> str:
+    """Say in how many tasks neighbours lie above as much random text, at the largest number."""
+    some = table[(table["task"] != MEAN) & (table["num_neighbours"] == k)]
+    by_text = some.pivot(index="task", columns="text", values="effect").astype(float)
+    num = int((by_text["neighbours"] > by_text["random"]).sum())
+    told = f"{k} neighbours a text lie above as much random text in {num} of {len(by_text)} tasks"
+    return sentence(_lead(table), told)
+
+
+def score_against_k(table: DataFrame) -> str:
+    """Say what fewest and most neighbours, and as much random text as of most, gain over TAPT's own text."""
+    some = table.set_index(["text", "num_neighbours"])[["effect", "low", "high"]].astype(float)
+    ks = sorted(some.index.unique("num_neighbours"))
+    kinds = dict.fromkeys([("neighbours", ks[0]), ("neighbours", ks[-1]), ("random", ks[-1])])
+    told = {}
+    for place in kinds:
+        effect, low, high = some.loc[place]
+        told[place] = signed(effect) + ("" if _is_shown(low, high) else " (its interval holds zero)")
+    parts = [f"{k} neighbours a text {value}" for (text, k), value in told.items() if text == "neighbours"]
+    other = labels.arm(table["other"].iloc[0])
+    told = f"points over {other}: {'; '.join(parts)}; as much random text {told['random', ks[-1]]}"
+    return sentence(_lead(table), told)
+
+
+def selector_agreement(values: np.ndarray) -> str:
+    """Say how much of their text two retrieval methods share: values of pairs, percent."""
+    if len(values) == 1:
+        return f"The two selections share {number(values[0], 0)} % of their text"
+    return f"Any two selections share {_range(values)} of their text"
+
+
+def cost(table: DataFrame) -> str:
+    """Say what the best arm gains at which cost, and what naive Bayes does: as of `selection_tables.against_cost`."""
+    arms = table[table["arm"] != labels.NAIVE_BAYES]
+    best = arms.loc[arms["gain"].astype(float).idxmax()]
+    gain, seconds = signed(best["gain"]), number(best["seconds"], 0 if best["seconds"] >= 10 else 1)
+    told = f"{labels.arm(best['arm'])} gains most, {gain} points over base for {seconds}"
+    counted = table[table["arm"] == labels.NAIVE_BAYES]["gain"]
+    more = f"; naive Bayes {signed(counted.iloc[0])} for none" if len(counted) else ""
+    return sentence(_lead(arms), f"{told} CPU-seconds of pretraining{more}")
+
+
+def neighbours(scores: Series, method: str) -> str:
+    """Say how like the neighbours are that are shown, and where that no longer orders them."""
+    if (scores >= 0.995).mean() > 0.5:
+        return f"By {method} the nearest candidates are all alike (similarity 1.00), so that their order says little"
+    least, most = number(scores.min(), 2), number(scores.max(), 2)
+    return f"By {method} the nearest candidates have a similarity of {least} to {most}"

@@ -1,0 +1,42 @@
+"""Texts that are mended and broken are counted run by run, and chosen by a rule."""
+
+import numpy as np
+import pandas as pd
+
+from dontstop.runs.arms import BASE, DAPT
+from dontstop.verdicts import predictions
+from fabricated import make_record
+
+TRUTH = {"x": np.array([0, 1, 2, 0])}
+GUESSES = {("base", 0): [1, 1, 0, 0], ("dapt", 0): [0, 1, 2, 1], ("base", 1): [1, 1, 2, 0], ("dapt", 1): [0, 1, 2, 0]}
+
+
+def compared():
+    rows = [make_record("x", a, 0, TRUTH["x"], guess, replicate=r) for (a, r), guess in GUESSES.items()]
+    return predictions.changed(pd.DataFrame(rows), TRUTH, DAPT, BASE)
+
+
+def test_a_text_is_mended_in_the_share_of_runs_in_which_the_arm_alone_is_right():
+    table = compared()
+    assert table["mended"].tolist() == [1.0, 0.0, 0.5, 0.0] and table["broken"].tolist() == [0.0, 0.0, 0.0, 0.5]
+    assert table["label"].tolist() == ["a", "b", "c", "a"]
+    assert table["guess"].tolist()[:3] == ["a", "b", "c"] and table["other_guess"].tolist()[:2] == ["b", "b"]
+    [row] = predictions.changed_counts(table).to_dict("records")
+    assert row == {"task": "x", "arm": "dapt", "other": "base", "mended": 1.5, "broken": 0.5, "num_test": 4}
+
+
+def test_the_texts_that_are_mended_and_broken_most_often_are_shown_with_both_guesses():
+    texts = {"x": ["zero", "one", "two", "three"]}
+    shown = predictions.changed_texts(compared(), texts).to_dict("records")
+    assert [(row["change"], row["text"], row["label"]) for row in shown] == [
+        ("mended", "zero", "a"),
+        ("broken", "three", "a"),
+    ]
+    assert (shown[0]["base"], shown[0]["dapt"]) == ("b", "a")
+    assert predictions.changed_texts(compared().iloc[1:2], texts).empty
+
+
+def test_arms_that_have_not_run_leave_nothing_to_compare():
+    rows = pd.DataFrame([make_record("x", "base", 0, TRUTH["x"], GUESSES["base", 0])])
+    assert predictions.changed(rows, TRUTH, DAPT, BASE).empty
+    assert predictions.changed_texts(predictions.changed(rows, TRUTH, DAPT, BASE), {}).empty
