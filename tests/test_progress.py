@@ -92,6 +92,17 @@ def test_in_a_kernel_a_line_takes_the_last_ones_place_and_the_terminal_sees_all_
     os.close(reading)
 
 
+def test_a_notebook_has_a_bar_beside_the_line_and_names_are_text_there(monkeypatch):
+    said = []
+    monkeypatch.setattr(IPython.display, "display", lambda data, **_: said.append(data["text/html"]))
+    monkeypatch.setattr(sys, "stderr", types.SimpleNamespace(_original_stdstream_copy=1))
+    some = [job("a<b", kind="checkpoint"), job("c")]
+    told = Progress("plan", some, done={"c"}, parts={"a<b": 0.5})
+    assert told.share() == pytest.approx(0.75) and Progress("nothing", []).share() == 0.0
+    told.show()
+    assert said[0].startswith('<progress value="0.750"></progress> plan: ') and "(now: a&lt;b 50 %)" in said[0]
+
+
 @pytest.mark.parametrize("copy", [{}, {"_original_stdstream_copy": None}, {"_original_stdstream_copy": "elsewhere"}])
 def test_where_ipykernel_has_no_such_private_name_every_line_is_printed(shown, monkeypatch, capsys, copy):
     monkeypatch.setattr(sys, "stderr", types.SimpleNamespace(**copy))

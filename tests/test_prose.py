@@ -13,6 +13,7 @@ from dontstop.profiles import Paths, load_profile, profile_names
 from dontstop.report import descriptions, readings
 from dontstop.runs.plan import NOTEBOOKS, Design
 from dontstop.runs.results import Results
+from dontstop.studies import read_study
 from dontstop.text import tasks
 from dontstop.verdicts.losses import GENERAL, IN_DOMAIN
 
@@ -43,8 +44,9 @@ def sentences(name: str) -> list[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_prose_that_stands_still_names_nothing_that_a_profile_decides(name):
     text = "\n".join(markdown(name))
-    own = {task.name for task in (*tasks._DOCSTRING_TASKS, *tasks._PAPER_TASKS)}
-    own |= {task.display_name for task in tasks._DOCSTRING_TASKS} | {d.display_name for d in tasks._DOCSTRING_DOMAINS}
+    docstrings, papers = read_study("docstrings"), read_study("paper")
+    own = {task.name for task in (*docstrings.tasks, *papers.tasks)}
+    own |= {one.display_name for one in (*docstrings.tasks, *docstrings.domains)}
     own |= {f"`{profile}`" for profile in profile_names(PROJECT)} | {"docstring"}
     assert not [word for word in own if re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text, re.IGNORECASE)]
 
@@ -192,7 +194,7 @@ def test_words_ranks_and_texts_are_read_off():
     names = ["general", "near", "far"]
     matrix = pd.DataFrame([[100, 40, 20], [40, 100, 30], [20, 30, 100.0]], names, names)
     assert readings.overlap(matrix, "general").data.startswith("**near** shares most of its frequent words")
-    some = tasks._DOCSTRING_TASKS[:2]
+    some = read_study("docstrings").tasks[:2]
     own, other = (task.name for task in some)
     words = pd.DataFrame({"deep_learning": [30.0, 20.0], "numerical": [10.0, 25.0]}, index=[own, other])
     assert (
@@ -210,7 +212,7 @@ def test_words_ranks_and_texts_are_read_off():
 
 def test_a_trial_is_told_with_what_the_records_have():
     scores = pd.DataFrame({"arm": ["base", "dapt"], "num_steps": [9, 250], "score": [20.0, 22.5]})
-    task = tasks._DOCSTRING_TASKS[0]
+    task = read_study("docstrings").tasks[0]
     told = readings.tried(scores, task, {task.name: 4.7, "mean": 6.4}).data
     assert (
         "250 steps of DAPT move F1 from 20.0 to 22.5: **+2.5 points**" in told and "have +4.7 there, and +6.4" in told

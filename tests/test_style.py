@@ -192,5 +192,6 @@ def test_a_notebook_asks_and_does_not_define(path):
 
 @every_notebook
 def test_a_notebook_is_more_prose_than_code(path):
-    prose, code = (sum(len(text_of(cell)) for cell in cells_of(path, kind)) for kind in ("markdown", "code"))
-    assert prose > code
+    code = [text_of(cell) for cell in cells_of(path) if "by-hand" not in tags_of(cell)]  # which is there to be read
+    asked = [text for text in code if "\nfrom dontstop." not in text]
+    assert sum(len(text_of(cell)) for cell in cells_of(path, "markdown")) > sum(map(len, asked))

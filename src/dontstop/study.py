@@ -152,7 +152,7 @@ class Study(Pipeline):
         return display.show(thing, folder / checked_name("table or figure", name), **how)
 
     def guesses(self, text: str, num: int = 10) -> pd.DataFrame:
-        """Return what encoders of replicate 0 guess for masked words, in sentences that a digest chooses.
+        """Return what encoders guess for masked words, in sentences that a digest chooses; of the first replicate here.
 
         Args:
             text: A domain, of whose held-out text the base encoder, DAPT on it and DAPT on the paper's kind of

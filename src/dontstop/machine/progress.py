@@ -1,6 +1,7 @@
 """Jobs, and the lines that say how far a plan of them is."""
 
 import contextlib
+import html
 import os
 import sys
 import threading
@@ -62,7 +63,7 @@ class Progress:
     def show(self) -> None:
         """Show the progress as it is now, where it was shown last if that can be."""
         self._last = time.monotonic()
-        self._line.say(self.line())
+        self._line.say(self.line(), self.share())
 
     def seconds_to_line(self) -> float:
         """Return how long it is until the next line is due; 0 if it is."""
@@ -93,6 +94,11 @@ class Progress:
             text += f", about {duration(remaining)} to go"
         return text + (f" (now: {', '.join(running)})" if running else "")
 
+    def share(self) -> float:
+        """Return which share of the plan's work is done, 0 to 1."""
+        done = sum(job.size * (1.0 if job.key in self.done else self.parts.get(job.key, 0.0)) for job in self.jobs)
+        return done / (sum(job.size for job in self.jobs) or 1.0)
+
     def remaining_seconds(self) -> float | None:
         """Estimate the seconds left from the work done so far; None before there is any."""
         total = sum(job.size * (1 - self.found.get(job.key, 0.0)) for job in self.jobs)
@@ -105,24 +111,25 @@ class Progress:
 class ReplacedLine:
     """A line that the next one takes the place of, in a notebook's output; elsewhere a line each.
 
-    Else an hour's run would leave hundreds of them in the notebook. Who runs the notebook from a terminal sees all of
-    them there.
+    Else an hour's run would leave hundreds of them in the notebook. A notebook that is looked at has a bar beside it;
+    who runs it from a terminal sees all lines there.
     """
 
     def __init__(self):
         self._shown, self._terminal = None, _terminal_of_kernel()
 
-    def say(self, line: str) -> None:
-        """Show a line, where the last one stood if it can be."""
+    def say(self, line: str, share: float = 0.0) -> None:
+        """Show a line, where the last one stood if it can be, and how far a bar beside it reaches, 0 to 1."""
         line = visible(line)
+        bar = f'<progress value="{share:.3f}"></progress> {html.escape(line)}'
         if self._terminal is None:
             say(line)
         elif self._shown is None:
             from IPython.display import display
 
-            self._shown = display({"text/plain": line}, raw=True, display_id=True)
+            self._shown = display({"text/plain": line, "text/html": bar}, raw=True, display_id=True)
         else:
-            self._shown.update({"text/plain": line}, raw=True)
+            self._shown.update({"text/plain": line, "text/html": bar}, raw=True)
             with contextlib.suppress(OSError):  # a terminal that is gone costs no run
                 os.write(self._terminal, f"{line}\n".encode())
 

@@ -36,16 +36,17 @@ def guesses(study: Results, text: str, num: int) -> pd.DataFrame:
     if text in {task.name for task in study.tasks}:
         phases, rows = [Phase("tapt", text)], corpora.load_examples(study.paths, text, "dev")
     else:
-        irrelevant = study.profile.text.study.domain(text).irrelevant_domain
-        phases = [Phase("dapt", name) for name in (text, irrelevant) if name is not None]
+        other = study.profile.text.study.domain(text).irrelevant_domain
+        phases = [Phase("dapt", name) for name in (text, other) if name is not None]
         rows = corpora.load_documents(study.paths.held_out(text))
-    checkpoints = [Checkpoint(), *(Checkpoint((phase,)) for phase in phases)]
-    folders = {checkpoint.name: study.checkpoint_folder(checkpoint) for checkpoint in checkpoints}
-    there = {name: folder for name, folder in folders.items() if (folder / "model.safetensors").is_file()}
-    if Checkpoint().name not in there:
-        return pd.DataFrame(columns=COLUMNS)
-    tokenizer = tokens.load_tokenizer(study.paths.tokenizer())
-    return guess(there, tokenizer, chosen((row["text"] for row in rows), tokenizer, num))
+    for replicate in range(study.profile.replicates):
+        checkpoints = [Checkpoint(some, replicate) for some in ((), *((phase,) for phase in phases))]
+        folders = {checkpoint.name: study.checkpoint_folder(checkpoint) for checkpoint in checkpoints}
+        there = {name: folder for name, folder in folders.items() if (folder / "model.safetensors").is_file()}
+        if Checkpoint().name in there:
+            tokenizer = tokens.load_tokenizer(study.paths.tokenizer())
+            return guess(there, tokenizer, chosen((row["text"] for row in rows), tokenizer, num))
+    return pd.DataFrame(columns=COLUMNS)
 
 
 def chosen(documents: Iterable[str], tokenizer, num: int) -> dict[str, list[Masked]]:
