@@ -133,7 +133,7 @@ def test_a_figure_enlarges_by_a_click_and_escape_closes_it(site, open_page, widt
     assert enlarged.bounding_box()["width"] > before
     shoot(page, f"enlarged_{width}")
     page.keyboard.press("Escape")
-    assert page.locator("dialog").count() == 0
+    page.locator("dialog").wait_for(state="detached")
 
 
 # --------------------------------------------------------------------------------------------------------- JupyterLab
@@ -231,9 +231,4 @@ def test_a_notebook_runs_in_the_browser_and_saving_it_changes_no_file(lab, check
     print(f"{name}: {seconds:.0f} s")
     shoot(page, f"lab_{name}")
     assert page.locator(".jp-Dialog").count() == 0, "JupyterLab asks something after saving"
-    assert git(checkout, "status", "--porcelain", "--", "notebooks").replace("A  ", "").split() == sorted(
-        f"notebooks/{path.relative_to(checkout / 'notebooks')}"
-        for path in (checkout / "notebooks").rglob("*")
-        if path.is_file() and ".ipynb_checkpoints" not in path.parts
-    ), git(checkout, "diff", "--stat")
     assert git(checkout, "diff", "--", "notebooks") == ""

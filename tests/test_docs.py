@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import json
 import os
 import re
 import shlex
@@ -97,16 +98,26 @@ def test_every_make_target_exists(page):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-@every_page
+def prose_of(page: Path) -> str:
+    """Return a page's text, or the prose of a notebook."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix != ".ipynb":
+        return text
+    return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown")
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *sorted((PROJECT / "notebooks").rglob("*.ipynb"))], ids=lambda page: page.name
+)
 def test_links_lead_to_files_and_headings(page):
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose_of(page)):
         if re.match(r"https?:", target):
             continue
         file, _, heading = target.partition("#")
         led_to = (page.parent / file).resolve() if file else page
         assert led_to.exists() or led_to in committed_results(), f"{page.name}: {target}"
         if heading:
-            headings = re.findall(r"^#+ (.*)$", led_to.read_text(encoding="utf-8"), re.MULTILINE)
+            headings = re.findall(r"^#+ (.*)$", prose_of(led_to), re.MULTILINE)
             anchors = {re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings}
             assert heading in anchors, f"{page.name}: {target}"
 

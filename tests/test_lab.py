@@ -1,7 +1,10 @@
 """JupyterLab as `make lab` starts it: notebooks stay as they are committed; a mistake is told without a traceback."""
 
 import copy
+import json
+import os
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
@@ -61,6 +64,9 @@ def test_other_notebooks_keep_their_outputs(server, name):
 def test_no_other_host_is_asked_and_the_whole_checkout_is_in_reach(tmp_path):
     given = lab.arguments(tmp_path)
     assert f"--ServerApp.root_dir={tmp_path}" in given and "--LabApp.news_url=None" in given
+    folder = Path(lab.environment()["JUPYTER_CONFIG_PATH"].split(os.pathsep)[0])
+    disabled = json.loads((folder / "labconfig" / "page_config.json").read_text())["disabledExtensions"]
+    assert disabled == {"@jupyterlab/apputils-extension:announcements": True}
 
 
 @pytest.mark.parametrize(

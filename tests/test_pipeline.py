@@ -37,12 +37,16 @@ def filled(part, values: dict):
     return part
 
 
+PROFILE = "configs/${profile}.yaml"
+
+
 def tracked(stage: dict) -> list[str]:
-    return stage["params"][0]["configs/${profile}.yaml"]
+    return stage["params"][0][PROFILE] if "params" in stage else []
 
 
 def outs(stage: dict) -> list[str]:
-    return [next(iter(out)) if isinstance(out, dict) else out for out in stage["outs"]]
+    listed = [*stage["outs"], *stage.get("metrics", [])]
+    return [next(iter(out)) if isinstance(out, dict) else out for out in listed]
 
 
 def rooms(stage: dict) -> set[str]:
@@ -63,7 +67,7 @@ def test_every_dependency_exists_or_is_another_stages_out(project):
     made = {out for stage in stages(project).values() for out in outs(stage)}
     for name, stage in stages(project).items():
         for dependency in stage["deps"]:
-            found = dependency in made or any(out.startswith(f"{dependency}/") for out in made)
+            found = dependency in (PROFILE, *made) or any(out.startswith(f"{dependency}/") for out in made)
             assert found or (project / dependency).exists(), f"{name} depends on {dependency}"
 
 
@@ -118,10 +122,22 @@ def test_profiles_spell_out_every_setting_that_a_stage_tracks(project):
                     value = value[part]
 
 
-def test_every_setting_is_tracked_by_some_stage(project):
-    found = {key.split(".")[0] for stage in stages(project).values() for key in tracked(stage)}
-    untracked = set(type(load_profile("laptop", project)).model_fields) - found
-    assert untracked == {"speed", "name"}  # the one changes no result, the other is the file's
+def test_every_stage_tracks_the_profile_whole_or_what_it_reads_of_it(project):
+    for name, stage in stages(project).items():
+        assert (PROFILE in stage["deps"]) != bool(tracked(stage)), f"{name}: DVC takes a file for one of the two"
+    assert {"text", "tokens"} <= set(tracked(stages(project)["prepare"]))
+
+
+def test_few_parameters_and_the_metrics_are_shown_when_experiments_are_compared(project):
+    """`dvc exp show` and `dvc params diff` have a column a value."""
+    content, shown = yaml.safe_load((project / "configs" / "laptop.yaml").read_text()), set()
+    for key in {key for stage in stages(project).values() for key in tracked(stage)}:
+        value = content
+        for part in key.split("."):
+            value = value[part]
+        shown |= {f"{key}.{part}" for part in value} if isinstance(value, dict) else {key}
+    assert shown >= {"replicates", "labels.primary", "dapt.num_steps"} and len(shown) <= 16
+    assert stages(project)["claims"]["metrics"] == [{"results/${profile}/metrics.json": {"cache": False}}]
 
 
 def test_notebooks_are_run_with_their_own_parameters_and_into_their_own_place(project):

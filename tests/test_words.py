@@ -15,7 +15,13 @@ CHINESE = "预训练语言模型在许多任务上效果很好，但领域不同
 JAPANESE = "コンピューターは、言葉を数えることができます。"
 THAI = "ภาษาไทยไม่มีช่องว่างระหว่างคำ"
 HINDI = "हिन्दी में शब्द रिक्त स्थान से अलग होते हैं"
-SCRIPTS = {"Chinese": CHINESE, "Japanese": JAPANESE, "Thai": THAI, "Hindi": HINDI, "Arabic": "اللُّغَة العربية جميلة جدا ويكتبها الناس من اليمين"}
+SCRIPTS = {
+    "Chinese": CHINESE,
+    "Japanese": JAPANESE,
+    "Thai": THAI,
+    "Hindi": HINDI,
+    "Arabic": "اللُّغَة العربية جميلة جدا ويكتبها الناس من اليمين",
+}
 
 
 @pytest.mark.parametrize("text", [ENGLISH, "", " ", "?!", "a" * 50, "\x00a\x1fb", ENGLISH * 3])
@@ -54,7 +60,9 @@ def test_no_change_that_a_reader_would_not_see_hides_a_copy(text):
     assert {words.normalise(variant) for variant in variants} == {words.normalise(text)}
     document = f"{CHINESE[::-1]} {variants[1]} {JAPANESE[::-1]}"
     found = leakage.max_containment(leakage.word_grams([text]), leakage.word_grams([document, ENGLISH]))
-    assert found[0] >= 0.6 and leakage.max_containment(leakage.word_grams([text]), leakage.word_grams([ENGLISH]))[0] == 0
+    assert (
+        found[0] >= 0.6 and leakage.max_containment(leakage.word_grams([text]), leakage.word_grams([ENGLISH]))[0] == 0
+    )
 
 
 def test_folding_twice_is_folding_once_for_every_character():
@@ -78,7 +86,9 @@ def test_words_are_counted_as_a_reader_does():
     assert words.num_words(HINDI) == 9
 
 
-@pytest.mark.parametrize(("text", "blank"), [("", True), (" \u200b\ufeff\x07\u3000", True), (" .", False), ("字", False)])
+@pytest.mark.parametrize(
+    ("text", "blank"), [("", True), (" \u200b\ufeff\x07\u3000", True), (" .", False), ("字", False)]
+)
 def test_what_shows_nothing_is_blank(text, blank):
     assert words.is_blank(text) == blank
 
@@ -100,7 +110,9 @@ def test_distances_and_naive_bayes_see_words_in_a_script_without_spaces():
     overlap = vocabulary.overlap_matrix({"a": cooking, "b": law, "c": cooking}, num_words=9)
     assert overlap.loc["a", "c"] == 100 and overlap.loc["a", "b"] == 0
     assert vocabulary.num_words_in(cooking) == 13
-    found = baselines.naive_bayes([*cooking, *law], [0, 0, 0, 1, 1, 1], ["盐"], ["汤好吃", "案件合同"], lambda found: 0.0)
+    found = baselines.naive_bayes(
+        [*cooking, *law], [0, 0, 0, 1, 1, 1], ["盐"], ["汤好吃", "案件合同"], lambda found: 0.0
+    )
     assert found.tolist() == [0, 1]
 
 

@@ -250,7 +250,7 @@ def lab(context: typer.Context) -> None:
     from dontstop.profiles import find_root
 
     options = [*jupyter.arguments(find_root()), *context.args]
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *options])
+    os.execve(sys.executable, [sys.executable, "-m", "jupyterlab", *options], jupyter.environment())
 
 
 @app.command()

@@ -9,6 +9,12 @@ from pathlib import Path
 _OURS = re.compile(r"notebooks/(?:solutions/)?\d\d_\w+\.ipynb")
 
 
+def environment() -> dict[str, str]:
+    """Return the environment to start it in: `labconfig/` turns off the question whether to fetch Jupyter's news."""
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
+    return {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(paths)}
+
+
 def arguments(root: Path) -> list[str]:
     """Return what JupyterLab is started with: the checkout in reach, `notebooks/` in sight, no other host asked."""
     options = {

@@ -182,12 +182,14 @@ class Study(Pipeline):
         return trials.guesses_of(self, folders, text, num)
 
     def judge(self) -> str:
-        """Judge all claims by the records that are there, write them as text and picture, and say the verdicts."""
+        """Judge all claims by the records that are there, write text, picture and metrics, and say the verdicts."""
         from dontstop.report import claims, measures
+        from dontstop.verdicts import scores
         from dontstop.verdicts.judgements import overview
 
-        judged = measures.judged(self)
+        judged, runs = measures.judged(self), self.runs(*self.available_arms())
         claims.save_claims(judged, self.paths.results, self.profile.name)
+        claims.save_metrics(judged, scores.means(runs), self.paths.results)
         return "\n".join(f"{row.claim}: {row.ours} ({row.statement})" for row in overview(judged).itertuples())
 
     def advise(self) -> str:

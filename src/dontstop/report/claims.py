@@ -17,6 +17,7 @@ from dontstop.report.labels import signed
 from dontstop.runs.results import RUN_COLUMNS
 from dontstop.verdicts import judgements
 from dontstop.verdicts.claims import CLAIMS, EQUIVALENT, NOT_RUN
+from dontstop.verdicts.scores import MEAN
 
 
 def sentences(overview: DataFrame) -> list[str]:
@@ -70,6 +71,18 @@ def load_judged(folder: Path) -> DataFrame:
     """Load the verdicts that stand under a profile's results; before there are any, the paper's own alone."""
     path = folder / "claims.csv"
     return pd.read_csv(path) if path.is_file() else judgements.judge(pd.DataFrame(columns=RUN_COLUMNS))
+
+
+def save_metrics(judged: DataFrame, scores: DataFrame, folder: Path) -> None:
+    """Write what DVC compares studies by: each arm's mean F1 x 100 over its tasks, each claim's verdict, as JSON.
+
+    Args:
+        judged: As `judgements.judge` returns it.
+        scores: As `scores.means` returns them.
+    """
+    whole = scores[scores["task"] == MEAN].set_index("arm")["mean"].round(2)
+    ours = judged[(judged["study"] == judgements.OURS) & (judged["task"] == MEAN)].set_index("claim")["verdict"]
+    files.write_json(folder / "metrics.json", {"mean_f1": whole.to_dict(), "verdict": ours.to_dict()})
 
 
 def write_forest(results: Path, profiles: Sequence[str]) -> None:

@@ -29,6 +29,7 @@ def execute(paths: Paths, notebook: str, profile: str, *, log_output: bool = Fal
     target.parent.mkdir(parents=True, exist_ok=True)
     if log_output:
         logging.basicConfig(level=logging.INFO, format="%(message)s")
+        logging.getLogger("papermill").addFilter(is_said)
     how = {"kernel_name": "python3", "progress_bar": False, "log_output": log_output}
     try:
         with ledger.timed(paths, f"notebook {notebook}"):
@@ -43,6 +44,13 @@ def execute(paths: Paths, notebook: str, profile: str, *, log_output: bool = Fal
         raise
     files.write_json(paths.results / "notebooks" / unfinished.name, without_times(files.read_json(target)))
     target.unlink()
+
+
+def is_said(record: logging.LogRecord) -> bool:
+    """Whether what papermill logs is a line that the study says: no table or figure, and not that a cell begins."""
+    line = record.getMessage().strip()
+    noise = ("<", "|", "- ", "Executing ", "Ending ", "Input Notebook", "Output Notebook")
+    return bool(line) and "\n" not in line and not line.startswith(noise)
 
 
 def without_times(notebook: dict) -> dict:

@@ -28,10 +28,19 @@ def read_ledger(paths: Paths) -> dict[str, float]:
 
 @contextlib.contextmanager
 def timed(paths: Paths, stage: str) -> Iterator[None]:
-    """Write down how long a stage took, once it has ended well."""
-    begin = time.monotonic()
+    """Write down how long a stage took, once it has ended well; one that found its work done keeps what that took."""
+    begin, before = time.monotonic(), _worked_seconds(paths, stage)
     yield
-    files.write_json(_file(paths), read_ledger(paths) | {stage: time.monotonic() - begin})
+    known = read_ledger(paths)
+    if stage not in known or not 0 < before == _worked_seconds(paths, stage):
+        files.write_json(_file(paths), known | {stage: time.monotonic() - begin})
+
+
+def _worked_seconds(paths: Paths, stage: str) -> float:
+    """Return what a stage has trained or selected for so far; 0 if it is of another kind."""
+    notebooks = {experiment: notebook for notebook, experiment in NOTEBOOKS.items()}
+    notebook = notebooks.get(stage, stage.removeprefix("notebook "))
+    return selected_seconds(paths) if stage == "select" else trained_seconds(paths, notebook)
 
 
 def notebook_seconds(paths: Paths, notebook: str) -> float | None:
@@ -65,9 +74,9 @@ def stage_costs(paths: Paths) -> pd.DataFrame:
     """Tabulate the stages in their order, with a last row for their sum.
 
     Returns:
-        Columns stage; wall_minutes, of its last execution (empty where it has not run), a notebook's training included
-        where a command of its own did it; training_minutes, of processes, from the records: what the stage costs from
-        nothing, also where it has since found its work done.
+        Columns stage; wall_minutes, of its last execution that did work (empty where it has not run), a notebook's
+        training included where a command of its own did it; training_minutes, of processes, from the records: what the
+        stage costs from nothing, also where it has since found its work done.
     """
     ledger = read_ledger(paths)
 
