@@ -122,6 +122,18 @@ def test_tapt_and_both_phases_are_recorded_each_under_its_notebook(with_tapt):
         ]
 
 
+def test_what_costs_depend_on_is_known_where_records_alone_are_left(with_tapt, tmp_path):
+    root = tiny.copy(with_tapt, tmp_path / "study")
+    with tiny.at(root):
+        some = Study("tiny", "04_dapt_tapt")
+        shape = measures.encoder_shape(some)
+        shutil.rmtree(root / "checkpoints")
+        assert measures.encoder_shape(some) == shape
+        some.profile = some.profile.model_copy(update={"encoder": some.profile.encoder.model_copy(update={"name": "x"})})
+        with pytest.raises(StudyError, match="no base encoder here"):
+            measures.encoder_shape(some)
+
+
 def test_no_checkpoint_is_trained_twice(with_tapt, tmp_path, planned):
     """Both phases start from the DAPT encoder that is there, even if only its published copy is left."""
     root = tiny.copy(with_tapt, tmp_path / "study")

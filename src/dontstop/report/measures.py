@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.machine import files, pretrained
 from dontstop.machine.randomness import generator
@@ -15,6 +16,7 @@ from dontstop.runs.results import Results
 from dontstop.selection.candidates import load_candidates
 from dontstop.text import corpora, leakage
 from dontstop.text.tasks import GENERAL, SPLITS, Task
+from dontstop.training import encoders
 from dontstop.verdicts import baselines, domain_gap, vocabulary
 from dontstop.verdicts import costs as costing
 from dontstop.verdicts.claims import CLAIMS
@@ -206,18 +208,23 @@ def arms_on(study: Results, tasks: Sequence[Task]) -> dict[Arm, list[Task]]:
 
 
 def encoder_shape(study: Results) -> costing.Shape:
-    """Return what of the encoder's shape its compute depends on.
+    """Return what of the encoder's shape its compute depends on: by the settings, or by the encoder that they name.
 
     Raises:
-        StudyError: If the base encoder is not there.
+        StudyError: If the settings name an encoder, and no replicate's base encoder is there.
     """
     from transformers import AutoConfig
 
-    folder = study.checkpoint_folder(Checkpoint())
-    if not (folder / "config.json").is_file():
-        remedy = f"run `dontstop run base --profile {study.profile.name}`, or fetch it (`dvc pull`)"
-        raise StudyError(f"no encoder in {folder}", "the base encoder, whose shape costs depend on", remedy)
-    return costing.shape_of(pretrained.load(AutoConfig, folder))
+    profile, bases = study.profile, [Checkpoint((), r) for r in range(study.profile.replicates)]
+    folders = [folder for folder in map(study.checkpoint_folder, bases) if (folder / "config.json").is_file()]
+    if folders:
+        return costing.shape_of(pretrained.load(AutoConfig, folders[0]))
+    if profile.encoder.name is None:
+        tokenizer = tokens.load_tokenizer(study.paths.tokenizer())
+        longest = max(profile.base.sequence_length, profile.finetune.max_length)
+        return costing.shape_of(encoders.build_encoder(profile.encoder, tokenizer, max_length=longest, seed=0).config)
+    remedy = f"run `dontstop run base --profile {profile.name}`, or fetch it (`dvc pull`)"
+    raise StudyError("no base encoder here", f"that of {profile.encoder.name}, whose shape costs depend on", remedy)
 
 
 def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:
