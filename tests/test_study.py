@@ -129,7 +129,8 @@ def test_what_costs_depend_on_is_known_where_records_alone_are_left(with_tapt, t
         shape = measures.encoder_shape(some)
         shutil.rmtree(root / "checkpoints")
         assert measures.encoder_shape(some) == shape
-        some.profile = some.profile.model_copy(update={"encoder": some.profile.encoder.model_copy(update={"name": "x"})})
+        named = some.profile.encoder.model_copy(update={"name": "x"})
+        some.profile = some.profile.model_copy(update={"encoder": named})
         with pytest.raises(StudyError, match="no base encoder here"):
             measures.encoder_shape(some)
 
