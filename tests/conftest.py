@@ -11,8 +11,8 @@ from dontstop.machine import processes, runner
 PROJECT = Path(__file__).resolve().parents[1]
 # Begun first, the longest before the rest, so that no process is left alone with a long file at the end.
 LONGEST = """
-    kill study replicates calibration benchmarks claims released clusters process_group conversion adaptation mlm
-    pipeline runner notebooks jobs shards effects
+    kill study verification one_answer two_at_once replicates calibration benchmarks claims released clusters
+    process_group conversion adaptation mlm pipeline runner notebooks jobs shards effects
 """.split()
 
 

@@ -66,6 +66,7 @@ def fork(log: Path, function: Callable[[], None]) -> int:
         code = 71
         try:
             os.setsid()
+            warnings.simplefilter("ignore")  # of forks beside threads again; tests make errors of them
             lines = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(lines, 1)
             os.dup2(lines, 2)

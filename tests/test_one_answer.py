@@ -55,8 +55,8 @@ def test_any_number_of_workers_and_any_order_give_the_same_bits_and_git_sees_no_
     assert {name: content for name, content in contents(roots[1]).items() if name in theirs} == theirs
     assert len(ours) == len(theirs) and all(name.startswith("results/tiny.") for name in ours)
     with tiny.at(roots[1]):
-        study = Study("tiny", "03_tapt")
-        assert study.capabilities() == {study.capability()}
+        reader = Study("tiny", "03_tapt")
+        assert reader.capabilities() == {reader.capability()}
     workers = "1, 2 and 4 workers" if len(roots) == 3 else "1 and 4 workers"
     about = f"{workers}, runs in two orders, made again over what stood there, and beside another processor's"
     reliability.tell(about, reliability.times(NUM_TRIES), "tests/test_one_answer.py")

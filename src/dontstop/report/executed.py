@@ -10,7 +10,7 @@ from dontstop.profiles import Paths
 from dontstop.runs import ledger
 
 OF_ONE_EXECUTION = {"papermill", "execution"}  # metadata of cells: dates and durations
-STOPPED = "**This execution was stopped before its end.** Cells without a number have not run to their end."
+STOPPED = "**This execution was stopped.** Cells without a number have not run, and the last that has one did not end."
 
 
 def execute(paths: Paths, notebook: str, profile: str, *, log_output: bool = False) -> None:
@@ -85,9 +85,12 @@ def _note_stopped(executed: Path) -> None:
     if not executed.is_file():
         return
     notebook = files.read_json(executed)
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code" and cell["execution_count"] is None:
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    for cell in code:
+        if cell["execution_count"] is None:
             cell["metadata"]["papermill"] = {"status": "pending"}
+    for cell in [cell for cell in code if cell["execution_count"] is not None][-1:]:  # the one at work
+        cell["metadata"]["papermill"] = {"status": "running"}
     notebook["metadata"]["papermill"] |= {"duration": None, "exception": True}
     notebook["cells"].insert(0, {"cell_type": "markdown", "id": "stopped", "metadata": {}, "source": [STOPPED]})
     files.write_json(executed, notebook)
