@@ -192,8 +192,7 @@ class Study(Pipeline):
         claims.save_claims(judged, self.paths.results, self.profile.name, left_out)
         claims.save_metrics(judged, scores.means(runs), self.paths.results)
         told = [f"{row.claim}: {row.ours} ({row.statement})" for row in overview(judged).itertuples()]
-        return "
-".join([*told, left_out] if left_out else told)
+        return "\n".join([*told, left_out] if left_out else told)
 
     def advise(self) -> str:
         """Spend `advice.minutes` on the arms that it affords; return the page on whether to adapt, and write it."""
