@@ -188,9 +188,11 @@ class Study(Pipeline):
         from dontstop.verdicts.judgements import overview
 
         judged, runs = measures.judged(self), self.runs(*self.available_arms())
-        claims.save_claims(judged, self.paths.results, self.profile.name)
+        left_out = self.design.left_out()
+        claims.save_claims(judged, self.paths.results, self.profile.name, left_out)
         claims.save_metrics(judged, scores.means(runs), self.paths.results)
-        return "\n".join(f"{row.claim}: {row.ours} ({row.statement})" for row in overview(judged).itertuples())
+        told = [f"{row.claim}: {row.ours} ({row.statement})" for row in overview(judged).itertuples()]
+        return "\n".join([*told, left_out] if left_out else told)
 
     def advise(self) -> str:
         """Spend `advice.minutes` on the arms that it affords; return the page on whether to adapt, and write it."""

@@ -60,10 +60,15 @@ def claims_page(judged: DataFrame, heading: str) -> str:
     return page
 
 
-def save_claims(judged: DataFrame, folder: Path, profile: str) -> None:
-    """Write claims.csv (every row in full precision), claims.md, claims.svg and claims.png under `folder`."""
+def save_claims(judged: DataFrame, folder: Path, profile: str, left_out: str = "") -> None:
+    """Write claims.csv (every row in full precision), claims.md, claims.svg and claims.png under `folder`.
+
+    Args:
+        left_out: Which arms the study has no text for, in a sentence; told at the page's end.
+    """
     files.write_text(folder / "claims.csv", to_csv(judged))
-    files.write_text(folder / "claims.md", claims_page(judged, f"The paper's claims, profile `{profile}`"))
+    page = claims_page(judged, f"The paper's claims, profile `{profile}`")
+    files.write_text(folder / "claims.md", f"{page}\n\nOf arms, {left_out}.\n" if left_out else page)
     write_figure(claim_plots.claims_forest({profile: judged}), folder / "claims")
 
 
