@@ -72,7 +72,9 @@ def open_study(notebook: str, **parameters) -> "Study":
 
 def _check_earlier(study: "Study") -> None:
     """Check that the notebooks whose results this one compares its own with have run: before it trains anything."""
-    needed = dict.fromkeys(records_of(arm) for arm in COMPARED_WITH.get(study.notebook, ()))
+    asked = study.profile.arms
+    compared = [a for a in COMPARED_WITH.get(study.notebook, ()) if asked is None or a.name in asked]
+    needed = dict.fromkeys(map(records_of, compared))
     if study.notebook == "02_dapt":
         needed = {("01_domain_gap", EXPERIMENTS["domain_gap"].losses): None}
     for notebook, name in needed:
