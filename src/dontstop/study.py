@@ -184,12 +184,11 @@ class Study(Pipeline):
     def judge(self) -> str:
         """Judge all claims by the records that are there, write text, picture and metrics, and say the verdicts."""
         from dontstop.report import claims, measures
-        from dontstop.verdicts import scores
         from dontstop.verdicts.judgements import overview
 
-        judged, runs = measures.judged(self), self.runs(*self.available_arms())
+        judged = measures.judged(self)
         claims.save_claims(judged, self.paths.results, self.profile.name)
-        claims.save_metrics(judged, scores.means(runs), self.paths.results)
+        claims.save_metrics(judged, measures.mean_f1(self), self.paths.results)
         return "\n".join(f"{row.claim}: {row.ours} ({row.statement})" for row in overview(judged).itertuples())
 
     def advise(self) -> str:
