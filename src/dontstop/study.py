@@ -186,13 +186,11 @@ class Study(Pipeline):
     def judge(self) -> str:
         """Judge all claims by the records that are there, write text, picture and metrics, and say the verdicts."""
         from dontstop.report import claims, measures
-        from dontstop.verdicts import scores
         from dontstop.verdicts.judgements import overview
 
-        judged, runs = measures.judged(self), self.runs(*self.available_arms())
-        left_out = self.design.left_out()
+        judged, left_out = measures.judged(self), self.design.left_out()
         claims.save_claims(judged, self.paths.results, self.profile.name, left_out)
-        claims.save_metrics(judged, scores.means(runs), self.paths.results)
+        claims.save_metrics(judged, measures.mean_f1(self), self.paths.results)
         told = [f"{row.claim}: {row.ours} ({row.statement})" for row in overview(judged).itertuples()]
         return "\n".join([*told, left_out] if left_out else told)
 

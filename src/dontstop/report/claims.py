@@ -3,7 +3,7 @@
 The frames `overview` and `judged` are those of `verdicts.judgements`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -78,16 +78,11 @@ def load_judged(folder: Path) -> DataFrame:
     return pd.read_csv(path) if path.is_file() else judgements.judge(pd.DataFrame(columns=RUN_COLUMNS))
 
 
-def save_metrics(judged: DataFrame, scores: DataFrame, folder: Path) -> None:
-    """Write what DVC compares studies by: each arm's mean F1 x 100 over its tasks, each claim's verdict, as JSON.
-
-    Args:
-        judged: As `judgements.judge` returns it.
-        scores: As `scores.means` returns them.
-    """
-    whole = scores[scores["task"] == MEAN].set_index("arm")["mean"].round(2)
+def save_metrics(judged: DataFrame, mean_f1: Mapping[str, float], folder: Path) -> None:
+    """Write metrics.json, by which DVC compares studies: the mean F1 x 100 of each arm, the verdict on each claim."""
     ours = judged[(judged["study"] == judgements.OURS) & (judged["task"] == MEAN)].set_index("claim")["verdict"]
-    files.write_json(folder / "metrics.json", {"mean_f1": whole.to_dict(), "verdict": ours.to_dict()})
+    scores = {arm: round(score, 2) for arm, score in mean_f1.items()}
+    files.write_json(folder / "metrics.json", {"mean_f1": scores, "verdict": ours.to_dict()})
 
 
 def write_forest(results: Path, profiles: Sequence[str]) -> None:
