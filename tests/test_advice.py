@@ -122,6 +122,15 @@ def test_text_in_another_script_and_cut_texts_are_remarked(advised):
     assert "50 % of the texts of tickets fill 24 tokens" in told
 
 
+def test_claims_are_judged_with_one_domain_and_say_which_arms_are_left_out(advised):
+    root, study = advised
+    with tiny.at(root):
+        told = study.judge().splitlines()
+    assert told[-1].startswith("left out for want of text: not_dapt of tickets (no irrelevant domain)")
+    assert {line.split(":")[0] for line in told[:-1]} == {f"C{k}" for k in range(1, 14)}
+    assert told[-1] in (root / "results" / "own" / "claims.md").read_text()
+
+
 def test_the_command_takes_a_path_and_prints_the_answer(advised, capsys):
     root, _ = advised
     with tiny.at(root):

@@ -9,6 +9,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from conftest import PROJECT
@@ -204,7 +205,7 @@ def run_all(page, name: str, timeout: float) -> float:
     """Open a notebook, run all cells by the menu, wait until they have run, save; return the seconds."""
     page.goto(page.url.split("/lab")[0] + f"/lab/tree/notebooks/{name}.ipynb")
     page.locator(".jp-Notebook").wait_for(timeout=120_000)
-    page.get_by_text("Python 3 (ipykernel)").or_(page.get_by_text("Python 3")).first.wait_for(timeout=120_000)
+    page.get_by_text("Python 3 (ipykernel)").first.wait_for(timeout=120_000)
     begin = time.monotonic()
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
@@ -232,3 +233,23 @@ def test_a_notebook_runs_in_the_browser_and_saving_it_changes_no_file(lab, check
     shoot(page, f"lab_{name}")
     assert page.locator(".jp-Dialog").count() == 0, "JupyterLab asks something after saving"
     assert git(checkout, "diff", "--", "notebooks") == ""
+
+
+def test_the_explorer_of_neighbours_answers_to_what_is_typed(lab, checkout, open_page):
+    code = "from dontstop.report.explorer import Search, explorer\n"
+    code += "explorer(Search(['Matrices are multiplied.', 'Cats sleep all day.']), 'matrices')"
+    cells = [nbformat.v4.new_code_cell(code)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), checkout / "notebooks" / "explorer.ipynb")
+    page = open_page(1280)
+    page.goto(lab)
+    run_all(page, "explorer", timeout=300)
+    found = page.locator(".widget-html-content")
+    playwright.expect(found).to_contain_text("Matrices are multiplied.", timeout=60_000)
+    field = page.get_by_placeholder("type a sentence, and press Enter")
+    field.fill("a cat, or cats")
+    field.press("Enter")
+    playwright.expect(found).to_contain_text("Cats sleep all day.", timeout=60_000)
+    shoot(page, "explorer")
+    field.fill("quarks")
+    field.press("Enter")
+    playwright.expect(found).to_contain_text("No candidate shares a word with it.", timeout=60_000)

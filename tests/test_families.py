@@ -24,6 +24,7 @@ SIZES |= {"decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_
 SIZES |= {"decoder_ffn_dim": 24, "emb_dim": 16, "n_layers": 2, "n_heads": 2, "dim": 16, "hidden_dim": 24}
 # What a family needs beside its sizes, or is too large without.
 MORE = {
+    "mobilebert": {"embedding_size": 8},
     "luke": {"entity_vocab_size": 8, "entity_emb_size": 8},
     "roc_bert": {"pronunciation_vocab_size": 8, "shape_vocab_size": 8},
     "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
@@ -36,7 +37,8 @@ NOT_TAKEN = {
     "reformer": "is made for one length",
     "ultravbert": "reads images beside text",
 }
-NOT_BY_LORA = {"ibert", "squeezebert"}  # without a linear layer of the kind that an adapter stands at
+# Without a linear layer of the kind that an adapter stands at; or with one that is tied to the LM head.
+NOT_BY_LORA = {"ibert", "luke", "squeezebert"}
 DEPEND_ON_PADDING = {"convbert", "fnet", "funnel", "nystromformer", "yoso"}
 
 
@@ -45,7 +47,7 @@ def small(family: str):
     config = AutoConfig.for_model(family)
     given = {k: v for k, v in SIZES.items() if k in config.to_dict() and k not in config.attribute_map}
     torch.manual_seed(0)
-    return AutoModelForMaskedLM.from_config(AutoConfig.for_model(family, **given, **MORE.get(family, {})))
+    return AutoModelForMaskedLM.from_config(AutoConfig.for_model(family, **given | MORE.get(family, {})))
 
 
 @pytest.fixture(scope="module", params=[family for family in CHOSEN if family not in NOT_TAKEN])
@@ -103,7 +105,7 @@ def test_an_adapter_trains_it(saved):
     family, folder = saved
     load = functools.partial(encoders.load_encoder, folder)
     if family in NOT_BY_LORA:
-        pytest.skip("no layer that peft knows")
+        pytest.skip("no layer that an adapter can stand at")
     model = encoders.load_partly_trained(load, "lora", CheapAdaptation(lora_rank=2), seed=0)
     masked_loss(model.train()).backward()
     trained = [p for p in model.parameters() if p.requires_grad]

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from dontstop.machine import files
 from dontstop.report import claims, findings
 from dontstop.verdicts.losses import GENERAL, IN_DOMAIN
 
@@ -43,6 +44,14 @@ def test_the_page_of_claims_has_the_table_of_all_and_each_with_its_rule():
     assert page.startswith("# Claims\n")
     assert "## C2: DAPT scores above the base encoder\n\nTable 3. Rule: holds if the effect is above zero" in page
     assert page.count("+2.00 [+1.00, +3.00]") == 3 and "smallest detectable effect" in page  # ours in both tables
+
+
+def test_the_metrics_are_the_arms_means_and_our_verdicts_on_whole_claims(tmp_path):
+    rows = [("C2", "ours", "mean", "holds"), ("C2", "ours", "a_task", "inconclusive"), ("C2", "paper", "mean", "x")]
+    judged = pd.DataFrame(rows, columns=["claim", "study", "task", "verdict"])
+    claims.save_metrics(judged, {"base": 21.637, "dapt": 28.0}, tmp_path)
+    written = files.read_json(tmp_path / "metrics.json")
+    assert written == {"mean_f1": {"base": 21.64, "dapt": 28.0}, "verdict": {"C2": "holds"}}
 
 
 def test_the_course_of_tapt_names_the_best_number_of_epochs_on_dev():

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import tiny
+from conftest import PROJECT
 from dontstop import tokens
 from dontstop.machine import files
-from dontstop.profiles import Encoder, Text
+from dontstop.profiles import Encoder, load_profile
 from dontstop.runs import guesses
 from dontstop.text import corpora
 from dontstop.training import encoders
@@ -81,11 +82,26 @@ def test_the_best_words_of_two_pieces_are_those_of_all_pairs():
     assert [ids for _, ids in found] == [ids for _, ids in pairs[: guesses.NUM_GUESSES]]
 
 
-def test_without_weights_there_is_an_empty_frame_and_no_error(tmp_path, monkeypatch):
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """Give a study of the paper's domains without any weights."""
     monkeypatch.setattr(corpora, "load_documents", lambda path: [{"text": DOCUMENTS[0]}])
-    study = SimpleNamespace(tasks=[], checkpoint_folder=lambda _: tmp_path)
-    study.paths, study.profile = (
-        SimpleNamespace(held_out=lambda _: tmp_path),
-        SimpleNamespace(text=Text(source="files")),
-    )
+    profile = load_profile("mini", PROJECT).model_copy(update={"replicates": 2})
+    folder = SimpleNamespace(held_out=lambda _: tmp_path, tokenizer=lambda: tmp_path)
+    place = lambda checkpoint: tmp_path / str(checkpoint.replicate) / checkpoint.name  # noqa: E731
+    return SimpleNamespace(tasks=[], profile=profile, paths=folder, checkpoint_folder=place)
+
+
+def test_without_weights_there_is_an_empty_frame_and_no_error(study):
     assert guesses.guesses(study, "cs", 3).columns.tolist() == guesses.COLUMNS
+
+
+def test_the_base_the_domain_and_its_irrelevant_one_guess_in_the_first_replicate_here(study, tmp_path, monkeypatch):
+    for name in ("base", "dapt_cs", "dapt_news", "dapt_biomed"):
+        (tmp_path / "1" / name).mkdir(parents=True)
+        (tmp_path / "1" / name / "model.safetensors").touch()
+    monkeypatch.setattr(guesses, "guess", lambda folders, *_: folders)
+    monkeypatch.setattr(guesses, "chosen", lambda *_: {})
+    monkeypatch.setattr(guesses.tokens, "load_tokenizer", lambda _: None)
+    found = guesses.guesses(study, "cs", 3)
+    assert list(found) == ["base", "dapt_cs", "dapt_news"] and found["base"] == tmp_path / "1" / "base"

@@ -57,7 +57,7 @@ SHOWN = {
         ["neighbours", "topics", "coverage", "table7_curated", "table8_knn", "score_against_k", "selector_agreement"]
         + ["selector_scores", "table9_costs", "table10_strategies", "degenerate_cells", "verdicts", "verdicts_by_task"],
         ["loss_curves", "knn_gains", "score_against_k", "curated_gains", "selector_agreement", "selector_gains"]
-        + ["score_against_cost", "neighbours", "claims", "against_paper"],
+        + ["score_against_compute", "neighbours", "claims", "against_paper"],
     ),
 }
 BY_HAND = "by-hand"  # the tag of what is built in the open

@@ -129,7 +129,8 @@ def test_what_costs_depend_on_is_known_where_records_alone_are_left(with_tapt, t
         shape = measures.encoder_shape(some)
         shutil.rmtree(root / "checkpoints")
         assert measures.encoder_shape(some) == shape
-        some.profile = some.profile.model_copy(update={"encoder": some.profile.encoder.model_copy(update={"name": "x"})})
+        named = some.profile.encoder.model_copy(update={"name": "x"})
+        some.profile = some.profile.model_copy(update={"encoder": named})
         with pytest.raises(StudyError, match="no base encoder here"):
             measures.encoder_shape(some)
 
@@ -592,10 +593,12 @@ def test_gains_are_those_of_the_records_and_excerpts_of_a_task_bear_labels(finis
     with tiny.at(finished):
         study = Study("tiny")
         gains, shown = measures.dapt_gains(study), study.excerpts("citation_intent")
+        measured = measures.mean_f1(study)
         runs = study.runs("base", "dapt")
     by_arm = 100 * runs.groupby(["task", "arm"])["test_score"].mean().unstack()
     assert gains["citation_intent"] == pytest.approx((by_arm["dapt"] - by_arm["base"])["citation_intent"])
     assert list(gains) == [*(task.name for task in study.tasks), "mean"]
+    assert measured["dapt"] == pytest.approx(by_arm["dapt"].mean()) and "base" in measured
     assert list(shown) == ["label", "text"] and set(shown["label"]) <= set(tiny.LABELS) and len(shown) == 3
 
 

@@ -72,7 +72,9 @@ def open_study(notebook: str, **parameters) -> "Study":
 
 def _check_earlier(study: "Study") -> None:
     """Check that the notebooks whose results this one compares its own with have run: before it trains anything."""
-    needed = dict.fromkeys(records_of(arm) for arm in COMPARED_WITH.get(study.notebook, ()))
+    asked = study.profile.arms
+    compared = [a for a in COMPARED_WITH.get(study.notebook, ()) if asked is None or a.name in asked]
+    needed = dict.fromkeys(map(records_of, compared))
     if study.notebook == "02_dapt":
         needed = {("01_domain_gap", EXPERIMENTS["domain_gap"].losses): None}
     for notebook, name in needed:
@@ -184,13 +186,13 @@ class Study(Pipeline):
     def judge(self) -> str:
         """Judge all claims by the records that are there, write text, picture and metrics, and say the verdicts."""
         from dontstop.report import claims, measures
-        from dontstop.verdicts import scores
         from dontstop.verdicts.judgements import overview
 
-        judged, runs = measures.judged(self), self.runs(*self.available_arms())
-        claims.save_claims(judged, self.paths.results, self.profile.name)
-        claims.save_metrics(judged, scores.means(runs), self.paths.results)
-        return "\n".join(f"{row.claim}: {row.ours} ({row.statement})" for row in overview(judged).itertuples())
+        judged, left_out = measures.judged(self), self.design.left_out()
+        claims.save_claims(judged, self.paths.results, self.profile.name, left_out)
+        claims.save_metrics(judged, measures.mean_f1(self), self.paths.results)
+        told = [f"{row.claim}: {row.ours} ({row.statement})" for row in overview(judged).itertuples()]
+        return "\n".join([*told, left_out] if left_out else told)
 
     def advise(self) -> str:
         """Spend `advice.minutes` on the arms that it affords; return the page on whether to adapt, and write it."""

@@ -3,7 +3,7 @@
 The frames `overview` and `judged` are those of `verdicts.judgements`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -60,10 +60,15 @@ def claims_page(judged: DataFrame, heading: str) -> str:
     return page
 
 
-def save_claims(judged: DataFrame, folder: Path, profile: str) -> None:
-    """Write claims.csv (every row in full precision), claims.md, claims.svg and claims.png under `folder`."""
+def save_claims(judged: DataFrame, folder: Path, profile: str, left_out: str = "") -> None:
+    """Write claims.csv (every row in full precision), claims.md, claims.svg and claims.png under `folder`.
+
+    Args:
+        left_out: Which arms the study has no text for, in a sentence; told at the page's end.
+    """
     files.write_text(folder / "claims.csv", to_csv(judged))
-    files.write_text(folder / "claims.md", claims_page(judged, f"The paper's claims, profile `{profile}`"))
+    page = claims_page(judged, f"The paper's claims, profile `{profile}`")
+    files.write_text(folder / "claims.md", f"{page}\n\nOf arms, {left_out}.\n" if left_out else page)
     write_figure(claim_plots.claims_forest({profile: judged}), folder / "claims")
 
 
@@ -73,16 +78,11 @@ def load_judged(folder: Path) -> DataFrame:
     return pd.read_csv(path) if path.is_file() else judgements.judge(pd.DataFrame(columns=RUN_COLUMNS))
 
 
-def save_metrics(judged: DataFrame, scores: DataFrame, folder: Path) -> None:
-    """Write what DVC compares studies by: each arm's mean F1 x 100 over its tasks, each claim's verdict, as JSON.
-
-    Args:
-        judged: As `judgements.judge` returns it.
-        scores: As `scores.means` returns them.
-    """
-    whole = scores[scores["task"] == MEAN].set_index("arm")["mean"].round(2)
+def save_metrics(judged: DataFrame, mean_f1: Mapping[str, float], folder: Path) -> None:
+    """Write metrics.json, by which DVC compares studies: the mean F1 x 100 of each arm, the verdict on each claim."""
     ours = judged[(judged["study"] == judgements.OURS) & (judged["task"] == MEAN)].set_index("claim")["verdict"]
-    files.write_json(folder / "metrics.json", {"mean_f1": whole.to_dict(), "verdict": ours.to_dict()})
+    scores = {arm: round(score, 2) for arm, score in mean_f1.items()}
+    files.write_json(folder / "metrics.json", {"mean_f1": scores, "verdict": ours.to_dict()})
 
 
 def write_forest(results: Path, profiles: Sequence[str]) -> None:

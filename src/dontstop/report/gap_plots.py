@@ -52,7 +52,8 @@ def task_domain_overlap(overlap: DataFrame, tasks: Sequence[Task]) -> StudyFigur
     axes = figure.subplots()
     # The scale goes on above the largest, so that all cells are light enough for a frame to be seen.
     values = overlap.to_numpy(float)
-    marks.heatmap(axes, overlap, 0, spell=labels.spelt, cmap="Blues", vmin=0.8 * values.min(), vmax=1.5 * values.max())
+    looks = {"cmap": "Blues", "vmin": 0.8 * values.min(), "vmax": 1.6 * values.max()}
+    marks.heatmap(axes, overlap, 0, spell=labels.spelt, **looks)
     marks.frame_own(axes, overlap, own)
     return figure
 

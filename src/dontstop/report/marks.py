@@ -35,7 +35,9 @@ def heatmap(
     """Draw a table of numbers, coloured by themselves or by a like table; `spell` names rows, `how` is seaborn's."""
     colours = numbers if colours is None else colours
     written = numbers.astype(float).map(partial(labels.number, decimals=decimals, signed=signed))
-    looks = {"cbar": False, "linewidths": 1.5, "linecolor": "white", "annot_kws": {"size": size}, "annot": written}
+    looks = {"cbar": False, "linewidths": 1.5, "linecolor": "white", "annot": written}
+    # No shade of changes is too dark for black; of others, seaborn writes white on the dark ones.
+    looks["annot_kws"] = {"size": size} | ({"color": "black"} if how.get("cmap") is theme.CHANGES else {})
     seaborn.heatmap(colours.astype(float), fmt="", ax=axes, **looks | how)
     axes.set(facecolor="#f0f0f0", xlabel="", ylabel="")
     axes.grid(False)

@@ -17,7 +17,7 @@ from dontstop.selection.candidates import load_candidates
 from dontstop.text import corpora, leakage
 from dontstop.text.tasks import GENERAL, SPLITS, Task
 from dontstop.training import encoders
-from dontstop.verdicts import baselines, domain_gap, vocabulary
+from dontstop.verdicts import baselines, domain_gap, scores, vocabulary
 from dontstop.verdicts import costs as costing
 from dontstop.verdicts.claims import CLAIMS
 from dontstop.verdicts.effects import effects, over
@@ -236,6 +236,15 @@ def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:
     sizes = costing.text_sizes(stores, study.token_counts(), study.manifest(), selected, of_tasks)
     ranked = rankings(study) if any(arm.k for arm in arms) else {}
     return costing.costs(arms, study.pretraining(), sizes, ranked, encoder_shape(study), study.profile)
+
+
+def mean_f1(study: Results) -> dict[str, float]:
+    """Return the mean test F1 x 100 over tasks of every arm whose runs are all there, by name."""
+    there = study.available_arms()
+    if not there:
+        return {}
+    found = scores.means(study.runs(*there))
+    return found[found["task"] == scores.MEAN].set_index("arm")["mean"].to_dict()
 
 
 def judged(study: Results) -> pd.DataFrame:

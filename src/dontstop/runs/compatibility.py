@@ -14,7 +14,7 @@ from dontstop.tokens import tokenizer as tokenizers
 from dontstop.training import encoders
 
 SPARE_ROWS, SPARE_SHARE = 512, 0.02  # embeddings without a token, which makers add to have a round number
-PADDING_EFFECT = 1e-3
+PADDING_EFFECT = 1e-4  # of the states' deviation; rounding is a hundredth of it
 SHORT = 7  # tokens of a trial sequence: odd, as texts of a task are
 
 
@@ -215,15 +215,15 @@ def _lengths(profile: Profile, given: str, model) -> Iterator[Misfit]:
         found = f"{given}, of the family {model.config.model_type}: {reason}"
         yield Misfit("broken", found, expected, "name another encoder")
         return
-    if (effect := padding_effect(model)) > PADDING_EFFECT:
-        found = f"states of {given} that depend on the padding beside a text (by {effect:.2g} of their deviation)"
-        yield Misfit("warning", found, "states that do not", "nothing: scores depend a little on batches' lengths")
     longest = max(wanted.values())
     if _fails(model, longest) is None:
         known = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         if isinstance(known, int) and known < longest:
             found = f"sequences of {longest} tokens, where {given} was trained with up to {known}"
             yield Misfit("warning", found, f"at most {known}", "lower sequence_length and max_length")
+        if longest > SHORT + 4 and (effect := padding_effect(model)) > PADDING_EFFECT:
+            found = f"states of {given} that depend on the padding beside a text (by {effect:.2g} of their deviation)"
+            yield Misfit("warning", found, "states that do not", "nothing: scores depend a little on batches' lengths")
         return
     fits, fails = SHORT, longest
     while fails - fits > 1:
@@ -262,8 +262,8 @@ def _unused_by(num_processes: int, given: str, model) -> Iterator[Misfit]:
 
 def padding_effect(model) -> float:
     """Return by how much a text's states differ once padding stands beside it, over their standard deviation."""
-    whole, num = _sequence(model, SHORT), SHORT // 2
-    is_text = (torch.arange(SHORT) < num)[None]
+    whole, num = _sequence(model, SHORT + 4), SHORT
+    is_text = (torch.arange(SHORT + 4) < num)[None]
     padded = whole.where(is_text, torch.tensor(model.config.get_text_config().pad_token_id or 0))
     with torch.no_grad():
         alone = encoders.final_states(model.base_model.eval(), whole[:, :num], is_text[:, :num])

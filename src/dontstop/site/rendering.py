@@ -121,7 +121,8 @@ def _render(sources: Path, site: Path) -> list[str]:
 
 def write_sources(root: Path, sources: Path, profiles: Sequence[str]) -> None:
     """Write what the site is rendered from: docs and notebooks where links expect them, and the pages made here."""
-    for pattern in ("*.md", "CITATION.cff", "docs/*", "results/*/claims.*"):
+    pages_there = ("README.md", "CONTRIBUTING.md", "CITATION.cff", "docs/*")
+    for pattern in (*pages_there, *(f"results/{profile}/claims.*" for profile in profiles)):
         for path in root.glob(pattern):
             _copy(path, sources / path.relative_to(root))
     for profile in profiles:
@@ -183,5 +184,6 @@ def _write_data(results: Path, folder: str, page: Path) -> None:
         elif path.suffix in (".csv", ".svg", ".png"):
             _copy(path, page.with_suffix("") / path.name)
             named.setdefault(path.stem, {})[path.suffix[1:]] = f"{page.stem}/{path.name}"
-    title = f"{folder[:2]} · Tables and figures" if folder[:2].isdigit() else folder.capitalize()
+    is_of_notebook = page.parent.name == "data"
+    title = f"{folder[:2]} · Tables and figures (`{results.name}`)" if is_of_notebook else folder.capitalize()
     files.write_text(page, pages.data_page(title, named))

@@ -140,7 +140,7 @@ def _write_task(folder: Path, task: Task, settings: Text, tell: Tell) -> None:
 
 def _labelled(path: Path, task: Task) -> Iterator[Row]:
     text, label = task.text_column, task.label_column
-    return ({"text": row[text], "label": row[label]} for row in read_documents(path, (text, label), label))
+    return ({"text": row[text], "label": row[label]} for row in read_documents(path, (text, label), label=label))
 
 
 def _each_once(rows: Sequence[Row]) -> tuple[list[Row], int]:

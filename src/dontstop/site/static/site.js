@@ -31,6 +31,7 @@ const enlarge = (image) => {
   dialog.className = "enlarged";
   dialog.append(copy);
   dialog.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("keydown", (event) => event.key === "Escape" && dialog.close());
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
