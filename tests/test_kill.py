@@ -19,6 +19,7 @@ from test_mlm import trained
 NUM_KILLS = int(os.environ.get("DONTSTOP_KILLS", "4"))  # `make test-long` asks for 200
 SELECTION = {"selector": "tfidf", "num_neighbours": [1], "compared": [], "min_words": 3}
 SMALL = {"seeds": [0], "base": {"num_steps": 20}, "dapt": {"num_steps": 12}}
+SMALL["augmented_tapt"] = {"num_epochs": 1, "num_shards": 1, **tiny.PHASE}
 # What is done, and the share of all kills that it takes.
 SCENARIOS = {
     "prepare, base, DAPT, runs, losses": ([("run", "dapt", "-p", "tiny")], 0.4),

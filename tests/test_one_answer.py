@@ -91,7 +91,8 @@ def write_stage(root, way: str, name: str):
     notebook = root / "notebooks" / f"{name}.ipynb"
     notebook.parent.mkdir(exist_ok=True)
     cells.append(nbformat.v4.new_code_cell(_source(name), id="ask"))
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), notebook)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), notebook)
     if way == "dvc":
         stage = f"stages:\n  ask:\n    cmd: {sys.executable} -m dontstop run {name} -p tiny\n"
         (root / "dvc.yaml").write_text(stage + "    always_changed: true\n")
