@@ -34,9 +34,8 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
         StudyError: If text must be prepared and its source is not named, or nothing may be made.
     """
     names = [task.name for task in some]
-    if profile.text.study.is_own and not read_only and not own_files.is_gathered(profile):
-        with progress.telling(f"prepare ({profile.name}): gathering", profile.speed.progress_seconds):
-            own_files.gather(profile, paths.root / "constraints.txt", progress.say)
+    if profile.text.study.is_own and not read_only:
+        _gather_own_files(profile, paths)
     mark, path = _mark(profile, paths, names), paths.data / "prepared.json"
     wrong = digests.folder_damage(paths.data)
     if wrong is None and _is_marked(path, mark):
@@ -72,6 +71,12 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
         token_counts.check(paths, progress.say)
         digests.write_folder_digests(paths.data)
         files.write_json(path, mark)
+
+
+def _gather_own_files(profile: Profile, paths: Paths) -> None:
+    if not own_files.is_gathered(profile):
+        with progress.telling(f"prepare ({profile.name}): gathering", profile.speed.progress_seconds):
+            own_files.gather(profile, paths.root / "constraints.txt", progress.say)
 
 
 def is_prepared(profile: Profile, paths: Paths, some: Sequence[Task]) -> bool:
@@ -126,7 +131,8 @@ def study_digest(study: StudyText) -> str:
 
 def _may_read_again(profile: Profile) -> bool:
     """Whether it is known where the text comes from; a mirror is named when text is prepared, and may be gone."""
-    return profile.text.source == "docstrings" or profile.text.folder is not None
+    folder, is_own = profile.text.folder, profile.text.study.is_own  # one's own files are gathered in scratch
+    return profile.text.source == "docstrings" or folder is not None and (not is_own or Path(folder).is_dir())
 
 
 def _given_text(profile: Profile, paths: Paths) -> dict:
