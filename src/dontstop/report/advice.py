@@ -152,7 +152,9 @@ def _scores_parts(study: Pipeline, advice: Advice, runs: DataFrame, others: Data
 
 
 def _needed_told(gains: DataFrame) -> DataFrame:
-    told = [f"{n:.0f}" if np.isfinite(n) else "–" if np.isnan(n) else f"> {MOST}" for n in gains["replicates_needed"]]
+    told = [
+        f"{n:.0f}" if np.isfinite(n) else "–" if np.isnan(n) else f"over {MOST:,}" for n in gains["replicates_needed"]
+    ]
     return gains.assign(replicates_needed=told)
 
 

@@ -70,7 +70,8 @@ def _on_corpora(study: Results, table: pd.DataFrame) -> list[str]:
         if row.num_words < SMALL_CORPUS:
             found.append(f"The corpus of {row.text} has {row.num_words:,} words: DAPT has little to learn from.")
         if row.script != general["script"]:
-            found.append(f"{row.text} is written in {row.script}, the general text in {general['script']}.")
+            told = f"{row.text} is written in {row.script}, the general text in {general['script']}"
+            found.append(f"{told}: give general text in that script, or name an encoder that reads it.")
         if (factor := row.tokens_per_word / general["tokens_per_word"]) > MANY_TOKENS:
             remedy = "`tokens.trained_on: all` would give it word pieces of its own"
             found.append(f"A word of {row.text} takes {factor:.1f} times the tokens of one of general text: {remedy}.")
