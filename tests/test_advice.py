@@ -104,11 +104,13 @@ def test_the_budget_is_spent_in_order_and_nothing_without_the_base_encoder(advis
         whole = budget.costs_ahead(study, speed, 1e6).set_index("arm")
         some = whole.loc[["base", "tapt"], "wall_seconds"].sum() / 60 + 1e-6
         part = budget.costs_ahead(study, speed, some).set_index("arm")["affordable"]
-        none = budget.costs_ahead(study, speed, 1e-6)["affordable"]
+        none = budget.costs_ahead(study, speed, 1e-6)
+        text = page.page(study, none.assign(tflops=1.0), 1e-6)
     assert whole.index.tolist() == ["base", "tapt", "dapt", "dapt_tapt"] and whole["affordable"].all()
     # Of each of two replicates: the base encoder, DAPT on the domain, TAPT on the task; runs are the classifiers.
     assert whole["num_checkpoints"].tolist() == [2] * 4 and whole["num_runs"].tolist() == [2] * 4
-    assert part.tolist() == [True, True, False, False] and not none.any()
+    assert part.tolist() == [True, True, False, False] and not none["affordable"].any()
+    assert "**Not compared.**" in text and "Beyond the budget, and not run: base (" in text
 
 
 def test_text_in_another_script_and_cut_texts_are_remarked(advised):
