@@ -38,11 +38,13 @@ def executed(server, name: str) -> dict:
     return {"type": "notebook", "content": content}
 
 
-def test_saving_a_notebook_of_the_study_changes_nothing(server):
-    before = (PROJECT / NAME).read_text(encoding="utf-8")
-    model = executed(server, NAME)
-    lab.save_as_committed(model, NAME, server)
-    assert nbformat.writes(nbformat.from_dict(model["content"])).rstrip("\n") == before.rstrip("\n")
+@pytest.mark.parametrize("path", sorted((PROJECT / "notebooks").rglob("*.ipynb")), ids=lambda path: path.stem)
+def test_saving_a_notebook_of_the_study_changes_nothing(path):
+    server, name = SimpleNamespace(root_dir=str(PROJECT)), path.relative_to(PROJECT).as_posix()
+    model = executed(server, name)
+    lab.save_as_committed(model, name, server)
+    saved = nbformat.writes(nbformat.from_dict(model["content"]))
+    assert saved.rstrip("\n") == path.read_text(encoding="utf-8").rstrip("\n"), "save it with nbformat, or in make lab"
 
 
 def test_an_edit_of_ones_own_is_saved(server):
