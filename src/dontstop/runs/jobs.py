@@ -1,6 +1,7 @@
 """The study's jobs: what each does, needs and is kept under."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dontstop.errors import StudyError
@@ -8,7 +9,7 @@ from dontstop.machine import files
 from dontstop.machine.processes import num_cores
 from dontstop.machine.progress import Job
 from dontstop.profiles import Paths, Profile
-from dontstop.runs import finetuning, pretraining, scratch
+from dontstop.runs import compatibility, finetuning, pretraining, scratch
 from dontstop.runs.arms import Checkpoint, Run, phase_settings
 from dontstop.runs.identity import Identity, released_folder
 from dontstop.runs.plan import held_out_of, text_of
@@ -94,6 +95,13 @@ class Jobs:
         arguments = (pretraining.measure, checkpoint, encoder, store)
         label = _of_replicate(f"{checkpoint.name} on {store}", checkpoint.replicate)
         return self._job(target, label, "loss", size, *arguments, texts=_read_with(store), needs={encoder})
+
+    def check_encoder(self, todo: Sequence[Job], num_processes: int = 1) -> None:
+        """Hold the encoder that the profile names to its settings, as it stands by now, before hours go into jobs."""
+        if todo:
+            base = self.profile.encoder.name and self.scratch.trained(self.identity.checkpoint(Checkpoint()))
+            given = str(scratch.folder(self.paths, base) / "encoder") if base else None
+            compatibility.check(self.profile, given, num_processes=num_processes)
 
     def place(self, checkpoint: Checkpoint) -> tuple[str, str]:
         """Return the key that a checkpoint stands under, or will, and the capability of the machines that make it."""

@@ -13,7 +13,7 @@ import pandas as pd
 from dontstop.errors import StudyError
 from dontstop.inputs import checked_name
 from dontstop.machine import clusters, digests, files, progress, runner
-from dontstop.runs import augmentation, compatibility, jobs, preparation, published, records, scratch
+from dontstop.runs import augmentation, jobs, preparation, published, records, scratch
 from dontstop.runs.arms import Checkpoint, Plan
 from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs
@@ -56,7 +56,7 @@ class Pipeline(Results):
             todo = self._missing(some, plan)
             if todo and is_set(READ_ONLY):
                 raise self._not_made(some, todo)
-            self._check_encoder(some, todo)
+            some.check_encoder(todo)
             self._carry_out(f"{experiment} ({self.profile.name})", todo)
             self._choose_place(some)
             results = self._publish(some, plan, losses)
@@ -96,7 +96,7 @@ class Pipeline(Results):
             needs_base = "encoder" in self.profile.selection.selectors
             if needs_base and some.scratch.trained(some.identity.checkpoint(base)) is None:
                 todo.insert(0, some.checkpoint(base))
-            self._check_encoder(some, todo)
+            some.check_encoder(todo)
             self._carry_out(f"selection ({self.profile.name})", todo)
             wanted.write(progress.say)
             self._keep_digests(wanted)
@@ -164,18 +164,11 @@ class Pipeline(Results):
                 f"give `dontstop pretrain {parent.name}` first",
             )
         job, title = some.checkpoint(checkpoint), f"pretrain ({self.profile.name})"
-        self._check_encoder(some, [job], int(os.environ["WORLD_SIZE"]) if here is not None else 1)
+        some.check_encoder([job], int(os.environ["WORLD_SIZE"]) if here is not None else 1)
         if here is not None and job.divisible:
             runner.work_together(title, job, self.profile.speed.progress_seconds, distributed=here)
         elif process_group.is_main_process():
             self._carry_out(title, [job])
-
-    def _check_encoder(self, some: Jobs, todo: list[progress.Job], num_processes: int = 1) -> None:
-        """Hold the encoder that the profile names to its settings, as it stands by now, before hours go into it."""
-        if todo:
-            base = self.profile.encoder.name and some.scratch.trained(some.identity.checkpoint(Checkpoint()))
-            given = str(scratch.folder(self.paths, base) / "encoder") if base else None
-            compatibility.check(self.profile, given, num_processes=num_processes)
 
     # Doing --------------------------------------------------------------------------------------------------------
 
