@@ -196,6 +196,7 @@ def test_lab_opens_on_the_notebooks_with_the_checkout_in_reach(lab, open_page):
     shoot(page, "lab")
 
 
+READY = "() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 CELLS = """() => [...window.jupyterapp.shell.currentWidget.content.model.cells]
     .filter(cell => cell.type === "code")
     .map(cell => [cell.executionCount, cell.executionState, cell.outputs.toJSON().map(o => o.ename ?? "").join("")])"""
@@ -205,7 +206,7 @@ def run_all(page, name: str, timeout: float) -> float:
     """Open a notebook, run all cells by the menu, wait until they have run, save; return the seconds."""
     page.goto(page.url.split("/lab")[0] + f"/lab/tree/notebooks/{name}.ipynb")
     page.locator(".jp-Notebook").wait_for(timeout=120_000)
-    page.get_by_text("Python 3 (ipykernel)").first.wait_for(timeout=120_000)
+    page.wait_for_function(READY, timeout=120_000)
     begin = time.monotonic()
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
@@ -239,7 +240,9 @@ def test_the_explorer_of_neighbours_answers_to_what_is_typed(lab, checkout, open
     code = "from dontstop.report.explorer import Search, explorer\n"
     code += "explorer(Search(['Matrices are multiplied.', 'Cats sleep all day.']), 'matrices')"
     cells = [nbformat.v4.new_code_cell(code)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), checkout / "notebooks" / "explorer.ipynb")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+    nbformat.write(notebook, checkout / "notebooks" / "explorer.ipynb")
     page = open_page(1280)
     page.goto(lab)
     run_all(page, "explorer", timeout=300)

@@ -26,6 +26,7 @@ RUN_BY = {
     "dontstop convert-weights": "test_conversion.py",
     "dontstop pretrain": "test_process_group.py",
     "dontstop advise": "test_advice.py",
+    "dontstop notebook": "test_one_answer.py",
     "dontstop prepare": "test_study.py",
     "dontstop run": "test_study.py",
     "dontstop claims": "test_study.py",

@@ -1,6 +1,7 @@
 """Executed notebooks: whole copies without dates, and an unfinished one that says so."""
 
 import copy
+import logging
 
 import papermill
 import pytest
@@ -75,3 +76,19 @@ def test_a_copy_is_whole_or_absent_and_a_stopped_one_says_so(root, monkeypatch):
     executed.execute(paths, "02_dapt", "tiny")
     assert files.read_json(place) == executed.without_times(NOTEBOOK) and not unfinished.exists()
     assert ledger.notebook_seconds(paths, "02_dapt") < 60
+
+
+@pytest.mark.parametrize(
+    ("logged", "is_said"),
+    [
+        ("dapt (tiny): 1/2 checkpoints done, 3 left, 5 s so far", True),
+        ("prepare: some of the text differs", True),
+        ("| task | F1 |\n|---|---|", False),
+        ("<dontstop.report.theme.WideFigure object at 0x7>", False),
+        ("Executing Cell 3---------------------------------", False),
+        ("Ending Cell 3------------------------------------", False),
+        ("", False),
+    ],
+)
+def test_a_terminal_is_told_of_progress_and_not_of_tables(logged, is_said):
+    assert executed.is_said(logging.LogRecord("papermill", logging.INFO, "", 0, logged, None, None)) == is_said

@@ -179,9 +179,11 @@ def counts():
 
 
 def found_texts():
-    shared = {"task": NAMES[0], "text": "the rank of a $matrix$", "similarity": 1.0}
+    shared = {"task": NAMES[0], "similarity": 1.0}
     rows = [("vampire", 1, "a matrix"), ("vampire", 2, "none"), ("random", 1, "other")]
-    return pd.DataFrame([shared | {"selector": s, "rank": k, "neighbour": text} for s, k, text in rows])
+    table = pd.DataFrame([shared | {"selector": s, "rank": k, "neighbour": text} for s, k, text in rows])
+    other = table[:1].assign(text="another query", neighbour="another rank")
+    return pd.concat([table.assign(text=["the rank of a $matrix$", "", ""]), other])
 
 
 def of_paper():

@@ -216,10 +216,10 @@ def test_the_number_of_replicates_comes_from_notebook_command_environment_and_pr
         assert Study("tiny").profile.replicates == 2
         monkeypatch.setenv("DONTSTOP_REPLICATES", "5")
         assert Study("tiny").profile.replicates == 5
-        assert open_study("02_dapt", profile="tiny", replicates=3).profile.replicates == 3
-        assert open_study("02_dapt", profile="tiny", replicates=None).profile.replicates == 5
+        assert open_study("01_domain_gap", profile="tiny", replicates=3).profile.replicates == 3
+        assert open_study("01_domain_gap", profile="tiny", replicates=None).profile.replicates == 5
         with pytest.raises(StudyError, match="parameter 'replicates' = 0"):
-            open_study("02_dapt", profile="tiny", replicates=0)
+            open_study("01_domain_gap", profile="tiny", replicates=0)
         monkeypatch.setenv("DONTSTOP_REPLICATES", "")
         assert Study("tiny").profile.replicates == 2
         monkeypatch.setattr(Study, "run", lambda self, _experiment: seen.append(self.profile.replicates))

@@ -108,6 +108,7 @@ def test_neighbours_stand_below_one_another_with_the_words_that_they_share():
     rankings = {"x": {"vampire": {"shown": [shown]}, "bm25": {"shown": [shown | {"score": 7, "neighbour": "c"}]}}}
     first, second, third = selection_tables.neighbours(rankings, {"x": ["of rank"]}).to_dict("records")
     assert first["shared_words"] == "matrix, rank" and first["neighbour"].endswith("…")
+    assert [row["text"] for row in (first, second, third)] == ["the matrix of a Rank", "", ""]
     assert (second["selector"], second["similarity"], second["shared_words"]) == ("bm25", 7, "")
     assert (third["selector"], third["neighbour"]) == ("random", "of rank") and np.isnan(third["similarity"])
     assert selection_tables.neighbours({}).empty

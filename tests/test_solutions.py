@@ -28,7 +28,7 @@ def test_every_exercise_has_a_solution_and_every_solution_a_check(name):
     assert [heading[3] for heading in headings] == list("1234")
     assert not any(cell.get("outputs") for cell in cells)
     checks = [cell.source for cell in cells[1:] if cell.cell_type == "code"][1:]
-    assert len(checks) == 4 and all(re.search("^assert ", check, re.MULTILINE) for check in checks)
+    assert len(checks) == 4 and all(re.search(r"^\s*assert ", check, re.MULTILINE) for check in checks)
 
 
 @pytest.mark.skipif(os.environ.get("DONTSTOP_PROFILE") != "smoke", reason="needs the study at smoke")

@@ -180,7 +180,9 @@ def make_own(root: Path, **changes) -> Path:
         "general": {"files": "mine/general", "text_column": "body"},
     }
     text = {"study": study, "held_out_fraction": 0.2, "min_words": 3}
-    of_paper = {"text": text, "tapt_curve": {}, "selection": {"tasks": []}, "seeds": [0], "replicates": 2}
+    few = {"base": {"num_steps": 4, **PHASE}, "dapt": {"num_steps": 2, "num_shards": 1, **PHASE}}
+    few |= {"domain_gap": {"num_resamples": 20}, "speed": {"num_workers": 1}, "seeds": [0], "replicates": 2}
+    of_paper = few | {"text": text, "tapt_curve": {}, "selection": {"tasks": []}}
     (root / "configs").mkdir(parents=True, exist_ok=True)
     (root / "configs" / "own.yaml").write_text(yaml.safe_dump(SETTINGS | of_paper | changes))
     (root / "params.yaml").write_text("profile: own\n")

@@ -27,7 +27,7 @@ def neighbours(table: DataFrame) -> StudyFigure | None:
     """
     if table.empty:
         return None
-    one = table[table["text"] == table["text"].iloc[0]]
+    one = table[(table["text"] != "").cumsum() == 1]
     first = one[one["selector"] == one["selector"].iloc[0]]
     query, method = first["text"].iloc[0], labels.SELECTORS.get(first["selector"].iloc[0], first["selector"].iloc[0])
     note = (

@@ -34,8 +34,8 @@ def neighbours(
         random: By task, random candidates, as `measures.random_candidates` has them.
 
     Returns:
-        Columns task, text (the query), selector (or `random`), rank, similarity (by that method's own measure; none of
-        random text), neighbour, shared_words (with the query, stop words left out).
+        Columns task, text (the query, where its rows begin), selector (or `random`), rank, similarity (by that method's
+        own measure; none of random text), neighbour, shared_words (with the query, stop words left out).
 
     Source: the table of neighbours in the paper's appendix.
     """
@@ -49,7 +49,8 @@ def neighbours(
                 row = {"task": task, "text": _short(text), "selector": selector, "rank": k, "similarity": score}
                 shared = ", ".join(sorted(shared_words(text, other)))
                 rows.append(row | {"neighbour": _short(other), "shared_words": shared})
-    return DataFrame(rows, columns=["task", "text", "selector", "rank", "similarity", "neighbour", "shared_words"])
+    table = DataFrame(rows, columns=["task", "text", "selector", "rank", "similarity", "neighbour", "shared_words"])
+    return table.assign(text=table["text"].where(~table.duplicated(["task", "text"]), ""))
 
 
 def shared_words(text: str, other: str) -> set[str]:

@@ -50,7 +50,7 @@ def examine(name: str, root: Path | None = None) -> pd.DataFrame:
     loaded: list[Profile] = []
     found += _told("profile", lambda: _profile(name, root, loaded))
     if loaded:
-        profile, paths = loaded[0], Paths(name, root)
+        profile, paths = loaded[0], Paths(loaded[0].name, root)
         for what, check in CHECKS.items():
             found += _told(what, lambda check=check: check(profile, paths))
     return pd.DataFrame([asdict(finding) for finding in found]).drop_duplicates("state", ignore_index=True)

@@ -7,6 +7,7 @@ import numpy as np
 
 from dontstop.text.grams import Grams, cut, ranges, word_grams
 from dontstop.text.words import normalise
+from dontstop.text.words import words_of as words_of  # as selection, whose code is part of results, calls it
 
 _PAIRS = 2_000_000  # of a gram and a text that holds it, at once; bounds memory, changes no result
 _SLOTS_PER_GRAM = 8  # of the table that rules out most grams of most documents
