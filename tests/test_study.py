@@ -514,6 +514,7 @@ def test_half_written_results_are_swept_up_and_those_of_other_studies_left(finis
     for row in rows:
         key = scratch.key_of(row["fingerprint"], row["capability"])
         (root / "work" / "results" / f".{key}.json.0a1b.part").touch()
+        (root / "work" / "digests" / "results" / f".{key}.json.0a1b.part").touch()
     other = root / "work" / "results" / ".another.json.0a1b.part"
     other.touch()
     tiny.run(root, "dapt")

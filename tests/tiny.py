@@ -14,6 +14,7 @@ from dontstop import cli
 from dontstop.machine import files
 from dontstop.machine.randomness import generator
 from dontstop.runs.plan import get_experiment
+from dontstop.runs.records import OF_ONE_RUN
 from dontstop.study import Study
 
 DOMAINS = ("cs", "news")  # each is the other's irrelevant domain
@@ -147,7 +148,7 @@ def unfinished(root: Path) -> list[str]:
 
 def outcomes(root: Path) -> dict[str, object]:
     """Return everything that a study found and that must be the same again: scores, predictions, losses, curves."""
-    timings = {"wall_seconds", "tokens_per_second", "num_processes", "sha256"}
+    timings = {*OF_ONE_RUN, "sha256"}
     found: dict[str, object] = {}
     for path in sorted((root / "results").rglob("*.jsonl")):
         rows = files.read_jsonl(path)

@@ -157,7 +157,8 @@ def is_whole(paths: Paths, key: str, last: Path) -> bool:
         return False
     if (wrong := _damage(paths, last)) is None:
         if not _kept(paths, last).is_file():  # written before digests were kept, or killed in between
-            keep_digests(paths, last)
+            with runner.locked(_lock(paths, key)):  # else another command could sweep the part away
+                keep_digests(paths, last)
         return True
     with runner.locked(_lock(paths, key)):  # whoever held it may have made it again meanwhile
         if not last.is_file() or _damage(paths, last) is None:
@@ -177,8 +178,9 @@ def keep_digests(paths: Paths, last: Path) -> None:
 
 def write_result(paths: Paths, key: str, record: dict) -> None:
     """Write a result that others have made where a job of ours would."""
-    files.write_json(result_path(paths, key), record)
-    keep_digests(paths, result_path(paths, key))
+    with runner.locked(_lock(paths, key)):
+        files.write_json(result_path(paths, key), record)
+        keep_digests(paths, result_path(paths, key))
 
 
 def _damage(paths: Paths, last: Path) -> str | None:
@@ -246,7 +248,9 @@ def _lock(paths: Paths, key: str) -> Path:
 
 
 def _parts(paths: Paths, key: str) -> list[Path]:
-    return [*folder(paths, key).rglob(".*.part"), *result_path(paths, key).parent.glob(f".{key}.json.*.part")]
+    kept = paths.work / "digests"
+    found = [*folder(paths, key).rglob(".*.part"), *(kept / key[:2] / key).glob(".*.part")]
+    return found + [part for place in (paths.work, kept) for part in place.glob(f"results/.{key}.json.*.part")]
 
 
 def remove_parts(parts: Iterable[Path]) -> None:
