@@ -5,7 +5,7 @@ from pathlib import Path
 from dontstop.errors import StudyError
 from dontstop.profiles import Paths, Profile, Text
 from dontstop.text import splits
-from dontstop.text.documents import find_documents, read_documents
+from dontstop.text.documents import Refused, find_documents, read_documents
 from dontstop.text.manifest import Prepared, Row
 from dontstop.text.tasks import SPLITS, Task
 from dontstop.text.words import normalise
@@ -23,7 +23,7 @@ def read_tasks(profile: Profile, paths: Paths, tasks: tuple[Task, ...]) -> Prepa
     settings, prepared = profile.text, Prepared()
     folder = paths.root / settings.folder
     for task in tasks:
-        given = {split: _read_split(folder, task.name, split) for split in SPLITS}
+        given = {split: _read_split(folder, task.name, split, prepared, settings) for split in SPLITS}
         asked = settings.low_resource.get(task.name, 0)
         if asked > len(given["train"]):
             raise StudyError(
@@ -35,7 +35,8 @@ def read_tasks(profile: Profile, paths: Paths, tasks: tuple[Task, ...]) -> Prepa
         taken = {split: _taken(rows, largest[split], settings) for split, rows in given.items()}
         prepared.tasks[task.name] = taken
         rest = given["train"] if asked else []
-        if found := _unlabelled([*rest, *_read_unlabelled(folder, task.name)], task.name, taken["train"]):
+        more = _read_unlabelled(folder, task.name, prepared, settings)
+        if found := _unlabelled([*rest, *more], task.name, taken["train"]):
             prepared.unlabelled[task.name] = found
     return prepared
 
@@ -63,9 +64,16 @@ def check_tasks(tasks: dict[str, dict[str, list[Row]]]) -> None:
                 )
 
 
-def _read_split(folder: Path, task: str, split: str) -> list[Row]:
-    rows = read_documents(find_documents(folder / "tasks" / task, split), ("text", "label"))
+def _read_split(folder: Path, task: str, split: str, prepared: Prepared, settings: Text) -> list[Row]:
+    rows = _read(find_documents(folder / "tasks" / task, split), ("text", "label"), prepared, settings)
     return [{"id": f"{task}:{split}:{k}", **row} for k, row in enumerate(rows)]
+
+
+def _read(path: Path, fields: tuple[str, ...], prepared: Prepared, settings: Text) -> list[Row]:
+    refused = Refused(settings)
+    rows = list(read_documents(path, fields, settings=settings, refused=refused))
+    refused.note("examples", prepared.cleaning)
+    return rows
 
 
 def _taken(rows: list[Row], largest: int | None, settings: Text) -> list[Row]:
@@ -85,10 +93,10 @@ def _taken(rows: list[Row], largest: int | None, settings: Text) -> list[Row]:
     return [rows[k] for k in sorted(list(chosen)[:largest])]
 
 
-def _read_unlabelled(folder: Path, task: str) -> list[Row]:
+def _read_unlabelled(folder: Path, task: str, prepared: Prepared, settings: Text) -> list[Row]:
     if not any((folder / "tasks" / task).glob("unlabelled.*")):
         return []
-    return list(read_documents(find_documents(folder / "tasks" / task, "unlabelled")))
+    return _read(find_documents(folder / "tasks" / task, "unlabelled"), ("text",), prepared, settings)
 
 
 def _unlabelled(rows: list[Row], task: str, train: list[Row]) -> list[Row]:
