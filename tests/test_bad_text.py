@@ -62,11 +62,11 @@ ROWS = {
     "a NUL that is spelt": ("a.jsonl", '{"text": "a\\u0000b", "label": "x"}', ["a\0b"]),
     "UTF-16": ("a.jsonl", GOOD.encode("utf-16"), "mark of UTF-16 in .*\n.*\n.*iconv -f utf-16"),
     "UTF-16 without a mark": ("a.csv", "text,label\na,x\n".encode("utf-16-le"), "a NUL byte"),
-    "a mark and Windows lines": ("a.jsonl", b"\xef\xbb\xbf" + (GOOD * 2).replace("\n", "\r\n").encode(), ["a b", "a b"]),
+    "a mark and Windows lines": ("a.jsonl", b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode(), ["a b"]),
     "a cut line": ("a.jsonl", GOOD + '{"text": "a', "malformed JSON in .*line 2"),
     "half a character": ("a.jsonl", GOOD + '{"text": "\\ud83d", "label": "x"}', "half a character, .*line 2"),
     "half a byte sequence": ("a.jsonl", GOOD.encode() + b'{"text": "\xe4\xbd", "label": "x"}', "byte 0xe4 .*line 2"),
-    "a long line": ("a.jsonl", '{"text": "' + "a" * 1_000_001 + '"}', "more than 1 MB in .*line 1\n.*max_line_megabytes"),
+    "a long line": ("a.jsonl", '{"text": "' + "a" * 1_000_001 + '"}', "more than 1 MB in .*line 1\n.*max_line_meg"),
     "a JSON array": ("a.json", '\n [{"text": "a", "label": 1},\n {"text": "b", "label": "y"}]', ["a", "b"]),
     "lines that are called JSON": ("a.json", GOOD, ["a b"]),
     "an array of texts": ("a.json", '["a", "b"]', "str in .*item 1"),
@@ -210,7 +210,9 @@ def test_long_lines_bombs_and_a_million_empty_rows_take_bounded_memory(tmp_path)
     of_long, of_bomb, of_empty, of_table, of_packed, memory = done.stdout.splitlines()
     assert of_long.startswith("2 0 1 more than 10 MB in") and of_long.endswith("line 2")
     assert of_bomb == f"refused: {bomb} unpacks to more than 200 times its size"
-    assert of_empty.startswith(f"1 {1_000_000 if MEGABYTES == 300 else 50_000} 0 empty text in") and "line 1" in of_empty
+    assert (
+        of_empty.startswith(f"1 {1_000_000 if MEGABYTES == 300 else 50_000} 0 empty text in") and "line 1" in of_empty
+    )
     assert of_table.startswith("300 0 0") and of_packed == f"refused: {packed} unpacks to more than 200 times its size"
     assert int(memory) < MOST_MEMORY
 
@@ -289,7 +291,9 @@ def test_no_damage_ends_in_a_traceback_or_loses_a_row(tmp_path):
     texts = st.lists(st.sampled_from(PIECES), max_size=6).map("".join)
     rows = st.dictionaries(st.sampled_from(KEYS), texts | st.sampled_from(VALUES), max_size=3)
     good = st.fixed_dictionaries({"text": texts, "label": st.sampled_from("xy")})
-    pieces = st.binary(min_size=1, max_size=4) | st.sampled_from([b"\0", b"\n", b'"', b"\xff\xfe", b"\xef\xbb\xbf", b"[" * 50])
+    pieces = st.binary(min_size=1, max_size=4) | st.sampled_from(
+        [b"\0", b"\n", b'"', b"\xff\xfe", b"\xef\xbb\xbf", b"[" * 50]
+    )
     damage = st.lists(st.tuples(st.sampled_from(["cut", "insert", "over"]), st.floats(0, 1), pieces), max_size=3)
     endings = st.sampled_from([".jsonl", ".json", ".csv", ".parquet", ".txt"])
 

@@ -68,7 +68,7 @@ KINDS = {
 
 
 def near(text: str, rng) -> str:
-    """Replace the last words, or one in the middle of a long text, so that the Jaccard similarity is 0.8 and no more."""
+    """Replace the last words, or one in the middle of a long text, so that the Jaccard similarity is just 0.8."""
     words = leakage.words_of(text)
     num_grams = len(words) - 4
     if num_grams >= 45 and rng.random() < 0.5:

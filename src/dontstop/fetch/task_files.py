@@ -153,6 +153,7 @@ def _fetch_from_hub(path: str, split: str, target: Path) -> None:
             if (label := row["label"]) in (None, -1):  # as hubs mark texts whose labels are kept back
                 continue
             label = kind.int2str(label) if isinstance(kind, datasets.ClassLabel) else str(label)
-            num_written += handle.write(json.dumps({"text": row["text"], "label": label}, ensure_ascii=False) + "\n") > 0
+            handle.write(json.dumps({"text": row["text"], "label": label}, ensure_ascii=False) + "\n")
+            num_written += 1
         if not num_written:
             raise StudyError(f"no labels in {split} of {path}", "labelled texts", "take the bucket (--source bucket)")

@@ -39,7 +39,9 @@ def find_documents(folder: Path, name: str) -> Path:
     others = sorted(folder.glob(f"{glob.escape(name)}.*"))
     if others := [path for path in others if path.is_file() and path.name != f"{name}.source.json"]:
         raise StudyError(f"{others[0]}, of no known format", f"{folder / name} with {_ENDINGS}", _CONVERT)
-    raise StudyError(f"no file {folder / name}.*", f"{folder / name} with {_ENDINGS}", "put it there, or mend text.folder")
+    raise StudyError(
+        f"no file {folder / name}.*", f"{folder / name} with {_ENDINGS}", "put it there, or mend text.folder"
+    )
 
 
 def find_shards(folder: Path, name: str) -> list[Path]:
@@ -68,7 +70,9 @@ def shards_in(shards: Path) -> list[Path]:
     for path in found:
         form, compression = _endings(path)
         if form not in READERS or not path.is_file():
-            raise StudyError(f"{path} among the shards of {shards.name}", f"shards with {_ENDINGS}", "move it away, or convert it")
+            raise StudyError(
+                f"{path} among the shards of {shards.name}", f"shards with {_ENDINGS}", "move it away, or convert it"
+            )
         stem = path.name.removesuffix(form + compression)
         if stem in stems:
             raise StudyError(f"{stems[stem]} and {path}", "each shard once", "move one of them away")
@@ -202,7 +206,9 @@ def read_documents(
 def _unreadable(path: Path, number: int, error: Exception) -> StudyError:
     if "too much memory" in str(error):
         how = f"zstd -d --long=31 -c {path.name} | zstd -o another.zst"
-        return StudyError(f"{path}, packed by zstd with a long window", "a window of 128 MB at most", f"pack it anew: {how}")
+        return StudyError(
+            f"{path}, packed by zstd with a long window", "a window of 128 MB at most", f"pack it anew: {how}"
+        )
     return StudyError(f"{path} unreadable after row {number}: {error}", "a whole file", "copy it again")
 
 

@@ -149,7 +149,7 @@ def json_or_jsonl(handle: io.BufferedReader, path: Path, fields: tuple[str, ...]
 
 
 def _decoder(fields: tuple[str, ...]) -> Callable[[str], Any]:
-    """Return what parses JSON, but for a wanted key that stands twice; of a long integer no more than that it is one."""
+    """Return what parses JSON, but no wanted key that stands twice; of a long integer only that it is one."""
 
     def row_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         row = dict(pairs)
