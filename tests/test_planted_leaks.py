@@ -3,12 +3,15 @@
 `DONTSTOP_PLANTS=1000` (make test-long) plants as many.
 """
 
+import collections
 import os
 import pydoc_data.topics
+import re
 import unicodedata
 
 import numpy as np
 import pytest
+import regex
 
 from dontstop.profiles import Text
 from dontstop.text import audit, grams, leakage
@@ -26,8 +29,10 @@ def english() -> list[str]:
 
 def unspaced(rng, letters: list[str], number: int) -> list[str]:
     """Return texts of characters as frequent as Zipf's law has it, in sentences."""
-    weights = 1 / np.arange(3, len(letters) + 3)
-    return ["".join(rng.choice(letters, rng.integers(20, 90), p=weights / weights.sum())) + "。" for _ in range(number)]
+    weights, lengths = 1 / np.arange(3, len(letters) + 3), rng.integers(20, 90, number)
+    drawn = np.array(letters)[rng.choice(len(letters), lengths.sum(), p=weights / weights.sum())].tolist()
+    ends = np.cumsum(lengths)
+    return ["".join(drawn[end - length : end]) + "。" for end, length in zip(ends, lengths, strict=True)]
 
 
 HAN = [chr(0x4E00 + 13 * k) for k in range(1200)]
@@ -40,16 +45,21 @@ def between(text: str, what: str, every: int) -> str:
     return what.join(text[k : k + every] for k in range(0, len(text), every))
 
 
+def between_letters(text: str, what: str, every: int) -> str:
+    letters = regex.findall(r"\X", text)  # with their marks
+    return what.join("".join(letters[k : k + every]) for k in range(0, len(letters), every))
+
+
 def is_spaced(text: str) -> bool:
     return len(text.split()) > 5
 
 
 def spaced_anew(text: str) -> str:
-    return text.replace(" ", "\n\t \u00a0") if is_spaced(text) else between(text, " ", 3)
+    return text.replace(" ", "\n\t \u00a0") if is_spaced(text) else between_letters(text, " ", 3)
 
 
 def punctuated(text: str) -> str:
-    return "“" + text.replace(" ", ", — ") + "!”" if is_spaced(text) else between(text, "、", 4) + "！"
+    return "“" + text.replace(" ", ", — ") + "!”" if is_spaced(text) else between_letters(text, "、", 4) + "！"
 
 
 # From a text, its neighbour's (for what stands around it) and a generator to the document that leaks it.
@@ -77,6 +87,21 @@ def near(text: str, rng) -> str:
     return " ".join([*words[: len(words) - num_replaced], *(f"zz{k}" for k in range(num_replaced))])
 
 
+def unlike(texts: list[str]) -> list[str]:
+    """Return the texts that share less than half of the 5-grams of either with all before them, by a plain count."""
+    holders, sizes, kept = collections.defaultdict(list), [], []
+    for text in texts:
+        words = re.findall(r"\w+", text.lower()) if is_spaced(text) else regex.findall(r"\w\p{M}*", text)
+        own = {tuple(words[k : k + 5]) for k in range(len(words) - 4)}
+        shared = collections.Counter(k for gram in own for k in holders.get(gram, ()))
+        if own and all(2 * number < min(len(own), sizes[k]) for k, number in shared.items()):
+            for gram in own:
+                holders[gram].append(len(kept))
+            sizes.append(len(own))
+            kept.append(text)
+    return kept
+
+
 @pytest.fixture(scope="module")
 def planted():
     """Give texts and clean documents of four kinds of script, half and half, and what was planted: kind and text."""
@@ -84,7 +109,7 @@ def planted():
     scripts = [english(), *(unspaced(rng, letters, max(200, NUM_PLANTS)) for letters in (HAN, KANA, THAI))]
     texts, clean = [], []
     for some in scripts:
-        some = [some[k] for k in rng.permutation(len(some))[: max(300, NUM_PLANTS)]]
+        some = unlike([some[k] for k in rng.permutation(len(some))[: max(300, NUM_PLANTS)]])
         texts += some[: len(some) // 2]
         clean += some[len(some) // 2 :]
     plants = [(list(KINDS)[k % len(KINDS)], int(rng.integers(len(texts)))) for k in range(NUM_PLANTS)]
