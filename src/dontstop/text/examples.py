@@ -1,8 +1,12 @@
 """The examples of tasks from a mirror: read, held to what training and scoring need, and fewer where asked for."""
 
+import collections
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 from dontstop.errors import StudyError
+from dontstop.machine import progress
 from dontstop.profiles import Paths, Profile, Text
 from dontstop.text import splits
 from dontstop.text.documents import Refused, find_documents, read_documents
@@ -34,11 +38,26 @@ def read_tasks(profile: Profile, paths: Paths, tasks: tuple[Task, ...]) -> Prepa
         largest = settings.max_examples.model_dump() | ({"train": asked} if asked else {})
         taken = {split: _taken(rows, largest[split], settings) for split, rows in given.items()}
         prepared.tasks[task.name] = taken
+        for doubt in doubts(taken):
+            progress.say(f"prepare: {task.name}: {doubt}")
         rest = given["train"] if asked else []
         more = _read_unlabelled(folder, task.name, prepared, settings)
         if found := _unlabelled([*rest, *more], task.name, taken["train"]):
             prepared.unlabelled[task.name] = found
     return prepared
+
+
+def doubts(by_split: dict[str, list[Row]]) -> Iterator[str]:
+    """Yield what a user should know of a task's labels, and which stops nothing, since published tasks have it too."""
+    labels: dict[str, set[str]] = collections.defaultdict(set)
+    for row in itertools.chain(*by_split.values()):
+        labels[normalise(row["text"])].add(row["label"])
+    if twice := sum(len(of_text) > 1 for of_text in labels.values()):
+        yield f"{twice:,} {'text has' if twice == 1 else 'texts have'} two labels or more"
+    held = {split: {row["label"] for row in rows} for split, rows in by_split.items()}
+    for split in ("dev", "test"):
+        if alone := sorted(held["train"] - held[split]):
+            yield f"{split} lacks the label {', '.join(alone)}, which macro-F1 counts as 0 there"
 
 
 def check_tasks(tasks: dict[str, dict[str, list[Row]]]) -> None:

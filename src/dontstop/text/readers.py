@@ -247,7 +247,8 @@ def parquet(handle: BinaryIO, path: Path, fields: tuple[str, ...], settings: Tex
                 raise StudyError(f"the column {name!r} twice in {path}", "each column once", "rename one of them")
         wanted = list(fields) if set(fields) <= set(known.names) else known.names  # all, for the error to name them
         # A text that is repeated is in memory once. By default the whole file would be fetched beforehand.
-        repeated = [name for name in wanted if pyarrow.types.is_string(known.field(name).type)]
+        kinds = (pyarrow.types.is_string, pyarrow.types.is_dictionary)
+        repeated = [name for name in wanted if any(is_of(known.field(name).type) for is_of in kinds)]
         how = {"buffer_size": _BUFFER, "pre_buffer": False, "read_dictionary": repeated}
         table = pyarrow.parquet.ParquetFile(handle, **how)
         _check_unpacked(table, handle, path, settings)
