@@ -38,8 +38,8 @@ def benchmark(results: Path | None, *, num_repeats: int, megabytes: float) -> No
     summary = measuring.summarise(runs, {OURS: {}, PEER: {}})
     times = measuring.ratio(summary, "megabytes_per_core_second", OURS, PEER, less_is_better=False)
     notes = [
-        f"{num_blocks * preparing.BLOCK:,} generated documents, a fifth of them with accents, against {len(_texts()):,} "
-        f"dev and test texts; {sum(map(len, leaking[OURS]))} leaks, which both found.",
+        f"{num_blocks * preparing.BLOCK:,} generated documents, a fifth with accents, against {len(_texts()):,} dev and test "
+        f"texts; {sum(map(len, leaking[OURS]))} leaks, which both found.",
         f"Ours is {times:.1f} times as fast. Generating the text is not counted: megabytes_per_second are those of all "
         f"{measuring.NUM_CORES} processes at once, megabytes_per_core_second of the time that they had a core.",
     ]
@@ -52,7 +52,7 @@ def _texts() -> list[str]:
 
 
 def _found(name: str, number: int) -> tuple[list[int], int, float, float]:
-    """Return which documents of a block leak, the bytes looked through, and the seconds and CPU-seconds that it took."""
+    """Return which documents of a block leak, the bytes looked through, its seconds and CPU-seconds."""
     texts = preparing.block_of(preparing.Shard("cs", 0, 10**6, Path()), number)
     texts = [text.translate(ACCENTS) if k % 5 == 4 else text for k, text in enumerate(texts)]
     look = _finder(name)
