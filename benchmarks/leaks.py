@@ -38,7 +38,7 @@ def benchmark(results: Path | None, *, num_repeats: int, megabytes: float) -> No
     summary = measuring.summarise(runs, {OURS: {}, PEER: {}})
     times = measuring.ratio(summary, "megabytes_per_core_second", OURS, PEER, less_is_better=False)
     notes = [
-        f"{num_blocks * preparing.BLOCK:,} generated documents, a fifth with accents, against {len(_texts()):,} dev and test "
+        f"{num_blocks * preparing.BLOCK:,} documents, a fifth with accents, against {len(_texts()):,} dev and test "
         f"texts; {sum(map(len, leaking[OURS]))} leaks, which both found.",
         f"Ours is {times:.1f} times as fast. Generating the text is not counted: megabytes_per_second are those of all "
         f"{measuring.NUM_CORES} processes at once, megabytes_per_core_second of the time that they had a core.",

@@ -185,7 +185,7 @@ for path in sys.argv[1:]:
     except StudyError as error:
         print("refused:", error.found)
 status = Path("/proc/self/status")  # what resource tells counts the process before it, too
-print(int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) // 1024 if status.is_file() else 0)
+print(int(re.search("VmHWM:[^0-9]*([0-9]+)", status.read_text())[1]) // 1024 if status.is_file() else 0)
 """
 
 
