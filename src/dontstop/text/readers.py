@@ -128,7 +128,9 @@ def jsonl(handle: BinaryIO, path: Path, fields: tuple[str, ...], settings: Text)
     decode = _decoder(fields)
     for number, line in _lines(handle, path, settings):
         if isinstance(line, Fault) or line.strip():
-            yield f"line {number}", line if isinstance(line, Fault) else _parsed(decode, line, f"{path}, line {number}")
+            where = f"{path}, line {number}"
+            found = line if isinstance(line, Fault) else _decode(decode, line, where)
+            yield f"line {number}", found if isinstance(found, Fault) else _object(found, where)
 
 
 def json_or_jsonl(handle: io.BufferedReader, path: Path, fields: tuple[str, ...], settings: Text) -> Rows:
@@ -170,11 +172,6 @@ def _decode(decode: Callable[[str], Any], text: str, where: str) -> Any:
         return decode(text)
     except (ValueError, RecursionError) as error:
         return Fault(f"malformed JSON in {where}: {error}", "one object a line", "mend the line")
-
-
-def _parsed(decode: Callable[[str], Any], text: str, where: str) -> dict | Fault:
-    found = _decode(decode, text, where)
-    return found if isinstance(found, Fault) else _object(found, where)
 
 
 def _object(value: Any, where: str) -> dict | Fault:
