@@ -86,6 +86,7 @@ test-long: $(stamp) ## hours: 200 kills, 10,000 damaged files, 100 times at once
 	DONTSTOP_RELIABILITY=1 DONTSTOP_KILLS=200 DONTSTOP_DAMAGE_TRIES=10000 DONTSTOP_AT_ONCE=100 DONTSTOP_ANSWERS=10 \
 		"$(bin)/pytest" -n0 $(foreach test,kill kill_outside trainer_resumption damage two_at_once one_answer folders,tests/test_$(test).py)
 	DONTSTOP_ALL_FAMILIES=1 "$(bin)/pytest" -n0 tests/test_families.py
+	DONTSTOP_BAD_FILES=10000 DONTSTOP_PLANTS=1000 "$(bin)/pytest" -n0 tests/test_bad_text.py tests/test_planted_leaks.py
 
 lab: $(stamp) ## open the notebooks in JupyterLab
 	@"$(bin)/dontstop" lab

@@ -1,4 +1,4 @@
-"""Command line: `python -m benchmarks [pretraining|finetuning|neighbours|streaming|preparing|gpu|all]`."""
+"""Command line: `python -m benchmarks [pretraining|finetuning|neighbours|streaming|leaks|preparing|gpu|all]`."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-WHAT = ("pretraining", "finetuning", "neighbours", "streaming", "preparing")
+WHAT = ("pretraining", "finetuning", "neighbours", "streaming", "leaks", "preparing")
 
 
 def main() -> int:
@@ -24,7 +24,7 @@ def main() -> int:
     if options.what != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # processors are compared, on both sides
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # here and in the processes that we start
-    from benchmarks import finetuning, gpu, measuring, preparing, pretraining, selection
+    from benchmarks import finetuning, gpu, leaks, measuring, preparing, pretraining, selection
     from dontstop.errors import StudyError
     from dontstop.profiles import find_root
 
@@ -43,6 +43,8 @@ def main() -> int:
                 selection.benchmark(Path(scratch), results, num_repeats=num_repeats, quick=options.quick)
             if options.what in ("streaming", "all"):
                 selection.stream(Path(scratch), results, quick=options.quick)
+            if options.what in ("leaks", "all"):
+                leaks.benchmark(results, num_repeats=num_repeats, megabytes=4 if options.quick else 200)
             if options.what in ("preparing", "all"):
                 gigabytes = 0.05 if options.quick else options.gigabytes
                 preparing.benchmark(Path(scratch), results, gigabytes=gigabytes)

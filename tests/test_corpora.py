@@ -103,7 +103,8 @@ def test_byte_order_marks_and_blank_lines_are_passed_over_and_numbers_are_labels
         ("a.jsonl.gz", gzip.compress(JSONL.encode(), mtime=0)[:12] + b"\xff" * 40, "unreadable after row"),
         ("a.jsonl.xz", b"not compressed at all", "unreadable after row 0"),
         ("a.jsonl.zst", b"not compressed at all", "unreadable after row 0"),
-        ("a.txt", b"x", "no known format"),
+        ("a.txt", b"x", "no field 'label' in .*, line 1"),
+        ("a.doc", b"x", "no known format"),
         ("a", b"x", "no known format"),
     ],
 )

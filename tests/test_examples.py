@@ -23,3 +23,14 @@ def rows(*labels):
 def test_tasks_that_cannot_be_trained_or_scored(train, dev, test, message):
     with pytest.raises(StudyError, match=message):
         examples.check_tasks({"t": {"train": rows(*train), "dev": rows(*dev), "test": rows(*test)}})
+
+
+def test_doubts_about_labels_are_told_and_stop_nothing():
+    splits = {"train": rows(*"abc"), "dev": rows(*"abb"), "test": rows(*"abc")}
+    assert list(examples.doubts(splits)) == [
+        "1 text has two labels or more", "dev lacks the label c, which macro-F1 counts as 0 there",
+    ]  # fmt: skip
+    splits["dev"][2]["label"] = "c"
+    assert list(examples.doubts(splits)) == []
+    splits["dev"][2] |= {"text": "TEXT, ２!", "label": "a"}
+    assert list(examples.doubts(splits))[0] == "1 text has two labels or more"

@@ -43,6 +43,10 @@ class Text(Settings):
     study: StudyText = Field(exclude=True)  # a name of configs/studies, or its content; `docstrings`, else `paper`
     folder: str | None = None  # `files` only: a mirror, absolute or from the root; DONTSTOP_MIRROR goes before it
     follow_links: bool = False  # `files` only: whether symbolic links may lead out of the mirror; changes no text
+    empty_rows: Literal["skip", "stop"] = "skip"  # `files` only, as the next three: rows without a text
+    bad_rows: Literal["skip", "stop"] = "stop"  # rows that cannot be read
+    max_line_megabytes: Count = 10  # of a line or text; what is longer is a bad row
+    max_unpacked_ratio: Count = 200  # of a compressed file's content to its size; anything may unpack to 64 MB
     tasks: list[str] | None = None  # `files` only: which of the study's tasks; None means all
     may_lack: list[str] = []  # those of them that the study goes on without where the mirror lacks them
     max_examples: MaxExamples = MaxExamples()  # `files` only

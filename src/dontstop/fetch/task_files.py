@@ -13,12 +13,14 @@ from dontstop.errors import StudyError
 from dontstop.fetch import downloads, hub
 from dontstop.fetch.sources import HUB_TASKS
 from dontstop.machine import files
+from dontstop.profiles import Text
 from dontstop.studies import read_study
-from dontstop.text.documents import find_documents, forms_of, read_documents
+from dontstop.text.documents import Refused, find_documents, forms_of, read_documents
 from dontstop.text.tasks import SPLITS
 
 Tell = Callable[[str], None]
 
+_BOUNDS, _LENIENT = Text(), Text(bad_rows="skip")  # what is prepared later is held to the profile's own
 _SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation"), "test": ("test",)}  # on a hub
 
 
@@ -66,7 +68,7 @@ def differences_from_table_2(mirror: Path, names: Sequence[str]) -> list[str]:
     return [
         f"{name}, {split}: {number:,} examples in the mirror, Table 2 has {expected:,}"
         for name, split in itertools.product([name for name in names if name in known], SPLITS)
-        for number in [_num_examples(find_documents(mirror / "tasks" / name, split))]
+        for number in [_num_examples(find_documents(mirror / "tasks" / name, split), _LENIENT)]
         if number != (expected := _num_in_table_2(name, split))
     ]
 
@@ -77,8 +79,8 @@ def _origin(name: str, split: str, source: str, address: str) -> Origin:
     return Origin(source, f"{address.rstrip('/')}/{HUB_TASKS[name]}" if address else HUB_TASKS[name])
 
 
-def _num_examples(path: Path) -> int:
-    return sum(1 for _ in read_documents(path, ("text", "label")))
+def _num_examples(path: Path, settings: Text = _BOUNDS) -> int:
+    return sum(1 for _ in read_documents(path, ("text", "label"), settings=settings, refused=Refused(settings)))
 
 
 def _num_in_table_2(task: str, split: str) -> int:
@@ -127,7 +129,11 @@ def _fetch_split(folder: Path, name: str, split: str, origin: Origin, tell: Tell
 
 
 def _fetch_from_hub(path: str, split: str, target: Path) -> None:
-    """Write a split of a data set with the fields text and label as JSON Lines."""
+    """Write a split of a data set with the fields text and label as JSON Lines; numbered labels by their names.
+
+    Raises:
+        StudyError: If it cannot be read, or none of its texts has a label. One without a label is left out.
+    """
     for name in _SPLIT_NAMES[split]:
         try:
             rows = datasets.load_dataset(path, split=name, streaming=True)
@@ -139,8 +145,15 @@ def _fetch_from_hub(path: str, split: str, target: Path) -> None:
     else:
         names = " or ".join(_SPLIT_NAMES[split])
         raise StudyError(f"no split {names} in {path}", "train, dev and test", "take the bucket (--source bucket)")
+    kind, num_written = (rows.features or {}).get("label"), 0
     with files.writing(target) as part, open(part, "w", encoding="utf-8") as handle:
         for row in hub.read_stream(rows, path):
             if not {"text", "label"} <= set(row):
                 raise StudyError(f"fields {', '.join(row)} in {path}", "text and label", "take another source")
-            handle.write(json.dumps({"text": row["text"], "label": str(row["label"])}, ensure_ascii=False) + "\n")
+            if (label := row["label"]) in (None, -1):  # as hubs mark texts whose labels are kept back
+                continue
+            label = kind.int2str(label) if isinstance(kind, datasets.ClassLabel) else str(label)
+            handle.write(json.dumps({"text": row["text"], "label": label}, ensure_ascii=False) + "\n")
+            num_written += 1
+        if not num_written:
+            raise StudyError(f"no labels in {split} of {path}", "labelled texts", "take the bucket (--source bucket)")

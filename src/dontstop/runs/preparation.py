@@ -107,7 +107,7 @@ def _mark(profile: Profile, paths: Paths, names: list[str]) -> dict[str, str]:
     named = Path(profile.tokens.tokenizer) if profile.tokens.tokenizer is not None else None
     given = {"tokenizer": folder_digests(named, TOKENIZER_FILES)} if named is not None and named.is_dir() else {}
     settings = {
-        "text": profile.text.model_dump(exclude={"folder", "follow_links"}),
+        "text": profile.text.model_dump(exclude={"folder", *documents.CHANGE_NO_TEXT}),
         "version": VERSION,
         "tokens": profile.tokens.model_dump() | given,
         "tasks": names,

@@ -16,7 +16,7 @@ from dontstop.text.docstrings import Document
 from dontstop.text.documents import read_documents
 from dontstop.text.manifest import Prepared, Row, replacing, write_corpora, write_prepared
 from dontstop.text.tasks import GENERAL, domains_of, tasks_for
-from dontstop.text.words import normalise, num_words
+from dontstop.text.words import num_words
 
 _PREFIXES = {"corpora": "", "held_out": "held_out/"}  # of the audit's names
 
@@ -84,7 +84,7 @@ def drop_repeated_passages(documents: list[Document], seen: set[str], min_words:
     """Drop passages that an earlier document has, and documents that end below `min_words` words; `seen` grows."""
     kept = []
     for document in documents:
-        keys = [normalise(passage.text) for passage in document.passages]
+        keys = [splits.letters_of(passage.text) for passage in document.passages]
         fresh = [p for p, key in zip(document.passages, keys, strict=True) if not (key in seen or seen.add(key))]
         if sum(num_words(passage.text) for passage in fresh) >= min_words:
             kept.append(replace(document, passages=tuple(fresh)))

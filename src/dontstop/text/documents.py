@@ -1,31 +1,27 @@
-"""Read labelled or plain text from a user's own file: JSON Lines, CSV or Parquet, plain or compressed."""
+"""Read labelled or plain text from a user's own files; what cannot be read is told, or counted and left out."""
 
-import bz2
-import contextlib
-import csv
-import errno
-import gzip
-import io
-import itertools
-import json
+import glob
 import lzma
-import shutil
-import tempfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow
-import pyarrow.parquet
 
 from dontstop.errors import StudyError
-from dontstop.machine import files
+from dontstop.machine import files, progress
+from dontstop.profiles import Text
+from dontstop.text.readers import OPENERS, READERS, Fault, open_unpacked, too_long
+from dontstop.text.words import is_blank
 
-_OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_FORMATS = (".jsonl", ".json", ".csv", ".parquet")
-_COMPRESSIONS = ("", *_OPENERS, ".zst")
-_BUFFER, _BATCH = 1 << 20, 500  # bytes and rows that are in memory at once
+# Settings that decide what is refused, and never what becomes of the rest.
+CHANGE_NO_TEXT = ("follow_links", "empty_rows", "bad_rows", "max_line_megabytes", "max_unpacked_ratio")
+_UNBOUNDED = Text(max_line_megabytes=10**6, max_unpacked_ratio=10**6)
+_COMPRESSIONS = ("", *OPENERS, ".zst")
+_ENDINGS = "the ending .jsonl, .json, .csv, .parquet or .txt, compressed (.gz, .bz2, .xz, .zst) or not"
+_CONVERT = 'write it as JSON Lines, {"text": "..."} in every line'
 
 
 def find_documents(folder: Path, name: str) -> Path:
@@ -40,8 +36,12 @@ def find_documents(folder: Path, name: str) -> Path:
     if found:
         both = " and ".join(str(path) for path in found)
         raise StudyError(both, "one file", "keep one of them and move the others away")
-    expected = f"{folder / name} with the ending .jsonl, .csv or .parquet, compressed (.gz, .bz2, .xz, .zst) or not"
-    raise StudyError(f"no file {folder / name}.*", expected, "put it there, or mend text.folder")
+    others = sorted(folder.glob(f"{glob.escape(name)}.*"))
+    if others := [path for path in others if path.is_file() and path.name != f"{name}.source.json"]:
+        raise StudyError(f"{others[0]}, of no known format", f"{folder / name} with {_ENDINGS}", _CONVERT)
+    raise StudyError(
+        f"no file {folder / name}.*", f"{folder / name} with {_ENDINGS}", "put it there, or mend text.folder"
+    )
 
 
 def find_shards(folder: Path, name: str) -> list[Path]:
@@ -69,9 +69,10 @@ def shards_in(shards: Path) -> list[Path]:
     stems: dict[str, Path] = {}
     for path in found:
         form, compression = _endings(path)
-        if form not in _FORMATS or not path.is_file():
-            expected = "shards with the ending .jsonl, .csv or .parquet, compressed (.gz, .bz2, .xz, .zst) or not"
-            raise StudyError(f"{path} among the shards of {shards.name}", expected, "move it away, or convert it")
+        if form not in READERS or not path.is_file():
+            raise StudyError(
+                f"{path} among the shards of {shards.name}", f"shards with {_ENDINGS}", "move it away, or convert it"
+            )
         stem = path.name.removesuffix(form + compression)
         if stem in stems:
             raise StudyError(f"{stems[stem]} and {path}", "each shard once", "move one of them away")
@@ -103,7 +104,7 @@ def check_mirror(folder: Path, *, follow_links: bool) -> None:
 
 def forms_of(folder: Path, name: str) -> list[Path]:
     """Return the files <folder>/<name>.<format>[.<compression>] that are there."""
-    names = [f"{name}{form}{compression}" for form in _FORMATS for compression in _COMPRESSIONS]
+    names = [f"{name}{form}{compression}" for form in READERS for compression in _COMPRESSIONS]
     return [folder / candidate for candidate in names if (folder / candidate).is_file()]
 
 
@@ -113,127 +114,135 @@ def _endings(path: Path) -> tuple[str, str]:
     return (endings[0], endings[1]) if len(endings) == 2 else ("", "")
 
 
-def read_documents(path: Path, fields: tuple[str, ...] = ("text",), label: str = "label") -> Iterator[dict[str, str]]:
-    """Yield the documents of a JSON Lines, CSV or Parquet file, as dicts of the wanted fields.
+@dataclass
+class Refused:
+    """The rows of a file that are left out, counted by reason; all others are read.
+
+    Attributes:
+        settings: Which rows may be left out (`text.empty_rows`, `text.bad_rows`); any other ends the reading.
+        num_empty, num_bad: Rows without a text, and rows that cannot be read.
+        first: What the first of them is, with its place.
+    """
+
+    settings: Text
+    num_empty: int = 0
+    num_bad: int = 0
+    first: str = ""
+
+    def take(self, fault: Fault) -> None:
+        """Count a row.
+
+        Raises:
+            StudyError: If such rows are not to be left out.
+        """
+        if (self.settings.empty_rows if fault.is_empty else self.settings.bad_rows) == "stop":
+            raise StudyError(*fault[:3])
+        self.num_empty += fault.is_empty
+        self.num_bad += not fault.is_empty
+        self.first = self.first or fault.found
+
+    def note(self, kind: str, cleaning: dict[str, int]) -> int:
+        """Say what was left out, if anything was, add it to the counts of documents by reason, and return the sum."""
+        for reason, number in (("empty", self.num_empty), ("unreadable", self.num_bad)):
+            if number:
+                cleaning[f"{kind}_{reason}"] = cleaning.get(f"{kind}_{reason}", 0) + number
+        if self.first:
+            progress.say(f"prepare: {self}")
+        return self.num_empty + self.num_bad
+
+    def __str__(self):
+        number = self.num_empty + self.num_bad
+        return f"{number:,} {'row' if number == 1 else 'rows'} left out, the first: {self.first}"
+
+
+def read_documents(
+    path: Path,
+    fields: tuple[str, ...] = ("text",),
+    label: str = "label",
+    *,
+    settings: Text | None = None,
+    refused: Refused | None = None,
+) -> Iterator[dict[str, str]]:
+    """Yield the documents of a file, as dicts of the wanted fields.
 
     Args:
-        path: The file; its endings name format and compression (.jsonl, .csv, .parquet; .gz, .bz2, .xz, .zst).
+        path: The file; its endings name format and compression (.jsonl, .json, .csv, .parquet, .txt; .gz, .bz2, .xz,
+            .zst). A JSON file may be one array; in a text file every line is a document.
         fields: Columns to take; each must hold a non-empty string in every row.
         label: The column of them in which a number may stand.
+        settings: Bounds of a line and of what a file may unpack to; none for the study's own files.
+        refused: Counts rows that are left out; without it none is.
 
     Raises:
         StudyError: Naming file and line or row: a missing file, an unknown format, malformed content, a missing field,
-            a wrong type, an empty document, bytes that are not UTF-8, no documents at all.
+            a wrong type, an empty document, bytes that are not UTF-8, a bound that is passed, no documents at all.
     """
-    path = Path(path)
+    path, settings, number = Path(path), settings or _UNBOUNDED, 0
     if not path.is_file():
-        raise StudyError(f"no file {path}", "a JSON Lines, CSV or Parquet file", "mend the path or put the file there")
-    reader = {".jsonl": _jsonl, ".json": _jsonl, ".csv": _csv, ".parquet": _parquet}.get(_endings(path)[0])
-    if reader is None:
-        raise StudyError(f"{path} has no known format", "an ending .jsonl, .csv or .parquet", "convert the file")
-    number = 0
+        raise StudyError(f"no file {path}", f"one with {_ENDINGS}", "mend the path or put the file there")
+    if (reader := READERS.get(_endings(path)[0])) is None:
+        raise StudyError(f"{path} has no known format", _ENDINGS, _CONVERT)
     try:
-        with _opened(path) as handle:
-            for line, row in reader(handle, path, fields):
+        with open_unpacked(path, settings) as handle:
+            for where, row in reader(handle, path, fields, settings):
                 number += 1
-                yield {field: _value(row, field, f"{path}, {line}", field == label) for field in fields}
-    except (EOFError, lzma.LZMAError, OSError, pyarrow.ArrowException, zlib.error) as error:
-        raise StudyError(f"{path} unreadable after row {number}: {error}", "a whole file", "copy it again") from error
-    if not number:
-        raise StudyError(f"no documents in {path}", "one document or more", "fill the file or leave it out")
-
-
-def _opened(path: Path) -> BinaryIO:
-    if path.suffix == ".zst":
-        return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd"), _BUFFER)
-    return _OPENERS.get(path.suffix, open)(path, "rb")
-
-
-def _lines(handle: BinaryIO, path: Path) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(handle, 1):
-        try:
-            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            byte = f"byte 0x{line[error.start]:02x} at index {error.start} of {path}, line {number}"
-            raise StudyError(byte, "UTF-8", "convert the file, for instance with iconv -t utf-8") from error
-
-
-def _jsonl(handle: BinaryIO, path: Path, fields: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    for number, line in _lines(handle, path):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            found = f"malformed JSON in {path}, line {number}: {error}"
-            raise StudyError(found, "one object a line", "mend the line") from error
-        if not isinstance(row, dict):
-            raise StudyError(f"{type(row).__name__} in {path}, line {number}", "one object a line", "mend the line")
-        yield f"line {number}", row
-
-
-def _csv(handle: BinaryIO, path: Path, fields: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    limit = csv.field_size_limit(2**31 - 1)
-    reader = csv.DictReader((line for _, line in _lines(handle, path)), strict=True)
-    try:
-        for row in reader:
-            if None in row:
-                raise StudyError(
-                    f"{len(row[None])} columns too many in {path}, line {reader.line_num}",
-                    f"the {len(reader.fieldnames)} columns of the first line",
-                    "quote texts that hold commas",
-                )
-            yield f"line {reader.line_num}", row
-    except csv.Error as error:
-        found = f"malformed CSV in {path}, line {reader.line_num}: {error}"
-        raise StudyError(found, "comma-separated values", "mend the line") from error
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _parquet(handle: BinaryIO, path: Path, fields: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    with _room_to_unpack(path) as unpacked:
-        if _endings(path)[1]:  # a table is read from its end, which a compressed file does not give
-            shutil.copyfileobj(handle, unpacked, _BUFFER)
-            handle = unpacked
-        # By default the whole file would be fetched beforehand.
-        table = pyarrow.parquet.ParquetFile(handle, buffer_size=_BUFFER, pre_buffer=False)
-        known = table.schema_arrow.names
-        columns = list(fields) if set(fields) <= set(known) else known  # all, for the error to name them
-        batches = table.iter_batches(_BATCH, columns=columns, use_threads=False)
-        rows = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
-        yield from ((f"row {number}", row) for number, row in enumerate(rows, 1))
-
-
-@contextlib.contextmanager
-def _room_to_unpack(path: Path) -> Iterator[BinaryIO]:
-    try:
-        with tempfile.TemporaryFile() as unpacked:
-            yield unpacked
-    except OSError as error:
-        if error.errno not in {errno.ENOENT, *files.NO_SPACE}:
-            raise
+                found = _document(row, fields, label, f"{path}, {where}", settings)
+                if not isinstance(found, Fault):
+                    yield found
+                elif refused is not None:
+                    refused.take(found)
+                else:
+                    raise StudyError(*found[:3])
+    except (EOFError, lzma.LZMAError, OSError, pyarrow.ArrowException, ValueError, zlib.error) as error:
+        raise _unreadable(path, number, error) from error
+    if number == (refused.num_empty + refused.num_bad if refused else 0):
         raise StudyError(
-            f"no room for temporary files while unpacking {path}: {error}",
-            "a folder for them with room for the unpacked table",
-            "free some space there, or set TMPDIR to another folder",
-        ) from error
+            f"no documents in {path}{f': {refused}' if number else ''}",
+            "one document or more",
+            "fill the file or leave it out",
+        )
 
 
-def _value(row: dict, field: str, where: str, is_label: bool) -> str:
+def _unreadable(path: Path, number: int, error: Exception) -> StudyError:
+    if "too much memory" in str(error):
+        how = f"zstd -d --long=31 -c {path.name} | zstd -o another.zst"
+        return StudyError(
+            f"{path}, packed by zstd with a long window", "a window of 128 MB at most", f"pack it anew: {how}"
+        )
+    return StudyError(f"{path} unreadable after row {number}: {error}", "a whole file", "copy it again")
+
+
+def _document(
+    row: dict | Fault, fields: tuple[str, ...], label: str, where: str, settings: Text
+) -> dict[str, str] | Fault:
+    if isinstance(row, Fault):
+        return row
+    found = {}
+    for field in fields:
+        value = _value(row, field, where, settings, is_label=field == label)
+        if isinstance(value, Fault):
+            return value
+        found[field] = value
+    return found
+
+
+def _value(row: dict[str, Any], field: str, where: str, settings: Text, *, is_label: bool) -> str | Fault:
     if field not in row:
         names = ", ".join(map(str, row)) or "nothing"
-        raise StudyError(f"no field {field!r} in {where}", f"{field!r} among {names}", "add or rename the field")
+        return Fault(f"no field {field!r} in {where}", f"{field!r} among {names}", "add or rename the field")
     value = row[field]
     if is_label and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise StudyError(f"{field} of type {type(value).__name__} in {where}", "a string", "write it as a string")
-    if not value.strip():
-        raise StudyError(f"empty {field} in {where}", "a text with words", "fill the row or drop it")
+        found = f"{field} of type {type(value).__name__} in {where}"
+        return Fault(found, "a string", "write it as a string", is_empty=value is None and not is_label)
+    if is_blank(value):
+        return Fault(f"empty {field} in {where}", "a text with words", "fill the row or drop it", not is_label)
+    if len(value) > settings.max_line_megabytes * 1_000_000:
+        return too_long(where, settings)
     try:
         value.encode()
     except UnicodeEncodeError as error:  # JSON can spell half a character, such as \ud83d
         half = f"half a character, {ascii(value[error.start])}, in {field} in {where}"
-        raise StudyError(half, "whole characters", "mend the row, which was cut or spelt wrongly") from error
+        return Fault(half, "whole characters", "mend the row, which was cut or spelt wrongly")
     return value

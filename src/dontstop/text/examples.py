@@ -1,11 +1,15 @@
 """The examples of tasks from a mirror: read, held to what training and scoring need, and fewer where asked for."""
 
+import collections
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 from dontstop.errors import StudyError
+from dontstop.machine import progress
 from dontstop.profiles import Paths, Profile, Text
 from dontstop.text import splits
-from dontstop.text.documents import find_documents, read_documents
+from dontstop.text.documents import Refused, find_documents, read_documents
 from dontstop.text.manifest import Prepared, Row
 from dontstop.text.tasks import SPLITS, Task
 from dontstop.text.words import normalise
@@ -23,7 +27,7 @@ def read_tasks(profile: Profile, paths: Paths, tasks: tuple[Task, ...]) -> Prepa
     settings, prepared = profile.text, Prepared()
     folder = paths.root / settings.folder
     for task in tasks:
-        given = {split: _read_split(folder, task.name, split) for split in SPLITS}
+        given = {split: _read_split(folder, task.name, split, prepared, settings) for split in SPLITS}
         asked = settings.low_resource.get(task.name, 0)
         if asked > len(given["train"]):
             raise StudyError(
@@ -34,10 +38,26 @@ def read_tasks(profile: Profile, paths: Paths, tasks: tuple[Task, ...]) -> Prepa
         largest = settings.max_examples.model_dump() | ({"train": asked} if asked else {})
         taken = {split: _taken(rows, largest[split], settings) for split, rows in given.items()}
         prepared.tasks[task.name] = taken
+        for doubt in doubts(taken):
+            progress.say(f"prepare: {task.name}: {doubt}")
         rest = given["train"] if asked else []
-        if found := _unlabelled([*rest, *_read_unlabelled(folder, task.name)], task.name, taken["train"]):
+        more = _read_unlabelled(folder, task.name, prepared, settings)
+        if found := _unlabelled([*rest, *more], task.name, taken["train"]):
             prepared.unlabelled[task.name] = found
     return prepared
+
+
+def doubts(by_split: dict[str, list[Row]]) -> Iterator[str]:
+    """Yield what a user should know of a task's labels, and which stops nothing, since published tasks have it too."""
+    labels: dict[str, set[str]] = collections.defaultdict(set)
+    for row in itertools.chain(*by_split.values()):
+        labels[normalise(row["text"])].add(row["label"])
+    if twice := sum(len(of_text) > 1 for of_text in labels.values()):
+        yield f"{twice:,} {'text has' if twice == 1 else 'texts have'} two labels or more"
+    held = {split: {row["label"] for row in rows} for split, rows in by_split.items()}
+    for split in ("dev", "test"):
+        if alone := sorted(held["train"] - held[split]):
+            yield f"{split} lacks the label {', '.join(alone)}, which macro-F1 counts as 0 there"
 
 
 def check_tasks(tasks: dict[str, dict[str, list[Row]]]) -> None:
@@ -63,9 +83,16 @@ def check_tasks(tasks: dict[str, dict[str, list[Row]]]) -> None:
                 )
 
 
-def _read_split(folder: Path, task: str, split: str) -> list[Row]:
-    rows = read_documents(find_documents(folder / "tasks" / task, split), ("text", "label"))
+def _read_split(folder: Path, task: str, split: str, prepared: Prepared, settings: Text) -> list[Row]:
+    rows = _read(find_documents(folder / "tasks" / task, split), ("text", "label"), prepared, settings)
     return [{"id": f"{task}:{split}:{k}", **row} for k, row in enumerate(rows)]
+
+
+def _read(path: Path, fields: tuple[str, ...], prepared: Prepared, settings: Text) -> list[Row]:
+    refused = Refused(settings)
+    rows = list(read_documents(path, fields, settings=settings, refused=refused))
+    refused.note("examples", prepared.cleaning)
+    return rows
 
 
 def _taken(rows: list[Row], largest: int | None, settings: Text) -> list[Row]:
@@ -85,10 +112,10 @@ def _taken(rows: list[Row], largest: int | None, settings: Text) -> list[Row]:
     return [rows[k] for k in sorted(list(chosen)[:largest])]
 
 
-def _read_unlabelled(folder: Path, task: str) -> list[Row]:
+def _read_unlabelled(folder: Path, task: str, prepared: Prepared, settings: Text) -> list[Row]:
     if not any((folder / "tasks" / task).glob("unlabelled.*")):
         return []
-    return list(read_documents(find_documents(folder / "tasks" / task, "unlabelled")))
+    return _read(find_documents(folder / "tasks" / task, "unlabelled"), ("text",), prepared, settings)
 
 
 def _unlabelled(rows: list[Row], task: str, train: list[Row]) -> list[Row]:

@@ -9,7 +9,7 @@ from dontstop.machine import files
 from dontstop.profiles import Profile, Text
 from dontstop.studies import Domain, StudyText, Task, read_study
 from dontstop.text import docstrings, packages, splits, words
-from dontstop.text.documents import read_documents, shards_in
+from dontstop.text.documents import Refused, read_documents, shards_in
 from dontstop.text.manifest import Row
 from dontstop.text.tasks import GENERAL, SPLITS
 
@@ -40,8 +40,10 @@ def gather(profile: Profile, constraints: Path, tell: Tell) -> None:
     study, mirror, state = profile.text.study, Path(profile.text.folder), _state(profile)
     with files.saving_folder(mirror) as part:
         for domain in study.domains:
-            _write_corpus(part, domain.name, _documents(domain))
-        general = _docstrings(profile.text, constraints) if study.general is None else _documents(study.general)
+            _write_corpus(part, domain.name, _documents(domain, profile.text))
+        general = (
+            _docstrings(profile.text, constraints) if study.general is None else _documents(study.general, profile.text)
+        )
         _write_corpus(part, GENERAL, general)
         for task in study.tasks:
             _write_task(part / "tasks" / task.name, task, profile.text, tell)
@@ -103,9 +105,15 @@ def _corpus_files(domain: Domain) -> list[Path]:
     return shards_in(path) if path.is_dir() else [_there(path)]
 
 
-def _documents(domain: Domain) -> Iterator[str]:
+def _rows(path: Path, fields: tuple[str, ...], settings: Text, label: str = "label") -> Iterator[Row]:
+    refused = Refused(settings)
+    yield from read_documents(path, fields, label, settings=settings, refused=refused)
+    refused.note("rows", {})
+
+
+def _documents(domain: Domain, settings: Text) -> Iterator[str]:
     column = domain.text_column
-    return (row[column] for path in _corpus_files(domain) for row in read_documents(path, (column,)))
+    return (row[column] for path in _corpus_files(domain) for row in _rows(path, (column,), settings))
 
 
 def _docstrings(settings: Text, constraints: Path) -> Iterator[str]:
@@ -122,7 +130,7 @@ def _write_corpus(mirror: Path, name: str, texts: Iterator[str]) -> None:
 
 def _write_task(folder: Path, task: Task, settings: Text, tell: Tell) -> None:
     given = {"train": task.labelled, "dev": task.dev, "test": task.test}
-    rows = {split: list(_labelled(Path(path), task)) for split, path in given.items() if path is not None}
+    rows = {split: list(_labelled(Path(path), task, settings)) for split, path in given.items() if path is not None}
     made = [split for split in SHARES if split not in rows]
     if made:
         rows["train"], repeated = _each_once(rows["train"])
@@ -132,15 +140,15 @@ def _write_task(folder: Path, task: Task, settings: Text, tell: Tell) -> None:
     for split in SPLITS:
         files.write_jsonl(folder / f"{split}.jsonl", rows[split])
     if task.unlabelled is not None:
-        texts = ({"text": row[task.text_column]} for row in read_documents(Path(task.unlabelled), (task.text_column,)))
+        texts = ({"text": row[task.text_column]} for row in _rows(Path(task.unlabelled), (task.text_column,), settings))
         files.write_jsonl(folder / "unlabelled.jsonl", texts)
     sizes = ", ".join(f"{split} {len(rows[split]):,}" for split in SPLITS)
     tell(f"{task.name}: {sizes} texts" + (f" ({' and '.join(made)} taken from train, by class)" if made else ""))
 
 
-def _labelled(path: Path, task: Task) -> Iterator[Row]:
+def _labelled(path: Path, task: Task, settings: Text) -> Iterator[Row]:
     text, label = task.text_column, task.label_column
-    return ({"text": row[text], "label": row[label]} for row in read_documents(path, (text, label), label=label))
+    return ({"text": row[text], "label": row[label]} for row in _rows(path, (text, label), settings, label))
 
 
 def _each_once(rows: Sequence[Row]) -> tuple[list[Row], int]:

@@ -23,7 +23,7 @@ from dontstop.machine.processes import Result, num_cores, text_workers
 from dontstop.profiles import Paths, Profile, Text
 from dontstop.text import audit, splits
 from dontstop.text.audit import OverlapStats
-from dontstop.text.documents import find_shards, read_documents
+from dontstop.text.documents import Refused, find_shards, read_documents
 from dontstop.text.manifest import size_of
 from dontstop.text.words import num_words
 
@@ -40,6 +40,7 @@ class Outline:
     keys: np.ndarray  # uint64, [num_documents, 2]: the first half of the content key, in its order
     is_long: np.ndarray  # bool: it has words enough
     is_held_out: np.ndarray  # bool
+    refused: Refused = field(default_factory=lambda: Refused(Text()))
 
 
 @dataclass
@@ -131,6 +132,8 @@ def _divided(
     """Choose the documents of a corpus, and let them be written shard by shard."""
     read: list[Outline] = [result.get() for result in outlines]
     kept, counts = settle(read, settings.max_documents)
+    for refused in (about.refused for about in read):
+        counts["documents_read"] += refused.note("documents", counts)
     for reason, number in counts.items():
         cleaning[reason] = cleaning.get(reason, 0) + number
     parts, first = [], 0
@@ -155,15 +158,15 @@ def _joined(shards: list[Shard], parts: list[Result], paths: Paths, settings: Te
 
 def outline(path: Path, settings: Text) -> Outline:
     """Read a shard once, and keep of every document what decides whether it stays."""
-    keys, is_long, is_held_out = bytearray(), bytearray(), bytearray()
-    for row in read_documents(path):
+    keys, is_long, is_held_out, refused = bytearray(), bytearray(), bytearray(), Refused(settings)
+    for row in read_documents(path, settings=settings, refused=refused):
         letters = splits.letters_of(row["text"])
         keys += bytes.fromhex(splits.key_of_letters(letters, "sample", seed=settings.split_seed)[:32])
         is_long.append(num_words(row["text"]) >= settings.min_words)
         key = splits.key_of_letters(letters, "held_out", seed=settings.split_seed)
         is_held_out.append(splits.is_within(key, settings.held_out_fraction))
     numbers = np.frombuffer(keys, ">u8").astype(np.uint64).reshape(-1, 2)
-    return Outline(numbers, np.frombuffer(is_long, bool), np.frombuffer(is_held_out, bool))
+    return Outline(numbers, np.frombuffer(is_long, bool), np.frombuffer(is_held_out, bool), refused)
 
 
 def settle(outlines: Sequence[Outline], max_documents: int | None) -> tuple[list[np.ndarray], dict[str, int]]:
@@ -227,7 +230,8 @@ def write_parts(
             handle = stack.enter_context(open(path, "w", encoding="utf-8", newline="\n"))
             parts[kind] = _Part(handle, shard, settings)
         num_read = 0
-        for num_read, row in enumerate(read_documents(shard.path), 1):
+        rows = read_documents(shard.path, settings=settings, refused=Refused(settings))
+        for num_read, row in enumerate(rows, 1):
             if num_read <= len(kept) and kept[num_read - 1]:
                 identity = f"{shard.corpus}:{first + num_read - 1:07d}"
                 kind = _KINDS[int(is_held_out[num_read - 1])]

@@ -52,7 +52,7 @@ def key_of_letters(letters: str, purpose: str, *, seed: int) -> str:
 def letters_of(text: str) -> str:
     """Return the text as its keys see it: equal under changes of case, space and punctuation.
 
-    Other than in `words.normalise`, width and normal form count: all prepared text keeps the place that it ever had.
+    Width and normal form count, other than in `words.normalise`: so prepared text keeps the place that it ever had.
     """
     if text.isascii():
         return normalise(text)

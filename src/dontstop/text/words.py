@@ -1,8 +1,8 @@
 """What a word is, wherever texts are compared or counted: the same in every script, case, width and normal form.
 
 Source: the Unicode Standard, NFKC_Casefold (section 3.13) and default-ignorable code points (section 5.21).
-Departure: scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese) are cut into characters, each with its
-marks, since their words can be told by a dictionary only; five characters are about as rare as five words.
+Scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese) are cut into characters, each with its marks:
+their words can be told by a dictionary only, and five characters are about as rare as five words.
 """
 
 import functools
