@@ -28,6 +28,14 @@ def test_a_texts_place_does_not_depend_on_the_order_of_the_file():
     assert found != own_files.divide(ROWS, ("test", "dev"), seed=1)
 
 
+def test_texts_that_differ_by_marks_alone_are_kept_and_stay_together():
+    marked = [{"text": f"{mark} binds to protein {k} {mark}", "label": mark} for k in range(40) for mark in "<["]
+    found = own_files.divide(marked, ("test", "dev"), seed=0)
+    numbers = {split: {row["text"].split()[4] for row in rows} for split, rows in found.items()}
+    assert sum(map(len, found.values())) == 80 and sum(map(len, numbers.values())) == 40
+    assert [len(found[split]) for split in ("test", "dev")] == [16, 8]
+
+
 def test_a_class_of_two_texts_is_all_in_train():
     rows = [*ROWS, {"text": "alone", "label": "lone"}, {"text": "the other", "label": "lone"}]
     found = own_files.divide(rows, ("test",), seed=0)
@@ -61,7 +69,7 @@ def test_they_are_gathered_again_only_once_they_change(gathered, tmp_path):
     assert not own_files.is_gathered(profile)
     said = []
     own_files.gather(profile, tmp_path / "constraints.txt", said.append)
-    assert own_files.is_gathered(profile) and said[0].startswith("tickets: 1 repeated texts of")
+    assert own_files.is_gathered(profile) and said[0].startswith("tickets: 1 repeated rows of")
 
 
 def test_a_file_that_is_missing_or_not_named_is_told(gathered, tmp_path):

@@ -60,24 +60,29 @@ def _state(profile: Profile) -> str:
 def divide(rows: Sequence[Row], wanted: Sequence[str], *, seed: int) -> dict[str, list[Row]]:
     """Divide labelled texts into train and the wanted ones of dev and test: by content, each class in its share.
 
-    A class of a few texts has one in each split; of fewer than `FEWEST` texts all are in train.
+    Texts that differ by case, space and punctuation alone stay together, as those of ChemProt that differ by the marks
+    around two names: else a test text could stand in train. A class of a few texts has one in each split; of fewer than
+    `FEWEST` texts all are in train.
 
     Returns:
         By split, rows in the order they had.
     """
-    places: dict[int, str] = {}
-    by_label = collections.defaultdict(list)
-    for k, row in enumerate(rows):
-        by_label[row["label"]].append(k)
-    for some in by_label.values():
-        left = sorted(some, key=lambda k: splits.content_key(rows[k]["text"], "own split", seed=seed))
-        for split in wanted if len(some) >= FEWEST else ():
-            number = max(1, round(SHARES[split] * len(some)))
-            places |= dict.fromkeys(left[:number], split)
-            left = left[number:]
-    return {
-        split: [row for k, row in enumerate(rows) if places.get(k, "train") == split] for split in ("train", *wanted)
-    }
+    normal = [words.normalise(row["text"]) for row in rows]
+    sizes, by_label = collections.Counter(normal), collections.defaultdict(list)
+    for text, row in {text: row for text, row in zip(normal[::-1], rows[::-1], strict=True)}.items():
+        by_label[row["label"]].append(text)  # of rows that stay together, the first one's
+    places: dict[str, str] = {}
+    for texts in by_label.values():
+        left = sorted(texts, key=lambda text: splits.content_key(text, "own split", seed=seed))
+        for split in wanted if len(texts) >= FEWEST else ():
+            room = max(1, round(SHARES[split] * sum(sizes[text] for text in texts)))
+            while room > 0 and len(left) > 1:
+                places[left[0]] = split
+                room -= sizes[left.pop(0)]
+    found: dict[str, list[Row]] = {split: [] for split in ("train", *wanted)}
+    for row, text in zip(rows, normal, strict=True):
+        found[places.get(text, "train")].append(row)
+    return found
 
 
 def _given_files(study: StudyText) -> list[Path]:
@@ -136,7 +141,7 @@ def _write_task(folder: Path, task: Task, settings: Text, tell: Tell) -> None:
         rows["train"], repeated = _each_once(rows["train"])
         rows |= divide(rows["train"], made, seed=settings.split_seed)
         if repeated:
-            tell(f"{task.name}: {repeated:,} repeated texts of {task.labelled} left out before it is divided")
+            tell(f"{task.name}: {repeated:,} repeated rows of {task.labelled} left out before it is divided")
     for split in SPLITS:
         files.write_jsonl(folder / f"{split}.jsonl", rows[split])
     if task.unlabelled is not None:
@@ -152,7 +157,6 @@ def _labelled(path: Path, task: Task, settings: Text) -> Iterator[Row]:
 
 
 def _each_once(rows: Sequence[Row]) -> tuple[list[Row], int]:
-    """Keep the first of equal texts, which could else stand in two splits; count the others."""
-    kept = {words.normalise(row["text"]): row for row in reversed(rows)}
-    some = [row for row in rows if kept[words.normalise(row["text"])] is row]
+    """Keep the first of rows with equal text and label; count the others."""
+    some = list({(row["text"], row["label"]): row for row in reversed(rows)}.values())[::-1]
     return some, len(rows) - len(some)
