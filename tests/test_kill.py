@@ -56,7 +56,7 @@ def test_killed_again_and_again_equals_uninterrupted(what, tmp_path):
         said = (killed / "log").read_text()
         assert "Traceback" not in said and "Error" not in said
         num_studies += 1
-    reliability.tell(f"kill -9: {what}", f"{killer.kills} kills of {num_studies} studies", "tests/test_kill.py")
+    reliability.tell(f"kill -9: {what}", f"{killer.kills} kills, {num_studies} studies ended", "tests/test_kill.py")
 
 
 def group_of_two(root, port: int) -> list[int]:
