@@ -29,8 +29,8 @@ class Domain:
         files: A folder or file with the domain's text; else a mirror's own.
         text_column: That holds the text in those files.
 
-    Departure: the paper pairs domains by low vocabulary overlap in its Figure 2; so is the docstring study's, by our own
-    overlap matrix, as the perfect pairing with the smallest total.
+    Departure: the paper pairs domains by low vocabulary overlap in its Figure 2; so does the docstring study, by our
+    own overlap matrix, as the perfect pairing with the smallest total.
     """
 
     name: str
