@@ -29,6 +29,8 @@ FAULTS = [
     ("two profiles sharing a base: encoder removed while read", "each result has its own lock", "test_two_at_once"),
     ("damaged weights, stores, records: silent wrong results", "digests, compared before use", "test_damage"),
     ("damaged files: tracebacks", "moved to work/damaged and made again", "test_damage"),
+    ("long integers, invalid UTF-8 in Parquet: tracebacks", "refused with file, line, reason", "test_bad_text"),
+    ("1 MB of gz takes 2.4 GB", "lines and archives are bounded, by settings", "test_bad_text"),
     ("custom code of an encoder can run; names escape the root", "machine/pretrained.py, inputs.py", "test_hostile"),
     ("one worker killed: the whole run stops", "its job is done again, others go on", "test_runner, test_processes"),
     ("Ctrl-C: 39 lines of traceback", "one line; a second one ends at once", "test_interrupts"),

@@ -11,7 +11,7 @@ import pytest
 import tiny
 from dontstop.errors import StudyError
 from dontstop.machine import files
-from dontstop.text import documents
+from dontstop.text import documents, readers
 
 IS_LONG = bool(os.environ.get("DONTSTOP_KILLS"))
 
@@ -33,7 +33,7 @@ def test_a_full_folder_for_temporary_files_is_no_damaged_table(table, monkeypatc
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(documents.shutil, "copyfileobj", full)
+    monkeypatch.setattr(readers.shutil, "copyfileobj", full)
     with pytest.raises(StudyError, match=r"no room for temporary files(.|\n)*No space(.|\n)*set TMPDIR"):
         list(documents.read_documents(table))
 
@@ -42,7 +42,7 @@ def test_no_folder_for_temporary_files_is_told(table, monkeypatch):
     def missing():
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
 
-    monkeypatch.setattr(documents.tempfile, "TemporaryFile", missing)
+    monkeypatch.setattr(readers.tempfile, "TemporaryFile", missing)
     with pytest.raises(StudyError, match=r"no room for temporary files(.|\n)*No usable temporary directory"):
         list(documents.read_documents(table))
 
