@@ -57,6 +57,8 @@ def test_damage_leftovers_holders_and_other_machines_are_named(study):
 
 def test_prepared_text_is_known_by_its_settings(study, monkeypatch):
     monkeypatch.setattr(preparation, "_mark", lambda *_: {"settings": "a"})
+    monkeypatch.setattr(doctor.token_counts, "counts", lambda _: None)
+    monkeypatch.setattr(doctor.token_counts, "lines", lambda _: [])
     files.write_json(study.data / "prepared.json", {"settings": "a"})
     assert line(doctor.examine("tiny", study.root), "text")["state"] == "prepared with these settings"
     files.write_json(study.data / "prepared.json", {"settings": "b"})

@@ -135,7 +135,7 @@ def test_a_split_that_the_user_put_there_is_left_and_a_refused_task_leaves_no_fo
     assert "sciie, train: 4 examples (train.jsonl.gz, already there), Table 2 has 3,219" in told
     assert {path.name for path in own.parent.iterdir()} == {own.name, "dev.jsonl", "test.jsonl", "source.json"}
     assert not (tmp_path / "tasks/imdb").exists()
-    with pytest.raises(StudyError, match="whose text is made here"):
+    with pytest.raises(StudyError, match="one of chemprot"):
         task_files.fetch_tasks(tmp_path, ["numerical_topic"], "hub", "", told.append)
 
 
