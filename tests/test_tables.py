@@ -231,6 +231,9 @@ def test_verdicts_of_several_profiles_stand_side_by_side():
     assert table.loc["C5: B", "mini"] == "not run"
     assert table.loc["C13: C", "laptop"] == "**holds** 41.0 % of the FLOPs, 0.2 % of the bytes"
     assert table.loc["C13: C", "paper"] == "**holds** 41.0 % of the steps, 0.2 % of the bytes"
+    older = laptop.drop(columns="detectable").replace({"holds": "inconclusive"})  # by the rule before replicates
+    table = tables.side_by_side({"mini": older, "laptop": laptop.assign(num_replicates=3)}).set_index("claim")
+    assert table.loc["C2: A"].tolist()[:2] == ["**holds** +2.8", "**inconclusive** +2.8 [+1.0, +4.5]"]
 
 
 def test_the_arm_with_the_highest_mean_need_not_be_the_likeliest(runs):

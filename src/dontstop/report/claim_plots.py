@@ -10,7 +10,7 @@ from pandas import DataFrame
 from dontstop.report import labels, marks, theme, titles
 from dontstop.report.theme import StudyFigure, styled, wrapped
 from dontstop.verdicts.claims import CLAIMS, NOT_RUN
-from dontstop.verdicts.judgements import OURS, PAPER
+from dontstop.verdicts.judgements import OURS, PAPER, papers_rows
 from dontstop.verdicts.scores import MEAN
 
 _INKS = (theme.INK, *(theme.CYCLE[k] for k in (0, 5, 2, 3)))  # the paper's first; dark enough for text
@@ -27,10 +27,10 @@ def claims_forest(judged: Mapping[str, DataFrame]) -> StudyFigure:
 
     Args:
         judged: By profile, rows as `judgements.judge` returns them and `claims.csv` keeps them; of designs without
-            replicates too, which lack the columns detectable and num_replicates. The paper's are the first profile's.
+            replicates too, which lack the columns detectable and num_replicates. The paper's are `papers_rows`.
     """
     shown = [claim for claim in CLAIMS if claim.of_scores]
-    parts = {PAPER: _whole(next(iter(judged.values())), PAPER)}
+    parts = {PAPER: _whole(papers_rows(judged), PAPER)}
     parts |= {profile: _whole(table, OURS) for profile, table in judged.items()}
     title = titles.claims_forest(parts, [claim.id for claim in shown])
     figure = StudyFigure(0.8 + len(shown) * max(0.44, 0.1 + 0.2 * len(parts)), title, _NOTE)

@@ -12,7 +12,7 @@ from dontstop.report import labels
 from dontstop.runs.arms import BASE, TAPT, Arm
 from dontstop.text.tasks import SPLITS
 from dontstop.verdicts.claims import BYTES, FLOPS, INCONCLUSIVE, NOT_RUN
-from dontstop.verdicts.judgements import OURS, PAPER, PAPER_SEEDS
+from dontstop.verdicts.judgements import OURS, PAPER, PAPER_SEEDS, papers_rows
 from dontstop.verdicts.losses import loss_matrix
 from dontstop.verdicts.scores import MEAN, means
 
@@ -250,7 +250,7 @@ def side_by_side(judged: Mapping[str, DataFrame]) -> DataFrame:
         Columns claim, paper, and the profiles; verdicts with their effects, in Markdown.
     """
     first = next(iter(judged.values()))
-    parts = {PAPER: first[first["study"] == PAPER].assign(low=np.nan, high=np.nan, detectable=np.nan)}
+    parts = {PAPER: papers_rows(judged).assign(low=np.nan, high=np.nan, detectable=np.nan)}
     parts |= {profile: table[table["study"] == OURS] for profile, table in judged.items()}
     rows = []
     for claim, statement in first.drop_duplicates("claim").set_index("claim")["statement"].items():

@@ -9,7 +9,7 @@ from pandas import DataFrame
 from dontstop.report import labels, tables
 from dontstop.report.display import to_markdown
 from dontstop.verdicts.claims import BYTES, DOES_NOT_HOLD, EQUIVALENT, FLOPS, HOLDS, INCONCLUSIVE, NOT_RUN
-from dontstop.verdicts.judgements import OURS, PAPER
+from dontstop.verdicts.judgements import OURS, PAPER, papers_rows
 from dontstop.verdicts.losses import GENERAL, IN_DOMAIN
 from dontstop.verdicts.scores import MEAN
 
@@ -63,7 +63,7 @@ def advice(judged: Mapping[str, DataFrame], scores: Mapping[str, DataFrame]) -> 
         judged: Verdicts by profile, as `claims.csv` keeps them.
         scores: By profile, Table 3 as its CSV file has it.
     """
-    found = {"the paper": _of(next(iter(judged.values())), PAPER)}
+    found = {"the paper": _of(papers_rows(judged), PAPER)}
     found |= {f"`{profile}`": _of(table, OURS) for profile, table in judged.items()}
     counted = [_counting(profile, table) for profile, table in scores.items()]
     return [

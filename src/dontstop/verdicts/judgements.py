@@ -1,7 +1,7 @@
 """The claims judged: by our runs as far as they are there, and by the paper's own numbers."""
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -254,6 +254,17 @@ def _costs(claim: Claim, ratios: pd.DataFrame | None) -> list[dict[str, object]]
     words = {True: claimed.HOLDS, False: claimed.DOES_NOT_HOLD}
     rows = [{"task": name, "effect": of, "verdict": words[of < claimed.FRACTION]} for name, of in means.items()]
     return [*rows, {"task": MEAN, "verdict": words[bool((means < claimed.FRACTION).all())]}]
+
+
+def papers_rows(judged: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return what the paper's numbers say, of the first profile that was judged by the present rule, or of the first.
+
+    Args:
+        judged: By profile, as `judge` returns it and `claims.csv` keeps it; of the design before replicates too, whose
+            rule gave the paper other verdicts, and which lacks the column num_replicates.
+    """
+    tables = sorted(judged.values(), key=lambda table: "num_replicates" not in table)
+    return tables[0][tables[0]["study"] == PAPER]
 
 
 def overview(judged: pd.DataFrame) -> pd.DataFrame:
