@@ -88,8 +88,8 @@ def curves(curves: DataFrame, held_out: DataFrame | None = None, by: str = "chec
     """Draw the held-out loss against the tokens processed, and faint beside it the training loss: all on one axis.
 
     Args:
-        curves: As `study.curves` returns it: checkpoint, replicate (a line each), num_tokens, masked_lm_loss. The base
-            encoder's, whose losses are far larger, are drawn only where there are no others.
+        curves: As `study.curves` returns it: checkpoint, replicate (of which the mean is drawn), num_tokens,
+            masked_lm_loss. The base encoder's, far larger, are drawn only where there are no others.
         held_out: As `tables.held_out_losses` returns it, of the same checkpoints.
         by: The column that names the lines.
     """
@@ -100,7 +100,7 @@ def curves(curves: DataFrame, held_out: DataFrame | None = None, by: str = "chec
     named = curves.drop_duplicates("checkpoint").set_index("checkpoint", drop=False)[by]
     measured = DataFrame() if held_out is None else held_out[held_out["checkpoint"].isin(named.index)]
     measured = measured.assign(**{by: measured["checkpoint"].map(named)}) if len(measured) else measured
-    note = "Marks: loss on held-out text; faint lines: loss in training. A line a replicate."
+    note = "Marks: loss on held-out text; faint lines: loss in training. Means over replicates."
     figure = StudyFigure(3.7, titles.curves(curves, measured), note)
     axes, ends = figure.subplots(), []
     for number, name in enumerate(names):
@@ -113,10 +113,9 @@ def curves(curves: DataFrame, held_out: DataFrame | None = None, by: str = "chec
             looks = {"linewidth": width, "marker": theme.MARKERS[number % len(theme.MARKERS)], "markersize": 7}
             lines.append((own, looks | {"clip_on": False, "zorder": 3}))
         for rows, looks in lines:
-            for _, one in rows.groupby("replicate"):
-                line = theme.LINES[number // len(theme.CYCLE)]
-                colour = theme.CYCLE[number % len(theme.CYCLE)]
-                axes.plot(one["num_tokens"] / 1e6, one["masked_lm_loss"], line, color=colour, **looks)
+            line, colour = theme.LINES[number // len(theme.CYCLE)], theme.CYCLE[number % len(theme.CYCLE)]
+            means = rows.groupby("num_tokens")["masked_lm_loss"].mean()
+            axes.plot(means.index / 1e6, means, line, color=colour, **looks)
         ends.append(lines[-1][0].groupby("replicate")["masked_lm_loss"].last().mean())
     axes.set(xlabel="tokens processed (millions)", ylabel="masked-LM loss (nats)")
     marks.label_ends(axes, curves["num_tokens"].max() / 1e6, ends, list(map(labels.column, names)))
