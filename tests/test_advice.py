@@ -156,3 +156,10 @@ def test_the_command_takes_a_path_and_prints_the_answer(advised, capsys, monkeyp
         assert tiny.command("advise", str(root / "configs" / "other.yaml")) == 2
     said = capsys.readouterr()
     assert page.in_short(text) in said.out and "advice.md" in said.out and "no file" in said.err
+
+
+def test_advice_on_a_study_that_is_not_ones_own_stands_apart_from_its_records(tmp_path):
+    root = tiny.make(tmp_path)
+    with tiny.at(root):
+        places = [Study("tiny", notebook).paths.results for notebook in ("07_own_data", "02_dapt")]
+    assert places == [root / "results" / "tiny" / "advice", root / "results" / "tiny"]

@@ -56,6 +56,7 @@ def results(tmp_path):
     """Make a root with the results of one profile, hostile texts among them."""
     for name in ("README.md", "CONTRIBUTING.md", *(f"docs/{page}.md" for page in ("results", "settings"))):
         link = "See [Table 3](../results/mine/tables/02_dapt/table3_dapt.md).\n\n$$\\frac{1}{2}$$\n"
+        link += "And [a source](../notebooks/07_own_data.ipynb).\n"
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"# {name}\n\n{link if name == 'docs/results.md' else ''}")
     folder = tmp_path / "results" / "mine"

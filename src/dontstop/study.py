@@ -135,6 +135,8 @@ class Study(Pipeline):
         if any(paths.results.parent.glob(f"{settings.name}.*")):  # of another kind of machine
             own = published.place(paths, self.capability())
             paths.results = own if own.is_dir() else paths.results
+        if notebook == OWN_NOTEBOOK and not settings.text.study.is_own:  # whose records hold more arms than a budget
+            paths.results = paths.results / "advice"
 
     def __repr__(self) -> str:
         return f"Study({self.profile.name!r}: {len(self.domains)} domains, {len(self.tasks)} tasks)"

@@ -19,6 +19,7 @@ from dontstop.site import pages
 FIRST = ("paper", "mini", "laptop")  # on the front page, as far as they are there; then all others
 DOCS_FIRST = ("should_i_adapt", "results", "verdicts", "protocol", "faq", "glossary", "ja")
 _LINK = re.compile(r"(?<!!)(\[[^\]]*\]\((?:\.\./)?results/[\w-]+)/(?:tables|figures)/([\w.-]+)/([\w-]+)\.\w+\)")
+_SOURCE = re.compile(r"\[([^\]]*)\]\((?:\.\./)?notebooks/[^)]*\)")  # notebooks that nobody executed are no pages
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 _SETTINGS = {
     "project": "Don't Stop Pretraining",
@@ -152,7 +153,8 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
         return
     text = _LINK.sub(r"\1/data/\2.md#\3)", source.read_text(encoding="utf-8"))
-    files.write_text(target, text.replace("results/benchmarks)", "results/benchmarks.md)"))
+    text = _SOURCE.sub(r"\1", text).replace("results/benchmarks)", "results/benchmarks.md)")
+    files.write_text(target, text)
 
 
 def _write_profile(paths: Paths, target: Path) -> None:
