@@ -7,7 +7,7 @@ import pytest
 import tiny
 from dontstop.report import advice as page
 from dontstop.report import claims, measures, own_text
-from dontstop.runs import budget, preparation
+from dontstop.runs import budget, preparation, published
 from dontstop.runs.results import RUN_COLUMNS
 from dontstop.study import Study
 from dontstop.verdicts import advice
@@ -161,5 +161,6 @@ def test_the_command_takes_a_path_and_prints_the_answer(advised, capsys, monkeyp
 def test_advice_on_a_study_that_is_not_ones_own_stands_apart_from_its_records(tmp_path):
     root = tiny.make(tmp_path)
     with tiny.at(root):
-        places = [Study("tiny", notebook).paths.results for notebook in ("07_own_data", "02_dapt")]
-    assert places == [root / "results" / "tiny" / "advice", root / "results" / "tiny"]
+        advice, dapt = (Study("tiny", notebook).paths for notebook in ("07_own_data", "02_dapt"))
+    assert advice.results == root / "results" / "tiny" / "advice" and dapt.results == root / "results" / "tiny"
+    assert [published.place(paths, "any") for paths in (advice, dapt)] == [advice.results, dapt.results]
