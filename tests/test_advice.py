@@ -164,3 +164,5 @@ def test_advice_on_a_study_that_is_not_ones_own_stands_apart_from_its_records(tm
         advice, dapt = (Study("tiny", notebook).paths for notebook in ("07_own_data", "02_dapt"))
     assert advice.results == root / "results" / "tiny" / "advice" and dapt.results == root / "results" / "tiny"
     assert [published.place(paths, "any") for paths in (advice, dapt)] == [advice.results, dapt.results]
+    advice.results = root / "results" / "tiny.arm64" / "advice"  # beside the study's on a machine of another kind
+    assert published.place(advice, "any") == advice.results

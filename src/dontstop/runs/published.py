@@ -16,8 +16,8 @@ def place(paths: Paths, capability: str) -> Path:
 
     So a machine whose arithmetic differs writes over none that were committed, unless the user accepts to mix them.
     """
-    home = paths.root / "results" / paths.data.name
-    own = paths.results if home in paths.results.parents else home  # as of advice, which stands in a folder of its own
+    whole = paths.root / "results"
+    own = whole / paths.data.name if paths.results.parent == whole else paths.results  # advice has a folder of its own
     rows = (row for path in sorted(own.glob("records/*/*.jsonl")) for row in records.read_rows(path)[0])
     made_by = {row["capability"].split(" after ")[0] for row in rows if "capability" in row}
     if not made_by or capability in made_by or scratch.is_set(scratch.ACCEPT_OTHERS):
