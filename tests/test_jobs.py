@@ -4,6 +4,7 @@ import multiprocessing
 import re
 import shutil
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -134,6 +135,13 @@ def test_few_processes_share_a_gpu(monkeypatch, device, asked, num_cores, found)
     monkeypatch.setattr(jobs, "num_cores", lambda: num_cores)
     profile = Profile.model_validate({**tiny.SETTINGS, "name": "tiny", "speed": {"num_workers": asked}})
     assert jobs.num_processes(profile) == found
+
+
+@pytest.mark.parametrize(("device", "asked", "alone"), [("cpu", None, False), ("cuda", None, True), ("cuda", 9, False)])
+def test_one_pretraining_has_a_gpu_to_itself_unless_the_profile_says_how_many_share_it(device, asked, alone):
+    profile = Profile.model_validate({**tiny.SETTINGS, "name": "tiny", "speed": {"num_workers": asked}})
+    some = Jobs(profile, None, SimpleNamespace(device=device), None)
+    assert some._fills_the_gpu() is alone
 
 
 def test_settings_of_measures_and_seeds_change_nothing_that_is_there(manifests):

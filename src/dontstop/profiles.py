@@ -303,7 +303,7 @@ class Cluster(Settings):
 class Speed(Settings):
     """What changes how fast a result comes, never the result; no part of any fingerprint."""
 
-    num_workers: Count | None = None  # None: one a core; on a GPU, four
+    num_workers: Count | None = None  # None: one a core; on a GPU, one pretraining or four runs at once
     cluster: Cluster | None = None
     progress_seconds: Annotated[float, Field(gt=0)] = 5.0
     steps_between_saves: Count = 100

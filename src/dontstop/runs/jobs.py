@@ -69,9 +69,13 @@ class Jobs:
         size += held_out * (2 + (settings.num_checks or 0)) / 3.0
         parent = None if checkpoint.parent is None else self.place(checkpoint.parent)[0]
         arguments = (pretraining.pretrain, checkpoint, parent)
-        how = {"needs": [parent] if parent else [], "alone": self.identity.device != "cpu"}
+        how = {"needs": [parent] if parent else [], "alone": self._fills_the_gpu()}
         how |= {"divisible": settings.num_checks is None, "texts": _read_by(checkpoint)}
         return self._job(target, label, "checkpoint", size, *arguments, **how)
+
+    def _fills_the_gpu(self) -> bool:
+        """Whether one pretraining keeps a GPU busy: the paper's encoder does; a small one's user gives num_workers."""
+        return self.identity.device != "cpu" and self.profile.speed.num_workers is None
 
     def run(self, run: Run) -> Job:
         """Make the job of one fine-tuning run."""
