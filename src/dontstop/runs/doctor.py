@@ -14,7 +14,8 @@ from dontstop.machine.environment import State, listed
 from dontstop.machine.processes import num_cores
 from dontstop.profiles import Encoder, Paths, Profile, find_root, load_profile, with_replicates
 from dontstop.runs import compatibility, identity, jobs, preparation, records, scratch, token_counts
-from dontstop.runs.plan import EXPERIMENTS, Design
+from dontstop.runs.design import Design
+from dontstop.runs.plan import EXPERIMENTS
 from dontstop.runs.records import NOT_RECORDED
 from dontstop.text import manifest, tasks
 from dontstop.training import devices
