@@ -16,8 +16,9 @@ from dontstop import tokens
 from dontstop.errors import StudyError, tell_plainly
 from dontstop.inputs import checked_name, read_settings
 from dontstop.profiles import Advice, Count, Paths, Profile, Settings, find_root, load_profile, with_replicates
-from dontstop.runs import arms, guesses, published, records, trials
+from dontstop.runs import arms, budget, guesses, published, records, trials
 from dontstop.runs.arms import BASE, DAPT, DAPT_TAPT, TAPT, Phase
+from dontstop.runs.design import Design
 from dontstop.runs.pipeline import Pipeline
 from dontstop.runs.plan import EXPERIMENTS, records_of
 from dontstop.text import tasks
@@ -131,12 +132,13 @@ class Study(Pipeline):
         paths = Paths(settings.name)
         some = tasks.tasks_for(settings, paths)
         _check_names(settings)
+        if notebook == OWN_NOTEBOOK:
+            whole, settings = settings, budget.affordable_part(settings)
+            published.set_apart(paths, Design(settings, some), Design(whole, some))
         super().__init__(settings, paths, some, checked_name("notebook", notebook))
-        if any(paths.results.parent.glob(f"{settings.name}.*")):  # of another kind of machine
+        if any((paths.root / "results").glob(f"{settings.name}.*")):  # of another kind of machine
             own = published.place(paths, self.capability())
             paths.results = own if own.is_dir() else paths.results
-        if notebook == OWN_NOTEBOOK and not settings.text.study.is_own:  # whose records hold more arms than a budget
-            paths.results = paths.results / "advice"
 
     def __repr__(self) -> str:
         return f"Study({self.profile.name!r}: {len(self.domains)} domains, {len(self.tasks)} tasks)"
@@ -199,7 +201,6 @@ class Study(Pipeline):
     def advise(self) -> str:
         """Spend `advice.minutes` on the arms that it affords; return the page on whether to adapt, and write it."""
         from dontstop.report import advice
-        from dontstop.runs import budget
 
         self.prepare()
         minutes = self.profile.advice.minutes

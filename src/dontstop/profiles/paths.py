@@ -34,6 +34,7 @@ class Paths:
         self.root = root or find_root()
         kept = ("data", "checkpoints", "selected", "results")
         self.data, self.checkpoints, self.selected, self.results = (self.root / name / profile for name in kept)
+        self.part = ""  # of results, where a plan of some of the arms has its own; see `runs.published`
         self.work = self.root / "work"
         self.lock = self.work / f"{profile}.lock"
 

@@ -13,7 +13,7 @@ from dontstop import tokens
 from dontstop.machine import runner
 from dontstop.machine.processes import num_cores, one_thread
 from dontstop.machine.progress import Job
-from dontstop.profiles import PhaseSettings
+from dontstop.profiles import PhaseSettings, Profile
 from dontstop.runs import arms, finetuning, jobs, pretraining
 from dontstop.runs.arms import Arm, Checkpoint, phase_settings
 from dontstop.runs.pipeline import Pipeline
@@ -40,6 +40,12 @@ class Speed:
     pretraining: float
     fine_tuning: float
     config: object
+
+
+def affordable_part(profile: Profile) -> Profile:
+    """Return a profile that asks for those of its arms that a budget is spent on."""
+    asked = profile.arms
+    return profile.model_copy(update={"arms": [a.name for a in ORDER if asked is None or a.name in asked]})
 
 
 def time_steps(study: Pipeline) -> Speed:
