@@ -146,10 +146,7 @@ class Study(Pipeline):
     def show(self, thing, name: str, **how):
         """Write a frame (CSV, Markdown) or a figure (SVG, PNG) under results/, and return what a notebook displays.
 
-        Args:
-            thing: A DataFrame or a Matplotlib figure.
-            name: Of its files, under tables/<notebook>/ or figures/<notebook>/.
-            how: See `report.display.show`.
+        Its files are tables/<notebook>/<name> or figures/<notebook>/<name>; `how` is that of `report.display.show`.
         """
         from dontstop.report import display
 
@@ -158,16 +155,11 @@ class Study(Pipeline):
         return display.show(thing, folder / checked_name("table or figure", name), **how)
 
     def guesses(self, text: str, num: int = 10) -> pd.DataFrame:
-        """Return what encoders guess for masked words, in sentences that a digest chooses; of the first replicate here.
+        """Return what encoders guess for masked words in sentences that a digest chooses; of one replicate.
 
-        Args:
-            text: A domain, of whose held-out text the base encoder, DAPT on it and DAPT on the paper's kind of
-                irrelevant domain guess words; or a task, of whose dev texts the base encoder and TAPT do.
-            num: Sentences.
-
-        Returns:
-            Columns sentence, position, word, encoder, rank, guess, probability, log_probability, as `guesses.guess`
-            has them; of encoders whose weights are not here, nothing.
+        The text is a domain, of whose held-out text the base encoder, DAPT on it and DAPT on the paper's kind of
+        irrelevant domain guess words; or a task, of whose dev texts the base encoder and TAPT do. Columns as
+        `guesses.guess` has them; of encoders whose weights are not here, nothing.
         """
         return guesses.guesses(self, text, num)
 

@@ -62,11 +62,7 @@ def claims_page(judged: DataFrame, heading: str) -> str:
 
 
 def save_claims(judged: DataFrame, folder: Path, profile: str, left_out: str = "") -> None:
-    """Write claims.csv (every row in full precision), claims.md, claims.svg and claims.png under `folder`.
-
-    Args:
-        left_out: Which arms the study has no text for, in a sentence; told at the page's end.
-    """
+    """Write claims.csv (in full precision), claims.md, claims.svg and .png; the page ends with the arms left out."""
     files.write_text(folder / "claims.csv", to_csv(judged))
     page = claims_page(judged, f"The paper's claims, profile `{profile}`")
     files.write_text(folder / "claims.md", f"{page}\n\nOf arms, {left_out}.\n" if left_out else page)

@@ -93,16 +93,11 @@ def _time_fine_tuning(study: Pipeline, folder: Path, *, precision: str, device: 
 
 
 def costs_ahead(study: Pipeline, speed: Speed, minutes: float) -> pd.DataFrame:
-    """Tabulate what each arm would still cost, in the order in which a budget is spent, and whether it is affordable.
+    """Tabulate what each arm would still cost, in the order in which minutes are spent, and whether it is affordable.
 
     What an affordable arm before it makes is not counted again; results that are there cost nothing. Without the base
-    encoder's runs, which all arms are held against, nothing is affordable.
-
-    Args:
-        minutes: The budget, of this machine's time.
-
-    Returns:
-        Columns `COLUMNS`; tokens are those that training reads, seconds are of processes and of the clock.
+    encoder's runs, which all arms are held against, nothing is affordable. Tokens are those that training reads,
+    seconds are of processes and of the clock.
     """
     seen: set[str] = set()
     rows, left = [], 60 * minutes
@@ -128,11 +123,7 @@ def _row(arm: Arm, todo: Iterable[Job], speed: Speed, workers: int) -> dict:
 
 @runner.warm_workers()
 def run_affordable(study: Pipeline, costs: pd.DataFrame) -> None:
-    """Train and score the affordable arms, one after another: the study's own runs and records, resumed where they are.
-
-    Args:
-        costs: As `costs_ahead` returns it.
-    """
+    """Train and score the affordable arms, one after another: the study's own runs, resumed where they are."""
     for arm in (arm for arm in ORDER if arm.name in costs.loc[costs["affordable"], "arm"].tolist()):
         of_arm(study, arm).run(_experiment(arm))
 

@@ -83,11 +83,7 @@ class Design:
         return f"left out for want of text: {'; '.join(parts)}" if found else ""
 
     def plan(self, experiment: str, replicates: Iterable[int] | None = None) -> Plan:
-        """Plan an experiment's checkpoints, the base encoder's always among them, its runs, and the losses measured.
-
-        Args:
-            replicates: Which, one after another; all of the profile's unless given.
-        """
+        """Plan an experiment's checkpoints, the base encoder's always among them, its runs, and the losses measured."""
         wanted = range(self.profile.replicates) if replicates is None else replicates
         return sum((self._plan_replicate(experiment, replicate) for replicate in wanted), Plan())
 

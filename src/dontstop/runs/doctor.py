@@ -39,11 +39,7 @@ class Finding:
 def examine(name: str, root: Path | None = None) -> pd.DataFrame:
     """Look at everything that a profile's study rests on; nothing is made, mended or removed.
 
-    Args:
-        name: Of a profile.
-
-    Returns:
-        Columns what; level (`well`, `warning` or `broken`); state; remedy, empty where all is well.
+    Columns what; level (`well`, `warning` or `broken`); state; remedy, empty where all is well.
     """
     root = root or find_root()
     found = _told("Python", lambda: environment.python_state(root))

@@ -49,11 +49,7 @@ class Results(Texts):
         return self.design.arms()
 
     def available_arms(self, replicates: Iterable[int] | None = None) -> list[Arm]:
-        """Return the arms whose records are complete: all tasks and seeds; not TAPT with fewer epochs.
-
-        Args:
-            replicates: Of which they must be; of all the profile's, unless given.
-        """
+        """Return the arms whose records are complete in some replicates, or in all; not TAPT with fewer epochs."""
         asked = range(self.profile.replicates) if replicates is None else list(replicates)
         keys, grid = ["task", "replicate", "seed"], (asked, self.profile.seeds)
         found = {arm: set(rows[keys].itertuples(index=False, name=None)) for arm, rows in self.runs().groupby("arm")}
@@ -111,11 +107,7 @@ class Results(Texts):
         return _joined(found, RUN_COLUMNS)
 
     def label_curve(self) -> pd.DataFrame:
-        """Return the runs of base, DAPT, TAPT and both with every number of labels, the primary one included.
-
-        Returns:
-            As `runs`; num_train is the number of labels.
-        """
+        """Return the runs of base, DAPT, TAPT and both with every number of labels, the primary one included."""
         others = self._records(EXPERIMENTS["dapt_tapt"].notebook, LABEL_CURVE)
         found = [rows[rows["arm"] == arm.name] for arm in LABEL_CURVE_ARMS for rows in others]
         primary = [self.runs(arm) for arm in LABEL_CURVE_ARMS] if others else []
@@ -174,9 +166,8 @@ class Results(Texts):
     def curves(self) -> pd.DataFrame:
         """Return the loss curves of pretraining, of the checkpoints that `pretraining` tells of.
 
-        Returns:
-            Columns checkpoint; replicate; step (from 1); num_tokens so far; learning_rate; masked_lm_loss, the mean in
-            nats per masked token over the steps since the last point.
+        Columns checkpoint; replicate; step (from 1); num_tokens so far; learning_rate; masked_lm_loss, the mean in nats
+        per masked token over the steps since the last point.
         """
         folders = [self.paths.results / "curves" / name for name in self._notebooks()]
         found = [

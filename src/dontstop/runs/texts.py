@@ -73,11 +73,7 @@ class Texts:
         return pd.DataFrame({first: [row[first] for row in chosen], "text": shown})
 
     def masked_example(self, text: str, num_tokens: int = 40) -> pd.DataFrame:
-        """Return the first tokens of a training sequence as the encoder meets them: columns input, target.
-
-        Args:
-            text: A domain, `general`, or a task.
-        """
+        """Return the first tokens of a text's training sequence as the encoder meets them: columns input, target."""
         tokenizer = tokens.load_tokenizer(self.paths.tokenizer())
         kind = "dapt" if text in self.texts else "tapt"
         checkpoint = Checkpoint() if text == tasks.GENERAL else Checkpoint((Phase(kind, text),))
@@ -93,11 +89,7 @@ class Texts:
         return folder
 
     def chosen(self, task: str, phase: str | Phase, replicate: int = 0) -> np.ndarray:
-        """Return the candidates that a task's text was augmented by, (num_selected,) ascending.
-
-        Args:
-            phase: A checkpoint's phase, or its name: `rand_tapt_5`.
-        """
+        """Return the candidates that augmented a task's text in a phase (`rand_tapt_5`): (num_selected,) ascending."""
         name = phase.name if isinstance(phase, Phase) else phase
         return np.load(self._selected(replicate) / task / name / "chosen.npy", allow_pickle=False)
 
