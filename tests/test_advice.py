@@ -7,7 +7,7 @@ import pytest
 import tiny
 from dontstop.report import advice as page
 from dontstop.report import claims, measures, own_text
-from dontstop.runs import budget, preparation, published
+from dontstop.runs import budget, preparation, published, records
 from dontstop.runs.results import RUN_COLUMNS
 from dontstop.study import Study
 from dontstop.verdicts import advice
@@ -158,11 +158,19 @@ def test_the_command_takes_a_path_and_prints_the_answer(advised, capsys, monkeyp
     assert page.in_short(text) in said.out and "advice.md" in said.out and "no file" in said.err
 
 
-def test_advice_on_a_study_that_is_not_ones_own_stands_apart_from_its_records(tmp_path):
+def test_a_plan_that_leaves_out_arms_publishes_beside_the_whole_one_and_not_over_it(tmp_path):
     root = tiny.make(tmp_path)
     with tiny.at(root):
         advice, dapt = (Study("tiny", notebook).paths for notebook in ("07_own_data", "02_dapt"))
     assert advice.results == root / "results" / "tiny" / "advice" and dapt.results == root / "results" / "tiny"
     assert [published.place(paths, "any") for paths in (advice, dapt)] == [advice.results, dapt.results]
-    advice.results = root / "results" / "tiny.arm64" / "advice"  # beside the study's on a machine of another kind
-    assert published.place(advice, "any") == advice.results
+    other = {"fingerprint": "f", "capability": "another"}
+    records.write_records(dapt.results / "records" / "base", "pretraining", [other])
+    assert published.place(advice, "any") == root / "results" / "tiny.any" / "advice"
+    assert published.place(dapt, "any") == root / "results" / "tiny.any"
+
+
+def test_a_plan_that_leaves_out_nothing_is_the_whole_one(tmp_path):
+    root = tiny.make(tmp_path, arms=[arm.name for arm in budget.ORDER], tapt_curve={}, selection={"tasks": []})
+    with tiny.at(root):
+        assert Study("tiny", "07_own_data").paths.results == root / "results" / "tiny"

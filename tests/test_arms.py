@@ -6,6 +6,7 @@ from dontstop.errors import StudyError
 from dontstop.profiles import Profile
 from dontstop.runs import arms
 from dontstop.runs.arms import ARMS, Arm, Checkpoint, Phase, Run, phase_settings
+from dontstop.runs.plan import plan_runs
 from dontstop.studies import read_study
 
 TASKS = [
@@ -30,7 +31,7 @@ def test_names_and_parents():
 
 
 def test_a_plan_trains_each_checkpoint_once_and_parents_first():
-    plan = arms.plan([arms.DAPT, arms.NOT_DAPT], TASKS, [0, 1])
+    plan = plan_runs([arms.DAPT, arms.NOT_DAPT], TASKS, [0, 1])
     assert {checkpoint.replicate for checkpoint in plan.checkpoints} == {0}
     names = [checkpoint.name for checkpoint in plan.checkpoints]
     assert names == ["base", "dapt_cs", "dapt_news", "dapt_reviews", "dapt_biomed"]
@@ -38,7 +39,7 @@ def test_a_plan_trains_each_checkpoint_once_and_parents_first():
 
 
 def test_an_unfinished_study_has_whole_comparisons():
-    runs = arms.plan([arms.BASE, arms.DAPT], TASKS, [5, 6]).runs
+    runs = plan_runs([arms.BASE, arms.DAPT], TASKS, [5, 6]).runs
     assert runs[:4] == tuple(Run(task, arm, 5) for task in TASKS[:2] for arm in (arms.BASE, arms.DAPT))
     assert [run.seed for run in runs] == [5] * 6 + [6] * 6
 
@@ -65,7 +66,7 @@ def test_checkpoints_of_tapts_arms():
 
 def test_transfer_trains_nothing_that_tapt_has_not():
     both = [read_study("paper").task("citation_intent"), read_study("paper").task("sciie")]
-    of_tapt, of_transfer = (arms.plan([arm], both, [0]) for arm in (arms.TAPT, arms.TRANSFER_TAPT))
+    of_tapt, of_transfer = (plan_runs([arm], both, [0]) for arm in (arms.TAPT, arms.TRANSFER_TAPT))
     assert set(of_transfer.checkpoints) == set(of_tapt.checkpoints)
     pairs = [{(run.task, run.checkpoint) for run in plan.runs} for plan in (of_tapt, of_transfer)]
     assert not pairs[0] & pairs[1]
@@ -75,7 +76,7 @@ def test_transfer_trains_nothing_that_tapt_has_not():
 
 def test_transfer_without_the_domains_other_task_is_told():
     with pytest.raises(StudyError, match="no task sciie, on whose text transfer_tapt of citation_intent is trained"):
-        arms.plan([arms.TRANSFER_TAPT], TASKS, [0])
+        plan_runs([arms.TRANSFER_TAPT], TASKS, [0])
 
 
 def test_names_of_phases_and_arms():
@@ -118,7 +119,7 @@ def test_arms_against_forgetting():
 
 
 def test_all_arms_of_a_replicate_rest_on_its_own_base():
-    plans = [arms.plan([arms.DAPT, arms.TAPT, arms.DAPT_TAPT], TASKS[:1], [0], replicate) for replicate in (0, 1)]
+    plans = [plan_runs([arms.DAPT, arms.TAPT, arms.DAPT_TAPT], TASKS[:1], [0], replicate) for replicate in (0, 1)]
     for replicate, plan in enumerate(plans):
         assert {c.replicate for c in plan.checkpoints} == {replicate} == {run.replicate for run in plan.runs}
         assert {run.checkpoint.lineage[0] for run in plan.runs} == {Checkpoint((), replicate)}
@@ -134,7 +135,7 @@ def test_a_head_and_its_batches_are_a_replicates_own_and_all_arms_share_them():
 
 
 def test_labels_are_an_axis_of_the_plan():
-    runs = arms.plan([arms.BASE, arms.TAPT], TASKS[:1], [7, 8], 0, [5, None]).runs
+    runs = plan_runs([arms.BASE, arms.TAPT], TASKS[:1], [7, 8], 0, [5, None]).runs
     assert [(run.arm.name, run.seed, run.num_labels) for run in runs] == [
         *(("base", 7, 5), ("base", 7, None), ("tapt", 7, 5), ("tapt", 7, None)),
         *(("base", 8, 5), ("base", 8, None), ("tapt", 8, 5), ("tapt", 8, None)),

@@ -9,7 +9,8 @@ import yaml
 from dontstop.profiles import load_profile, profile_names
 from dontstop.runs import arms
 from dontstop.runs.arms import Arm
-from dontstop.runs.plan import EXPERIMENTS, NOTEBOOKS, Design, folder_of, owner_of
+from dontstop.runs.design import Design
+from dontstop.runs.plan import EXPERIMENTS, NOTEBOOKS, folder_of, owner_of
 from dontstop.text import tasks
 
 TRAINING = {"machine/randomness.py", "runs", "tokens", "training"}

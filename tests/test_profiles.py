@@ -196,7 +196,7 @@ def checkout(folder, name: str = "dontstop"):
 
 
 def test_outside_any_checkout_the_root_is_where_the_package_stands(anywhere):
-    assert (find_root() / "src" / "dontstop" / "profiles.py").is_file()
+    assert (find_root() / "src" / "dontstop" / "profiles").is_dir()
 
 
 def test_the_root_is_the_checkout_that_one_works_in(anywhere, monkeypatch):

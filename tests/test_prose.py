@@ -11,7 +11,8 @@ import pytest
 from conftest import PROJECT
 from dontstop.profiles import Paths, load_profile, profile_names
 from dontstop.report import descriptions, readings
-from dontstop.runs.plan import NOTEBOOKS, Design
+from dontstop.runs.design import Design
+from dontstop.runs.plan import NOTEBOOKS
 from dontstop.runs.results import Results
 from dontstop.studies import read_study
 from dontstop.text import tasks

@@ -13,7 +13,7 @@ from dontstop import tokens
 from dontstop.fetch import sources
 from dontstop.machine import files, runner
 from dontstop.runs import scratch
-from dontstop.runs.plan import Design
+from dontstop.runs.design import Design
 from dontstop.study import Study
 from dontstop.training import encoders
 from test_encoders import BERT_SIZES

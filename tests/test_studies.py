@@ -6,7 +6,7 @@ import yaml
 from dontstop.errors import StudyError
 from dontstop.profiles import load_profile
 from dontstop.runs import arms
-from dontstop.runs.plan import Design
+from dontstop.runs.design import Design
 from dontstop.studies import parse_study, read_study
 
 ONE = {"domains": {"support": None}, "tasks": {"queue": {"domain": "support", "metric": "macro_f1"}}}

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dontstop.errors import StudyError
+from dontstop.fetch import commands
 from dontstop.machine import interrupts, progress
 
 app = typer.Typer(
@@ -40,8 +41,6 @@ Others = Annotated[
     bool,
     typer.Option("--accept-other-machines", callback=_sets("DONTSTOP_ACCEPT_OTHER_MACHINES"), help=OTHERS_HELP),
 ]
-
-
 Replicates = Annotated[
     int | None,
     typer.Option(min=1, callback=_sets("DONTSTOP_REPLICATES"), help="Of the whole study; default: the profile's."),
@@ -64,58 +63,8 @@ def _timed_study(stage: str, profile: str | None, notebook: str = "base") -> Ite
         yield study
 
 
-@app.command()
-def fetch_tasks(
-    mirror: Annotated[Path, typer.Argument(help="The folder to fill: tasks/<task>/<split>.jsonl.")],
-    task: Annotated[list[str] | None, typer.Option(help="Of the paper's tasks; all eight unless given.")] = None,
-    source: Annotated[str, typer.Option(help="bucket (the authors') or hub")] = "bucket",
-    address: Annotated[str | None, typer.Option(help="Another bucket's address, or a folder of data sets.")] = None,
-) -> None:
-    """Fetch the paper's tasks into a mirror, and compare their sizes with Table 2."""
-    from dontstop.fetch import sources, task_files
-
-    if source not in ("bucket", "hub"):
-        raise StudyError(f"source {source!r}", "bucket or hub", "name one of them")
-    place = address if address is not None else sources.BUCKET if source == "bucket" else ""
-    task_files.fetch_tasks(mirror, task or list(sources.HUB_TASKS), source, place, progress.say)
-
-
-@app.command()
-def fetch_corpus(
-    mirror: Annotated[Path, typer.Argument(help="The folder to fill: corpora/<domain>.jsonl.gz.")],
-    domain: Annotated[str, typer.Argument(help="biomed, cs, news, reviews or general")],
-    documents: Annotated[int | None, typer.Option(help="How many to take.", min=1)] = None,
-    words: Annotated[int | None, typer.Option(help="How many words to take.", min=1)] = None,
-) -> None:
-    """Stream a substitute for one of the paper's corpora into a mirror, up to a budget; go on where it was."""
-    from dontstop.fetch import corpus_files, sources
-
-    source = sources.corpus_source(domain)
-    path = corpus_files.fetch_corpus(mirror, domain, source, progress.say, num_documents=documents, num_words=words)
-    progress.say(f"{path}: {source.licence}; {source.remark}")
-
-
-@app.command()
-def fetch_encoders(
-    folder: Annotated[Path, typer.Argument(help="The folder to fill, for the setting `released`.")],
-    checkpoint: Annotated[list[str] | None, typer.Option(help="Such as dapt_biomed; all unless given.")] = None,
-    address: Annotated[str, typer.Option(help="A folder of encoders in place of the hub.")] = "",
-) -> None:
-    """Fetch the encoders that the paper's authors released, and turn their pickled weights into safetensors."""
-    from dontstop.fetch import conversion, sources
-
-    conversion.fetch_encoders(folder, checkpoint or list(sources.RELEASED), address, progress.say)
-
-
-@app.command()
-def convert_weights(
-    source: Annotated[str, typer.Argument(help="A folder, or a name on the hub, with pickled weights.")],
-    target: Annotated[Path, typer.Argument(help="The folder to write.")],
-) -> None:
-    """Turn an encoder's pickled weights into safetensors; the study itself loads nothing else."""
-    from dontstop.fetch import conversion
-
-    conversion.convert_weights(source, target, progress.say)
+for _command in commands.ALL:
+    app.command()(_command)
 
 
 @app.command()
@@ -277,11 +226,11 @@ def redraw(profile: ProfileName = None, others: Others = False, replicates: Repl
     os.environ[READ_ONLY] = "1"  # the notebooks' kernels read it
     study = _study(profile)
     for notebook in NOTEBOOKS:
-        if not (study.paths.results / "records" / notebook).is_dir():
-            progress.say(f"{notebook}: no records of profile {study.profile.name} yet; `make study` makes them")
-            continue
-        executed.execute(study.paths, notebook, study.profile.name)
-        progress.say(f"{notebook}: tables and figures are in {study.paths.results}")
+        there = (study.paths.results / "records" / notebook).is_dir()
+        if there:
+            executed.execute(study.paths, notebook, study.profile.name)
+        told = f"no records of profile {study.profile.name} yet; `make study` makes them"
+        progress.say(f"{notebook}: {f'tables and figures are in {study.paths.results}' if there else told}")
 
 
 @app.command()
@@ -309,21 +258,16 @@ def calibrate(
     ] = None,
 ) -> None:
     """Simulate studies to count the errors of this study's own verdicts, and their power (docs/calibration.md)."""
-    from dontstop.machine.files import write_text
     from dontstop.profiles import find_root
-    from dontstop.report import display, plots
-    from dontstop.verdicts import calibration
+    from dontstop.report import claims
+    from dontstop.verdicts.calibration import World
 
-    world, source = calibration.World(replicates, seeds), "pilots with 100 labels"
+    world, source = World(replicates, seeds), "pilots with 100 labels"
     if profile is not None:
         study = _study(profile)
         runs = study.runs(*study.available_arms())
-        world, source = calibration.World.of_records(runs, replicates, seeds), f"the records of profile `{profile}`"
-    page, curve = calibration.calibrate(world, source, num_studies)
-    folder = find_root() / "docs"
-    write_text(folder / "calibration.md", page)
-    write_text(folder / "calibration.csv", curve.to_csv(index=False))
-    display.write_figure(plots.power_curve(curve), folder / "calibration")
+        world, source = World.of_records(runs, replicates, seeds), f"the records of profile `{profile}`"
+    claims.write_calibration(world, source, num_studies, find_root() / "docs")
 
 
 @app.command()

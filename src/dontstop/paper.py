@@ -36,10 +36,7 @@ def table1() -> pd.DataFrame:
 
 
 def figure2() -> pd.DataFrame:
-    """Return the paper's overlap of frequent words between domains, in percent: a square table by domain.
-
-    Source: Figure 2.
-    """
+    """Return the paper's overlap of frequent words between domains, percent, a square table. Source: Figure 2."""
     content = _numbers()["figure2"]
     return pd.DataFrame(content["rows"], index=content["domains"], columns=content["domains"]).rename_axis("domain")
 
@@ -54,18 +51,12 @@ def table2() -> pd.DataFrame:
 
 
 def table3() -> pd.DataFrame:
-    """Return the paper's test F1 x 100 of base, DAPT and not-DAPT: mean and std, one row a task.
-
-    Source: Table 3.
-    """
+    """Return the paper's test F1 x 100 of base, DAPT and not-DAPT: mean and std, one row a task. Source: Table 3."""
     return _score_table("table3")
 
 
 def table5() -> pd.DataFrame:
-    """Return the paper's test F1 x 100 of base, DAPT, TAPT and DAPT+TAPT: mean and std, one row a task.
-
-    Source: Table 5.
-    """
+    """Return the paper's test F1 x 100 of base, DAPT, TAPT and both: mean and std, one row a task. Source: Table 5."""
     return _score_table("table5")
 
 
@@ -78,10 +69,7 @@ def table6() -> pd.DataFrame:
 
 
 def table7() -> pd.DataFrame:
-    """Return the paper's test F1 x 100 of TAPT and curated TAPT, from the base encoder and after DAPT.
-
-    Source: Table 7.
-    """
+    """Return the paper's F1 x 100 of TAPT and curated TAPT, from the base encoder and after DAPT. Source: Table 7."""
     return _score_table("table7")
 
 
@@ -107,28 +95,19 @@ def task_names() -> pd.Series:
 
 
 def table12() -> pd.DataFrame:
-    """Return the paper's masked-LM loss of every encoder (row) on every held-out sample (column).
-
-    Source: Table 12.
-    """
+    """Return the paper's masked-LM loss of every encoder (row) on every held-out sample (column). Source: Table 12."""
     content = _numbers()["table12"]
     table = pd.DataFrame.from_dict(content["rows"], orient="index", columns=content["held_out"])
     return table.rename_axis("encoder")
 
 
 def table13() -> pd.DataFrame:
-    """Return the paper's pretraining settings, of DAPT and of TAPT for tasks below 5,000 examples.
-
-    Source: Table 13 and Appendix B.
-    """
+    """Return the paper's pretraining settings, of DAPT and of TAPT for tasks below 5,000 examples. Source: Table 13."""
     return _plain_table("table13").set_index("setting")
 
 
 def table14() -> pd.DataFrame:
-    """Return the paper's fine-tuning settings, for low- and high-resource tasks.
-
-    Source: Table 14.
-    """
+    """Return the paper's fine-tuning settings, for low- and high-resource tasks. Source: Table 14."""
     return _plain_table("table14").set_index("setting")
 
 

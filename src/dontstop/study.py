@@ -16,8 +16,9 @@ from dontstop import tokens
 from dontstop.errors import StudyError, tell_plainly
 from dontstop.inputs import checked_name, read_settings
 from dontstop.profiles import Advice, Count, Paths, Profile, Settings, find_root, load_profile, with_replicates
-from dontstop.runs import arms, guesses, published, records, trials
+from dontstop.runs import arms, budget, guesses, published, records, trials
 from dontstop.runs.arms import BASE, DAPT, DAPT_TAPT, TAPT, Phase
+from dontstop.runs.design import Design
 from dontstop.runs.pipeline import Pipeline
 from dontstop.runs.plan import EXPERIMENTS, records_of
 from dontstop.text import tasks
@@ -131,12 +132,13 @@ class Study(Pipeline):
         paths = Paths(settings.name)
         some = tasks.tasks_for(settings, paths)
         _check_names(settings)
+        if notebook == OWN_NOTEBOOK:
+            whole, settings = settings, budget.affordable_part(settings)
+            published.set_apart(paths, Design(settings, some), Design(whole, some))
         super().__init__(settings, paths, some, checked_name("notebook", notebook))
-        if any(paths.results.parent.glob(f"{settings.name}.*")):  # of another kind of machine
+        if any((paths.root / "results").glob(f"{settings.name}.*")):  # of another kind of machine
             own = published.place(paths, self.capability())
             paths.results = own if own.is_dir() else paths.results
-        if notebook == OWN_NOTEBOOK and not settings.text.study.is_own:  # whose records hold more arms than a budget
-            paths.results = paths.results / "advice"
 
     def __repr__(self) -> str:
         return f"Study({self.profile.name!r}: {len(self.domains)} domains, {len(self.tasks)} tasks)"
@@ -144,10 +146,7 @@ class Study(Pipeline):
     def show(self, thing, name: str, **how):
         """Write a frame (CSV, Markdown) or a figure (SVG, PNG) under results/, and return what a notebook displays.
 
-        Args:
-            thing: A DataFrame or a Matplotlib figure.
-            name: Of its files, under tables/<notebook>/ or figures/<notebook>/.
-            how: See `report.display.show`.
+        Its files are tables/<notebook>/<name> or figures/<notebook>/<name>; `how` is that of `report.display.show`.
         """
         from dontstop.report import display
 
@@ -156,16 +155,11 @@ class Study(Pipeline):
         return display.show(thing, folder / checked_name("table or figure", name), **how)
 
     def guesses(self, text: str, num: int = 10) -> pd.DataFrame:
-        """Return what encoders guess for masked words, in sentences that a digest chooses; of the first replicate here.
+        """Return what encoders guess for masked words in sentences that a digest chooses; of one replicate.
 
-        Args:
-            text: A domain, of whose held-out text the base encoder, DAPT on it and DAPT on the paper's kind of
-                irrelevant domain guess words; or a task, of whose dev texts the base encoder and TAPT do.
-            num: Sentences.
-
-        Returns:
-            Columns sentence, position, word, encoder, rank, guess, probability, log_probability, as `guesses.guess`
-            has them; of encoders whose weights are not here, nothing.
+        The text is a domain, of whose held-out text the base encoder, DAPT on it and DAPT on the paper's kind of
+        irrelevant domain guess words; or a task, of whose dev texts the base encoder and TAPT do. Columns as
+        `guesses.guess` has them; of encoders whose weights are not here, nothing.
         """
         return guesses.guesses(self, text, num)
 
@@ -199,7 +193,6 @@ class Study(Pipeline):
     def advise(self) -> str:
         """Spend `advice.minutes` on the arms that it affords; return the page on whether to adapt, and write it."""
         from dontstop.report import advice
-        from dontstop.runs import budget
 
         self.prepare()
         minutes = self.profile.advice.minutes

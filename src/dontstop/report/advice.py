@@ -105,12 +105,7 @@ def _beside(advice: Advice, others: DataFrame, runs: DataFrame) -> list[str]:
 
 
 def page(study: Pipeline, ahead: DataFrame, minutes: float) -> str:
-    """Write the page: Markdown.
-
-    Args:
-        ahead: What the arms would have cost, as `costs` returned it before anything was run.
-        minutes: The budget.
-    """
+    """Write the page as Markdown, given the budget and what the arms would have cost before anything was run."""
     of_corpora, of_splits = own_text.corpora(study), own_text.splits(study)
     runs = results(study)
     advice = advise(runs)

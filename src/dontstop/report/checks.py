@@ -12,8 +12,8 @@ import pandas as pd
 
 from dontstop.errors import StudyError
 from dontstop.machine import files
-from dontstop.runs import arms
 from dontstop.runs.identity import Identity
+from dontstop.runs.plan import plan_runs
 from dontstop.runs.results import Results
 from dontstop.selection.candidates import load_candidates
 from dontstop.text import corpora, leakage, manifest
@@ -132,7 +132,7 @@ def fingerprints(study: Results, runs: pd.DataFrame) -> str:
     found = runs.set_index(_RUN)["fingerprint"].to_dict()
     for name, replicate in product(dict.fromkeys(runs["arm"]), range(profile.replicates)):
         arm = study.arm(name)
-        for run in arms.plan([arm], known[arm], profile.seeds, replicate, [profile.labels.primary]).runs:
+        for run in plan_runs([arm], known[arm], profile.seeds, replicate, [profile.labels.primary]).runs:
             if (key := (run.task.name, run.arm.name, run.replicate, run.seed)) in found:
                 _hold(found[key], identity.run(run), f"as fingerprint of {key}")
     return f"{len(runs)} fingerprints are those of the text, settings, encoders and code at hand"

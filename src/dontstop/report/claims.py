@@ -11,11 +11,12 @@ from pandas import DataFrame
 
 from dontstop.errors import StudyError
 from dontstop.machine import files
-from dontstop.report import claim_plots, labels
+from dontstop.report import claim_plots, labels, plots
 from dontstop.report.display import to_csv, to_markdown, write_figure
 from dontstop.report.labels import signed
 from dontstop.runs.results import RUN_COLUMNS
-from dontstop.verdicts import judgements
+from dontstop.verdicts import calibration, judgements
+from dontstop.verdicts.calibration import World
 from dontstop.verdicts.claims import CLAIMS, EQUIVALENT, NOT_RUN
 from dontstop.verdicts.scores import MEAN
 
@@ -61,11 +62,7 @@ def claims_page(judged: DataFrame, heading: str) -> str:
 
 
 def save_claims(judged: DataFrame, folder: Path, profile: str, left_out: str = "") -> None:
-    """Write claims.csv (every row in full precision), claims.md, claims.svg and claims.png under `folder`.
-
-    Args:
-        left_out: Which arms the study has no text for, in a sentence; told at the page's end.
-    """
+    """Write claims.csv (in full precision), claims.md, claims.svg and .png; the page ends with the arms left out."""
     files.write_text(folder / "claims.csv", to_csv(judged))
     page = claims_page(judged, f"The paper's claims, profile `{profile}`")
     files.write_text(folder / "claims.md", f"{page}\n\nOf arms, {left_out}.\n" if left_out else page)
@@ -97,3 +94,11 @@ def write_forest(results: Path, profiles: Sequence[str]) -> None:
             raise StudyError(f"no claims.csv of profile {profile}", "the verdicts of every profile named", remedy)
     judged = {profile: pd.read_csv(results / profile / "claims.csv") for profile in profiles}
     write_figure(claim_plots.claims_forest(judged), results / "claims")
+
+
+def write_calibration(world: World, source: str, num_studies: int, folder: Path) -> None:
+    """Simulate studies, and write calibration.md, calibration.csv and the power curve's picture under `folder`."""
+    page, curve = calibration.calibrate(world, source, num_studies)
+    files.write_text(folder / "calibration.md", page)
+    files.write_text(folder / "calibration.csv", curve.to_csv(index=False))
+    write_figure(plots.power_curve(curve), folder / "calibration")

@@ -39,11 +39,9 @@ def long_distances(measured: DataFrame) -> DataFrame:
 
 
 def gain_against_distance(gains: DataFrame, measured: DataFrame, tasks: Sequence[Task]) -> DataFrame:
-    """Join each task's effect of DAPT, points of F1, with its domain's distances (`domain_gap.distance_table`).
+    """Join each task's effect of DAPT, points of F1, with each distance of its domain that was measured.
 
-    Returns:
-        Columns task, domain, distance, value, value_low, value_high, gain, low, high; a row for each task and each
-        distance that was measured.
+    Columns task, domain, distance, value, value_low, value_high, gain, low, high.
     """
     ours = gains[gains["task"] != MEAN].rename(columns={"effect": "gain"})
     ours = ours.assign(domain=ours["task"].map({task.name: task.domain for task in tasks}))
@@ -55,9 +53,8 @@ def gain_against_distance(gains: DataFrame, measured: DataFrame, tasks: Sequence
 def table12(losses: DataFrame, general: str) -> DataFrame:
     """Tabulate `study.losses`, a row an encoder, ours above the paper's; `general` stands for the base's own text.
 
-    Returns:
-        Columns study, encoder, the texts, and in_domain_delta_loss, the loss on the encoder's own domain less the
-        base's, and general_delta_loss, the same on the general text: above zero, the encoder has forgotten.
+    Columns study, encoder, the texts, and in_domain_delta_loss, the loss on the encoder's own domain less the base's,
+    and general_delta_loss, the same on the general text: above zero, the encoder has forgotten.
 
     Source: Table 12.
     """
@@ -73,16 +70,10 @@ def _with_changes(matrix: DataFrame, general: str) -> DataFrame:
 
 
 def against_forgetting(runs: DataFrame, losses: DataFrame, general: str) -> DataFrame:
-    """Tabulate what arms gain over the base encoder, and what they learn and forget: a row an arm.
+    """Tabulate what arms, of runs on the same tasks, gain over the base encoder, and what they learn and forget.
 
-    Args:
-        runs: Of the base encoder and the arms, on the same tasks.
-        losses: As `study.losses` returns them, of these arms' encoders.
-        general: The base encoder's text.
-
-    Returns:
-        Columns arm; effect over base, low, high (points); log_probability_gain (nats); in_domain_delta_loss and
-        general_delta_loss, nats, means over replicates and domains.
+    Columns arm; effect over base, low, high (points); log_probability_gain (nats); in_domain_delta_loss and
+    general_delta_loss, nats, means over replicates and domains.
     """
     contrasts = {over(arm, BASE).name: over(arm, BASE) for arm in runs["arm"].unique() if arm != BASE.name}
     parts = [effects(runs, list(contrasts.values()), score=score).query("task == @MEAN") for score in SCORES]

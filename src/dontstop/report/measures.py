@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 
 from dontstop import tokens
 from dontstop.errors import StudyError
@@ -222,7 +223,9 @@ def encoder_shape(study: Results) -> costing.Shape:
     if profile.encoder.name is None:
         tokenizer = tokens.load_tokenizer(study.paths.tokenizer())
         longest = max(profile.base.sequence_length, profile.finetune.max_length)
-        return costing.shape_of(encoders.build_encoder(profile.encoder, tokenizer, max_length=longest, seed=0).config)
+        with torch.device("meta"):  # which gives the configuration, and draws no weights
+            encoder = encoders.build_encoder(profile.encoder, tokenizer, max_length=longest, seed=0)
+        return costing.shape_of(encoder.config)
     remedy = f"run `dontstop run base --profile {profile.name}`, or fetch it (`dvc pull`)"
     raise StudyError("no base encoder here", f"that of {profile.encoder.name}, whose shape costs depend on", remedy)
 

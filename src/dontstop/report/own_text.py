@@ -98,11 +98,10 @@ def _on_splits(study: Results, table: pd.DataFrame) -> list[str]:
 
 
 def gap(study: Results) -> pd.DataFrame:
-    """Tabulate how far each domain is from the general text.
+    """Tabulate how far each domain is from the general text, by words and by the base encoder's loss on held-out text.
 
-    Returns:
-        Columns domain; vocabulary_overlap with the general text, percent; masked_lm_loss_general and
-        masked_lm_loss_domain, the base encoder's on held-out text in nats (NaN before it is trained).
+    Columns domain; vocabulary_overlap, percent; masked_lm_loss_general and masked_lm_loss_domain, nats (NaN before the
+    encoder is trained).
     """
     overlap = measures.vocabulary_overlap(study)
     losses = study.losses()
@@ -122,8 +121,7 @@ def gap(study: Results) -> pd.DataFrame:
 def other_methods(study: Results) -> pd.DataFrame:
     """Score naive Bayes, and a linear probe on the base encoder's frozen states, on every replicate's labelled texts.
 
-    Returns:
-        Columns task, naive_bayes, linear_probe: the task's metric on test, x 100, means over replicates.
+    Columns task, naive_bayes, linear_probe: the task's metric on test, x 100, means over replicates.
     """
     counted = measures.naive_bayes(study, measures.train_test_overlap(study))["score"]
     probed = _linear_probes(study)

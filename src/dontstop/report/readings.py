@@ -156,11 +156,7 @@ def covered(coverage) -> Markdown:
 
 
 def tried(scores, task: Task, known: Mapping[str, float]) -> Markdown:
-    """Say what a trial of DAPT found on one task, and what the study's replicates found there and in the mean.
-
-    Args:
-        known: Gains of DAPT from the study's records, as `measures.dapt_gains` returns them.
-    """
+    """Say what a trial of DAPT found on one task, and what the study's records (`measures.dapt_gains`) have."""
     by_arm = scores.set_index("arm")
     base, dapt = by_arm.loc["base"], by_arm.loc["dapt"]
     told = (

@@ -27,15 +27,10 @@ Chosen = Callable[[str, Phase], np.ndarray]  # the candidates of a task's augmen
 def neighbours(
     rankings: Mapping[str, Mapping[str, dict]], random: Mapping[str, Sequence[str]] | None = None
 ) -> DataFrame:
-    """List the nearest neighbours that the rankings of tasks kept, and random candidates beside them.
+    """List the nearest neighbours that the rankings of tasks kept, and random candidates, by task, beside them.
 
-    Args:
-        rankings: By task and retrieval method, as `measures.rankings` has them.
-        random: By task, random candidates, as `measures.random_candidates` has them.
-
-    Returns:
-        Columns task, text (the query, where its rows begin), selector (or `random`), rank, similarity (by that method's
-        own measure; none of random text), neighbour, shared_words (with the query, stop words left out).
+    Columns task, text (the query, where its rows begin), selector (or `random`), rank, similarity (by that method's own
+    measure; none of random text), neighbour, shared_words (with the query, stop words left out).
 
     Source: the table of neighbours in the paper's appendix.
     """
@@ -82,11 +77,7 @@ def coverage(
 ) -> DataFrame:
     """Tabulate how much of a domain each number of neighbours takes, and how long its random control is.
 
-    Args:
-        tasks: Those whose text is augmented.
-        numbers: Of neighbours.
-        stores: Counts of every augmented corpus of the first replicate, as `study.selection_counts` has them.
-        candidates: By domain, num_candidates and num_tokens.
+    Stores are the counts of `study.selection_counts`; candidates are num_candidates and num_tokens by domain.
 
     Returns:
         Columns task, num_neighbours, num_candidates, num_selected, percent_of_candidates, num_selected_tokens,
@@ -107,8 +98,7 @@ def coverage(
 def agreement(tasks: Sequence[Task], arms: Mapping[str, Arm], chosen: Chosen) -> DataFrame:
     """Tabulate how far the arms that retrieval methods (and `random`: a control) stand for read the same.
 
-    Returns:
-        Index selector; a column a selector; the share of the union that both chose, percent, mean over tasks.
+    A row and a column a selector; the share of the union that both chose, percent, mean over tasks.
     """
     matrix = DataFrame(0.0, index=pd.Index(arms, name="selector"), columns=list(arms))
     for task in tasks:
@@ -132,14 +122,10 @@ def paper_table8(numbers: Sequence[int]) -> DataFrame:
 
 
 def by_neighbours(effects: DataFrame) -> DataFrame:
-    """Put differences of arms to one and the same arm into order by the text that they read and the neighbours.
+    """Put effects of arms over one and the same arm into order by the text that they read and the neighbours.
 
-    Args:
-        effects: As `effects` returns it, of contrasts of two arms.
-
-    Returns:
-        Columns text (`neighbours`, `random`, or another arm's name), num_neighbours (none of other arms), task, effect,
-        low, high (points), other (the arm that they are held against).
+    Columns text (`neighbours`, `random`, or another arm's name), num_neighbours (none of other arms), task, effect,
+    low, high (points), other (the arm that they are held against).
     """
     kinds, table = {"knn_tapt": "neighbours", "rand_tapt": "random"}, labels.with_arms(effects)
     known = table["arm"].map(labels.known_arm)
@@ -150,11 +136,9 @@ def by_neighbours(effects: DataFrame) -> DataFrame:
 
 
 def against_cost(table9: DataFrame, effects: DataFrame, naive_bayes: Mapping[str, float] | None = None) -> DataFrame:
-    """Set what arms gain over the base encoder against their seconds, those of retrieval included.
+    """Set what arms gain over the base encoder (by their effects) against their seconds, those of retrieval included.
 
     Args:
-        table9: As `table9` returns it.
-        effects: As `effects` returns it, of these arms over the base encoder.
         naive_bayes: By task, its score, x 100, which costs no pretraining.
 
     Returns:
@@ -178,9 +162,8 @@ def against_cost(table9: DataFrame, effects: DataFrame, naive_bayes: Mapping[str
 def table9(by_task: DataFrame, runs: DataFrame) -> DataFrame:
     """Tabulate what arms cost (as `costs.costs` has it), mean over tasks, and score in their runs; the paper's below.
 
-    Returns:
-        Columns study, arm, those of `costs.COLUMNS`, score (F1 x 100, mean over tasks and runs), pareto_optimal
-        (whether no other arm scores as much for as little compute).
+    Columns study, arm, those of `costs.COLUMNS`, score (F1 x 100, mean over tasks and runs), pareto_optimal (whether no
+    other arm scores as much for as little compute).
 
     Source: Table 9.
     """
@@ -195,12 +178,9 @@ def table9(by_task: DataFrame, runs: DataFrame) -> DataFrame:
 def table10(
     arms: Mapping[Arm, Sequence[Task]], stores: Mapping[str, Mapping], num_train: Mapping[str, int]
 ) -> DataFrame:
-    """Tabulate which texts each strategy reads: documents of the domain, the task and its source, then labels.
+    """Tabulate which texts each arm reads: documents of the domain, the task and its source, then labels.
 
-    Args:
-        arms: Each with the tasks that it is averaged over.
-        stores: Counts of every corpus that they read.
-        num_train: By task, labelled examples.
+    Stores are the counts of every corpus that is read; num_train is by task.
 
     Returns:
         Columns arm, domain_documents, task_documents, source_documents (means over tasks) and labelled_examples.

@@ -33,11 +33,8 @@ def below(ours: DataFrame, theirs: DataFrame) -> DataFrame:
 def table1(texts: Sequence[str], manifest: Mapping, token_counts: Mapping, losses: DataFrame | None = None):
     """Tabulate the corpora and the masked-LM loss on each domain's held-out text, before and after its DAPT.
 
-    Args:
-        texts: Names of the corpora.
-        manifest: The data's, with num_documents, num_words and num_bytes of every corpus.
-        token_counts: Of every token store.
-        losses: As `study.losses` returns them; before DAPT has run, None.
+    Corpora are counted in the data's manifest, their tokens in that of the token stores; losses are as `study.losses`
+    returns them, None before DAPT has run.
 
     Returns:
         Columns study, domain, num_documents, num_words, num_tokens, megabytes, loss_before, loss_after.
@@ -58,10 +55,7 @@ def table1(texts: Sequence[str], manifest: Mapping, token_counts: Mapping, losse
 
 
 def table2(tasks: Mapping[str, Mapping[str, Any]]) -> DataFrame:
-    """Tabulate the tasks of the data's manifest: sizes of the splits, classes, metric.
-
-    Returns:
-        Columns study, domain, task, num_train, num_dev, num_test, num_classes, metric.
+    """Tabulate the tasks of the data's manifest: sizes of the splits (num_train, ...), num_classes, metric.
 
     Source: Table 2.
     """
@@ -88,9 +82,7 @@ def label_counts(tasks: Mapping[str, Mapping[str, Any]]) -> DataFrame:
 def leak_audit(audit: DataFrame) -> DataFrame:
     """Tabulate how many texts of each task's splits still stand in the corpora: `measures.audit`, over all corpora.
 
-    Returns:
-        Columns task, split, num_texts, num_exact, num_contained, num_near_duplicate (each summed over the corpora),
-        max_containment (the largest) and corpus (where that is).
+    Columns task, split, num_texts, num_exact, num_contained, num_near_duplicate (sums), max_containment and its corpus.
     """
     groups, counts = audit.groupby(["task", "split"], sort=False), ["num_exact", "num_contained", "num_near_duplicate"]
     worst = audit.loc[groups["max_containment"].idxmax()].reset_index(drop=True)
@@ -101,8 +93,7 @@ def leak_audit(audit: DataFrame) -> DataFrame:
 def tapt_losses(pretraining: DataFrame, runs: DataFrame) -> DataFrame:
     """Tabulate the masked-LM loss on each task's dev texts before and after TAPT, of the checkpoints of some runs.
 
-    Returns:
-        Columns task, num_steps, kept_step, loss_before, loss_after, change (means over replicates), num_replicates.
+    Columns task, num_steps, kept_step, loss_before, loss_after, change (means over replicates), num_replicates.
     """
     table = runs[["task", "checkpoint"]].drop_duplicates().merge(pretraining, on="checkpoint")
     table = table.assign(change=table["loss_after"] - table["loss_before"])
@@ -114,9 +105,8 @@ def tapt_losses(pretraining: DataFrame, runs: DataFrame) -> DataFrame:
 def checks(pretraining: DataFrame, runs: DataFrame) -> DataFrame:
     """Tabulate the masked-LM loss on the task's dev texts at each check of TAPT, of the checkpoints of some runs.
 
-    Returns:
-        Columns task, replicate, step (0: before TAPT), masked_lm_loss, kept (whether the encoder was kept as it stood
-        then). Of trainings without checks, nothing.
+    Columns task, replicate, step (0: before TAPT), masked_lm_loss, kept (whether the encoder was kept as it stood). Of
+    trainings without checks, nothing.
     """
     rows = []
     for row in runs[["task", "checkpoint"]].drop_duplicates().merge(pretraining, on="checkpoint").itertuples():
@@ -130,8 +120,7 @@ def checks(pretraining: DataFrame, runs: DataFrame) -> DataFrame:
 def held_out_losses(pretraining: DataFrame) -> DataFrame:
     """List the held-out losses of trainings: before their last phase, at its checks, and of the encoder that was kept.
 
-    Returns:
-        Columns checkpoint, replicate, num_tokens (of that phase, so far), masked_lm_loss (nats).
+    Columns checkpoint, replicate, num_tokens (of that phase, so far), masked_lm_loss (nats).
     """
     rows = []
     for row in pretraining.dropna(subset=["loss_before", "loss_after"]).itertuples():
@@ -153,9 +142,8 @@ def scores(
     """Tabulate arms' test scores over replicates and seeds, x 100, with their differences; the paper's below ours.
 
     Args:
-        runs: Of all the arms; arms and tasks are shown in their order.
-        effects: Of contrasts between these arms.
-        theirs: The paper's table, as `paper` gives it; None where it has none.
+        effects: Of contrasts between the runs' arms; arms and tasks are shown in the order of the runs.
+        theirs: The paper's table, as `paper` gives it, if it has one.
         naive_bayes: By task, the score of naive Bayes, x 100.
 
     Returns:
@@ -204,13 +192,12 @@ def tapt_curve(runs: DataFrame, short: Sequence[Arm], num_epochs: int | None) ->
     """Tabulate scores against the epochs of TAPT: mean and std over replicates and seeds, x 100.
 
     Args:
-        runs: Of the base encoder, TAPT, and TAPT with fixed epochs: columns task, arm, dev_score, test_score.
-        short: The arms with fixed epochs; the tasks that they are run for are shown.
+        runs: Of the base encoder, TAPT, and the short arms, which have fixed epochs and whose tasks are shown.
         num_epochs: Of TAPT, where it has a fixed number too.
 
     Returns:
-        Columns task, epochs (a number; `kept` of TAPT that is kept where the dev loss is least, which comes last),
-        split (dev or test), mean, std, num_runs.
+        Columns task, epochs (a number; last `kept`, of TAPT that is kept where the dev loss is least), split (dev or
+        test), mean, std, num_runs.
     """
     last = "kept" if num_epochs is None else str(num_epochs)
     fixed = {arm.name: str(arm.phases[-1].epochs) for arm in sorted(short, key=lambda arm: arm.phases[-1].epochs)}
@@ -230,8 +217,7 @@ def tapt_curve(runs: DataFrame, short: Sequence[Arm], num_epochs: int | None) ->
 def best_arms(best: DataFrame, runs: DataFrame) -> DataFrame:
     """Tabulate the arm with the highest mean on each task beside `probability_best`, of the same runs.
 
-    Returns:
-        Columns task, highest_mean (an arm), and the arms' probabilities, 0 to 1; the last row is the mean over tasks.
+    Columns task, highest_mean (an arm), and the arms' probabilities, 0 to 1; the last row is the mean over tasks.
     """
     by_arm = means(runs).pivot(index="task", columns="arm", values="mean")[list(best.columns)]
     table = best.reset_index()
@@ -242,12 +228,8 @@ def best_arms(best: DataFrame, runs: DataFrame) -> DataFrame:
 def side_by_side(judged: Mapping[str, DataFrame]) -> DataFrame:
     """Put the verdicts of several profiles side by side, the paper's by its own numbers before them: a row a claim.
 
-    Args:
-        judged: By profile, rows as `judgements.judge` returns them and `claims.csv` keeps them; of designs without
-            replicates too, which lack the columns reason, detectable and num_replicates.
-
-    Returns:
-        Columns claim, paper, and the profiles; verdicts with their effects, in Markdown.
+    Rows by profile are those of `judgements.judge`, as `claims.csv` keeps them; of designs without replicates too,
+    which lack the columns reason, detectable and num_replicates. Cells are verdicts with their effects, in Markdown.
     """
     first = next(iter(judged.values()))
     parts = {PAPER: papers_rows(judged).assign(low=np.nan, high=np.nan, detectable=np.nan)}
@@ -283,9 +265,8 @@ def _verdict_cell(rows: DataFrame) -> str:
 def guesses(frame: DataFrame) -> DataFrame:
     """Tabulate what encoders guess first for masked words, as `study.guesses` returns it: a row a word.
 
-    Returns:
-        Columns sentence (where it begins), word, each encoder's first guess with its probability, and masked_gain: the
-        change of the true word's log-probability from the first encoder to the second, nats.
+    Columns sentence (where it begins), word, each encoder's first guess with its probability, and masked_gain: the
+    change of the true word's log-probability from the first encoder to the second, nats.
     """
     encoders, keys = list(frame["encoder"].unique()), ["sentence", "position", "word"]
     if len(encoders) < 2:

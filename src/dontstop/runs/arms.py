@@ -1,6 +1,6 @@
 """Arms as phases of pretraining, the checkpoints that they make, and the runs that fine-tune those."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from dontstop.errors import StudyError
@@ -246,52 +246,6 @@ class Run:
     def random_seed(self) -> int:
         """The seed of its head, batches and dropout: its own in every replicate, and the same for all arms."""
         return seed_of("fine-tuning", self.replicate, self.seed)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be done: checkpoints, parents first, the runs that need them, and losses of them on token stores."""
-
-    checkpoints: tuple[Checkpoint, ...] = ()
-    runs: tuple[Run, ...] = ()
-    losses: tuple[tuple[Checkpoint, str], ...] = ()
-
-    def __add__(self, other: "Plan") -> "Plan":
-        """Return both plans as one, each checkpoint once."""
-        checkpoints = tuple(dict.fromkeys(self.checkpoints + other.checkpoints))
-        runs, losses = dict.fromkeys(self.runs + other.runs), dict.fromkeys(self.losses + other.losses)
-        return Plan(checkpoints, tuple(runs), tuple(losses))
-
-
-def plan(
-    arms: Sequence[Arm],
-    tasks: Sequence[Task],
-    seeds: Sequence[int],
-    replicate: int = 0,
-    num_labels: Sequence[int | None] = (None,),
-) -> Plan:
-    """Plan one replicate's runs of every task, arm, seed and number of labels, and the checkpoints they rest on.
-
-    Runs come in the order seed, task, arm, so that an unfinished study has whole comparisons to show.
-
-    Raises:
-        StudyError: If an arm takes the text of a task that the study does not have.
-    """
-    names = {task.name for task in tasks}
-    for task, arm in ((task, arm) for task in tasks for arm in arms):
-        if missing := {phase.text for phase in arm.checkpoint(task).phases if phase.is_tapt} - names:
-            raise StudyError(
-                f"no task {missing.pop()}, on whose text {arm} of {task.name} is trained",
-                "both tasks of every domain",
-                "add the missing task, or leave that notebook out",
-            )
-    runs = tuple(Run(*place, replicate, num) for place in _grid(tasks, arms, seeds) for num in num_labels)
-    checkpoints = dict.fromkeys(checkpoint for run in runs for checkpoint in run.checkpoint.lineage)
-    return Plan(tuple(checkpoints), runs)
-
-
-def _grid(tasks: Sequence[Task], arms: Sequence[Arm], seeds: Sequence[int]) -> Iterator[tuple[Task, Arm, int]]:
-    return ((task, arm, seed) for seed in seeds for task in tasks for arm in arms)
 
 
 def phase_settings(profile: Profile, checkpoint: Checkpoint) -> PhaseSettings | None:

@@ -13,7 +13,7 @@ from dontstop import tokens
 from dontstop.machine import runner
 from dontstop.machine.processes import num_cores, one_thread
 from dontstop.machine.progress import Job
-from dontstop.profiles import PhaseSettings
+from dontstop.profiles import PhaseSettings, Profile
 from dontstop.runs import arms, finetuning, jobs, pretraining
 from dontstop.runs.arms import Arm, Checkpoint, phase_settings
 from dontstop.runs.pipeline import Pipeline
@@ -40,6 +40,12 @@ class Speed:
     pretraining: float
     fine_tuning: float
     config: object
+
+
+def affordable_part(profile: Profile) -> Profile:
+    """Return a profile that asks for those of its arms that a budget is spent on."""
+    asked = profile.arms
+    return profile.model_copy(update={"arms": [a.name for a in ORDER if asked is None or a.name in asked]})
 
 
 def time_steps(study: Pipeline) -> Speed:
@@ -87,16 +93,11 @@ def _time_fine_tuning(study: Pipeline, folder: Path, *, precision: str, device: 
 
 
 def costs_ahead(study: Pipeline, speed: Speed, minutes: float) -> pd.DataFrame:
-    """Tabulate what each arm would still cost, in the order in which a budget is spent, and whether it is affordable.
+    """Tabulate what each arm would still cost, in the order in which minutes are spent, and whether it is affordable.
 
     What an affordable arm before it makes is not counted again; results that are there cost nothing. Without the base
-    encoder's runs, which all arms are held against, nothing is affordable.
-
-    Args:
-        minutes: The budget, of this machine's time.
-
-    Returns:
-        Columns `COLUMNS`; tokens are those that training reads, seconds are of processes and of the clock.
+    encoder's runs, which all arms are held against, nothing is affordable. Tokens are those that training reads,
+    seconds are of processes and of the clock.
     """
     seen: set[str] = set()
     rows, left = [], 60 * minutes
@@ -122,11 +123,7 @@ def _row(arm: Arm, todo: Iterable[Job], speed: Speed, workers: int) -> dict:
 
 @runner.warm_workers()
 def run_affordable(study: Pipeline, costs: pd.DataFrame) -> None:
-    """Train and score the affordable arms, one after another: the study's own runs and records, resumed where they are.
-
-    Args:
-        costs: As `costs_ahead` returns it.
-    """
+    """Train and score the affordable arms, one after another: the study's own runs, resumed where they are."""
     for arm in (arm for arm in ORDER if arm.name in costs.loc[costs["affordable"], "arm"].tolist()):
         of_arm(study, arm).run(_experiment(arm))
 

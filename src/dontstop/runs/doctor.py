@@ -14,7 +14,8 @@ from dontstop.machine.environment import State, listed
 from dontstop.machine.processes import num_cores
 from dontstop.profiles import Encoder, Paths, Profile, find_root, load_profile, with_replicates
 from dontstop.runs import compatibility, identity, jobs, preparation, records, scratch, token_counts
-from dontstop.runs.plan import EXPERIMENTS, Design
+from dontstop.runs.design import Design
+from dontstop.runs.plan import EXPERIMENTS
 from dontstop.runs.records import NOT_RECORDED
 from dontstop.text import manifest, tasks
 from dontstop.training import devices
@@ -38,11 +39,7 @@ class Finding:
 def examine(name: str, root: Path | None = None) -> pd.DataFrame:
     """Look at everything that a profile's study rests on; nothing is made, mended or removed.
 
-    Args:
-        name: Of a profile.
-
-    Returns:
-        Columns what; level (`well`, `warning` or `broken`); state; remedy, empty where all is well.
+    Columns what; level (`well`, `warning` or `broken`); state; remedy, empty where all is well.
     """
     root = root or find_root()
     found = _told("Python", lambda: environment.python_state(root))

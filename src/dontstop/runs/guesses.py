@@ -83,13 +83,10 @@ def _words(sentence: str, tokenizer) -> Iterator[Masked]:
 
 
 def guess(folders: Mapping[str, Path], tokenizer, masked: Mapping[str, Sequence[Masked]]) -> pd.DataFrame:
-    """Let encoders guess the masked words of sentences: all of a sentence's at once, their word pieces one by one.
+    """Let encoders, by name their folders, guess the masked words of sentences: all of a sentence's at once.
 
     A word of several pieces has as many masks, which gives its length away; its probability is the product of its
     pieces', each guessed without knowledge of the others.
-
-    Args:
-        folders: By encoder, its Transformers folder.
 
     Returns:
         Columns sentence, position (where the word begins in it), word, encoder, rank (from 1), guess, probability (of

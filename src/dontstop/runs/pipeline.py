@@ -14,10 +14,10 @@ from dontstop.errors import StudyError
 from dontstop.inputs import checked_name
 from dontstop.machine import clusters, digests, files, progress, runner
 from dontstop.runs import augmentation, jobs, preparation, published, records, scratch
-from dontstop.runs.arms import Checkpoint, Plan
+from dontstop.runs.arms import Checkpoint
 from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs
-from dontstop.runs.plan import LABEL_CURVE, get_experiment, owner_of, records_of, stage_of
+from dontstop.runs.plan import LABEL_CURVE, Plan, get_experiment, owner_of, records_of, stage_of
 from dontstop.runs.results import Results
 from dontstop.runs.scratch import READ_ONLY, TRAINING_FILE, Reads, Scratch, is_set
 from dontstop.training import devices, process_group

@@ -5,10 +5,23 @@ from pathlib import Path
 from dontstop.machine import digests, files, progress
 from dontstop.profiles import Paths
 from dontstop.runs import records, scratch
-from dontstop.runs.arms import Checkpoint, Plan
+from dontstop.runs.arms import Checkpoint
+from dontstop.runs.design import Design
 from dontstop.runs.jobs import Jobs
-from dontstop.runs.plan import folder_of
+from dontstop.runs.plan import Plan, folder_of
 from dontstop.runs.scratch import TRAINING_FILE
+
+PART = "advice"  # of results/<profile>
+
+
+def set_apart(paths: Paths, asked: Design, whole: Design) -> None:
+    """Let a plan that leaves out some of a study's arms publish beside the whole one, not over it.
+
+    Records are written whole, so that a part of the arms would remove what the others were trained from.
+    """
+    if asked.arms() != whole.arms():
+        paths.part = PART
+        paths.results = paths.results / PART
 
 
 def place(paths: Paths, capability: str) -> Path:
@@ -16,13 +29,13 @@ def place(paths: Paths, capability: str) -> Path:
 
     So a machine whose arithmetic differs writes over none that were committed, unless the user accepts to mix them.
     """
-    whole = paths.root / "results"
-    own = whole / paths.data.name if paths.results.parent == whole else paths.results  # advice has a folder of its own
-    rows = (row for path in sorted(own.glob("records/*/*.jsonl")) for row in records.read_rows(path)[0])
+    own = paths.root / "results" / paths.data.name
+    found = [path for folder in sorted({own, own / paths.part}) for path in sorted(folder.glob("records/*/*.jsonl"))]
+    rows = (row for path in found for row in records.read_rows(path)[0])
     made_by = {row["capability"].split(" after ")[0] for row in rows if "capability" in row}
-    if not made_by or capability in made_by or scratch.is_set(scratch.ACCEPT_OTHERS):
-        return own
-    return own.with_name(scratch.key_of(own.name, capability))
+    if made_by and capability not in made_by and not scratch.is_set(scratch.ACCEPT_OTHERS):
+        own = own.with_name(scratch.key_of(own.name, capability))
+    return own / paths.part
 
 
 def adopt(some: Jobs, plan: Plan) -> None:

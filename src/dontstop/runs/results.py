@@ -1,24 +1,21 @@
 """What a study found, as pandas frames: runs, losses, pretraining, curves; its text and settings."""
 
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import product
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 
 import dontstop
-from dontstop import tokens
-from dontstop.machine import digests, files
-from dontstop.profiles import Paths, Profile
-from dontstop.runs import arms, finetuning, identity, pretraining, records
-from dontstop.runs.arms import Arm, Checkpoint, Phase
-from dontstop.runs.plan import EXPERIMENTS, LABEL_CURVE, LABEL_CURVE_ARMS, NOTEBOOKS, Design, folder_of, records_of
-from dontstop.runs.preparation import missing_tasks
-from dontstop.text import corpora, tasks
-from dontstop.text.tasks import Domain, Task
+from dontstop.machine import files
+from dontstop.profiles import Profile
+from dontstop.runs import arms, identity, records
+from dontstop.runs.arms import Arm, Checkpoint
+from dontstop.runs.design import Design
+from dontstop.runs.plan import EXPERIMENTS, LABEL_CURVE, LABEL_CURVE_ARMS, NOTEBOOKS, folder_of, records_of
+from dontstop.runs.texts import Texts
+from dontstop.text.tasks import Task
 from dontstop.training import devices
 
 RUN_COLUMNS = [
@@ -37,35 +34,13 @@ CURVE_COLUMNS = ["checkpoint", "replicate", "step", "num_tokens", "learning_rate
 RENAMED = {"num_trained": "trainable_parameters", "begun_at_random": "newly_initialised"}
 
 
-class Results:
-    """What stands in a profile's results, read only.
-
-    Args:
-        tasks: The study's.
-        notebook: The notebook that asks; of pretraining it sees what the notebooks before it and it have trained.
-    """
-
-    def __init__(self, profile: Profile, paths: Paths, tasks: Sequence[Task], notebook: str = "base"):
-        self.profile, self.paths, self.tasks, self.notebook = profile, paths, tuple(tasks), notebook
-
-    @property
-    def domains(self) -> tuple[Domain, ...]:
-        """The domains that the tasks need."""
-        return tasks.domains_of(self.tasks, self.profile)
-
-    @property
-    def texts(self) -> list[str]:
-        """Names of all corpora: `general` and the domains."""
-        return [tasks.GENERAL, *(domain.name for domain in self.domains)]
+class Results(Texts):
+    """What stands in a profile's results, read only; its arguments are those of `Texts`."""
 
     @property
     def design(self) -> Design:
         """Arms, tasks and plans that the profile asks for, given the prepared text."""
         return Design.of(self.profile, self.paths, self.tasks)
-
-    def missing_tasks(self) -> list[str]:
-        """Name the tasks that the profile asks for and its text lacks, which `text.may_lack` allows."""
-        return missing_tasks(self.profile, self.tasks)
 
     # Arms and checkpoints -------------------------------------------------------------------------------------------
 
@@ -74,11 +49,7 @@ class Results:
         return self.design.arms()
 
     def available_arms(self, replicates: Iterable[int] | None = None) -> list[Arm]:
-        """Return the arms whose records are complete: all tasks and seeds; not TAPT with fewer epochs.
-
-        Args:
-            replicates: Of which they must be; of all the profile's, unless given.
-        """
+        """Return the arms whose records are complete in some replicates, or in all; not TAPT with fewer epochs."""
         asked = range(self.profile.replicates) if replicates is None else list(replicates)
         keys, grid = ["task", "replicate", "seed"], (asked, self.profile.seeds)
         found = {arm: set(rows[keys].itertuples(index=False, name=None)) for arm, rows in self.runs().groupby("arm")}
@@ -136,22 +107,11 @@ class Results:
         return _joined(found, RUN_COLUMNS)
 
     def label_curve(self) -> pd.DataFrame:
-        """Return the runs of base, DAPT, TAPT and both with every number of labels, the primary one included.
-
-        Returns:
-            As `runs`; num_train is the number of labels.
-        """
+        """Return the runs of base, DAPT, TAPT and both with every number of labels, the primary one included."""
         others = self._records(EXPERIMENTS["dapt_tapt"].notebook, LABEL_CURVE)
         found = [rows[rows["arm"] == arm.name] for arm in LABEL_CURVE_ARMS for rows in others]
         primary = [self.runs(arm) for arm in LABEL_CURVE_ARMS] if others else []
         return _joined([self._by_task(rows) for rows in (*primary, *found)], RUN_COLUMNS)
-
-    def labelled(self, task: str, replicate: int, num: int | None = None) -> np.ndarray:
-        """Return the indices of training texts that carry labels in a replicate: the primary number unless given."""
-        names = self.manifest()["tasks"][task]["labels"]
-        labels = [names.index(row["label"]) for row in corpora.load_examples(self.paths, task, "train")]
-        num = self.profile.labels.primary if num is None else num
-        return finetuning.labelled(np.array(labels), len(labels) if num is None else num, task, replicate)
 
     def _by_task(self, rows: pd.DataFrame) -> pd.DataFrame:
         places = {task.name: place for place, task in enumerate(self.tasks)}
@@ -206,9 +166,8 @@ class Results:
     def curves(self) -> pd.DataFrame:
         """Return the loss curves of pretraining, of the checkpoints that `pretraining` tells of.
 
-        Returns:
-            Columns checkpoint; replicate; step (from 1); num_tokens so far; learning_rate; masked_lm_loss, the mean in
-            nats per masked token over the steps since the last point.
+        Columns checkpoint; replicate; step (from 1); num_tokens so far; learning_rate; masked_lm_loss, the mean in nats
+        per masked token over the steps since the last point.
         """
         folders = [self.paths.results / "curves" / name for name in self._notebooks()]
         found = [
@@ -221,28 +180,6 @@ class Results:
     def _notebooks(self) -> list[str]:
         return ["base", *(name for name in NOTEBOOKS if self.notebook == "base" or name <= self.notebook)]
 
-    # Text -----------------------------------------------------------------------------------------------------------
-
-    def truth(self) -> dict[str, np.ndarray]:
-        """Return the (num_test,) label ids of every task's test split, by task."""
-        labels = {name: entry["labels"] for name, entry in self.manifest()["tasks"].items()}
-        rows = {task.name: corpora.load_examples(self.paths, task.name, "test") for task in self.tasks}
-        return {task: np.array([labels[task].index(row["label"]) for row in some]) for task, some in rows.items()}
-
-    def manifest(self) -> dict:
-        """Return what `prepare` wrote about the text: counts, digests, versions."""
-        return corpora.load_manifest(self.paths)
-
-    def token_counts(self) -> dict:
-        """Return documents, tokens and digest of every token store, by name (`corpora/general`, ...)."""
-        self.manifest()  # which holds all of the text to its digests
-        return files.read_json(self.paths.data / "tokens" / "manifest.json")["stores"]
-
-    def _selected(self, replicate: int) -> Path:
-        folder = self.paths.selected / f"replicate_{replicate}"
-        digests.hold(digests.folder_damage(folder), f"run `dontstop select -p {self.profile.name}`: it is made again")
-        return folder
-
     def rankings(self, task: str, replicate: int = 0) -> dict:
         """Return, by selector, what is kept of a task's ranking: seconds, neighbours to be read, VAMPIRE's topics."""
         found = files.read_json(self._selected(replicate) / task / records.RANKINGS_FILE)
@@ -252,43 +189,6 @@ class Results:
             for row in frame[is_its].itertuples():
                 found[row.selector]["wall_seconds"] = row.ranking_seconds  # when it was first made
         return found
-
-    def chosen(self, task: str, phase: str | Phase, replicate: int = 0) -> np.ndarray:
-        """Return the candidates that a task's text was augmented by, (num_selected,) ascending.
-
-        Args:
-            phase: A checkpoint's phase, or its name: `rand_tapt_5`.
-        """
-        name = phase.name if isinstance(phase, Phase) else phase
-        return np.load(self._selected(replicate) / task / name / "chosen.npy", allow_pickle=False)
-
-    def selection_counts(self, replicate: int = 0) -> dict:
-        """Return what the selection wrote of itself: candidates by domain, and every store's counts."""
-        return files.read_json(self._selected(replicate) / "manifest.json")
-
-    def excerpts(self, text: str, num: int = 3, num_characters: int = 300) -> pd.DataFrame:
-        """Return the beginnings of a few texts, evenly spread: of a corpus (id, text), or of a task (label, text)."""
-        of_task = text in {task.name for task in self.tasks}
-        folder = self.paths.corpus(text)
-        rows = corpora.load_examples(self.paths, text, "train") if of_task else corpora.load_documents(folder)
-        chosen, first = [rows[len(rows) * k // num] for k in range(num)], "label" if of_task else "id"
-        shown = [row["text"][:num_characters] + ("…" if len(row["text"]) > num_characters else "") for row in chosen]
-        return pd.DataFrame({first: [row[first] for row in chosen], "text": shown})
-
-    def masked_example(self, text: str, num_tokens: int = 40) -> pd.DataFrame:
-        """Return the first tokens of a training sequence as the encoder meets them: columns input, target.
-
-        Args:
-            text: A domain, `general`, or a task.
-        """
-        tokenizer = tokens.load_tokenizer(self.paths.tokenizer())
-        kind = "dapt" if text in self.texts else "tapt"
-        checkpoint = Checkpoint() if text == tasks.GENERAL else Checkpoint((Phase(kind, text),))
-        batch = pretraining.batches_of(self.profile, self.paths, checkpoint).micro_batch(0, 0)
-        wanted = dict(zip(batch.positions.tolist(), batch.labels.tolist(), strict=True))
-        ids = batch.input_ids[0, :num_tokens].tolist()
-        targets = [tokenizer.decode([wanted[k]]) if k in wanted else "" for k in range(len(ids))]
-        return pd.DataFrame({"input": [tokenizer.decode([token]) for token in ids], "target": targets})
 
     # Settings and provenance ----------------------------------------------------------------------------------------
 

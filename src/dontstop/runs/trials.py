@@ -10,8 +10,9 @@ from dontstop import tokens
 from dontstop.machine import progress, runner
 from dontstop.profiles import PhaseSettings
 from dontstop.runs import arms, guesses, pretraining, published, scratch
-from dontstop.runs.arms import BASE, DAPT, Checkpoint, Phase, Plan
+from dontstop.runs.arms import BASE, DAPT, Checkpoint, Phase
 from dontstop.runs.pipeline import Pipeline
+from dontstop.runs.plan import Plan, plan_runs
 from dontstop.runs.results import Results
 from dontstop.text import corpora
 from dontstop.text.tasks import Task
@@ -60,7 +61,7 @@ class Trial(Pipeline):
         return Tried(pd.DataFrame(rows, columns=["arm", "num_steps", "wall_seconds", "score"]), known)
 
     def _plan(self, task: Task) -> Plan:
-        return arms.plan((BASE, DAPT), [task], self.profile.seeds[:1], 0, [self.profile.labels.primary])
+        return plan_runs((BASE, DAPT), [task], self.profile.seeds[:1], 0, [self.profile.labels.primary])
 
     def _shorten(self) -> None:
         some = self._jobs()

@@ -27,9 +27,8 @@ _COSTS = {"seconds": "time", FLOPS: "compute", BYTES: "storage"}  # the first of
 def front_page(judged: Mapping[str, DataFrame], scores: Mapping[str, DataFrame]) -> str:
     """Write the front page: the picture of all claims, what it means for a practitioner, verdicts side by side.
 
-    Args:
-        judged: Verdicts by profile, as `tables.side_by_side` takes them; may be empty.
-        scores: By profile, Table 3 as its CSV file has it.
+    By profile, verdicts are as `tables.side_by_side` takes them and may be empty; scores are Table 3 as its CSV file
+    has it.
     """
     page = (
         "# Don't Stop Pretraining, as a study\n\nDoes a language model get better at a domain's tasks when its "
@@ -57,12 +56,7 @@ def _plain(table: DataFrame) -> str:
 
 
 def advice(judged: Mapping[str, DataFrame], scores: Mapping[str, DataFrame]) -> list[str]:
-    """Say in five bullets what was found that a practitioner decides by: words counted, DAPT, TAPT, both, forgetting.
-
-    Args:
-        judged: Verdicts by profile, as `claims.csv` keeps them.
-        scores: By profile, Table 3 as its CSV file has it.
-    """
+    """Say in five bullets what was found that a practitioner decides by: words, DAPT, TAPT, both, forgetting."""
     found = {"the paper": _of(papers_rows(judged), PAPER)}
     found |= {f"`{profile}`": _of(table, OURS) for profile, table in judged.items()}
     counted = [_counting(profile, table) for profile, table in scores.items()]
@@ -126,14 +120,7 @@ def _counting(profile: str, table: DataFrame) -> str:
 def profile_page(
     profile: str, provenance: Sequence[str], costs: DataFrame, notebooks: Mapping[str, str], has_claims: bool
 ) -> str:
-    """Write a profile's page: its notebooks by title, where its numbers come from, and what they cost.
-
-    Args:
-        provenance: Lines that its executed notebooks print.
-        costs: As `ledger.stage_costs` returns them.
-        notebooks: Titles by name.
-        has_claims: Whether its claims have been judged.
-    """
+    """Write a profile's page: its notebooks by title, the provenance that they print, and the costs of its stages."""
     judged = "[The paper's claims, judged](claims.md); its" if has_claims else "Its"
     rows = [f"| [{notebooks[n]}](notebooks/{n}.ipynb) | [tables and figures](data/{n}.md) |" for n in notebooks]
     lines = "\n".join(f"    {line}" for line in provenance)

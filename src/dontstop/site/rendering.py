@@ -84,11 +84,7 @@ def shown_profiles(root: Path, named: Sequence[str]) -> list[str]:
 def write_site(root: Path, named: Sequence[str] = ()) -> tuple[Path, list[str]]:
     """Render the results of all profiles that have some, notebooks and docs to build/site.
 
-    Args:
-        named: As `shown_profiles` takes them.
-
-    Returns:
-        The front page's path, and what Sphinx warns of.
+    Returns the front page's path, and what Sphinx warns of; profiles are named as `shown_profiles` takes them.
 
     Raises:
         StudyError: If results or the packages that render them are missing.

@@ -33,9 +33,8 @@ class Advice:
 def gains_over_base(runs: pd.DataFrame) -> pd.DataFrame:
     """Hold every arm against the base encoder, replicate by replicate, in the mean over tasks.
 
-    Returns:
-        As `effects.effects` (p_holm over the arms that ran), with arm, verdict, and replicates_needed: with how many
-        the effect, if it is as large as it looks and varies as much, would be seen with 80 % power.
+    As `effects.effects` (p_holm over the arms that ran), with arm, verdict, and replicates_needed: with how many the
+    effect, if it is as large as it looks and varies as much, would be seen with 80 % power.
     """
     arms = [arm for arm in runs["arm"].unique() if arm != "base"]
     found = effects(runs, [over(arm, "base", FAMILY) for arm in arms])
@@ -49,11 +48,8 @@ def gains_over_base(runs: pd.DataFrame) -> pd.DataFrame:
 def replicates_needed(effect: float, deviation: float) -> float:
     """Return how many replicates see an effect with 80 % power at the 5 % level, two-sided, by a paired t test.
 
-    Args:
-        deviation: Of the effect between replicates, in the effect's unit.
-
-    Returns:
-        2 or more; infinite beyond `MOST_REPLICATES`, NaN where the deviation is not known.
+    The deviation is the effect's between replicates. Two or more; infinite beyond `MOST_REPLICATES`, NaN where it is
+    not known.
 
     Source: the noncentral t distribution, as `effects.detectable_by` has it.
     """

@@ -46,11 +46,8 @@ def _wins(a: np.ndarray, b: np.ndarray) -> float:
 def probability_best(runs: pd.DataFrame, truth: Truth, *, num_resamples=NUM_RESAMPLES, seed: int = 0) -> pd.DataFrame:
     """Return the share of draws in which each arm has the highest score, by task and for the mean over tasks.
 
-    Replicates and test texts are drawn, as in `resampling.multi_bootstrap`.
-
-    Returns:
-        Index task with a last row `mean`; a column an arm (all of them on the same tasks and replicates), 0 to 1; ties
-        are shared.
+    Replicates and test texts are drawn, as in `resampling.multi_bootstrap`. Index task with a last row `mean`; a column
+    an arm (all of them on the same tasks and replicates), 0 to 1; ties are shared.
     """
     drawn = resampling.draw(runs, truth, num_resamples=num_resamples, seed=seed)
     means = resampling.replicates_drawn(drawn.scores, seed=seed)[1:]  # (num_resamples, num_tasks, num_arms)

@@ -34,10 +34,9 @@ def naive_bayes(
 ) -> np.ndarray:
     """Return the labels that naive Bayes gives to the tested texts, (num_tested,).
 
-    Multinomial, on counts of words and pairs of words. Its smoothing is chosen on dev, as an encoder's epoch is. An
-    encoder that scores below it has learnt less from the labels than counting does.
-
-    Labels are (num_train,) ids; `dev_score` scores those given to the dev texts, the higher the better.
+    Multinomial, on counts of words and pairs of words. Its smoothing is chosen on dev by `dev_score`, the higher the
+    better, as an encoder's epoch is. An encoder that scores below it has learnt less from the labels than counting
+    does.
     """
     counter = CountVectorizer(ngram_range=(1, 2), preprocessor=fold, tokenizer=_WORD.findall, token_pattern=None)
     counts = counter.fit_transform(train)
@@ -72,10 +71,7 @@ def linear_probe_score(
 ) -> float:
     """Score a linear probe on one task: the task's metric on test, x 100.
 
-    Args:
-        states: By split, (num_examples, hidden_size).
-        truth: By split, (num_examples,) label ids.
-        subset: The labelled training texts.
+    By split, states are (num_examples, hidden_size) and truth (num_examples,) label ids; the subset carries labels.
     """
     how = {"metric": metric, "num_labels": int(truth["train"].max()) + 1}
     dev_score = partial(finetune.score, truth["dev"], **how)
@@ -89,8 +85,7 @@ def naive_bayes_scores(
 ) -> pd.DataFrame:
     """Score naive Bayes on every task, without any encoder: what an arm's scores are held against.
 
-    Examples are by task and split, rows with text and label; labels, by task, are in the order of their ids; subsets,
-    by task, are the labelled training texts of each replicate.
+    Labels, by task, are in the order of their ids; subsets, by task, are the labelled training texts of each replicate.
 
     Returns:
         Index task; columns score (the task's metric on test, x 100, mean over replicates), score_without (on the test
@@ -113,11 +108,7 @@ def naive_bayes_curve(
 ) -> pd.DataFrame:
     """Score naive Bayes at each number of labelled texts, in every replicate: what `gains.label_gains` has beside arms.
 
-    Args:
-        examples: As of `naive_bayes_scores`, as are labels and metrics.
-        labelled: From a task, a replicate and a number to the places of so many training texts.
-        replicates: Those of the study.
-        numbers: Of labelled texts.
+    `labelled` returns the places of so many training texts of a task in a replicate; else as `naive_bayes_scores`.
 
     Returns:
         Columns task, arm (`naive_bayes`), replicate, seed (0), num_train, test_score (0 to 1).
@@ -147,9 +138,8 @@ def _predictions(splits: Mapping[str, Sequence[Mapping]], labels: Texts, metric:
 def train_test_overlap(runs: pd.DataFrame, truth: Truth, counted: pd.DataFrame, overlap: Marks) -> pd.DataFrame:
     """Score arms, and naive Bayes as counted, with and without the test texts that stand in train or dev too.
 
-    Returns:
-        Columns task, arm (`naive_bayes` too), num_test, num_affected, score, score_without, change; means over
-        replicates and seeds, x 100. No row for a task without such texts.
+    Columns task (if it has such texts), arm (`naive_bayes` too), num_test, num_affected, score, score_without, change;
+    means over replicates and seeds, x 100.
     """
     rows, arms = [], checked(runs)["arm"].unique()
     for task in (task for task in runs["task"].unique() if overlap[task].any()):

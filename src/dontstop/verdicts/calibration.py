@@ -109,11 +109,10 @@ def draw(world: World, truth: Truth, num_studies: int, rng: np.random.Generator)
 
 
 def simulate(world: World, truth: Truth, num_studies: int, *, seed: int) -> pd.DataFrame:
-    """Judge many studies as the real one is.
+    """Judge many studies as the real one is, a row a study.
 
-    Returns:
-        A row a study: columns wrong (whether any of the twelve verdicts is), covered (the share of 95 % intervals that
-        hold the truth), and each claim's id: whether it is decided, and rightly.
+    Columns wrong (whether any of the twelve verdicts is), covered (the share of 95 % intervals that hold the truth),
+    and each claim's id: whether it is decided, and rightly.
     """
     rng, true, parts = np.random.default_rng(seed), truth.values(), []
     for size in np.full(-(-num_studies // AT_ONCE), min(AT_ONCE, num_studies)):
@@ -142,9 +141,8 @@ def _wrong(claim: claimed.Claim, verdicts: np.ndarray, true: Mapping[str, float]
 def error_rates(world: World, num_studies: int) -> pd.DataFrame:
     """Tabulate errors in worlds where they are easiest to make.
 
-    Returns:
-        Columns truth, wrong (percent of studies with any wrong verdict), wrong_error (the simulation's standard error),
-        covered (percent of 95 % intervals) and covered_error.
+    Columns truth, wrong (percent of studies with any wrong verdict), wrong_error (the simulation's standard error),
+    covered (percent of 95 % intervals) and covered_error.
     """
     heavy = World(**{**vars(world), "tails": 5.0})
     asked = [
@@ -165,9 +163,8 @@ def error_rates(world: World, num_studies: int) -> pd.DataFrame:
 def power(world: World, num_studies: int) -> pd.DataFrame:
     """Tabulate how often each claim is decided rightly, by DAPT's gain: where all hold, and where DAPT alone gains.
 
-    Returns:
-        Columns truth (`all hold`: each effect is as large as DAPT's gain; `only DAPT gains`: the others are zero),
-        points (DAPT's gain), claim, percent. C12 is left out: its effect is not in points.
+    Columns truth (`all hold`: each effect is as large as DAPT's gain; `only DAPT gains`: the others are zero), points
+    (DAPT's gain), claim, percent. C12 is left out: its effect is not in points.
     """
     parts = []
     for word, pattern, rise in (("all hold", ALL_HOLD, 1.0), ("only DAPT gains", ONLY_DAPT, 0.0)):
@@ -200,11 +197,7 @@ def to_markdown(world: World, source: str, rates: pd.DataFrame, curve: pd.DataFr
 
 
 def calibrate(world: World, source: str, num_studies: int) -> tuple[str, pd.DataFrame]:
-    """Simulate; return the page, as Markdown, and the power curve that it shows as calibration.svg.
-
-    Args:
-        source: Where the world's components come from, in words.
-    """
+    """Simulate; return the page, as Markdown, and the power curve. The source of the world is told in words."""
     num_power = max(num_studies // 10, 1)
     rates, curve = error_rates(world, num_studies), power(world, num_power)
     return to_markdown(world, source, rates, curve, (num_studies, num_power)), curve

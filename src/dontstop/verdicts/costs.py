@@ -26,8 +26,7 @@ class Shape:
 
     Of the matrices: `body_weights` in those that every token passes; `masked_weights` in the last layer's that only
     masked tokens pass, where training cuts it down; `head_weights` in the LM head's, which masked tokens pass. Then the
-    size of a token's state, the layers with attention over the whole sequence, and all parameters of the encoder, LM
-    head, norms and embeddings included.
+    size of a token's state, the layers, and all parameters of the encoder, LM head, norms and embeddings included.
     """
 
     body_weights: int
@@ -61,12 +60,12 @@ def pretraining_flops(shape: Shape, num_tokens: int, length: int, mlm_probabilit
 
     Two for each parameter of a matrix and token, and for each pair of positions in attention (scores, then the mix),
     times three for the backward pass, of which matrices that are not trained save one. The LM head is run at the masked
-    positions only, as are the last layer's queries and all that follows them where the shape says so. Norms,
-    activations, the embedding's look-up, an adapter's own small products and the optimizer are left out, as is usual.
+    positions only (`mlm_probability` of them), as are the last layer's queries and all that follows them where the
+    shape says so. Norms, activations, the embedding's look-up, an adapter's own small products and the optimizer are
+    left out, as is usual.
 
     Args:
         length: Of a sequence.
-        mlm_probability: The share of tokens that are masked.
         part: What is trained: `all`, `lora` or `embeddings` (with a tied LM head, whose matrix they are).
     """
     of_body, of_head = {"all": (3, 3), "lora": (2, 2), "embeddings": (2, 3)}[part]
@@ -88,8 +87,7 @@ def text_sizes(
 ) -> dict[str, dict[str, int]]:
     """Put together how much text stands behind token stores: num_documents, num_tokens and num_bytes by store.
 
-    The stores are as `plan.text_of` names those of `phases_of`; documents and tokens of corpora and tasks, by store,
-    are in the token counts, the corpora's bytes in the manifest; augmented corpora have counts of their own.
+    The stores are as `plan.text_of` names those of `phases_of`; augmented corpora have counts of their own.
     """
     sizes = {}
     for store in stores:
@@ -109,11 +107,8 @@ def costs(
 
     The phases of an arm add up; what replicates cost differently, as where training stops by the dev loss, is averaged,
     and text is the first replicate's; a DAPT encoder that several tasks share counts in full for each. Selecting text
-    has a column of its own.
-
-    Args:
-        pretraining: As `study.pretraining()` gives it; the sizes, of every phase's text, are from `text_sizes`.
-        rankings: By task and selector, with the wall_seconds of one process.
+    has a column of its own. Sizes, of every phase's text, are from `text_sizes`; rankings, by task and selector, have
+    the wall_seconds of one process.
 
     Returns:
         Columns arm, task and `COLUMNS`; seconds are of processes, over all tries; NaN where others trained a phase.

@@ -117,9 +117,8 @@ def pair_distances(
 ) -> pd.DataFrame:
     """Measure every pair of a sample (a task's texts) and another (a domain's) by the three distances of text alone.
 
-    Returns:
-        Columns sample, other, vocabulary_overlap, jaccard, jensen_shannon, proxy_a_distance, num_words,
-        num_sample_words, num_documents.
+    Columns sample, other, vocabulary_overlap, jaccard, jensen_shannon, proxy_a_distance, num_words, num_sample_words,
+    num_documents.
     """
     table = _measure({**samples, **others}, list(samples), list(others), most_words, num_documents, seed=seed)
     return table[[column for column in table if not column.endswith(("_low", "_high"))]]
@@ -200,10 +199,8 @@ def spearman(values: np.ndarray, others: np.ndarray) -> float:
 def agreement(distances: pd.DataFrame) -> pd.DataFrame:
     """Compare the order in which each two distances put the same rows (domains, or pairs of task and domain).
 
-    Overlap is a similarity, so it enters as 100 - overlap: 1 is always the same order, -1 the reverse.
-
-    Returns:
-        Columns distance, other_distance, spearman, num_points; a row for each two distances measured throughout.
+    Overlap is a similarity, so it enters as 100 - overlap: 1 is always the same order, -1 the reverse. Columns
+    distance, other_distance, spearman, num_points; a row for each two distances measured throughout.
     """
     far = as_distances(distances)
     rows = [(a, b, spearman(far[a], far[b]), len(far)) for a, b in combinations(far, 2)]

@@ -54,16 +54,15 @@ def effects(runs: pd.DataFrame, contrasts: Sequence[Contrast], *, score: str = "
     """Compare arms on every task on which all arms of a contrast have run, and over these tasks.
 
     The replicate is the unit: in each, a contrast is the weighted sum of its arms' means over seeds, and its mean over
-    tasks; over replicates it has Student's t distribution. The interval so covers whatever is drawn anew in a
-    replicate (pretraining, labels, fine-tuning), on these tasks and their test texts. One replicate gives an effect,
-    and neither interval nor p-value. A replicate counts once all arms of a contrast have run in it on all its tasks.
+    tasks; over replicates it has Student's t distribution. The interval so covers whatever is drawn anew in a replicate
+    (pretraining, labels, fine-tuning), on these tasks and their test texts. One replicate gives an effect, and neither
+    interval nor p-value. A replicate counts once all arms of a contrast have run in it on all its tasks.
 
     A contrast one of whose arms has not run gives no row. It still counts in its family with p = 1, so that a verdict
     reached before all arms have run stands after them.
 
     Args:
-        runs: A row a run, as `study.runs()` gives them.
-        score: The column compared: `test_score` (in points), or another: `test_log_probability` (in nats).
+        score: The column of the runs that is compared: `test_score` (in points), or `test_log_probability` (in nats).
 
     Returns:
         Columns contrast, family, task (last of a contrast's tasks comes `mean`); effect, low, high (95 %) and
@@ -90,10 +89,7 @@ def of_replicates(runs: pd.DataFrame, contrast: Contrast, *, score: str = "test_
 
 
 def by_replicate(by_task: pd.DataFrame, contrast: Contrast) -> pd.DataFrame:
-    """Return a contrast in every replicate (row) and task (column), as far as all its arms have run; or nothing.
-
-    The means over seeds are as `scores.cells` gives them.
-    """
+    """Return a contrast of `scores.cells` by replicate (row) and task (column), as far as all its arms have run."""
     shares = pd.Series(contrast.shares(), dtype=float)
     if not len(shares) or not set(shares.index) <= set(by_task):
         return pd.DataFrame()
@@ -193,10 +189,9 @@ def holm(p_values, kept: float = 0.0) -> np.ndarray:
 
 
 def corrected(table: pd.DataFrame, contrasts: Iterable[Contrast]) -> pd.Series:
-    """Correct p-values: those of means over their family, those of tasks over their contrast.
+    """Correct the p-values of a table of effects: those of means over their family, those of tasks over their contrast.
 
-    The table has columns contrast, family, task, p_value. Of the contrasts asked for, those that have not run count
-    with p = 1.
+    Of the contrasts asked for, those that have not run count with p = 1.
     """
     asked = pd.Series([family(c) for c in contrasts], dtype=object).value_counts()
     adjusted, is_mean = pd.Series(np.nan, table.index, float), table["task"] == MEAN
@@ -208,13 +203,9 @@ def corrected(table: pd.DataFrame, contrasts: Iterable[Contrast]) -> pd.Series:
 
 
 def over_tasks(found: pd.DataFrame) -> pd.DataFrame:
-    """Ask another question: would an effect be found on other tasks? Student's t, with tasks as the sample.
+    """Ask another question of effects: would they be found on other tasks? Student's t, with tasks as the sample.
 
-    Args:
-        found: As `effects` returns it, or `judgements.paper_effects`.
-
-    Returns:
-        Columns contrast, num_tasks, effect, low, high, p_value. The paper's DAPT over base has p = 0.097 by Table 3.
+    Columns contrast, num_tasks, effect, low, high, p_value. The paper's DAPT over base has p = 0.097 by Table 3.
     """
     of_tasks = found[found["task"] != MEAN].groupby("contrast", sort=False)["effect"]
     parts = [{"contrast": name, "num_tasks": len(some)} | student(some.to_numpy(float)) for name, some in of_tasks]
@@ -225,13 +216,8 @@ def over_tasks(found: pd.DataFrame) -> pd.DataFrame:
 def welch_effects(moments: pd.DataFrame, contrasts: Sequence[Contrast], num_seeds: int) -> pd.DataFrame:
     """Compare arms by means and deviations over seeds alone (Welch), as the paper's tables allow.
 
-    Seeds of one pretraining run are the sample, so an interval says nothing of another run: num_replicates is 1.
-
-    Args:
-        moments: Columns arm, task, mean, std; points.
-
-    Returns:
-        As `effects` does, without sign flips.
+    Seeds of one pretraining run are the sample, so an interval says nothing of another run: num_replicates is 1. The
+    moments have columns arm, task, mean, std, in points; what is returned is as `effects` does, without sign flips.
     """
     tables = {part: moments.pivot(index="task", columns="arm", values=part) for part in ("mean", "std")}
     means, stds = (table.loc[moments["task"].unique()] for table in tables.values())

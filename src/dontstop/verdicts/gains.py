@@ -18,15 +18,12 @@ def rise_weights(domains: pd.Series, distances: pd.Series) -> pd.Series:
     """Return weights of tasks whose sum of gains is the rise: the fitted gain of the farthest domain less the nearest.
 
     The line is fitted by least squares to domains, each the mean of its tasks, so that two tasks of a domain count as
-    the one distance that they share. No weights where fewer than two distances differ.
+    the one distance that they share. No weights where fewer than two distances differ. Domains are by task, distances
+    by domain.
 
     Why a slope and no rank correlation: of four domains a rank correlation takes eleven values, and noise alone pulls
     its expectation towards zero, so a mean over replicates would estimate neither the procedure's correlation nor have
     a t distribution. A slope is linear in the gains: unbiased, in points, with the same machinery as every contrast.
-
-    Args:
-        domains: By task.
-        distances: By domain.
     """
     domains = domains[domains.isin(distances.dropna().index)]
     far = distances[domains.unique()].astype(float)
@@ -53,7 +50,7 @@ def gain_rises(runs: pd.DataFrame, contrast: Contrast, distances: pd.DataFrame) 
     """Relate a gain to each distance of the domains from the general text; it speaks of these domains alone.
 
     Args:
-        distances: By domain, as `domain_gap.distance_table` returns them; those not measured throughout are left out.
+        distances: As `domain_gap.distance_table` returns them; those not measured throughout are left out.
 
     Returns:
         Index distance; columns of `effects.STATISTICS`, where effect is the rise in points (see `rise_weights`), t over
@@ -101,12 +98,9 @@ def gain_matrix(runs: pd.DataFrame, overlap: pd.DataFrame) -> pd.DataFrame:
 def nearness(matrix: pd.DataFrame) -> dict[str, float]:
     """Ask whether nearness of the adaptation text predicts its gain: does the gain fall with the distance?
 
-    Each task's gains and distances are centred, so that only differences between encoders on one and the same task
-    count. By permutation, encoders change their texts with one another, for all tasks alike: of four encoders there are
-    24 ways, so p is 0.042 at least.
-
-    Args:
-        matrix: As `gain_matrix` returns it; every encoder on every task.
+    Each task's gains and distances (see `gain_matrix`) are centred, so that only differences between encoders on one
+    and the same task count. By permutation, encoders change their texts with one another, for all tasks alike: of four
+    encoders there are 24 ways, so p is 0.042 at least.
 
     Returns:
         slope (points of gain for a distance of 1), correlation (Pearson's, within tasks), p_value (two-sided, by
@@ -128,12 +122,11 @@ def nearness(matrix: pd.DataFrame) -> dict[str, float]:
 def label_gains(runs: pd.DataFrame, reference: str = "base", *, score: str = "test_score") -> pd.DataFrame:
     """Return gains over the reference at each number of labelled texts: when does it pay to adapt?
 
-    Args:
-        runs: As `study.label_curve()` gives them; rows of `baselines.naive_bayes_curve` may be joined to them.
+    Runs are those of `study.label_curve`; rows of `baselines.naive_bayes_curve` may be joined to them.
 
     Returns:
-        Columns arm, num_train, score (mean over tasks), gain over the reference with as many labels, low, high (95 %,
-        t over replicates; NaN for one), num_replicates. The reference's own gain is 0.
+        Columns arm, num_train, score (mean over tasks), gain over the reference with as many labels, low, high (95 %, t
+        over replicates; NaN for one), num_replicates. The reference's own gain is 0.
     """
     rows = []
     for number, some in runs.groupby("num_train"):

@@ -36,8 +36,7 @@ def resolved(
 
     Args:
         available: Names of the arms that have run.
-        num_neighbours: Ascending.
-        num_controls: How many of them have a random control, the fewest first; all unless given.
+        num_neighbours: Ascending; the first `num_controls` of them have a random control, all unless given.
     """
     there, knn = set(available), [arms.knn_tapt(k).name for k in num_neighbours]
     rand = [arms.rand_tapt(k).name for k in num_neighbours[:num_controls]]
@@ -135,9 +134,7 @@ def judge(
         names: Of claims.
         num_neighbours: Of Table 8's arms.
         distances: Of each domain from the general text, by domain, for C1.
-        changes: As `losses.changes` returns them, for C12.
-        cost_ratios: As `costs.ratios` returns them, for C13.
-        score: The column compared.
+        changes, cost_ratios: As `losses.changes` and `costs.ratios` return them, for C12 and C13.
 
     Returns:
         Columns claim, statement, place, study (`ours` or `paper`), task (a task; a measure; `mean`, the claim as a
@@ -259,9 +256,8 @@ def _costs(claim: Claim, ratios: pd.DataFrame | None) -> list[dict[str, object]]
 def papers_rows(judged: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return what the paper's numbers say, of the first profile that was judged by the present rule, or of the first.
 
-    Args:
-        judged: By profile, as `judge` returns it and `claims.csv` keeps it; of the design before replicates too, whose
-            rule gave the paper other verdicts, and which lacks the column num_replicates.
+    Verdicts are by profile, as `claims.csv` keeps them; those of the design before replicates, whose rule gave the
+    paper other ones, lack the column num_replicates.
     """
     tables = sorted(judged.values(), key=lambda table: "num_replicates" not in table)
     return tables[0][tables[0]["study"] == PAPER]
@@ -270,9 +266,8 @@ def papers_rows(judged: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def overview(judged: pd.DataFrame) -> pd.DataFrame:
     """Tabulate a row a claim: our verdict over all tasks with its effect, in how many tasks it holds, the paper's.
 
-    Returns:
-        Columns claim, statement, place, ours, effect, low, high, p_holm, detectable, margin, num_replicates, reason,
-        tasks, paper, paper_effect, paper_tasks.
+    Columns claim, statement, place, ours, effect, low, high, p_holm, detectable, margin, num_replicates, reason, tasks,
+    paper, paper_effect, paper_tasks.
     """
     keys, numbers = ["claim", "statement", "place"], [*INTERVAL, "p_holm", "detectable", "margin", "num_replicates"]
     whole = judged[judged["task"] == MEAN].set_index(keys)

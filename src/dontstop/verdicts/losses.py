@@ -24,11 +24,11 @@ def loss_changes(matrix: pd.DataFrame) -> pd.DataFrame:
 def changes(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
     """Tabulate, replicate by replicate, what DAPT does to the loss on its own domain and on the base encoder's text.
 
-    Losses are as recorded: columns encoder (`base`, `dapt_<domain>`), replicate, held_out, masked_lm_loss.
+    Losses are as recorded: columns encoder (`base`, `dapt_<domain>`), replicate, held_out, masked_lm_loss; in nats.
 
     Returns:
         Columns replicate, domain, in_domain_loss_before, in_domain_loss_after, in_domain_delta_loss,
-        general_loss_before, general_loss_after, general_delta_loss; nats.
+        general_loss_before, general_loss_after, general_delta_loss.
     """
     tables = {replicate: _of_matrix(loss_matrix(some), base_text) for replicate, some in losses.groupby("replicate")}
     columns = ["replicate", *_of_matrix(paper.table12(), "PT")]
@@ -53,9 +53,7 @@ def changes_of_arms(runs: pd.DataFrame, losses: pd.DataFrame, base_text: str) ->
 def course(runs: pd.DataFrame, losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
     """List the losses of each arm's encoders on the task's domain and on the base encoder's text.
 
-    Args:
-        runs: With the columns arm, checkpoint, domain, replicate.
-        losses: As recorded, the base encoder's among them; encoders whose loss was not measured are left out.
+    Runs have the columns arm, checkpoint, domain, replicate; encoders whose loss was not measured are left out.
 
     Returns:
         Columns arm, domain, replicate, text (`own` or `general`), masked_lm_loss (nats), change (from the base's).
@@ -74,10 +72,7 @@ def course(runs: pd.DataFrame, losses: pd.DataFrame, base_text: str) -> pd.DataF
 
 
 def forgetting(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
-    """Tabulate the changes of `changes` in the mean over replicates, ours and the paper's.
-
-    Returns:
-        Columns study (`ours`, `paper`), domain, and as `changes`.
+    """Tabulate the changes of `changes` in the mean over replicates, ours and the paper's (column study).
 
     Source: Tables 1 and 12.
     """

@@ -18,7 +18,6 @@ def changed(runs: pd.DataFrame, truth: Truth, arm, other) -> pd.DataFrame:
     """Compare the labels that two arms give to each test text, run by run of the same replicate and seed.
 
     Args:
-        runs: As `study.runs()` gives them.
         truth: By task, the (num_test,) label ids.
         arm: Whose labels mend or break those of the other: an arm or its name.
 
@@ -57,15 +56,10 @@ def changed_counts(compared: pd.DataFrame) -> pd.DataFrame:
 
 
 def changed_texts(compared: pd.DataFrame, texts: Mapping[str, Sequence[str]], num: int = 4) -> pd.DataFrame:
-    """List texts that are mended and texts that are broken, chosen by a rule so that no looks decide.
+    """List texts that are mended and texts that are broken (see `changed`), by a rule so that no looks decide.
 
     Of each task it is the text that is mended, or broken, in the largest share of runs, of equals the one with the
-    least digest; of the tasks, those whose texts have the least digests.
-
-    Args:
-        compared: As `changed` returns it.
-        texts: By task, its test texts.
-        num: Of each kind.
+    least digest; of the tasks, those `num` whose texts have the least digests. Texts are by task.
 
     Returns:
         Columns change (`mended` or `broken`), task, text, label, and by the arms' names what each guessed.

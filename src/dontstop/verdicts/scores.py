@@ -73,8 +73,7 @@ def means(runs: pd.DataFrame, score: str = "test_score") -> pd.DataFrame:
 def pooled(runs: pd.DataFrame, arms: Iterable[object], name: str) -> pd.DataFrame:
     """Put one arm in the place of several: on each task, in each replicate and seed, the mean of their test scores.
 
-    Returns:
-        The runs of the other arms, then those of the arm so named, with `SCORES` and degenerate (whether any is).
+    Its runs, with `SCORES` and degenerate (whether any is), follow those of the other arms.
     """
     keys, some = ["task", "domain", *PAIR], runs["arm"].isin([str(arm) for arm in arms])
     how = dict.fromkeys(SCORES, "mean") | {"degenerate": "max"}
@@ -85,8 +84,7 @@ def pooled(runs: pd.DataFrame, arms: Iterable[object], name: str) -> pd.DataFram
 def degenerate_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """List the task and arm pairs with degenerate runs, their mean score x 100 with those runs and without.
 
-    Returns:
-        Columns task, arm, num_degenerate, num_runs, mean_with, mean_without.
+    Columns task, arm, num_degenerate, num_runs, mean_with, mean_without.
 
     Departure: the paper replaced degenerate HyperPartisan seeds (Appendix B); here none is dropped.
     """
@@ -100,8 +98,7 @@ def degenerate_runs(runs: pd.DataFrame) -> pd.DataFrame:
 def without_degenerate(runs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """Leave out, of each task, the pairs with a degenerate classifier in any arm, so that what is left still pairs.
 
-    Returns:
-        The runs that are left, and how many pairs of a replicate and a seed were left out, tasks added up.
+    Returns the runs that are left, and how many pairs of a replicate and a seed were left out, tasks added up.
     """
     keys: Sequence[str] = ["task", *PAIR]
     flags = runs.groupby(keys)["degenerate"].transform(lambda column: column.astype(bool).any())

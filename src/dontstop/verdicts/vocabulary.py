@@ -27,8 +27,8 @@ WORD = regex.compile(rf"\b\w\w+\b|{UNSPACED.pattern}")
 class WordCounts:
     """How often every document of every sample uses every word.
 
-    Words, (num_words,), are lower-cased unigrams without English stop words, in alphabetical order; counts are, by
-    sample, sparse (num_documents, num_words) matrices.
+    Words are lower-cased unigrams without English stop words, in alphabetical order; counts are, by sample, sparse
+    (num_documents, num_words) matrices.
     """
 
     words: np.ndarray
@@ -103,13 +103,10 @@ def count_words(samples: Samples) -> WordCounts:
 
 
 def in_list(totals: np.ndarray, num_words: int) -> np.ndarray:
-    """Return how far each word is in the list of the `num_words` most frequent ones, from 0 to 1.
+    """Return how far each word, of (..., num_words_in_all) counts, is in the list of the most frequent, from 0 to 1.
 
     Words that are as frequent as the last one share the places that are left, each an equal part: no order of the
     words, such as the alphabet's, decides between them. Words that do not occur are never in the list.
-
-    Args:
-        totals: (..., num_words_in_all) counts.
     """
     width = totals.shape[-1]
     if num_words >= width:
@@ -123,9 +120,7 @@ def in_list(totals: np.ndarray, num_words: int) -> np.ndarray:
 def vocabulary_overlap(words: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the percentage of a list of words that another list of the same length shares.
 
-    Args:
-        words: (..., num_words) how far each word is in the list, as `in_list` returns it; `others` alike. A word is
-            shared as far as it is in both.
+    Both are (..., num_words), as `in_list` returns them; a word is shared as far as it is in both.
 
     Source: section 3.1 and Figure 2, in the reading that the text suggests: shared words over the list's length.
     """
@@ -145,11 +140,10 @@ def overlap_matrix(samples: Samples, *, num_words: int, reading: Literal["paper"
     """Compare the most frequent words of every sample with those of every other, as Figure 2 does, in percent.
 
     Args:
-        num_words: Length of the lists; `WordCounts.num_supported` says how many there may be.
         reading: `vocabulary_overlap`, as the paper's text has it, or `jaccard`, as its code.
 
     Raises:
-        StudyError: If a sample has fewer distinct words than `num_words`.
+        StudyError: If a sample has fewer than `num_words` distinct words (see `WordCounts.num_supported`).
     """
     compare, counted = {"paper": vocabulary_overlap, "code": jaccard}[reading], count_words(samples)
     lists = {name: counted.most_frequent(name, num_words) for name in samples}
