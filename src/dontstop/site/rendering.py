@@ -99,7 +99,8 @@ def write_site(root: Path, named: Sequence[str] = ()) -> tuple[Path, list[str]]:
     """
     profiles, sources, site = shown_profiles(root, named), root / "build" / "site-sources", root / "build" / "site"
     if missing := [package for package in _PACKAGES if find_spec(package) is None]:
-        raise StudyError(f"no package {missing[0]}", f"{', '.join(_PACKAGES)}, which render the site", "run `make set-up`")
+        expected = f"{', '.join(_PACKAGES)}, which render the site"
+        raise StudyError(f"no package {missing[0]}", expected, "run `make set-up`")
     shutil.rmtree(sources, ignore_errors=True)
     write_sources(root, sources, profiles)
     return site / "index.html", _render(sources, site)
