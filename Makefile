@@ -48,8 +48,8 @@ notebook_tests = DONTSTOP_PROFILE=smoke "$(bin)/pytest" --nbval-lax --nbval-curr
 words = *.md docs notebooks src tests benchmarks configs Makefile dvc.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: study test test-long test-browser unit-tests notebook-tests lab report redraw verify bench slurm lint words clean \
-	help set-up
+.PHONY: study test test-long test-browser unit-tests notebook-tests lab colab report redraw verify bench slurm lint \
+	words clean help set-up
 
 study: $(stamp) ## run the whole study: text, encoders, notebooks, tables, figures
 ifeq ($(PROFILE),)
@@ -90,6 +90,14 @@ test-long: $(stamp) ## hours: 200 kills, 10,000 damaged files, 100 times at once
 
 lab: $(stamp) ## open the notebooks in JupyterLab
 	@"$(bin)/dontstop" lab
+
+colab: ## write the git remote's address (GitHub) into the Colab badge and cell of 00_start_here: once in a fork
+	@place=$$(git remote get-url origin 2>/dev/null | sed -nE 's#^(https://|(ssh://)?git@)github\.com[:/](.+)$$#\3#p'); \
+	place=$${place%.git}; book=notebooks/00_start_here.ipynb; if [ -z "$$place" ]; then \
+		echo "found: no git remote \`origin\` on GitHub"; echo "expected: one, since Colab opens notebooks from there"; \
+		echo "do this: git remote add origin https://github.com/YOU/NAME.git"; exit 1; fi; \
+	sed -i.before -E -e "s#(research.google.com/github/)[^)]*#\1$$place/blob/$$(git branch --show-current)/$$book#" \
+		-e "s#(repository = )[^ ]*#\1\\\\\"https://github.com/$$place.git\\\\\"#" "$$book" && rm "$$book.before"
 
 report: $(stamp) ## render results, notebooks and docs as a site that needs no network: build/site
 	"$(bin)/dontstop" report $(PROFILE)

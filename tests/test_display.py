@@ -37,6 +37,15 @@ def test_ratios_are_factors_and_p_values_keep_three_decimals():
     assert shown["p (Holm)"].tolist() == ["–", "0.500"]
 
 
+def test_columns_without_an_entry_are_not_shown_in_notebooks_and_an_empty_table_says_so():
+    frame = pd.DataFrame({"task": ["t", "u"], "reason": ["", ""], "p_value": [0.0004, np.nan], "score": [np.nan] * 2})
+    shown = display.styled(frame).to_html()
+    assert "reason" not in shown and "score" not in shown and "&lt;0.001" in shown and "max-height" not in shown
+    assert "reason" in display.to_markdown(frame) and "<caption>" not in shown
+    assert ">none</caption>" in display.styled(frame[:0]).to_html() and "reason" in display.styled(frame[:0]).to_html()
+    assert "max-height" in display.styled(pd.DataFrame({"task": [str(k) for k in range(41)]})).to_html()
+
+
 def test_equal_headings_are_told_apart_for_the_styler():
     assert len(set(display.readable(pd.DataFrame({"p_holm": [0.1], "p": [0.2]})).columns)) == 2
 

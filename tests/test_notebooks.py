@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -212,17 +213,38 @@ def test_counts_run_from_one_and_ids_are_readable(name):
     assert kept == ["checks"]
 
 
-def test_on_colab_the_first_cell_installs_the_pinned_set_and_elsewhere_nothing(monkeypatch):
-    code, ran = sources(START, "code")[0], []
+def test_the_badge_and_the_cell_for_colab_take_the_address_of_the_git_remote(monkeypatch, tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(PROJECT / "Makefile", tmp_path)
+    notebook = tmp_path / "notebooks" / f"{START}.ipynb"
+    shutil.copy(PROJECT / "notebooks" / notebook.name, notebook)
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "-q", "-b", "trunk"], check=True)
+    without = subprocess.run(["make", "colab"], capture_output=True, text=True, check=False)
+    assert without.returncode and "do this: git remote add origin" in without.stdout
+    assert notebook.read_text() == (PROJECT / "notebooks" / notebook.name).read_text()
+    for address in ("git@github.com:some/study.git", "https://github.com/some/study"):
+        subprocess.run(["git", "config", "remote.origin.url", address], check=True)
+        subprocess.run(["make", "colab"], check=True)
+        first, cell, *_ = nbformat.read(notebook, as_version=4).cells
+        place = "some/study/blob/trunk/notebooks/00_start_here.ipynb"
+        assert f"(https://colab.research.google.com/github/{place})" in first.source
+        assert 'repository = "https://github.com/some/study.git"  #' in cell.source
+    assert [path.name for path in notebook.parent.iterdir()] == [notebook.name]
+
+
+@pytest.mark.parametrize("written", ["", "https://example.org/study.git"])
+def test_on_colab_the_first_cell_installs_the_pinned_set_and_elsewhere_nothing(monkeypatch, written):
+    code, ran = sources(START, "code")[0].replace('repository = ""', f'repository = "{written}"'), []
     monkeypatch.setattr(subprocess, "run", lambda command, check: ran.append((command, check)))
     exec(code, {})
     assert ran == []
     monkeypatch.setitem(sys.modules, "google.colab", object())
-    monkeypatch.setenv("DONTSTOP_REPOSITORY", "https://example.org/study.git")
+    monkeypatch.setattr("builtins.input", lambda _: "https://example.org/asked.git")
     monkeypatch.setenv("DONTSTOP_ROOT", "")
     exec(code, {})
     (clone, _), (install, _) = ran
-    assert clone == ["git", "clone", "--depth", "1", "https://example.org/study.git", "study"]
+    assert clone == ["git", "clone", "--depth", "1", written or "https://example.org/asked.git", "study"]
     assert install[1:] == ["-m", "pip", "install", "--quiet", "-c", "study/constraints.txt", "./study"]
     assert all(check for _, check in ran) and os.environ["DONTSTOP_ROOT"] == os.path.abspath("study")
     assert (PROJECT / "constraints.txt").is_file() and (PROJECT / "pyproject.toml").is_file()

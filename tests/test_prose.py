@@ -10,7 +10,7 @@ import pytest
 
 from conftest import PROJECT
 from dontstop.profiles import Paths, load_profile, profile_names
-from dontstop.report import descriptions, readings
+from dontstop.report import descriptions, labels, readings
 from dontstop.runs.design import Design
 from dontstop.runs.plan import NOTEBOOKS
 from dontstop.runs.results import Results
@@ -179,6 +179,10 @@ def test_checks_say_whether_longer_training_was_of_use():
         return readings.checks(pd.DataFrame(rows, columns=["task", "step", "kept"])).data
 
     assert "1 were at their best before" in told(10) and "overfitting" in told(10) and "longer training" in told(20)
+
+
+def test_one_number_is_no_span():
+    assert (labels.span([200, 200]), labels.span([40.0, 1200.0])) == ("200", "40 to 1,200")
 
 
 def test_labels_replace_pretraining_or_do_not():

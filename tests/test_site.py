@@ -13,6 +13,7 @@ from dontstop.report.display import show, styled
 from dontstop.site import pages, rendering
 from dontstop.verdicts.judgements import OURS, PAPER
 
+DIAGRAM = '```mermaid\nflowchart TD\n  a["Count<br/>words"] -- yes --> b{"Good enough?"}\n```\n'
 HOSTILE = "<script>alert(1)</script> $x$ [link](javascript:alert(2))"
 
 
@@ -58,7 +59,8 @@ def results(tmp_path):
         link = "See [Table 3](../results/mine/tables/02_dapt/table3_dapt.md).\n\n$$\\frac{1}{2}$$\n"
         link += "And [a source](../notebooks/07_own_data.ipynb).\n"
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(f"# {name}\n\n{link if name == 'docs/results.md' else ''}")
+        more = {"docs/results.md": link, "docs/settings.md": DIAGRAM}.get(name, "")
+        (tmp_path / name).write_text(f"# {name}\n\n{more}")
     folder = tmp_path / "results" / "mine"
     show(pd.DataFrame({"text": [HOSTILE], "score": [1.5]}), folder / "tables" / "02_dapt" / "table3_dapt")
     table = v4.new_output("execute_result", {"text/html": styled(pd.DataFrame({"text": [HOSTILE]})).to_html()})
@@ -86,6 +88,7 @@ def test_only_profiles_with_results_are_shown(results):
 @pytest.mark.filterwarnings("ignore")  # of Sphinx's own extensions
 def test_the_site_is_whole_and_inert_and_needs_no_network(results, monkeypatch, capsys):
     pytest.importorskip("furo")
+    pytest.importorskip("merm")
     monkeypatch.setenv("DONTSTOP_ROOT", str(results))
     assert tiny.command("report", "mine") == 0
     site = results / "build" / "site"
@@ -99,4 +102,7 @@ def test_the_site_is_whole_and_inert_and_needs_no_network(results, monkeypatch, 
     for text in (page, data, read["results/mine/index.html"]):
         assert "&lt;script&gt;alert(1)" in text
     assert 'href="../results/mine/data/02_dapt.html#table3-dapt"' in read["docs/results.html"]
+    assert 'alt="Diagram: Count words, Good enough?"' in read["docs/settings.html"]
+    (drawn,) = (path.read_text() for path in site.glob("_images/settings_*.svg"))
+    assert re.findall(r">([\w? ]+)</t", drawn) == ["Count", "words", "Good enough?", "yes"] and "<script" not in drawn
     assert 'id="table3-dapt"' in data and (site / "_static" / "site.js").is_file()

@@ -12,7 +12,7 @@ import pytest
 from conftest import PROJECT
 from dontstop.runs.plan import NOTEBOOKS
 
-every_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
+every_notebook = pytest.mark.parametrize("name", [*NOTEBOOKS, "07_own_data"])
 
 
 def solutions(name: str):

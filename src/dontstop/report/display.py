@@ -19,7 +19,8 @@ from dontstop.report import labels, theme
 
 _NAMED = dict.fromkeys(("arm", "other", "highest_mean"), labels.arm)
 _NAMED |= dict.fromkeys(("contrast", "distance", "other_distance"), labels.column)
-_NAMED |= dict.fromkeys(("task", "domain", "encoder", "held_out"), labels.spelt)
+_NAMED |= dict.fromkeys(("task", "domain", "encoder", "held_out", "checkpoint", "corpus"), labels.spelt)
+_NAMED["metric"] = lambda name: name.replace("_f1", "-F1")
 _NAMED["selector"] = lambda name: labels.SELECTORS.get(name, name)
 # Long text wraps, and is not squeezed by the columns beside it; numbers stay on their line; headings wrap.
 _TEXT = "overflow-wrap: break-word; max-width: 24em; text-align: left; vertical-align: top; white-space: pre-line; "
@@ -28,8 +29,9 @@ _HEADING = {"selector": "th.col_heading", "props": "white-space: normal; vertica
 # The rows' names stay in sight where a table is wider than its place, which scrolls.
 _STAYS = "; position: sticky; left: 0; z-index: 1; background: var(--jp-layout-color0, white)"
 _WIDTH = theme.StudyFigure.WIDTH
+_MOST_ROWS = 40  # of a table that is shown in its full height
 _LETTER, _MOST_LETTERS = 0.55, 24  # em; letters that a column of text has room for at least, if it has as many
-_NUMERIC = re.compile(r"[×+−–\d][×+−–\d.,\s%()\[\]]*")
+_NUMERIC = re.compile(r"[<×+−–\d][×+−–\d.,\s%()\[\]]*")
 # What Markdown and MathJax would act on: emphasis, code, links and formulas, in texts that others have written.
 _LIVE = re.compile(r"[*`~$\\]|(?<=\])\(|(?<![A-Za-z0-9])_+|_+(?![A-Za-z0-9])")
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20].")  # what spreadsheets take for one, full-width signs too
@@ -40,9 +42,10 @@ class Table(Styler):
     """A table of texts that notebooks show whole, and that plain consoles read as Markdown."""
 
     def to_html(self, *args, **how) -> str | None:
-        """Write it as `Styler` does, in a place as wide as a notebook's column; what is wider scrolls in it."""
+        """Write it as `Styler` does, in a place of a notebook's width; what is wider, or long, scrolls in it."""
         written = super().to_html(*args, **how)
-        place = f'<div style="max-width: {_WIDTH}px; overflow-x: auto">'
+        height = "; max-height: 36em" if len(self.data) > _MOST_ROWS else ""
+        place = f'<div style="max-width: {_WIDTH}px{height}; overflow: auto">'
         return None if written is None else f"{place}{written}</div>"
 
     def __repr__(self) -> str:
@@ -101,6 +104,8 @@ def _grouped(columns: pd.Index) -> list[tuple[str, str, list[int]]]:
 def _cell(value: Any, factor: bool, column: str, decimals: int, signed: bool) -> str:
     if isinstance(value, str):
         return _NAMED.get(column, str)(value)
+    if column.split("_")[0] == "p" and isinstance(value, float) and value < 10**-decimals / 2:
+        return f"<{10**-decimals:.{decimals}f}"
     return f"×{labels.text(value, decimals)}" if signed and factor else labels.text(value, decimals, signed=signed)
 
 
@@ -123,13 +128,19 @@ def _look(column: Series, stays: bool) -> str:
 
 
 def styled(frame: DataFrame, decimals: int | None = None) -> Table:
-    """Return what a notebook shows of a table: every row, nothing cut, text inert, numbers to the right."""
+    """Return what a notebook shows of a table: every row, nothing cut, text inert, numbers to the right.
+
+    Columns without any entry are left out; of a table without rows it is said that it has none.
+    """
     shown = readable(frame, decimals)
+    shown = shown.loc[:, ~shown.isin(["", "-", "–"]).all() | shown.empty]
     # Several tables share a page, where each needs a name of its own; equal tables have equal ones.
     table = Table(shown, uuid=fingerprint(shown.to_dict("list"))[:12], cell_ids=False)
     table.format(_inert_html).format_index(_inert_html, axis=1).hide(axis="index")
     named = next((name for name in map(labels.column, ("task", "arm")) if name in shown), next(iter(shown), None))
     looks = {name: [{"selector": "", "props": _look(shown[name], name == named)}] for name in shown}
+    if shown.empty:
+        table.set_caption("none")
     return table.set_table_styles(looks).set_table_styles([_HEADING], overwrite=False)
 
 

@@ -196,7 +196,7 @@ def of_tapt(overview, effects, losses, curve, runs) -> Markdown:
         f"TAPT less DAPT, over all tasks: {_points(over_dapt)}.",
         f"The masked-LM loss on the task's dev texts fell in {int((change < 0).sum())} of {len(losses)} tasks; mean "
         f"change {signed(change.mean(), 2)} nats, from {signed(change.min(), 2)} to {signed(change.max(), 2)}.",
-        f"The encoders were kept after {kept.min():.0f} to {kept.max():.0f} steps (means over replicates, by task).",
+        f"The encoders were kept after {labels.span(kept)} steps (means over replicates, by task).",
         *_curve_sentences(curve[curve["split"] == "dev"]),
         of_degenerate(runs),
     )

@@ -136,6 +136,12 @@ def number(value: float, decimals: int = 1, *, signed: bool = False) -> str:
     return f"{rounded:{'+' if signed else ''},.{decimals if abs(value) < 1000 else 0}f}".replace("-", "−")
 
 
+def span(values) -> str:
+    """Write from where to where numbers reach: `40 to 200`, or `200` where they are one."""
+    least, most = f"{min(values):,.0f}", f"{max(values):,.0f}"
+    return least if least == most else f"{least} to {most}"
+
+
 def signed(value: float, decimals: int = 1) -> str:
     """Write a difference with its sign, for a sentence."""
     return number(value, decimals, signed=True)

@@ -91,10 +91,10 @@ def checks(table) -> Markdown:
         return Markdown("This profile trains TAPT to the end, and checks nothing on the way.")
     last = table.groupby("task", sort=False)["step"].transform("max")
     kept = table[table["kept"]].assign(at_end=table["step"] == last)
-    early, where = (~kept["at_end"]).sum(), f"{kept['step'].min():.0f} to {kept['step'].max():.0f}"
+    early, where = (~kept["at_end"]).sum(), labels.span(kept["step"])
     meaning = "overfitting had set in before the end" if early > len(kept) / 2 else "longer training might bring more"
     return Markdown(
-        f"Of {len(kept)} trainings {early} were at their best before the last check (kept steps: {where}): "
+        f"Of {len(kept)} trainings {early} were at their best before the last check (kept: step {where}): "
         f"**{meaning}**."
     )
 

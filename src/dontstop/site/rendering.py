@@ -4,6 +4,8 @@ import io
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +23,9 @@ DOCS_FIRST = ("should_i_adapt", "results", "verdicts", "protocol", "faq", "gloss
 _LINK = re.compile(r"(?<!!)(\[[^\]]*\]\((?:\.\./)?results/[\w-]+)/(?:tables|figures)/([\w.-]+)/([\w-]+)\.\w+\)")
 _SOURCE = re.compile(r"\[([^\]]*)\]\((?:\.\./)?notebooks/[^)]*\)")  # notebooks that nobody executed are no pages
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
+_DIAGRAM = re.compile(r"```mermaid\n(.+?)```", re.DOTALL)
+_LABEL = re.compile(r'"(.+?)"')
+_PACKAGES = ("sphinx", "myst_nb", "furo", "merm")
 _SETTINGS = {
     "project": "Don't Stop Pretraining",
     "extensions": ["myst_nb", "dontstop.site.rendering"],
@@ -40,8 +45,7 @@ _SETTINGS = {
     "html_show_search_summary": False,  # fetched, which browsers refuse where there is no server
     "html_show_sphinx": False,
     "html_show_copyright": False,
-    # Code in a language that Pygments does not know, such as mermaid, is shown as it is.
-    "suppress_warnings": ["misc.highlighting_failure", "mystnb.unknown_mime_type"],
+    "suppress_warnings": ["mystnb.unknown_mime_type"],
 }
 
 
@@ -90,21 +94,19 @@ def write_site(root: Path, named: Sequence[str] = ()) -> tuple[Path, list[str]]:
         StudyError: If results or the packages that render them are missing.
     """
     profiles, sources, site = shown_profiles(root, named), root / "build" / "site-sources", root / "build" / "site"
+    if missing := [package for package in _PACKAGES if find_spec(package) is None]:
+        expected = f"{', '.join(_PACKAGES)}, which render the site"
+        raise StudyError(f"no package {missing[0]}", expected, "run `make set-up`")
     shutil.rmtree(sources, ignore_errors=True)
     write_sources(root, sources, profiles)
     return site / "index.html", _render(sources, site)
 
 
 def _render(sources: Path, site: Path) -> list[str]:
-    try:
-        import furo  # noqa: F401
-        import myst_nb  # noqa: F401
-        from sphinx.application import Sphinx
-        from sphinx.errors import SphinxError
-        from sphinx.util.console import nocolor
-    except ImportError as error:
-        expected, remedy = "Sphinx, myst-nb and furo, which render the site", "run `make set-up`"
-        raise StudyError(f"no package {error.name}", expected, remedy) from error
+    from sphinx.application import Sphinx
+    from sphinx.errors import SphinxError
+    from sphinx.util.console import nocolor
+
     shutil.rmtree(site, ignore_errors=True)
     nocolor()
     warnings = io.StringIO()
@@ -150,7 +152,17 @@ def _copy(source: Path, target: Path) -> None:
         return
     text = _LINK.sub(r"\1/data/\2.md#\3)", source.read_text(encoding="utf-8"))
     text = _SOURCE.sub(r"\1", text).replace("results/benchmarks)", "results/benchmarks.md)")
-    files.write_text(target, text)
+    files.write_text(target, _DIAGRAM.sub(partial(_drawn, target), text))
+
+
+def _drawn(page: Path, found: re.Match[str]) -> str:
+    """Draw a Mermaid diagram, which GitHub and JupyterLab draw by scripts, and return what shows it on the page."""
+    import merm
+
+    name = f"{page.stem}_{found.start()}.svg"
+    files.write_text(page.with_name(name), merm.render_diagram(found[1], theme="neutral"))
+    labels = ", ".join(_LABEL.findall(found[1])).replace("<br/>", " ")
+    return f"![Diagram: {labels}]({name})"
 
 
 def _write_profile(paths: Paths, target: Path) -> None:

@@ -58,15 +58,17 @@ def changed_counts(compared: pd.DataFrame) -> pd.DataFrame:
 def changed_texts(compared: pd.DataFrame, texts: Mapping[str, Sequence[str]], num: int = 4) -> pd.DataFrame:
     """List texts that are mended and texts that are broken (see `changed`), by a rule so that no looks decide.
 
-    Of each task it is the text that is mended, or broken, in the largest share of runs, of equals the one with the
-    least digest; of the tasks, those `num` whose texts have the least digests. Texts are by task.
+    Of each task it is the text that is mended, or broken, in the largest share of runs and by the most frequent guess,
+    of equals the one with the least digest; of the tasks, those `num` whose texts have the least digests. Texts are by
+    task.
 
     Returns:
         Columns change (`mended` or `broken`), task, text, label, and by the arms' names what each guessed.
     """
     parts, columns = [], ["change", "task", "text", "label", "other_guess", "guess"]
-    for kind in (MENDED, BROKEN) if len(compared) else ():
-        some = compared[compared[kind] > 0]
+    right, other_right = (compared[name] == compared["label"] for name in ("guess", "other_guess"))
+    for kind, shown in ((MENDED, right & ~other_right), (BROKEN, other_right & ~right)) if len(compared) else ():
+        some = compared[shown & (compared[kind] > 0)]
         found = [texts[task][index] for task, index in zip(some["task"], some["index"], strict=True)]
         some = some.assign(change=kind, text=found, digest=list(map(files.fingerprint, found)))
         some = some.sort_values([kind, "digest"], ascending=[False, True]).drop_duplicates("task")
