@@ -485,6 +485,20 @@ def test_results_of_another_machine_are_found_where_they_are_accepted_only(manif
     assert some.scratch.trained(fingerprint) == accepting.scratch.trained(fingerprint) == mine
 
 
+def test_results_by_other_versions_of_the_libraries_are_found_where_they_are_accepted_only(manifests):
+    """As on Python 3.12, whose pinned numpy is not that of 3.11: with those of the results' own file of versions."""
+    others = {**identity.installed_versions(), "numpy": "0.1"}
+    files.write_json(manifests.results / identity.LIBRARIES_FILE, [identity.installed_versions(), others])
+    made_with = Identity(made(manifests).profile, manifests, others)
+    key = scratch.key_of(made_with.checkpoint(DAPT), made_with.capability)
+    files.write_json(scratch.folder(manifests, key) / scratch.TRAINING_FILE, {"capability": made_with.capability})
+    some, run = made(manifests).identity, Run(TASKS[0], arms.DAPT, 0)
+    found = {accept: Scratch(manifests, some.capability, accept, some.alike) for accept in (False, True)}
+    assert some.checkpoint(DAPT) != made_with.checkpoint(DAPT) and some.alike(some.run(run)) == [made_with.run(run)]
+    assert found[True].trained(some.checkpoint(DAPT)) == key and found[False].trained(some.checkpoint(DAPT)) is None
+    assert found[False].others(some.checkpoint(DAPT)) == [key]  # which the message of what is missing names
+
+
 def test_what_this_machine_makes_of_anothers_checkpoint_says_so(manifests):
     accepting = made(manifests, accept_others=True)
     own, other = accepting.identity.capability, "arm64 float32"

@@ -134,7 +134,8 @@ def fingerprints(study: Results, runs: pd.DataFrame) -> str:
         arm = study.arm(name)
         for run in plan_runs([arm], known[arm], profile.seeds, replicate, [profile.labels.primary]).runs:
             if (key := (run.task.name, run.arm.name, run.replicate, run.seed)) in found:
-                _hold(found[key], identity.run(run), f"as fingerprint of {key}")
+                own = identity.run(run)
+                _hold(found[key], found[key] if found[key] in identity.alike(own) else own, f"as fingerprint of {key}")
     return f"{len(runs)} fingerprints are those of the text, settings, encoders and code at hand"
 
 

@@ -1,6 +1,7 @@
 """What is measured on a study's text and of its costs: gathered from its results, computed by `verdicts`."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -212,12 +213,14 @@ def encoder_shape(study: Results) -> costing.Shape:
     """Return what of the encoder's shape its compute depends on: by the settings, or by the encoder that they name.
 
     Raises:
-        StudyError: If the settings name an encoder, and no replicate's base encoder is there.
+        StudyError: If the settings name an encoder that is no folder here, and no replicate's base encoder is there.
     """
     from transformers import AutoConfig
 
     profile, bases = study.profile, [Checkpoint((), r) for r in range(study.profile.replicates)]
-    folders = [folder for folder in map(study.checkpoint_folder, bases) if (folder / "config.json").is_file()]
+    named = [Path(profile.encoder.name)] if profile.encoder.name else []
+    folders = [*map(study.checkpoint_folder, bases), *named]
+    folders = [folder for folder in folders if (folder / "config.json").is_file()]
     if folders:
         return costing.shape_of(pretrained.load(AutoConfig, folders[0]))
     if profile.encoder.name is None:

@@ -4,7 +4,8 @@ import ast
 import functools
 import importlib.metadata
 import platform
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from dontstop.training import devices, encoders
 
 PACKAGE = Path(__file__).parents[1]
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
+LIBRARIES_FILE = "libraries.json"  # in results: the sets of versions that they were made with
 # Where the code stands that decides what training and selection produce; text counts by its digests.
 DECIDING = ("machine/randomness.py", "tokens/", "training/", "selection/")
 # By the digest of code: the digest of older code whose results it gives to the bit, and by what that was shown.
@@ -27,15 +29,41 @@ LOSS_SETTINGS = {"sequence_length", "mlm_probability", "seed"}  # what a phase's
 READ_BY_TRANSFORMERS = (".safetensors", ".json", ".txt", ".model")  # weights, settings, tokenizer files
 
 
+def installed_versions() -> dict[str, str]:
+    """Return the versions of the libraries that decide results; builds for other devices count as one version."""
+    return {name: importlib.metadata.version(name).split("+")[0] for name in LIBRARIES}
+
+
+def known_versions(results: Path) -> list[dict[str, str]]:
+    """Return the sets of versions that some published results were made with, as far as they tell."""
+    path = results / LIBRARIES_FILE
+    return files.read_json(path) if path.is_file() else []
+
+
+def _with_others(method: Callable[..., str]) -> Callable[..., str]:
+    """Let a fingerprint be noted beside those of the same thing by other versions of the libraries."""
+
+    @functools.wraps(method)
+    def noting(self: "Identity", *of) -> str:
+        fingerprint = method(self, *of)
+        self._alike[fingerprint] = [getattr(other, method.__name__)(*of) for other in self._others]
+        return fingerprint
+
+    return noting
+
+
 class Identity:
     """Fingerprints of a profile's checkpoints, runs and losses: settings, digests of inputs, parents, code, libraries.
 
     What only changes speed is no part of them, nor is the machine, whose `capability` stands beside them. Both equal
     mean equal results, so finished work is found again whichever command asks for it, and a changed setting never
     meets work done under the old one.
+
+    Args:
+        versions: Of the libraries; unless given, those installed, and `alike` tells of the sets that results tell of.
     """
 
-    def __init__(self, profile: Profile, paths: Paths):
+    def __init__(self, profile: Profile, paths: Paths, versions: Mapping[str, str] | None = None):
         self.profile, self.paths = profile, paths
         manifest = scratch.result_of_prepare(paths.data / "tokens" / "manifest.json")
         self._stores = dict(manifest["stores"])
@@ -46,9 +74,15 @@ class Identity:
         self.precision = devices.resolve_precision(profile.precision, self.device)
         self.capability = capability(self.device, self.precision)
         asked = {"precision": profile.precision, "compiled": profile.compiled, "tokenizer": manifest["tokenizer"]}
-        # Builds for other devices count as one version.
-        self._common = asked | {name: importlib.metadata.version(name).split("+")[0] for name in LIBRARIES}
+        self._common = asked | dict(versions or installed_versions())
         self._encoder = profile.encoder.model_dump() | given_encoder(profile.encoder.name)
+        others = [] if versions else [some for some in known_versions(paths.results) if some != installed_versions()]
+        self._others = [Identity(profile, paths, some) for some in others]
+        self._alike: dict[str, list[str]] = defaultdict(list)
+
+    def alike(self, fingerprint: str) -> list[str]:
+        """Return the fingerprints of the same checkpoint, run or loss by other versions of the libraries."""
+        return self._alike[fingerprint]
 
     def store(self, name: str) -> dict:
         """Return a token store's entry in the manifests of prepared and selected text: digest and counts."""
@@ -59,6 +93,7 @@ class Identity:
         return self._splits[task]["labels"]
 
     @functools.cache  # noqa: B019 (an Identity lives as long as its study)
+    @_with_others
     def checkpoint(self, checkpoint: Checkpoint) -> str:
         """Return a checkpoint's fingerprint."""
         common = {**self._common, "code": code_digest("runs/pretraining.py")}
@@ -90,6 +125,7 @@ class Identity:
             return {"replayed": text, "replayed_share": share}
         return {}
 
+    @_with_others
     def run(self, run: Run) -> str:
         """Return a run's fingerprint; arms that share a checkpoint share the run."""
         task = run.task.name
@@ -107,6 +143,7 @@ class Identity:
             }
         )
 
+    @_with_others
     def loss(self, checkpoint: Checkpoint, store: str) -> str:
         """Return the fingerprint of an encoder's masked-LM loss on a token store (`held_out/general`)."""
         return files.fingerprint(

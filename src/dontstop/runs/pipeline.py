@@ -15,7 +15,7 @@ from dontstop.inputs import checked_name
 from dontstop.machine import clusters, digests, files, progress, runner
 from dontstop.runs import augmentation, jobs, preparation, published, records, scratch
 from dontstop.runs.arms import Checkpoint
-from dontstop.runs.identity import Identity
+from dontstop.runs.identity import LIBRARIES_FILE, Identity, installed_versions, known_versions
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.plan import LABEL_CURVE, Plan, get_experiment, owner_of, records_of, stage_of
 from dontstop.runs.results import Results
@@ -175,7 +175,7 @@ class Pipeline(Results):
     def _jobs(self) -> Jobs:
         self._drop_damaged_selections()
         identity = Identity(self.profile, self.paths)
-        place = Scratch(self.paths, identity.capability, is_set(scratch.ACCEPT_OTHERS))
+        place = Scratch(self.paths, identity.capability, is_set(scratch.ACCEPT_OTHERS), identity.alike)
         return Jobs(self.profile, self.paths, identity, place)
 
     def _missing(self, some: Jobs, plan: Plan) -> list[progress.Job]:
@@ -255,7 +255,9 @@ class Pipeline(Results):
             rows[losses].append(row | {"replicate": loss[0].replicate})
         for name, some_rows in rows.items():
             self._write(self.notebook, name, some_rows)
-        return [row for some_rows in rows.values() for row in some_rows]
+        results = [row for some_rows in rows.values() for row in some_rows]
+        self._note_versions(some, plan, results)
+        return results
 
     def _choose_place(self, some: Jobs) -> None:
         """Publish beside the results of machines of another kind, and not over them."""
@@ -274,6 +276,13 @@ class Pipeline(Results):
         beyond = [row for row in recorded if row.get("replicate", 0) >= self.profile.replicates]
         known = {records.untimed(row): row for row in recorded}
         records.write_records(folder, name, [known.get(records.untimed(row), row) for row in rows] + beyond)
+
+    def _note_versions(self, some: Jobs, plan: Plan, results: list[dict]) -> None:
+        """Note the versions of the libraries that are installed, if any of the results was made with them."""
+        known, own = known_versions(self.paths.results), installed_versions()
+        by_own = {*map(some.identity.run, plan.runs), *(some.identity.loss(*loss) for loss in plan.losses)}
+        if own not in known and any(row["fingerprint"] in by_own for row in results):
+            files.write_json(self.paths.results / LIBRARIES_FILE, [*known, own])
 
     def _result(self, some: Jobs, fingerprint: str) -> dict:
         return files.read_json(scratch.result_path(self.paths, some.scratch.measured(fingerprint)))

@@ -44,6 +44,7 @@ def adopt(some: Jobs, plan: Plan) -> None:
     wanted = {identity.run(run) for run in plan.runs}
     wanted |= {identity.loss(*loss) for loss in plan.losses}
     wanted |= {identity.checkpoint(checkpoint) for checkpoint in plan.checkpoints}
+    wanted |= {other for fingerprint in wanted for other in identity.alike(fingerprint)}
     for folder in (paths.checkpoints, paths.results):
         scratch.remove_parts([*folder.rglob(".*.part")])
     scratch.sweep(paths, [scratch.key_of(fingerprint, identity.capability) for fingerprint in wanted])

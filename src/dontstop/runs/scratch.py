@@ -26,11 +26,13 @@ class Scratch:
     Attributes:
         capability: This machine's.
         accept_others: Whether results of other machines are found too, where there is none of this one.
+        alike: Returns the fingerprints that a result has by other versions of the libraries (`Identity.alike`).
     """
 
     paths: Paths
     capability: str
     accept_others: bool = False
+    alike: Callable[[str], list[str]] = lambda fingerprint: []
 
     def trained(self, fingerprint: str) -> str | None:
         """Return the key of a finished checkpoint, or None."""
@@ -49,9 +51,11 @@ class Scratch:
         return next((key for key in (own, *others) if is_whole(self.paths, key, place(key))), None)
 
     def others(self, fingerprint: str) -> list[str]:
-        """List the keys of a fingerprint's results that other machines have made."""
-        places = (self.paths.work / fingerprint[:2], self.paths.work / "results")
-        found = {path.name.removesuffix(".json") for place in places for path in place.glob(f"{fingerprint}.*")}
+        """List the keys of a result that other machines have made, or this one with other versions of the libraries."""
+        found = set()
+        for some in (fingerprint, *self.alike(fingerprint)):
+            places = (self.paths.work / some[:2], self.paths.work / "results")
+            found |= {path.name.removesuffix(".json") for place in places for path in place.glob(f"{some}.*")}
         return sorted(found - {key_of(fingerprint, self.capability)})
 
 
