@@ -50,3 +50,13 @@ def test_the_links_to_claims_have_every_claim(profile):
     page = committed(f"results/{profile}/claims.md")
     frame = pd.read_csv(io.StringIO(committed(f"results/{profile}/claims.csv")))
     assert all(claim in page for claim in frame["claim"].unique())
+
+
+def test_the_page_of_encoders_tells_what_the_small_ones_claims_say():
+    """C2 to C6 over all tasks, rounded; so a new run of `minilm` has its page written anew."""
+    page = (PROJECT / "docs" / "encoders.md").read_text(encoding="utf-8")
+    frame = pd.read_csv(io.StringIO(committed("results/minilm/claims.csv")))
+    rows = frame[(frame["study"] == "ours") & (frame["task"] == "mean")].set_index("claim").loc["C2":"C6"]
+    for claim, row in rows.iterrows():
+        told = f"{claim}: {row['effect']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]".replace("-", "−")
+        assert told in page and row["verdict"] in page, told
