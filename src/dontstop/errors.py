@@ -1,6 +1,8 @@
 """The one error that users see: what was found, what was expected, what to do; without a traceback in notebooks too."""
 
+import difflib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 # What moves a terminal's cursor, paints it, or turns the direction of text: all control characters but line ends and
@@ -29,6 +31,19 @@ class StudyError(Exception):
     def __reduce__(self):
         # Exceptions cross process boundaries by their arguments, and ours are three.
         return type(self), (self.found, self.expected, self.remedy)
+
+
+def chosen(kind: str, name: str, known: Mapping[str, Any], remedy: str = "name one of them") -> Any:
+    """Return what stands under a name.
+
+    Raises:
+        StudyError: If nothing does; with the nearest of the names that are known, if one is near.
+    """
+    if name in known:
+        return known[name]
+    close = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else remedy
+    raise StudyError(f"{kind} {name!r}", f"one of {', '.join(known)}", hint)
 
 
 def tell_plainly(shell: Any) -> None:

@@ -1,8 +1,7 @@
 """What a study is about, as data: domains and tasks, which a YAML gives (configs/studies, or one's own)."""
 
-import difflib
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from dontstop.errors import StudyError
+from dontstop.errors import StudyError, chosen
 from dontstop.inputs import checked_name, read_settings
 
 STUDIES = Path("configs", "studies")
@@ -84,20 +83,12 @@ class StudyText(BaseModel):
         return any(domain.files for domain in self.domains) or any(task.labelled for task in self.tasks)
 
     def domain(self, name: str) -> Domain:
-        """Return one of the domains by its name.
-
-        Raises:
-            StudyError: If no domain has the name.
-        """
-        return _named(name, self.domains, "domain")
+        """Return one of the domains by its name, as `errors.chosen` does."""
+        return chosen("domain", name, {domain.name: domain for domain in self.domains})
 
     def task(self, name: str) -> Task:
-        """Return one of the tasks by its name.
-
-        Raises:
-            StudyError: If no task has the name.
-        """
-        return _named(name, self.tasks, "task")
+        """Return one of the tasks by its name, as `errors.chosen` does."""
+        return chosen("task", name, {task.name: task for task in self.tasks})
 
 
 def with_whole_paths(study: StudyText, folder: Path) -> StudyText:
@@ -187,12 +178,3 @@ def _linked(task: Task, study: StudyText) -> Task:
     first = study.domain(task.domain).irrelevant_domain
     others = (domain.name for domain in study.domains if domain.name not in (task.domain, first))
     return replace(task, other_domains=() if first is None else (first, *others))
-
-
-def _named(name: str, candidates: Iterable[Any], kind: str) -> Any:
-    known = {candidate.name: candidate for candidate in candidates}
-    if name in known:
-        return known[name]
-    close = difflib.get_close_matches(str(name), known, n=1)
-    remedy = f"did you mean {close[0]!r}?" if close else f"name one of the {kind}s"
-    raise StudyError(f"{kind} {name!r}", f"one of {', '.join(known)}", remedy)

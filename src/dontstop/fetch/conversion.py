@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from dontstop.errors import StudyError
+from dontstop.errors import StudyError, chosen
 from dontstop.fetch.sources import RELEASED
 from dontstop.machine import files, pretrained
 
@@ -21,8 +21,7 @@ def fetch_encoders(folder: Path, names: Sequence[str], address: str, tell: Calla
         StudyError: If there is no such encoder, or it cannot be read.
     """
     for name in names:
-        if name not in RELEASED:
-            raise StudyError(f"no released encoder {name!r}", f"one of {', '.join(RELEASED)}", "name one of them")
+        chosen("released encoder", name, RELEASED)
     for name in names:
         if (folder / name).is_dir():
             tell(f"{folder / name}: already there")

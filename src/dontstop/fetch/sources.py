@@ -1,9 +1,8 @@
 """Where the paper's tasks, and today's substitutes for its corpora, can be found: addresses and licences as data."""
 
-import difflib
 from dataclasses import dataclass
 
-from dontstop.errors import StudyError
+from dontstop.errors import chosen
 from dontstop.studies import read_study
 from dontstop.text.tasks import GENERAL
 
@@ -120,8 +119,4 @@ def corpus_source(domain: str) -> CorpusSource:
     Raises:
         StudyError: If there is none.
     """
-    if domain in CORPORA:
-        return CORPORA[domain]
-    close = difflib.get_close_matches(domain, CORPORA, n=1)
-    remedy = f"did you mean {close[0]!r}?" if close else "name one of them, or put your own text into the mirror"
-    raise StudyError(f"no source of text for {domain!r}", f"one of {', '.join(CORPORA)}", remedy)
+    return chosen("domain", domain, CORPORA, "name one of them, or put your own text into the mirror")

@@ -33,10 +33,13 @@ def load_profile(name: str, root: Path | None = None) -> Profile:
     root = root or find_root()
     path = _profile_path(name, root)
     content = _read_with_like(path, root)
-    profile = _with_mirror(parse_profile({**content, "name": path.stem}, str(path)))
+    profile = parse_profile({**content, "name": path.stem}, str(path))
+    if profile.text.source == "files" and (mirror := os.environ.get("DONTSTOP_MIRROR")):
+        profile = _in_folder(profile, mirror)
     # Paths in a file elsewhere begin at its own folder.
-    folder = root if path.parent == root / "configs" else path.parent
-    return _with_own_folder(with_whole_paths(profile, folder), root)
+    profile = with_whole_paths(profile, root if path.parent == root / "configs" else path.parent)
+    is_own = profile.text.study.is_own  # whose files are gathered in scratch
+    return _in_folder(profile, root / "work" / "own" / profile.name) if is_own else profile
 
 
 def _profile_path(name: str, root: Path) -> Path:
@@ -78,18 +81,8 @@ def _over(like: Any, values: Any) -> Any:
     return kept | values
 
 
-def _with_own_folder(profile: Profile, root: Path) -> Profile:
-    """Name the folder that a study's own files are gathered in."""
-    folder = root / "work" / "own" / profile.name
-    update = {"folder": str(folder)} if profile.text.study.is_own else {}
-    return profile.model_copy(update={"text": profile.text.model_copy(update=update)})
-
-
-def _with_mirror(profile: Profile) -> Profile:
-    """Take the mirror that the environment names, where the profile's text comes from files."""
-    mirror = os.environ.get("DONTSTOP_MIRROR")
-    folder = {"folder": mirror} if mirror and profile.text.source == "files" else {}
-    return profile.model_copy(update={"text": profile.text.model_copy(update=folder)})
+def _in_folder(profile: Profile, folder: str | Path) -> Profile:
+    return profile.model_copy(update={"text": profile.text.model_copy(update={"folder": str(folder)})})
 
 
 def with_replicates(profile: Profile, number: int | None = None) -> Profile:

@@ -4,7 +4,7 @@ Each check returns a sentence, or stops with what was found and what expected; `
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 
 from dontstop.errors import StudyError
 from dontstop.machine import files
+from dontstop.report.labels import span
 from dontstop.runs.identity import Identity
 from dontstop.runs.plan import plan_runs
 from dontstop.runs.results import Results
@@ -28,12 +29,6 @@ def _hold(found, expected, what: str) -> None:
         raise StudyError(f"{found} {what}", f"{expected}", _ANEW)
 
 
-def _span(values: Iterable[int]) -> str:
-    """Write equal values once, others as a range."""
-    low, high = min(values), max(values)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
 def split_sizes(study: Results) -> str:
     """Hold every split to as many texts as the manifest counts, and train and dev to as many as the profile asks for.
 
@@ -48,7 +43,7 @@ def split_sizes(study: Results) -> str:
         _hold(set(sizes["train"]), {text.num_train}, "training texts")
         _hold(set(sizes["dev"]), {text.num_dev}, "dev texts")
         _hold([size for size in sizes["test"] if size > text.num_test], [], "as sizes of test splits")
-    parts = ", ".join(f"{_span(sizes[split])} {split}" for split in SPLITS)
+    parts = ", ".join(f"{span(sizes[split])} {split}" for split in SPLITS)
     lacking = ", ".join(study.missing_tasks())
     gap = f" (not in the mirror, and in no table of ours: {lacking})" if lacking else ""
     return f"{len(study.domains)} domains, {len(study.tasks)} tasks{gap}; texts of each task: {parts}"
@@ -122,7 +117,7 @@ def one_record_a_run(study: Results, runs: pd.DataFrame, tasks: Sequence[Task] |
     numbers = runs[_RUN].nunique().tolist()
     whole = " = {} tasks × {} arms × {} replicates × {} seeds".format(*numbers)
     told = whole if math.prod(numbers) == len(runs) else ", one a task, arm, replicate and seed"
-    labels = _span(runs["num_train"])
+    labels = span(runs["num_train"])
     return f"{len(runs)} records{told}, each of {labels} labelled texts, and over the whole of dev and test"
 
 

@@ -1,14 +1,14 @@
 """What a study is, in sentences and tables whose numbers and names come from its profile, its text and its design."""
 
-from collections.abc import Sequence
 from itertools import chain, takewhile
 
 from IPython.display import Markdown
 from pandas import DataFrame
 
 from dontstop.profiles import find_root, profile_names
+from dontstop.report import measures
 from dontstop.report.display import listed
-from dontstop.report.labels import SELECTORS, spelt
+from dontstop.report.labels import SELECTORS, listing, span, spelt
 from dontstop.runs.arms import Arm, Phase
 from dontstop.runs.plan import NOTEBOOKS
 from dontstop.runs.results import Results
@@ -53,8 +53,8 @@ def tasks(study: Results) -> Markdown:
     """Say which tasks there are, how many texts and labels each has, and what they ask."""
     entries, profile = study.manifest()["tasks"], study.profile
     some = [entries[task.name] for task in study.tasks]
-    classes = _span([len(entry["labels"]) for entry in some])
-    train, test = (_span([entry["splits"][split]["num_examples"] for entry in some]) for split in ("train", "test"))
+    classes = span([len(entry["labels"]) for entry in some])
+    train, test = (span([entry["splits"][split]["num_examples"] for entry in some]) for split in ("train", "test"))
     told = "all of which carry labels"
     if profile.labels.primary:
         told = f"of which each replicate draws {profile.labels.primary:,} to carry labels in fine-tuning"
@@ -69,11 +69,6 @@ def tasks(study: Results) -> Markdown:
         f"{len(some)} tasks ({names}), of {classes} classes each. Each has {train} training texts, {told}, and {test} "
         f"test texts.{asked}"
     )
-
-
-def _span(values: Sequence[int]) -> str:
-    low, high = min(values), max(values)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def arms(study: Results) -> DataFrame:
@@ -103,7 +98,7 @@ def _read_in(phase: Phase) -> str:
 def schedule(study: Results) -> Markdown:
     """Say how long TAPT trains, and which step is kept."""
     settings = study.profile.tapt
-    length = f"{settings.num_steps:,} steps" if settings.num_steps else f"{settings.num_epochs:,} epochs"
+    length = measures.length(settings)
     kept = "The last step's encoder is kept."
     if settings.num_checks:
         stop = (
@@ -114,7 +109,7 @@ def schedule(study: Results) -> Markdown:
             f"encoder with the least is kept{stop}."
         )
     curve = study.profile.tapt_curve
-    fixed = f" On {', '.join(map(spelt, curve.tasks))} TAPT is run again for {_listed(curve.num_epochs)} epochs."
+    fixed = f" On {', '.join(map(spelt, curve.tasks))} TAPT is run again for {listing(curve.num_epochs)} epochs."
     return Markdown(
         f"TAPT takes {length} at most, in batches of {settings.batch_size} sequences of {settings.sequence_length} "
         f"tokens. {kept}{fixed if curve.tasks and curve.num_epochs else ''}"
@@ -124,19 +119,14 @@ def schedule(study: Results) -> Markdown:
 def selection(study: Results) -> Markdown:
     """Say what neighbours are selected from, by which methods, and how many."""
     settings, names = study.profile.selection, [spelt(task.name) for task in study.design.augmented_tasks()]
-    methods, middle = _listed([SELECTORS[name] for name in settings.compared]), settings.compared_neighbours
-    numbers, method = _listed(sorted(settings.num_neighbours)), SELECTORS[settings.selector]
+    methods, middle = listing([SELECTORS[name] for name in settings.compared]), settings.compared_neighbours
+    numbers, method = listing(sorted(settings.num_neighbours)), SELECTORS[settings.selector]
     compared = f" At {middle} neighbours {methods} are compared with it."
     return Markdown(
         f"The domain's corpus is cut into candidates, each a {settings.granularity}. Each training text of "
-        f"{_listed(names)} takes its {numbers} nearest by {method}."
+        f"{listing(names)} takes its {numbers} nearest by {method}."
         f"{compared if settings.compared else ''}"
     )
-
-
-def _listed(names) -> str:
-    *most, last = map(str, names) if names else [""]
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def profiles() -> DataFrame:
@@ -150,23 +140,17 @@ def profiles() -> DataFrame:
 
 def differences(study: Results, *more: str) -> Markdown:
     """List what is done otherwise than in the paper: what the profile decides, then what the notebook adds."""
-    profile = study.profile
-    size = (
-        "the encoder that the profile names"
-        if profile.encoder.name
-        else (
-            f"one of {profile.encoder.num_layers} layers of {profile.encoder.hidden_size}, pretrained from scratch "
-            f"here for {profile.base.num_steps or 0:,} steps"
-        )
-    )
+    profile, encoder = study.profile, study.profile.encoder
+    size = "It is the encoder that the profile names"
+    if encoder.name is None:
+        size = f"Not RoBERTa, but one of {encoder.num_layers} layers of {encoder.hidden_size}, pretrained from scratch "
+        size += f"here for {profile.base.num_steps or 0:,} steps"
     where = "Documentation of software" if profile.text.source == "docstrings" else "A mirror of the paper's text"
     lacking = study.missing_tasks()
     gap = f", without {', '.join(lacking)}" if lacking else ""
     labelled = profile.labels.primary
     given = [f"**Text and tasks.** {where}{gap}; {len(study.domains)} domains, {len(study.tasks)} tasks."]
-    given.append(
-        f"**Encoder.** Not RoBERTa, but {size}." if not profile.encoder.name else f"**Encoder.** It is {size}."
-    )
+    given.append(f"**Encoder.** {size}.")
     if labelled:
         given.append(f"**Few labels.** {labelled:,} labelled texts a task; the paper uses all that a task has.")
     seeds = "1 seed" if len(profile.seeds) == 1 else f"{len(profile.seeds)} seeds"

@@ -16,10 +16,11 @@ from dontstop.report.claims import sentences as told
 from dontstop.report.display import listed
 from dontstop.report.labels import arm as named
 from dontstop.report.labels import signed, spelt
+from dontstop.report.readings import shares_taken
 from dontstop.text.tasks import Task
 from dontstop.verdicts import domain_gap
 from dontstop.verdicts.claims import BYTES, FLOPS, LEVEL, NOT_RUN
-from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes
+from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes_by_tapt
 from dontstop.verdicts.scores import MEAN, means
 
 _DISTANCES = {
@@ -38,13 +39,9 @@ _TESTS = {
 }
 
 
-def _interval(row) -> str:
+def _points(row) -> str:
     known = f"95 % interval {signed(row.low)} to {signed(row.high)}"
-    return "one replicate: no interval" if np.isnan(row.low) else known
-
-
-def _points(row, more: str = "") -> str:
-    return f"{signed(row.effect)} points ({_interval(row)}{more})"
+    return f"{signed(row.effect)} points ({'one replicate: no interval' if np.isnan(row.low) else known})"
 
 
 def _of_means(effects: DataFrame) -> DataFrame:
@@ -249,9 +246,7 @@ def of_transfer_tapt(overview, losses, tasks: Sequence[Task], runs) -> Markdown:
     """Judge transfer-TAPT against TAPT, and say whose texts the encoders have learnt."""
     if not tasks:
         return listed(*told(overview), "No domain has two tasks: transfer-TAPT was left out.", of_degenerate(runs))
-    changes = loss_changes(losses)
-    own = np.array([changes.loc[f"tapt_{task.name}", task.name] for task in tasks])
-    other = np.array([changes.loc[f"tapt_{task.other_task}", task.name] for task in tasks])
+    own, other = loss_changes_by_tapt(losses, tasks)
     return listed(
         *told(overview),
         f"On a task's dev texts, its own TAPT encoder changes the masked-LM loss by {signed(np.mean(own), 2)} nats on "
@@ -263,13 +258,11 @@ def of_transfer_tapt(overview, losses, tasks: Sequence[Task], runs) -> Markdown:
 
 def of_knn_tapt(overview, judged, runs, coverage, agreement, selector_effects, table9) -> Markdown:
     """Judge neighbours, random and curated text, say how much was selected, how methods agree, and what it costs."""
-    shares = coverage.groupby("num_neighbours")["percent_of_candidates"].agg(["min", "max"])
-    taken = ", ".join(f"{k} take {row['min']:.0f} to {row['max']:.0f} %" for k, row in shares.iterrows())
     front = table9[(table9["study"] == "ours") & table9["pareto_optimal"].eq(True)].sort_values("tflops")
     names = ", ".join(f"{named(row.arm)} ({row.score:.1f})" for row in front.itertuples())
     return listed(
         *told(overview[overview["claim"].isin(["C8", "C9", "C10", "C11"])]),
-        f"Of the domains' candidates, by the number of neighbours of each training text: {taken}.",
+        f"Neighbours of each training text, by their number, of the domains' candidates: {shares_taken(coverage)}.",
         *_selector_sentences(agreement, selector_effects),
         _cost_sentence(judged),
         f"The Pareto front of score and compute, from the cheapest arm up: {names}. Neighbours on this line need not "

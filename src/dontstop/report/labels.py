@@ -3,7 +3,7 @@
 import csv
 import functools
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any, NamedTuple, get_args
 
@@ -104,9 +104,16 @@ def sentence(*parts: str) -> str:
     return told[:1].upper() + told[1:]
 
 
-def listing(parts: Sequence[str]) -> str:
+def listing(parts: Sequence[object]) -> str:
     """Write a list in a sentence: `a, b and c`."""
-    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+    *most, last = map(str, parts or [""])
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def span(values: Iterable[int]) -> str:
+    """Write equal numbers once, others as a range."""
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def column(name: str) -> str:

@@ -178,25 +178,25 @@ def pipeline_counts(study: Results) -> dict[str, object]:
     profile, manifest = study.profile, study.manifest()
     own = [manifest["domains"][domain.name] for domain in study.domains]
     of_tasks = [manifest["tasks"][task.name]["splits"] for task in study.tasks]
-    tried, labelled = study.arms(), profile.labels.primary
-    num_pairs = sum(map(len, tried.values()))
-    counts = {"domains": len(own), "tasks": len(study.tasks), "arms": len(tried), "claims": len(CLAIMS)}
-    counts |= {f"{what}s": sum(text[f"num_{what}s"] for text in own) for what in ("document", "word")}
-    counts |= {"general_words": manifest["domains"][GENERAL]["num_words"]}
-    counts |= {"labels": "all" if labelled is None else labelled}
-    counts |= {"num_test": sum(splits["test"]["num_examples"] for splits in of_tasks)}
-    shape = f"{profile.encoder.num_layers} layers, {profile.encoder.hidden_size} wide"
-    counts |= {"encoder": profile.encoder.name or shape}
-    counts |= {
+    tried, shape = study.arms(), f"{profile.encoder.num_layers} layers, {profile.encoder.hidden_size} wide"
+    num_runs = sum(map(len, tried.values())) * profile.replicates * len(profile.seeds)
+    counts = {f"{what}s": sum(text[f"num_{what}s"] for text in own) for what in ("document", "word")}
+    counts |= {"domains": len(own), "tasks": len(study.tasks), "arms": len(tried), "claims": len(CLAIMS)}
+    return counts | {
+        "general_words": manifest["domains"][GENERAL]["num_words"],
+        "labels": profile.labels.primary or "all",
+        "num_test": sum(splits["test"]["num_examples"] for splits in of_tasks),
+        "encoder": profile.encoder.name or shape,
         "vocabulary": profile.tokens.vocabulary_size,
-        "dapt": _length(profile.dapt),
-        "tapt": _length(profile.tapt),
+        "dapt": length(profile.dapt),
+        "tapt": length(profile.tapt),
+        "replicates": profile.replicates,
+        "seeds": len(profile.seeds),
+        "runs": num_runs,
     }
-    counts |= {"replicates": profile.replicates, "seeds": len(profile.seeds)}
-    return counts | {"runs": num_pairs * profile.replicates * len(profile.seeds)}
 
 
-def _length(settings: PhaseSettings) -> str:
+def length(settings: PhaseSettings) -> str:
     """Say how long a phase of pretraining takes."""
     if settings.num_steps is not None:
         return f"{settings.num_steps:,} steps"

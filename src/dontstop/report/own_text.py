@@ -9,7 +9,7 @@ from dontstop.runs.arms import Checkpoint
 from dontstop.runs.results import Results
 from dontstop.selection.selectors import EncoderMean
 from dontstop.text import inspection
-from dontstop.text.tasks import GENERAL, SPLITS
+from dontstop.text.tasks import GENERAL, SPLITS, Task
 from dontstop.verdicts import baselines
 
 SMALL_TEST, SMALL_CLASS, SMALL_CORPUS = 200, 10, 100_000  # texts, texts of one class in train, words
@@ -129,17 +129,12 @@ def other_methods(study: Results) -> pd.DataFrame:
 
 
 def _linear_probes(study: Results) -> list[float]:
-    replicates, found = range(study.profile.replicates), []
-    texts = measures.examples(study)
-    for task in study.tasks:
-        names = study.manifest()["tasks"][task.name]["labels"]
-        truth = {s: np.array([names.index(row["label"]) for row in texts[task.name][s]]) for s in SPLITS}
-        scores = []
-        for replicate in replicates:
-            folder = study.checkpoint_folder(Checkpoint((), replicate))
-            embedder = EncoderMean(folder, max_length=study.profile.finetune_for(task.name).max_length)
-            states = {s: embedder.embed([row["text"] for row in texts[task.name][s]]) for s in SPLITS}
-            subset = study.labelled(task.name, replicate)
-            scores.append(baselines.linear_probe_score(states, truth, task.metric, subset))
-        found.append(float(np.mean(scores)))
-    return found
+    return [float(np.mean([_probed(study, task, r) for r in range(study.profile.replicates)])) for task in study.tasks]
+
+
+def _probed(study: Results, task: Task, replicate: int) -> float:
+    longest, texts = study.profile.finetune_for(task.name).max_length, measures.examples(study)[task.name]
+    embedder = EncoderMean(study.checkpoint_folder(Checkpoint((), replicate)), max_length=longest)
+    states = {split: embedder.embed([row["text"] for row in texts[split]]) for split in SPLITS}
+    truth = {split: study.label_ids(task.name, split) for split in SPLITS}
+    return baselines.linear_probe_score(states, truth, task.metric, study.labelled(task.name, replicate))

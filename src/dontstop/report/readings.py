@@ -14,7 +14,7 @@ from dontstop.report.claim_plots import shared_tasks
 from dontstop.report.display import listed
 from dontstop.report.labels import signed, spelt
 from dontstop.text.tasks import Task
-from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes
+from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes_by_tapt
 from dontstop.verdicts.scores import MEAN
 
 NOT_RUN = "This profile runs no such arm."
@@ -135,9 +135,7 @@ def ranks(best) -> Markdown:
 
 def own_texts(matrix, tasks: Sequence[Task]) -> Markdown:
     """Say whose texts TAPT encoders know best: their own task's, or those of the domain's other task too."""
-    changes = loss_changes(matrix)
-    own = np.array([changes.loc[f"tapt_{task.name}", task.name] for task in tasks])
-    other = np.array([changes.loc[f"tapt_{task.other_task}", task.name] for task in tasks])
+    own, other = loss_changes_by_tapt(matrix, tasks)
     share = 100 * other.mean() / own.mean()
     meaning = "most of what TAPT learns is the domain's" if share > 50 else "most of what TAPT learns is the task's own"
     if own.mean() >= 0:
@@ -150,9 +148,14 @@ def own_texts(matrix, tasks: Sequence[Task]) -> Markdown:
 
 def covered(coverage) -> Markdown:
     """Say how much of the domains each number of neighbours takes."""
+    told = "Neighbours of each training text, and the part of the domain's candidates they come to"
+    return Markdown(f"{told}: {shares_taken(coverage)}.")
+
+
+def shares_taken(coverage) -> str:
+    """Write which part of the domains' candidates each number of neighbours takes."""
     shares = coverage.groupby("num_neighbours")["percent_of_candidates"].agg(["min", "max"])
-    told = "; ".join(f"{k} take {row['min']:.0f} to {row['max']:.0f} %" for k, row in shares.iterrows())
-    return Markdown(f"Neighbours of each training text, and the part of the domain's candidates they come to: {told}.")
+    return "; ".join(f"{k} take {row['min']:.0f} to {row['max']:.0f} %" for k, row in shares.iterrows())
 
 
 def tried(scores, task: Task, known: Mapping[str, float]) -> Markdown:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from dontstop.errors import StudyError
+from dontstop.errors import StudyError, chosen
 from dontstop.machine.randomness import seed_of
 from dontstop.profiles import PhaseSettings, Profile
 from dontstop.text.tasks import GENERAL, Task
@@ -174,15 +174,8 @@ def rand_tapt(k: int, selector: str | None = None) -> Arm:
 
 
 def get_arm(name: str, known: Iterable[Arm] = ()) -> Arm:
-    """Return an arm by its name: one of `ARMS`, or of `known`.
-
-    Raises:
-        StudyError: If there is no such arm.
-    """
-    arms = ARMS | {arm.name: arm for arm in known}
-    if name not in arms:
-        raise StudyError(f"arm {name!r}", f"one of {', '.join(arms)}", "name one of them")
-    return arms[name]
+    """Return an arm by its name: one of `ARMS`, or of `known`; as `errors.chosen` does."""
+    return chosen("arm", name, ARMS | {arm.name: arm for arm in known})
 
 
 @dataclass(frozen=True)
@@ -201,11 +194,6 @@ class Checkpoint:
     def name(self) -> str:
         """The checkpoint's name: `base`, `dapt_symbolic_math`, `dapt_numerical_then_tapt_numerical_area`."""
         return "_then_".join(f"{phase.name}_{phase.text}" for phase in self.phases) or "base"
-
-    @property
-    def kinds(self) -> str:
-        """The names of its phases, which name the folder that keeps it: `dapt`, `dapt_tapt`."""
-        return "_".join(phase.name for phase in self.phases) or "base"
 
     @property
     def last(self) -> Phase:

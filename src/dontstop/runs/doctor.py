@@ -2,7 +2,7 @@
 
 import collections
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def _profile(name: str, root: Path, loaded: list[Profile]) -> Iterator[State]:
 def _device(profile: Profile, paths: Paths) -> Iterator[State]:
     device = devices.resolve_device(profile.device)
     precision = devices.resolve_precision(profile.precision, device)
-    state = f"{identity.capability(device, precision)}, {num_cores()} cores, {_num_workers(profile)} jobs at once"
+    state = f"{identity.capability_of(profile)}, {num_cores()} cores, {_num_workers(profile)} jobs at once"
     if device == "cpu" and precision == "bf16" and not devices.has_bf16_instructions():
         remedy = "set precision to auto or fp32: without its instructions bf16 is some ten times slower"
         yield "warning", f"{state}, without bf16 instructions", remedy
@@ -237,23 +237,17 @@ def _scratch(profile: Profile, paths: Paths) -> Iterator[State]:
 
 def _published(paths: Paths) -> Iterator[dict]:
     """Yield what tells of a published result of any profile, damaged ones left out."""
-    yield from _rows(paths.root.glob("results/*/records/*/*.jsonl"))
+    yield from records.rows_of(paths.root.glob("results/*/records/*/*.jsonl"))
     found = (paths.root / "checkpoints").rglob(scratch.TRAINING_FILE)
     yield from (files.read_json(path) for path in found if _is_whole(path))
 
 
-def _rows(found: Iterable[Path]) -> Iterator[dict]:
-    """Yield the records of some files that are as they were written."""
-    yield from (row for path in found for row in records.read_rows(path)[0])
-
-
 def _recorded(profile: Profile, paths: Paths) -> Iterator[State]:
-    rows = _rows(paths.results.glob("records/*/*.jsonl"))
+    rows = records.rows_of(paths.results.glob("records/*/*.jsonl"))
     counts = collections.Counter((row.get("replicate", 0), row.get("capability", NOT_RECORDED)) for row in rows)
     if not counts:
         yield "well", "no records yet", f"`make study PROFILE={profile.name}` makes them"
-    device = devices.resolve_device(profile.device)
-    own = identity.capability(device, devices.resolve_precision(profile.precision, device))
+    own = identity.capability_of(profile)
     for (replicate, capability), number in sorted(counts.items()):
         state = f"replicate {replicate}: {number} records by {capability}"
         is_own = capability == own

@@ -173,6 +173,12 @@ def capability(device: str, precision: str) -> str:
     return " ".join([*parts, {"fp32": "float32", "bf16": "bfloat16"}[precision]])
 
 
+def capability_of(profile: Profile) -> str:
+    """Return this machine's capability with a profile's device and precision."""
+    device = devices.resolve_device(profile.device)
+    return capability(device, devices.resolve_precision(profile.precision, device))
+
+
 # Code ------------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths
 from dontstop.runs.plan import NOTEBOOKS
-from dontstop.runs.records import read_rows
+from dontstop.runs.records import rows_of
 
 
 def _file(paths: Paths) -> Path:
@@ -55,8 +55,7 @@ def notebook_seconds(paths: Paths, notebook: str) -> float | None:
 
 def trained_seconds(paths: Paths, notebook: str) -> float:
     """Sum the CPU-seconds of a notebook's checkpoints and runs, over all tries, from their records."""
-    found = sorted((paths.results / "records" / notebook).glob("*.jsonl"))
-    rows = (row for path in found for row in read_rows(path)[0])
+    rows = rows_of(sorted((paths.results / "records" / notebook).glob("*.jsonl")))
     return sum((row.get("wall_seconds", 0.0) * row.get("num_processes", 1) for row in rows), 0.0)
 
 

@@ -1,7 +1,6 @@
 """Do what a profile asks for: select, train what is missing, and publish it where DVC and readers look for it."""
 
 import contextlib
-import difflib
 import functools
 import os
 from collections import defaultdict
@@ -10,7 +9,7 @@ from typing import Self
 
 import pandas as pd
 
-from dontstop.errors import StudyError
+from dontstop.errors import StudyError, chosen
 from dontstop.inputs import checked_name
 from dontstop.machine import clusters, digests, files, progress, runner
 from dontstop.runs import augmentation, jobs, preparation, published, records, scratch
@@ -140,14 +139,11 @@ class Pipeline(Results):
         if not process_group.is_under_torchrun():
             self.prepare()
         known = {c.name: replace(c, replicate=replicate) for c in self.checkpoints() if not c.last.is_augmented}
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            remedy = f"did you mean {close[0]!r}?" if close else "name one of them"
-            raise StudyError(f"checkpoint {name!r}", f"one of {', '.join(known)}", remedy)
+        checkpoint = chosen("checkpoint", name, known)
         with process_group.initialized(devices.resolve_device(self.profile.device)) as here:
             main = process_group.is_main_process()
             with runner.only_run(self.paths.lock) if main else contextlib.nullcontext():
-                self._pretrain(known[name], here)
+                self._pretrain(checkpoint, here)
 
     def _pretrain(self, checkpoint: Checkpoint, here: str | None) -> None:
         some, parent = self._jobs(), checkpoint.parent

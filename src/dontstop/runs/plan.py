@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dontstop.errors import StudyError
+from dontstop.errors import StudyError, chosen
 from dontstop.runs import arms
 from dontstop.runs.arms import Arm, Checkpoint, Run
 from dontstop.text.tasks import Task
@@ -51,14 +51,8 @@ LABEL_CURVE_ARMS = (arms.BASE, arms.DAPT, arms.TAPT, arms.DAPT_TAPT)
 
 
 def get_experiment(name: str) -> Experiment:
-    """Return an experiment by its name.
-
-    Raises:
-        StudyError: If there is none of that name.
-    """
-    if name not in EXPERIMENTS:
-        raise StudyError(f"experiment {name!r}", f"one of {', '.join(EXPERIMENTS)}", "name one of them")
-    return EXPERIMENTS[name]
+    """Return an experiment by its name, as `errors.chosen` does."""
+    return chosen("experiment", name, EXPERIMENTS)
 
 
 @dataclass(frozen=True)

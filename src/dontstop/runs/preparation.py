@@ -54,23 +54,27 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
         )
     compatibility.check(profile)
     with runner.only_run(paths.lock):
-        if (wrong := digests.folder_damage(paths.data)) is None and _is_marked(path, mark):
-            return  # made by another command, which this one has waited for
-        if wrong is not None:
+        if (wrong := digests.folder_damage(paths.data)) is not None:
             progress.say(f"{wrong}: the text is prepared again")
+        elif _is_marked(path, mark):
+            return  # made by another command, which this one has waited for
         path.unlink(missing_ok=True)
         (paths.data / digests.DIGESTS).unlink(missing_ok=True)
-        scratch.remove_parts([*paths.data.rglob(".*.part"), *paths.data.parent.glob(f".{profile.name}.*.part")])
-        _say_differences(profile, paths, some)
-        seconds = profile.speed.progress_seconds
-        with progress.telling(f"prepare ({profile.name}): reading, cleaning, splitting", seconds):
-            corpora.prepare(profile, paths)
-        with progress.telling(f"prepare ({profile.name}): tokenising", seconds):
-            domains = [tasks.GENERAL, *(domain.name for domain in tasks.domains_of(some, profile))]
-            tokens.prepare_tokens(profile, paths, domains, names)
-        token_counts.check(paths, progress.say)
+        _make(profile, paths, some)
         digests.write_folder_digests(paths.data)
         files.write_json(path, mark)
+
+
+def _make(profile: Profile, paths: Paths, some: Sequence[Task]) -> None:
+    scratch.remove_parts([*paths.data.rglob(".*.part"), *paths.data.parent.glob(f".{profile.name}.*.part")])
+    _say_differences(profile, paths, some)
+    seconds = profile.speed.progress_seconds
+    with progress.telling(f"prepare ({profile.name}): reading, cleaning, splitting", seconds):
+        corpora.prepare(profile, paths)
+    with progress.telling(f"prepare ({profile.name}): tokenising", seconds):
+        domains = [tasks.GENERAL, *(domain.name for domain in tasks.domains_of(some, profile))]
+        tokens.prepare_tokens(profile, paths, domains, [task.name for task in some])
+    token_counts.check(paths, progress.say)
 
 
 def _gather_own_files(profile: Profile, paths: Paths) -> None:

@@ -30,9 +30,8 @@ def place(paths: Paths, capability: str) -> Path:
     So a machine whose arithmetic differs writes over none that were committed, unless the user accepts to mix them.
     """
     own = paths.root / "results" / paths.data.name
-    found = [path for folder in sorted({own, own / paths.part}) for path in sorted(folder.glob("records/*/*.jsonl"))]
-    rows = (row for path in found for row in records.read_rows(path)[0])
-    made_by = {row["capability"].split(" after ")[0] for row in rows if "capability" in row}
+    found = (path for folder in {own, own / paths.part} for path in folder.glob("records/*/*.jsonl"))
+    made_by = {row["capability"].split(" after ")[0] for row in records.rows_of(found) if "capability" in row}
     if made_by and capability not in made_by and not scratch.is_set(scratch.ACCEPT_OTHERS):
         own = own.with_name(scratch.key_of(own.name, capability))
     return own / paths.part

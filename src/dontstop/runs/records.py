@@ -3,6 +3,7 @@
 import base64
 import json
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,11 @@ def read_rows(path: Path) -> tuple[list[dict], str | None]:
     num_damaged = max([len(lines), *(row["num_records"] for row in whole)]) - len(found)
     wrong = f"{path} lacks {num_damaged} records, or they are damaged" if num_damaged or not lines else None
     return [_without_digest(row) for row in found], wrong
+
+
+def rows_of(paths: Iterable[Path]) -> Iterator[dict]:
+    """Yield the records of some files that are as they were written."""
+    return (row for path in paths for row in read_rows(path)[0])
 
 
 def _digest(path: Path, row: dict) -> str:

@@ -225,13 +225,12 @@ class Results(Texts):
 
     def capability(self) -> str:
         """Return the kind of this machine, as records name it."""
-        device = devices.resolve_device(self.profile.device)
-        return identity.capability(device, devices.resolve_precision(self.profile.precision, device))
+        return identity.capability_of(self.profile)
 
     def capabilities(self) -> set[str]:
         """Return the kinds of machines that made the records of the notebooks before this one, and of this."""
         folders = (self.paths.results / "records" / name for name in self._notebooks())
-        rows = (row for folder in folders for path in folder.glob("*.jsonl") for row in records.read_rows(path)[0])
+        rows = records.rows_of(path for folder in folders for path in folder.glob("*.jsonl"))
         return {row.get("capability", records.NOT_RECORDED) for row in rows}
 
 

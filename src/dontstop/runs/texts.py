@@ -43,9 +43,12 @@ class Texts:
 
     def truth(self) -> dict[str, np.ndarray]:
         """Return the (num_test,) label ids of every task's test split, by task."""
-        labels = {name: entry["labels"] for name, entry in self.manifest()["tasks"].items()}
-        rows = {task.name: corpora.load_examples(self.paths, task.name, "test") for task in self.tasks}
-        return {task: np.array([labels[task].index(row["label"]) for row in some]) for task, some in rows.items()}
+        return {task.name: self.label_ids(task.name, "test") for task in self.tasks}
+
+    def label_ids(self, task: str, split: str) -> np.ndarray:
+        """Return the (num_examples,) label ids of a task's split."""
+        names = self.manifest()["tasks"][task]["labels"]
+        return np.array([names.index(row["label"]) for row in corpora.load_examples(self.paths, task, split)])
 
     def manifest(self) -> dict:
         """Return what `prepare` wrote about the text: counts, digests, versions."""
@@ -58,10 +61,8 @@ class Texts:
 
     def labelled(self, task: str, replicate: int, num: int | None = None) -> np.ndarray:
         """Return the indices of training texts that carry labels in a replicate: the primary number unless given."""
-        names = self.manifest()["tasks"][task]["labels"]
-        labels = [names.index(row["label"]) for row in corpora.load_examples(self.paths, task, "train")]
-        num = self.profile.labels.primary if num is None else num
-        return finetuning.labelled(np.array(labels), len(labels) if num is None else num, task, replicate)
+        labels, num = self.label_ids(task, "train"), self.profile.labels.primary if num is None else num
+        return finetuning.labelled(labels, len(labels) if num is None else num, task, replicate)
 
     def excerpts(self, text: str, num: int = 3, num_characters: int = 300) -> pd.DataFrame:
         """Return the beginnings of a few texts, evenly spread: of a corpus (id, text), or of a task (label, text)."""

@@ -1,8 +1,12 @@
 """What an encoder has learnt of its own domain, and forgotten of the general text: changes of the masked-LM loss."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import pandas as pd
 
 from dontstop import paper
+from dontstop.text.tasks import Task
 
 IN_DOMAIN, GENERAL = "in_domain_delta_loss", "general_delta_loss"
 
@@ -19,6 +23,13 @@ def loss_matrix(losses: pd.DataFrame) -> pd.DataFrame:
 def loss_changes(matrix: pd.DataFrame) -> pd.DataFrame:
     """Return each encoder's losses less the base encoder's: below zero it has learnt, above zero forgotten."""
     return matrix - matrix.loc["base"]
+
+
+def loss_changes_by_tapt(matrix: pd.DataFrame, tasks: Sequence[Task]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the changes of the loss on each task's texts by its own TAPT, and by that of the domain's other task."""
+    table = loss_changes(matrix)
+    own = np.array([table.loc[f"tapt_{task.name}", task.name] for task in tasks])
+    return own, np.array([table.loc[f"tapt_{task.other_task}", task.name] for task in tasks])
 
 
 def changes(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
