@@ -71,12 +71,13 @@ def noticed(paths: Paths) -> list[str]:
 def spoil(content: bytes, other: bytes, rng: random.Random) -> bytes:
     """Flip a bit, cut the end off, swap two stretches, zero one, or take another file's content."""
     begin, end = sorted(rng.choices(range(len(content) + 1), k=2))
-    swapped = bytearray(content)
-    swapped[begin] ^= 1 << rng.randrange(8) if begin < len(content) else 0
+    flipped = bytearray(content)
+    if begin < len(content):
+        flipped[begin] ^= 1 << rng.randrange(8)
     size = min(rng.randrange(1, 65), (end - begin) // 2)
     head, tail = content[begin : begin + size], content[end - size : end]
     kinds = [
-        bytes(swapped) if begin < len(content) else b"",
+        bytes(flipped),
         content[:begin],
         content[:begin] + tail + content[begin + size : end - size] + head + content[end:],
         content[:begin] + bytes(end - begin) + content[end:],

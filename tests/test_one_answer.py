@@ -89,7 +89,7 @@ def write_stage(root, way: str, name: str):
     cells.append(nbformat.v4.new_code_cell(_source(name), id="ask"))
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), notebook)
-    if way == "dvc":
+    if way == "dvc":  # without Git
         stage = f"stages:\n  ask:\n    cmd: {sys.executable} -m dontstop run {name} -p tiny\n"
         (root / "dvc.yaml").write_text(stage + "    always_changed: true\n")
         subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q", "-f"], cwd=root, check=True)
