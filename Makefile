@@ -6,6 +6,8 @@
 #   REPLICATES=10     how many replicates of the whole study; those that are there already are kept. With DVC, which
 #                     knows parameters by files, the number is written into the profile.
 #   NAMES="..."       the checkpoints that make verify trains again, by default one of a few minutes
+#   SHARE=0.1         how much of make test-long is tried; MINUTES=10 after how many minutes each kind of try stops, to go
+#                     on where it was when the command is given again
 #   MIRROR=...        the folder with the text of a profile of files: corpora/<domain>.* (or corpora/<domain>/, of
 #                     shards) and tasks/<task>/<split>.*
 #   DONTSTOP_ACCEPT_OTHER_MACHINES=1   read results that machines of another kind have made (dontstop run --help)
@@ -16,6 +18,8 @@ PYTHON ?=
 PROFILE ?=
 REPLICATES ?=
 MIRROR ?=
+SHARE ?= 1
+MINUTES ?= inf
 ifneq ($(MIRROR),)
 # abspath would cut a path at its spaces.
 export DONTSTOP_MIRROR := $(if $(filter /%,$(firstword $(MIRROR))),$(MIRROR),$(CURDIR)/$(MIRROR))
@@ -82,11 +86,9 @@ unit-tests:
 notebook-tests:
 	$(notebook_tests) --ignore=notebooks/solutions notebooks tests/test_solutions.py
 
-test-long: $(stamp) ## hours: 200 kills, 10,000 damaged files, 100 times at once, all encoders; writes docs/reliability.md
-	DONTSTOP_RELIABILITY=1 DONTSTOP_KILLS=200 DONTSTOP_DAMAGE_TRIES=10000 DONTSTOP_AT_ONCE=100 DONTSTOP_ANSWERS=10 \
-		"$(bin)/pytest" -n0 $(foreach test,kill kill_outside trainer_resumption damage two_at_once one_answer folders,tests/test_$(test).py)
-	DONTSTOP_ALL_FAMILIES=1 "$(bin)/pytest" -n0 tests/test_families.py
-	DONTSTOP_BAD_FILES=10000 DONTSTOP_PLANTS=1000 "$(bin)/pytest" -n0 tests/test_bad_text.py tests/test_planted_leaks.py
+test-long: $(stamp) ## hours: 200 stops, 10,000 damaged files, 100 times at once, all encoders; writes docs/reliability.md
+	DONTSTOP_RELIABILITY=$(SHARE) DONTSTOP_RELIABILITY_MINUTES=$(MINUTES) "$(bin)/pytest" -n0 $(foreach test,damage \
+		bad_text planted_leaks kill_outside kill trainer_resumption two_at_once one_answer folders families,tests/test_$(test).py)
 
 lab: $(stamp) ## open the notebooks in JupyterLab
 	@"$(bin)/dontstop" lab

@@ -44,7 +44,7 @@ def main() -> int:
             if options.what in ("streaming", "all"):
                 selection.stream(Path(scratch), results, quick=options.quick)
             if options.what in ("leaks", "all"):
-                leaks.benchmark(results, num_repeats=num_repeats, megabytes=4 if options.quick else 200)
+                leaks.benchmark(results, num_repeats=num_repeats, megabytes=4 if options.quick else 30)
             if options.what in ("preparing", "all"):
                 gigabytes = 0.05 if options.quick else options.gigabytes
                 preparing.benchmark(Path(scratch), results, gigabytes=gigabytes)

@@ -1,10 +1,14 @@
-"""Studies in forked processes, which have everything imported, killed at random instants and file calls."""
+"""Studies in forked processes, which have everything imported: stopped or hurt at random instants and file calls."""
 
+import collections
 import contextlib
+import errno
+import functools
 import mmap
 import multiprocessing
 import os
 import random
+import resource
 import signal
 import struct
 import sys
@@ -16,12 +20,25 @@ from pathlib import Path
 
 import tiny
 from dontstop import cli
+from dontstop.fetch import task_files  # noqa: F401 (imported late by commands, for a second)
 from dontstop.machine import processes, runner
+from dontstop.runs.identity import code_digest
 from dontstop.training import process_group
 
 FILE_CALLS = {"open", "os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "shutil.rmtree"}
-PATIENCE_SECONDS = 600
+WRITES = {"os.rename", "os.link", "os.mkdir"}  # and opening to write
+PATIENCE_SECONDS = 900
 FINISHED = ("work/results/*.json", "work/??/*/training.json")
+# How a command is stopped: the signals that its group, its main process or one worker is sent, and the exit codes then.
+WAYS = {
+    "kill -9 of all": ("group", [signal.SIGKILL], {-signal.SIGKILL}),
+    "kill -9 of the main process": ("main", [signal.SIGKILL], {-signal.SIGKILL}),
+    "kill -9 of a worker": ("worker", [signal.SIGKILL], {0}),
+    "Ctrl-C": ("group", [signal.SIGINT], {130}),
+    "Ctrl-C twice": ("group", [signal.SIGINT] * 2, {130, -signal.SIGINT}),
+    "SIGTERM": ("group", [signal.SIGTERM], {143}),
+    "SIGHUP": ("group", [signal.SIGHUP], {129}),
+}
 
 
 class Calls:
@@ -41,20 +58,33 @@ class Calls:
         return struct.unpack("q", self._memory[:8])[0]
 
 
-def start(root: Path, *command: str, calls: Calls | None = None, kill_at: int = 0, **environment: str) -> int:
+def start(
+    root: Path,
+    *command: str,
+    heed: Callable[[str, tuple], None] | None = None,
+    begin: Callable[[], None] = lambda: None,
+    **environment: str,
+) -> int:
     """Give a command in a new process, whose id is that of its group too; it and its workers have all imported.
 
     Args:
-        calls: Counts the calls on files under the root.
-        kill_at: The number of the call at which the group is killed.
+        heed: Called with each call on files under the root and its arguments, before it is done.
+        begin: Called first, in the new process.
     """
 
     def give() -> None:
         os.environ |= {"DONTSTOP_ROOT": str(root), **environment}
-        _watch(root, calls or Calls(), kill_at)
+        if heed is not None:
+            sys.addaudithook(functools.partial(_heed, str(root), heed))
+        begin()
         _give(command)
 
     return fork(root / "log", give)
+
+
+def _heed(root: str, heed: Callable[[str, tuple], None], event: str, arguments: tuple) -> None:
+    if event in FILE_CALLS and str(arguments[0]).startswith(root) and not str(arguments[0]).endswith("log"):
+        heed(event, arguments)
 
 
 def fork(log: Path, function: Callable[[], None]) -> int:
@@ -82,19 +112,28 @@ def fork(log: Path, function: Callable[[], None]) -> int:
     return process
 
 
-def _watch(root: Path, calls: Calls, kill_at: int) -> None:
-    def heed(event: str, arguments: tuple) -> None:
-        if event in FILE_CALLS and str(arguments[0]).startswith(str(root)) and calls.count() == kill_at:
-            os.killpg(0, signal.SIGKILL)
-
-    sys.addaudithook(heed)
-
-
 def _give(command: tuple[str, ...]) -> None:
     forked = multiprocessing.get_context("fork")
     processes.CONTEXT = runner.CONTEXT = process_group.CONTEXT = forked
+    os.register_at_fork(after_in_child=_hear_as_spawned)
     runner._warm, sys.argv = None, ["dontstop", *command]
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # as a terminal would have it, and nohup would not
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     cli.main()
+
+
+def _hear_as_spawned() -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a process that is forked has its parent's handlers
+        signal.signal(number, signal.SIG_DFL)
+
+
+@functools.cache
+def warm() -> None:
+    """Do once, before processes are forked, what each of them would do in its first second."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    for entry in ("runs/pretraining.py", "runs/finetuning.py"):
+        code_digest(entry)
+    from transformers import RobertaForMaskedLM, RobertaForSequenceClassification  # noqa: F401
 
 
 def end(process: int, seconds: float = PATIENCE_SECONDS) -> int | None:
@@ -148,40 +187,122 @@ def left_over(root: Path) -> list[str]:
     return left
 
 
+def at_call(calls: Calls, number: int) -> Callable[[str, tuple], None]:
+    """Count calls, and kill the group at one of them; 0 for none."""
+
+    def heed(event: str, arguments: tuple) -> None:
+        if calls.count() == number:
+            os.killpg(0, signal.SIGKILL)
+
+    return heed
+
+
+def stop(process: int, way: str, rng: random.Random) -> bool:
+    """Stop a command that goes on, in one of the WAYS; return whether there was one to stop."""
+    whom, numbers, _ = WAYS[way]
+    workers = [other for other in orphans(process) if other != process]
+    if whom == "worker" and not workers:
+        return False
+    chosen = rng.choice(workers) if whom == "worker" else process
+    for number in numbers:
+        with contextlib.suppress(ProcessLookupError):
+            (os.killpg if whom == "group" else os.kill)(chosen, number)
+        time.sleep(rng.uniform(0, 0.05))
+    return True
+
+
 class Killer:
-    """Kills commands until they come through, and counts.
+    """Stops commands until they come through.
 
     Attributes:
-        kills: So far.
+        stops: How many of each of the WAYS there were.
     """
 
     def __init__(self, rng: random.Random):
-        self._rng, self.kills = rng, 0
+        self._rng, self.stops = rng, collections.Counter()
 
-    def until_through(self, root: Path, command: tuple[str, ...], seconds: float, num_calls: int, most: int) -> None:
-        """Give a command, kill it at an instant of its seconds or at one of its calls, and give it again.
+    def until_through(self, root: Path, command: tuple[str, ...], num_calls: int, most: int) -> None:
+        """Give a command, stop it at one of its calls on files or shortly after, and give it again.
 
-        What was finished when it was killed must be the same file afterwards; and nobody may live on. The main process
-        alone is killed now and then: its workers must end by themselves.
+        What was finished when it was stopped must be the same file afterwards; and nobody may live on.
 
         Args:
-            most: Kills, before it is let through.
+            num_calls: That it takes if nothing disturbs it.
+            most: Stops, before it is let through.
         """
         done: dict = {}
         for _ in range(most):
-            by_call, alone = self._rng.random() < 0.5, self._rng.random() < 0.25
-            process = start(root, *command, kill_at=self._rng.randrange(1, num_calls) if by_call else 0)
-            code = end(process, PATIENCE_SECONDS if by_call else self._rng.uniform(0, seconds))
-            if code is None:
-                (os.kill if alone else os.killpg)(process, signal.SIGKILL)
-                code = end(process)
-            leave_none(process)
+            way, (code, said) = self._stopped(root, command, self._rng.randrange(1, num_calls))
             now = finished(root)
             assert done.items() <= now.items(), "what was finished was made again"
             done = now
-            if code == 0:
+            if way is None:  # it came through
+                assert code == 0, (code, said)
                 return
-            assert code == -signal.SIGKILL, (root / "log").read_text()[-3000:]
-            self.kills += 1
+            self.stops[way] += 1
+            assert code in WAYS[way][2], (way, code, said)
+            assert "Traceback" not in said, (way, said)
+            if code in (130, 143, 129):
+                assert "goes on from there" in said.splitlines()[-1], (way, said)
         finish(root, *command)
         assert done.items() <= finished(root).items(), "what was finished was made again"
+
+    def _stopped(self, root: Path, command: tuple[str, ...], number: int) -> tuple[str | None, tuple[int, str]]:
+        """Return how a command was stopped, if it was, its exit code and its lines."""
+        (root / "log").unlink(missing_ok=True)
+        way, calls = self._rng.choice([*WAYS, *["kill -9 of all"] * 5]), Calls()
+        by_itself = way == "kill -9 of all" and self._rng.random() < 0.5
+        process = start(root, *command, heed=at_call(calls, number if by_itself else 0))
+        code = None
+        while code is None and (by_itself or calls.number() < number):
+            code = end(process, 0.01)
+        if code is None:
+            code = end(process, self._rng.uniform(0, 0.05))
+        is_stopped = code == -signal.SIGKILL or code is None and stop(process, way, self._rng)
+        code = end(process) if code is None else code
+        leave_none(process)
+        is_stopped &= code != 0 or way == "kill -9 of a worker"  # else it had ended already
+        return way if is_stopped else None, (code, (root / "log").read_text()[-3000:])
+
+
+class Fault:
+    """A disk that fails.
+
+    Args:
+        kind: `full`: from one call on, nothing can be written; `broken`: one call meets an input/output error;
+            `limit`: no file may grow larger, whoever writes it.
+        rng: Chooses the call, or the size.
+    """
+
+    KINDS = ("full", "broken", "limit")
+
+    def __init__(self, kind: str, rng: random.Random, num_calls: int):
+        self.kind, self._calls, self._number = kind, Calls(), rng.randrange(1, num_calls)
+        self._size = round(4_000 * 5 ** rng.random())
+
+    def begin(self) -> None:
+        """Limit the sizes of files, in the process that is to meet the fault."""
+        if self.kind == "limit":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self._size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+    def heed(self, event: str, arguments: tuple) -> None:
+        """Raise what the system would.
+
+        Raises:
+            OSError: At the chosen call.
+        """
+        number = self._calls.count()
+        writes = event in WRITES or event == "open" and bool(arguments[2] & (os.O_WRONLY | os.O_RDWR))
+        if self.kind == "full" and number >= self._number and writes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(arguments[0]))
+        if self.kind == "broken" and number == self._number:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(arguments[0]))
+
+
+def told(root: Path, *command: str, **how) -> tuple[int, str]:
+    """Give a command to its end, and return its exit code and its lines; `how` as of `start`."""
+    (root / "log").unlink(missing_ok=True)
+    process = start(root, *command, **how)
+    code = end(process)
+    leave_none(process)
+    return code, (root / "log").read_text()

@@ -1,6 +1,6 @@
 """Rows as real corpora have them, and files as nobody should: read, or refused with their place; never lost unsaid.
 
-`DONTSTOP_BAD_FILES=10000` (make test-long) tries as many damaged files, and lines and bombs of full size.
+`make test-long` tries 10,000 damaged files, and lines and bombs of full size.
 """
 
 import bz2
@@ -9,7 +9,6 @@ import gzip
 import io
 import json
 import lzma
-import os
 import re
 import struct
 import subprocess
@@ -19,6 +18,7 @@ import pandas
 import pyarrow
 import pytest
 
+import reliability
 import tiny
 from dontstop.errors import StudyError
 from dontstop.fetch import task_files
@@ -26,8 +26,8 @@ from dontstop.machine import files
 from dontstop.profiles import Text
 from dontstop.text import documents
 
-NUM_FILES = int(os.environ.get("DONTSTOP_BAD_FILES", "150"))
-MEGABYTES = 300 if NUM_FILES > 1000 else 30
+MEGABYTES = 300 if reliability.SHARE else 30
+FILES_A_BATCH = 150  # that Hypothesis makes
 MOST_MEMORY = 600  # MB, of a whole process that reads
 SKIP = Text(bad_rows="skip")
 GOOD = '{"text": "a b", "label": "x"}\n'
@@ -300,11 +300,15 @@ def test_no_damage_ends_in_a_traceback_or_loses_a_row(tmp_path):
     endings = st.sampled_from([".jsonl", ".json", ".csv", ".parquet", ".txt"])
 
     health = [hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow]
-    quiet = {"deadline": None, "database": None, "derandomize": True, "suppress_health_check": health}
+    quiet = {"deadline": None, "database": None, "suppress_health_check": health}
 
-    @hypothesis.settings(max_examples=NUM_FILES, **quiet)
+    @hypothesis.settings(max_examples=FILES_A_BATCH, **quiet)
     @hypothesis.given(st.lists(good | rows, min_size=1, max_size=6), endings, st.sampled_from(list(PACKS)), damage)
     def tried(some, ending, packing, harm):
         check_damaged(tmp_path, some, ending, packing, harm)
 
-    tried()
+    what = "damaged files of text through the reader, of five formats and four compressions"
+    series = reliability.Series(what, "test_bad_text", FILES_A_BATCH, 10_000, "files", "batches")
+    for rng in series.tries():
+        hypothesis.seed(rng.getrandbits(32))(tried)()
+        series.counts["files"] += FILES_A_BATCH

@@ -1,6 +1,7 @@
 """Bits that flip, files that are cut, swapped or zeroed: noticed before they are read, and never with a traceback."""
 
 import os
+import random
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+import kills
 import reliability
+import tiny
 from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.machine import digests, files, states
@@ -18,7 +21,6 @@ from dontstop.runs import preparation, records, scratch
 from dontstop.runs.scratch import Reads
 from dontstop.text import corpora
 
-NUM_TRIES = int(os.environ.get("DONTSTOP_DAMAGE_TRIES", "300"))  # `make test-long` asks for 10,000
 ENCODER, RUN = "ab01.x86", "cd02.x86"
 ROWS = [{"arm": "bäse", "seed": seed, "test_score": seed / 7, "labels": ["a", "b"]} for seed in range(4)]
 
@@ -66,43 +68,79 @@ def noticed(paths: Paths) -> list[str]:
     return [wrong for wrong in found if wrong]
 
 
-def spoil(content: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+def spoil(content: bytes, other: bytes, rng: random.Random) -> bytes:
     """Flip a bit, cut the end off, swap two stretches, zero one, or take another file's content."""
-    begin, end = sorted(rng.integers(len(content) + 1, size=2).tolist())
-    swapped = bytearray(content)
-    swapped[begin] ^= 1 << int(rng.integers(8)) if begin < len(content) else 0
-    size = min(int(rng.integers(1, 65)), (end - begin) // 2)
+    begin, end = sorted(rng.choices(range(len(content) + 1), k=2))
+    flipped = bytearray(content)
+    if begin < len(content):
+        flipped[begin] ^= 1 << rng.randrange(8)
+    size = min(rng.randrange(1, 65), (end - begin) // 2)
     head, tail = content[begin : begin + size], content[end - size : end]
     kinds = [
-        bytes(swapped) if begin < len(content) else b"",
+        bytes(flipped),
         content[:begin],
         content[:begin] + tail + content[begin + size : end - size] + head + content[end:],
         content[:begin] + bytes(end - begin) + content[end:],
         other,
     ]
-    return kinds[int(rng.integers(len(kinds)))]
+    return rng.choice(kinds)
 
 
-def test_no_damage_stays_unnoticed_and_none_ends_in_a_traceback(house, tmp_path, capsys):
-    shutil.copytree(house.root, tmp_path / "kept")
-    rng, tried = generator("damage"), 0
-    every = [path for path in files.files_under(tmp_path / "kept") if path.suffix != ".lock"]
-    contents = [path.read_bytes() for path in every]
+def spoilt_file(folder: Path, contents: dict[Path, bytes], rng: random.Random) -> tuple[Path, bytes]:
+    """Choose one of a folder's files, and damage for it that changes it."""
+    while True:
+        chosen, other = rng.choices([*contents], k=2)
+        content, spoilt = contents[chosen], spoil(contents[chosen], contents[other], rng)
+        is_same = spoilt == content or (
+            chosen.suffix == ".jsonl" and spoilt == content[:-1]
+        )  # the last line's end alone
+        if not is_same:
+            return folder / chosen, spoilt
+
+
+def test_no_damage_stays_unnoticed_and_none_ends_in_a_traceback(house, capsys):
+    every = [path for path in files.files_under(house.root) if path.suffix != ".lock"]
+    contents = {path.relative_to(house.root): path.read_bytes() for path in every}
     assert noticed(house) == []
-    while tried < NUM_TRIES:
-        chosen, other = rng.integers(len(every), size=2).tolist()
-        name, content = every[chosen].relative_to(tmp_path / "kept"), contents[chosen]
-        spoilt = spoil(content, contents[other], rng)
-        if spoilt == content or (name.suffix == ".jsonl" and spoilt == content[:-1]):  # the last line's end alone
-            continue
-        (house.root / name).write_bytes(spoilt)
-        assert noticed(house), (name, spoilt)
-        shutil.rmtree(house.root / name.parts[0])
-        shutil.copytree(tmp_path / "kept" / name.parts[0], house.root / name.parts[0])
-        tried += 1
-    assert noticed(house) == [] and "Traceback" not in "".join(capsys.readouterr())
     kinds = "flips, cuts, swaps, zeroes and other files' content, in every kind of file that is read back"
-    reliability.tell(kinds, f"{tried:,} files", "tests/test_damage.py")
+    for rng in (series := reliability.Series(kinds, "test_damage", 200, 10_000, "files")).tries():
+        path, spoilt = spoilt_file(house.root, contents, rng)
+        path.write_bytes(spoilt)
+        assert noticed(house), (path, spoilt)
+        shutil.rmtree(house.work / "damaged", ignore_errors=True)
+        for name, content in contents.items():  # what was found damaged is moved away
+            if house.root / name == path or not (house.root / name).is_file():
+                (house.root / name).parent.mkdir(parents=True, exist_ok=True)
+                (house.root / name).write_bytes(content)
+        assert series.counts["files"] % 100 or noticed(house) == []
+    assert noticed(house) == [] and "Traceback" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.slow
+def test_a_damaged_study_is_mended_by_the_same_command_or_says_which_one(tmp_path):
+    kills.warm()
+    study, command = (
+        tiny.make(tmp_path / "study", seeds=[0], speed={"num_workers": 1}),
+        ("run", "domain_gap", "-p", "tiny"),
+    )
+    kills.finish(study, *command)
+    whole = tiny.outcomes(study)
+    folders = [study / name for name in ("data", "checkpoints", "results", "work")]
+    every = [
+        path for folder in folders for path in files.files_under(folder) if path.suffix not in (".lock", ".process")
+    ]
+    contents = {path.relative_to(study): path.read_bytes() for path in every}
+    series = reliability.Series("damage in a finished study, then the same command", "test_damage", 2, 100, "files")
+    for rng in series.tries():
+        hurt = shutil.copytree(study, tmp_path / "hurt")
+        for _ in range(rng.choice([1, 1, 3])):
+            path, spoilt = spoilt_file(hurt, contents, rng)
+            path.unlink() if rng.random() < 0.2 else path.write_bytes(spoilt)
+        code, said = kills.told(hurt, *command)
+        assert code == 0 and "Traceback" not in said, (path, code, said)
+        assert tiny.outcomes(hurt) == whole, (path, said)
+        series.counts["mended"] += 1
+        shutil.rmtree(hurt)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ import logging
 
 import papermill
 import pytest
+from nbclient.exceptions import DeadKernelError
 
+from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths
 from dontstop.report import executed
@@ -76,6 +78,29 @@ def test_a_copy_is_whole_or_absent_and_a_stopped_one_says_so(root, monkeypatch):
     executed.execute(paths, "02_dapt", "tiny")
     assert files.read_json(place) == executed.without_times(NOTEBOOK) and not unfinished.exists()
     assert ledger.notebook_seconds(paths, "02_dapt") < 60
+
+
+def ended_by(ename: str, evalue: str) -> papermill.PapermillExecutionError:
+    return papermill.PapermillExecutionError(3, 3, "study.run()", ename, evalue, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [
+        (
+            DeadKernelError("Kernel died"),
+            StudyError,
+            "found: the kernel(.|\n)* killed(.|\n)*do this: free",
+        ),
+        (ended_by("StudyError", "found: a\nexpected: b\ndo this: c"), StudyError, "found: a\nexpected: b\ndo this: c"),
+        (ended_by("PermissionError", "[Errno 13] x"), OSError, "Errno 13.* x in notebook 02_dapt"),
+        (ended_by("KeyError", "a"), papermill.PapermillExecutionError, "KeyError"),
+    ],
+)
+def test_what_ended_a_notebook_is_told_in_the_command_s_own_words(root, monkeypatch, error, kind, told):
+    monkeypatch.setattr(papermill, "execute_notebook", execution(error))
+    with pytest.raises(kind, match=told):
+        executed.execute(Paths("tiny", root), "02_dapt", "tiny")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
 """The masked-LM families of the installed Transformers, tiny and random: loaded, trained, classified, adapted."""
 
 import functools
-import os
 
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForMaskedLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
+import reliability
 from dontstop.profiles import CheapAdaptation, Finetune
 from dontstop.runs import compatibility
 from dontstop.training import encoders, finetune
@@ -15,7 +15,7 @@ from dontstop.training.optimizers import FlatParameters
 
 FEW = ("bert", "distilbert", "fnet", "modernbert", "roberta")
 EVERY = tuple(MODEL_FOR_MASKED_LM_MAPPING_NAMES)
-CHOSEN = EVERY if os.environ.get("DONTSTOP_ALL_FAMILIES") else FEW
+CHOSEN = EVERY if reliability.SHARE else FEW
 VOCABULARY, LENGTH = 97, 12
 SIZES = {"vocab_size": VOCABULARY, "max_position_embeddings": 64, "hidden_size": 16, "intermediate_size": 24}
 SIZES |= {"num_hidden_layers": 2, "num_attention_heads": 2, "embedding_size": 16, "pad_token_id": 0, "bos_token_id": 1}

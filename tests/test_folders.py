@@ -1,19 +1,17 @@
 """Folders that are full, read-only or missing: told as what they are, and nothing is lost."""
 
 import errno
-import os
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
 
+import reliability
 import tiny
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.text import documents, readers
-
-IS_LONG = bool(os.environ.get("DONTSTOP_KILLS"))
 
 
 @pytest.fixture
@@ -67,7 +65,7 @@ def test_a_read_only_disk_is_three_lines(tmp_path, monkeypatch, capsys):
     assert "can be read and written" in expected and remedy.startswith("do this:")
 
 
-@pytest.mark.skipif(not IS_LONG, reason="a long test: DONTSTOP_KILLS=200")
+@pytest.mark.skipif(not reliability.SHARE, reason="a long test: make test-long")
 def test_a_study_needs_no_home(tmp_path):
     root = tiny.make(tmp_path / "study")
     outside = {name: value for name, value in tiny.environment(root).items() if name != "HOME"}

@@ -1,9 +1,6 @@
-"""Killed at any moment, a study goes on under the same command and ends with the same numbers, to the bit."""
+"""Stopped or hurt at any moment, a study goes on under the same command and ends with the same numbers, to the bit."""
 
-import os
-import random
 import shutil
-import signal
 import socket
 import time
 
@@ -14,19 +11,24 @@ import kills
 import reliability
 import tiny
 from dontstop.machine import files
+from dontstop.machine.processes import num_cores
 from test_mlm import trained
 
-NUM_KILLS = int(os.environ.get("DONTSTOP_KILLS", "4"))  # `make test-long` asks for 200
 SELECTION = {"selector": "tfidf", "num_neighbours": [1], "compared": [], "min_words": 3}
-SMALL = {"seeds": [0], "base": {"num_steps": 20}, "dapt": {"num_steps": 12}}
+SMALL = {"seeds": [0], "base": {"num_steps": 12}, "dapt": {"num_steps": 8}, "selection": SELECTION}
 SMALL["augmented_tapt"] = {"num_epochs": 1, "num_shards": 1, **tiny.PHASE}
-# What is done, and the share of all kills that it takes.
+# What is done, and how often it is stopped in a long run and in a short one.
 SCENARIOS = {
-    "prepare, base, DAPT, runs, losses": ([("run", "dapt", "-p", "tiny")], 0.4),
-    "two replicates of TAPT": ([("run", "tapt", "-p", "tiny", "--replicates", "2")], 0.25),
-    "selection and augmented TAPT": ([("select", "-p", "tiny"), ("run", "knn_tapt", "-p", "tiny")], 0.25),
+    "prepare, base, DAPT, runs, losses": ([("run", "dapt", "-p", "tiny")], 80, 3),
+    "two replicates of TAPT": ([("run", "tapt", "-p", "tiny", "--replicates", "2")], 40, 0),
+    "selection and augmented TAPT": ([("select", "-p", "tiny"), ("run", "knn_tapt", "-p", "tiny")], 40, 0),
 }
-TORCHRUN = "pretraining under torchrun, two processes"
+TORCHRUN = "kill -9: pretraining under torchrun, two processes"
+
+
+def make(root):
+    """Make a study that as many processes work on as there are cores."""
+    return tiny.make(root, **SMALL, speed={"num_workers": num_cores()})
 
 
 def outcomes(root):
@@ -35,28 +37,68 @@ def outcomes(root):
     return tiny.outcomes(root) | selected
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Give studies that nothing disturbed, and how many calls on files each of their commands took.
+
+    They are run by one process, those that are stopped by as many as there are cores: that changes nothing either.
+    """
+    found = {}
+
+    def of(what: str):
+        if what not in found:
+            kills.warm()
+            root, costs = tiny.make(tmp_path_factory.mktemp("whole") / "study", **SMALL, speed={"num_workers": 1}), []
+            for command in SCENARIOS[what][0]:
+                calls = kills.Calls()
+                code = kills.end(kills.start(root, *command, heed=kills.at_call(calls, 0)))
+                assert code == 0, (root / "log").read_text()
+                costs.append((command, calls.number()))
+            found[what] = root, costs
+        return found[what]
+
+    return of
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("what", SCENARIOS if NUM_KILLS > 4 else [*SCENARIOS][:1])
-def test_killed_again_and_again_equals_uninterrupted(what, tmp_path):
-    """The whole is run on one process, the killed one on as many as there are cores: that changes nothing either."""
-    commands, share = SCENARIOS[what]
-    most, killer = (NUM_KILLS if NUM_KILLS == 4 else round(NUM_KILLS * share)), kills.Killer(random.Random(what))
-    whole, costs, num_studies = tiny.make(tmp_path / "whole", selection=SELECTION, **SMALL), [], 0
-    tiny.set_profile(whole, selection=SELECTION, **SMALL, speed={"num_workers": 1})
-    for command in commands:
-        calls, begin = kills.Calls(), time.monotonic()
-        assert kills.end(kills.start(whole, *command, calls=calls)) == 0, (whole / "log").read_text()
-        costs.append((command, time.monotonic() - begin, calls.number()))
-    while killer.kills < most:
-        killed = tiny.make(tmp_path / f"killed_{num_studies}", selection=SELECTION, **SMALL)
+@pytest.mark.parametrize("what", [what for what, (*_, few) in SCENARIOS.items() if few or reliability.SHARE])
+def test_stopped_again_and_again_equals_uninterrupted(what, whole, tmp_path):
+    (root, costs), (_, many, few) = whole(what), SCENARIOS[what]
+    series = reliability.Series(f"stopped: {what}", "test_kill", few, many, "stops", "studies")
+    for rng in series.tries():
+        stopped, killer = (
+            tiny.make(tmp_path / "stopped", **SMALL, speed={"num_workers": num_cores()}),
+            kills.Killer(rng),
+        )
         for cost in costs:
-            killer.until_through(killed, *cost, most=min(4, most - killer.kills))
-        assert outcomes(killed) == outcomes(whole)
-        assert kills.left_over(killed) == []
-        said = (killed / "log").read_text()
-        assert "Traceback" not in said and "Error" not in said
-        num_studies += 1
-    reliability.tell(f"kill -9: {what}", f"{killer.kills} kills, {num_studies} studies ended", "tests/test_kill.py")
+            killer.until_through(stopped, *cost, most=4)
+        assert outcomes(stopped) == outcomes(root)
+        assert kills.left_over(stopped) == []
+        assert kills.told(stopped, "doctor", "-p", "tiny")[0] < 2  # warnings at most, of packages say
+        shutil.rmtree(stopped)
+        series.counts += killer.stops
+        series.counts["stops"] += killer.stops.total()
+
+
+@pytest.mark.slow
+def test_a_disk_that_fails_at_any_call_costs_nothing_but_time(whole, tmp_path):
+    what = next(iter(SCENARIOS))
+    (root, [(command, num_calls)]), told = whole(what), {"full": "no room", "limit": "no room", "broken": "an error"}
+    name = "a full disk, a broken one, or a limit on files, at any call on files or size: " + what
+    series = reliability.Series(name, "test_kill", 3, 150, "faults", "studies")
+    for rng in series.tries():
+        hurt = make(tmp_path / "hurt")
+        for kind in rng.sample(kills.Fault.KINDS, 3):
+            fault = kills.Fault(kind, rng, num_calls)
+            code, said = kills.told(hurt, *command, heed=fault.heed, begin=fault.begin)
+            assert code in (0, 2) and "Traceback" not in said, (kind, code, said)
+            assert code == 0 or said.splitlines()[-1].startswith("do this: "), (kind, said)
+            series.counts["faults"] += code == 2
+            series.counts[told[kind]] += code == 2
+        kills.finish(hurt, *command)
+        assert outcomes(hurt) == outcomes(root)
+        assert kills.left_over(hurt) == []
+        shutil.rmtree(hurt)
 
 
 def group_of_two(root, port: int) -> list[int]:
@@ -72,31 +114,30 @@ def free_port() -> int:
         return some.getsockname()[1]
 
 
-@pytest.mark.skipif(NUM_KILLS == 4, reason="a long test: DONTSTOP_KILLS=200")
+@pytest.mark.skipif(not reliability.SHARE, reason="a long test: make test-long")
 def test_killed_under_torchrun_equals_uninterrupted(tmp_path):
-    rng, most, num = random.Random("torchrun"), round(0.1 * NUM_KILLS), 0
-    whole, killed = (tiny.make(tmp_path / name, **SMALL) for name in ("whole", "killed"))
-    for root in (whole, killed):
-        kills.finish(root, "prepare", "-p", "tiny")
+    kills.warm()
+    whole = tiny.make(tmp_path / "whole", **SMALL)
+    kills.finish(whole, "prepare", "-p", "tiny")
+    shutil.copytree(whole, tmp_path / "prepared")
     begin = time.monotonic()
     assert [kills.end(process) for process in group_of_two(whole, free_port())] == [0, 0]
     seconds = time.monotonic() - begin
-    while num < most:
-        group = group_of_two(killed, free_port())
-        time.sleep(rng.uniform(0, seconds))
-        codes = [kills.end(process, 0.01) for process in group]
-        for process in [process for process, code in zip(group, codes, strict=True) if code is None]:
-            os.killpg(process, signal.SIGKILL)
-            kills.end(process)
-            kills.leave_none(process)
-        num += None in codes
-        if codes == [0, 0]:
-            assert outcomes(killed) == outcomes(whole) and kills.left_over(killed) == []
-            for name in ("work", "checkpoints", "results"):
-                shutil.rmtree(killed / name, ignore_errors=True)
-    assert [kills.end(process) for process in group_of_two(killed, free_port())] == [0, 0]
-    assert outcomes(killed) == outcomes(whole) and kills.left_over(killed) == []
-    reliability.tell(f"kill -9: {TORCHRUN}", f"{num} kills", "tests/test_kill.py")
+    series = reliability.Series(TORCHRUN, "test_kill", 0, 20, "kills", "trainings")
+    for rng in series.tries():
+        killed = shutil.copytree(tmp_path / "prepared", tmp_path / "killed")
+        for _ in range(4):
+            group = group_of_two(killed, free_port())
+            time.sleep(rng.uniform(0, seconds))
+            codes = [kills.end(process, 0.01) for process in group]
+            for process in [process for process, code in zip(group, codes, strict=True) if code is None]:
+                kills.stop(process, "kill -9 of all", rng)
+                kills.end(process)
+                kills.leave_none(process)
+            series.counts["kills"] += None in codes
+        assert [kills.end(process) for process in group_of_two(killed, free_port())] == [0, 0]
+        assert outcomes(killed) == outcomes(whole) and kills.left_over(killed) == []
+        shutil.rmtree(killed)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])

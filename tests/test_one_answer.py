@@ -1,6 +1,5 @@
 """One answer: the same bits whatever the number of workers, the order of runs and the way in; and the same files."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import tiny
 from dontstop.runs import records
 from dontstop.study import Study
 
-NUM_TRIES = int(os.environ.get("DONTSTOP_ANSWERS", "1"))  # `make test-long` asks for 10
 ORDER = [("run", "domain_gap", "-p", "tiny"), ("run", "tapt", "-p", "tiny")]
 ASK = "from dontstop.study import Study\nstudy = Study(profile, '{}')\nstudy.run('{}')"
 
@@ -29,17 +27,19 @@ def contents(root) -> dict[str, bytes]:
 
 
 def test_any_number_of_workers_and_any_order_give_the_same_bits_and_git_sees_no_change(tmp_path):
-    roots = [study(tmp_path / str(number), number) for number in ((1, 4) if NUM_TRIES == 1 else (1, 4, 2))]
-    for number in range(NUM_TRIES):
+    kills.warm()
+    numbers = (1, 4, 2) if reliability.SHARE else (1, 4)
+    roots = [study(tmp_path / str(number), number) for number in numbers]
+    workers = "1, 2 and 4 workers" if len(roots) == 3 else "1 and 4 workers"
+    about = f"{workers}, runs in two orders, made again over what stood there, and beside another processor's"
+    for _ in reliability.Series(about, "test_one_answer", 1, 10, "times").tries():
+        for path in [root / name for root in roots for name in ("work", "checkpoints", "results")]:
+            shutil.rmtree(path, ignore_errors=True)
         for root, order in zip(roots, (ORDER, ORDER[::-1], ORDER), strict=False):
             for command in order:
                 kills.finish(root, *command)
         first, *others = map(tiny.outcomes, roots)
-        assert len(first) > 5 and all(other == first for other in others), number
-        if number + 1 < NUM_TRIES:
-            for root in roots:
-                for name in ("work", "checkpoints", "results"):
-                    shutil.rmtree(root / name)
+        assert len(first) > 5 and all(other == first for other in others)
     # Made by one process, published over what four have made: as committed results are by a study that is run anew.
     before = contents(roots[1])
     shutil.rmtree(roots[0] / "results")
@@ -57,9 +57,6 @@ def test_any_number_of_workers_and_any_order_give_the_same_bits_and_git_sees_no_
     with tiny.at(roots[1]):
         reader = Study("tiny", "03_tapt")
         assert reader.capabilities() == {reader.capability()}
-    workers = "1, 2 and 4 workers" if len(roots) == 3 else "1 and 4 workers"
-    about = f"{workers}, runs in two orders, made again over what stood there, and beside another processor's"
-    reliability.tell(about, reliability.times(NUM_TRIES), "tests/test_one_answer.py")
 
 
 def _of_another_machine(root) -> None:
@@ -69,20 +66,19 @@ def _of_another_machine(root) -> None:
         records.write_records(path.parent, path.stem, rows)
 
 
-@pytest.mark.skipif(NUM_TRIES == 1, reason="a long test: DONTSTOP_ANSWERS=10")
+@pytest.mark.skipif(not reliability.SHARE, reason="a long test: make test-long")
 def test_every_way_in_gives_the_same_bits(tmp_path):
-    names, outcomes = ("domain_gap", "tapt"), {}
-    for way in ("script", "papermill", "notebook", "dvc"):
-        root = study(tmp_path / way, 2)
-        for name in names:
-            _ask(root, way, name)
-        outcomes[way] = {name: rows for name, rows in tiny.outcomes(root).items() if "notebooks" not in name}
     root = study(tmp_path / "command", 2)
     for command in ORDER:
         kills.finish(root, *command)
-    assert {way for way, found in outcomes.items() if found != tiny.outcomes(root)} == set()
+    found = tiny.outcomes(root)
     about = "one way in or another: command, script, papermill, dontstop notebook, dvc repro"
-    reliability.tell(about, reliability.times(1), "tests/test_one_answer.py")
+    for _ in reliability.Series(about, "test_one_answer", 0, 1, "times").tries():
+        for way in ("script", "papermill", "notebook", "dvc"):
+            root = study(tmp_path / way, 2)
+            for name in ("domain_gap", "tapt"):
+                _ask(root, way, name)
+            assert {name: rows for name, rows in tiny.outcomes(root).items() if "notebooks" not in name} == found, way
 
 
 def write_stage(root, way: str, name: str):
@@ -93,7 +89,7 @@ def write_stage(root, way: str, name: str):
     cells.append(nbformat.v4.new_code_cell(_source(name), id="ask"))
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), notebook)
-    if way == "dvc":
+    if way == "dvc":  # without Git
         stage = f"stages:\n  ask:\n    cmd: {sys.executable} -m dontstop run {name} -p tiny\n"
         (root / "dvc.yaml").write_text(stage + "    always_changed: true\n")
         subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q", "-f"], cwd=root, check=True)

@@ -46,6 +46,7 @@ def fail(kind):
     raise {
         "study": StudyError("a crab", "a fish", "throw it back"),
         "disk": OSError(errno.ENOSPC, "No space"),
+        "memory": RuntimeError("unable to allocate shared memory(shm) for file </torch_7_0>: No space left (28)"),
         "gpu": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     }[kind]
 
@@ -160,6 +161,7 @@ def test_nothing_to_do_starts_no_process(monkeypatch):
     [
         (fail, ("study",), "found: a crab"),
         (fail, ("disk",), r"No space while doing bad\nexpected: room on the disk"),
+        (fail, ("memory",), r"no room for shared memory while doing bad(.|\n)*--shm-size(.|\n)*num_workers: 1"),
         (fail, ("gpu",), r"GPU's memory full while doing bad\n(.|\n)*speed.num_workers(.|\n)*sequences_at_once"),
         (die, (), r"killed while it did bad, for the second time\n.*memory(.|\n)*finished runs are kept"),
     ],

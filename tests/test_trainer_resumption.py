@@ -1,9 +1,6 @@
 """Beside our own resumption: the Transformers Trainer's, killed at random instants on the same masked batches."""
 
-import collections
-import os
-import random
-import signal
+import shutil
 import time
 
 import pytest
@@ -18,7 +15,6 @@ from dontstop.machine import files
 from dontstop.profiles import Encoder, PhaseSettings
 from dontstop.training import encoders
 
-NUM_KILLS = int(os.environ.get("DONTSTOP_KILLS", "0")) // 5
 PHASE = PhaseSettings(num_steps=60, batch_size=8, sequence_length=32, learning_rate=1e-3, num_shards=1)
 SMALL = Encoder(hidden_size=32, num_layers=2, num_heads=2, intermediate_size=48)
 
@@ -45,11 +41,11 @@ def train(start, folder, dataset) -> None:
     files.write_text(folder / "digest", files.fingerprint(save(weights).hex()))
 
 
-@pytest.mark.skipif(not NUM_KILLS, reason="a long test: DONTSTOP_KILLS=200")
+@pytest.mark.skipif(not reliability.SHARE, reason="a long test: make test-long")
 def test_the_trainer_s_own_resumption_is_reported(tmp_path):
     """Whatever the Trainer does is a finding; that the uninterrupted training is repeatable is checked."""
     start = save_start(tmp_path / "start", SMALL, 500, 32, seed=0)
-    dataset, rng, counts = MaskedSequences(make_batches(PHASE, 500)), random.Random("trainer"), collections.Counter()
+    dataset = MaskedSequences(make_batches(PHASE, 500))
     for name in ("whole", "again"):
         (tmp_path / name).mkdir()
         begin = time.monotonic()
@@ -58,17 +54,17 @@ def test_the_trainer_s_own_resumption_is_reported(tmp_path):
         seconds = time.monotonic() - begin
     whole = (tmp_path / "whole" / "digest").read_text()
     assert (tmp_path / "again" / "digest").read_text() == whole
-    while counts["kills"] < NUM_KILLS:
-        folder = tmp_path / f"killed_{counts.total()}"
+    what = f"beside it: the Transformers Trainer {transformers.__version__}, on the same masked batches"
+    series = reliability.Series(what, "test_trainer_resumption", 0, 40, "kills", "trainings")
+    for rng in series.tries():
+        folder = tmp_path / "killed"
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         process = kills.fork(tmp_path / "log", lambda folder=folder: train(start, folder, dataset))
         if kills.end(process, rng.uniform(0, seconds)) is None:
-            os.killpg(process, signal.SIGKILL)
+            kills.stop(process, "kill -9 of all", rng)
             kills.end(process)
-            counts["kills"] += 1
             code = kills.end(kills.fork(tmp_path / "log", lambda folder=folder: train(start, folder, dataset)))
             is_same = code == 0 and (folder / "digest").read_text() == whole
-            counts["resumed to the bit" if is_same else "failed to resume" if code else "other weights"] += 1
-    about = ", ".join(f"{number} {what}" for what, number in counts.items())
-    name = f"beside it: the Transformers Trainer {transformers.__version__}, on the same masked batches"
-    reliability.tell(name, about, "tests/test_trainer_resumption.py")
+            series.counts["kills"] += 1
+            series.counts["resumed to the bit" if is_same else "failed to resume" if code else "other weights"] += 1

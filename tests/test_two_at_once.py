@@ -1,14 +1,12 @@
 """Commands of one checkout at once: profiles that share results, replicates, and the same command twice."""
 
-import os
-import random
+import shutil
 import time
 
 import kills
 import reliability
 import tiny
 
-NUM_TRIES = int(os.environ.get("DONTSTOP_AT_ONCE", "1"))  # `make test-long` asks for 100
 COMMANDS = [
     ("run", "domain_gap", "-p", "tiny"),
     ("run", "domain_gap", "-p", "other"),  # has the same base encoder
@@ -25,12 +23,15 @@ def two_profiles(root):
 
 
 def test_commands_at_once_give_what_they_give_one_after_another(tmp_path):
-    rng, some = random.Random("at once"), COMMANDS[: 2 if NUM_TRIES == 1 else 4]
+    some = COMMANDS if reliability.SHARE else COMMANDS[:2]
+    kills.warm()
     after = two_profiles(tmp_path / "after")
     for command in some:
         kills.finish(after, *command)
-    for number in range(NUM_TRIES):
-        root, processes = two_profiles(tmp_path / f"at_once_{number}"), []
+    more = ", two commands of one, replicates" if len(some) > 2 else ""
+    about = f"{len(some)} commands at once: two profiles that share a base encoder{more}"
+    for rng in reliability.Series(about, "test_two_at_once", 1, 100, "times").tries():
+        root, processes = two_profiles(tmp_path / "at_once"), []
         for command in rng.sample(some, len(some)):
             processes.append(kills.start(root, *command))
             time.sleep(rng.choice([0, 0, 0.1, 0.5]))
@@ -39,7 +40,5 @@ def test_commands_at_once_give_what_they_give_one_after_another(tmp_path):
         assert tiny.outcomes(root) == tiny.outcomes(after) and kills.left_over(root) == []
         # One training of each checkpoint, whichever command did it.
         assert len(kills.finished(root)) == len(kills.finished(after))
-        assert NUM_TRIES == 1 or "works on this study; this command waits for it" in said
-    more = ", two commands of one, replicates" if len(some) > 2 else ""
-    about = f"{len(some)} commands at once: two profiles that share a base encoder{more}"
-    reliability.tell(about, reliability.times(NUM_TRIES), "tests/test_two_at_once.py")
+        assert len(some) == 2 or "works on this study; this command waits for it" in said
+        shutil.rmtree(root)

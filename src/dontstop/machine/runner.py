@@ -219,6 +219,14 @@ def _raise_if_failed(failure: BaseException | None, job: Job) -> None:
             "set speed.num_workers lower (fine-tuning), or the phase's sequences_at_once (pretraining), "
             f"{again}, and the results stay the same but for rounding",
         ) from error
+    except RuntimeError as error:
+        if "file </torch_" not in str(error):  # as torch names shared memory
+            raise
+        raise StudyError(
+            f"no room for shared memory while doing {job.name}: {error}",
+            "room for the gradients of processes that train together (in /dev/shm, of a container too)",
+            f"give it more (docker run --shm-size=1g), or set speed.num_workers: 1, {again}",
+        ) from error
     except SafetensorError as error:
         raise StudyError(
             f"damaged weights while doing {job.name}: {error}",

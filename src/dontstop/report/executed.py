@@ -1,5 +1,6 @@
 """Executed notebooks: whole copies or none under results/, which tell of no date, second or core."""
 
+import builtins
 import logging
 import os
 from pathlib import Path
@@ -19,9 +20,11 @@ def execute(paths: Paths, notebook: str, profile: str, *, log_output: bool = Fal
     Until then it stands under work/, and stays there, with a note, where the execution fails or is stopped.
 
     Raises:
-        StudyError: What the notebook ended with, if it was one.
+        StudyError: What the notebook ended with, if it was one; and if its kernel was killed.
+        OSError: If it ended with such an error.
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     # Seen from where the command is given: the executed copy keeps these paths, and should tell nothing of a machine.
     unfinished = paths.work / "notebooks" / profile / f"{notebook}.ipynb"
@@ -35,12 +38,21 @@ def execute(paths: Paths, notebook: str, profile: str, *, log_output: bool = Fal
         with ledger.timed(paths, f"notebook {notebook}"):
             papermill.execute_notebook(source, target, {"profile": profile}, **how)
     except papermill.PapermillExecutionError as error:
+        kind = getattr(builtins, error.ename, None)
+        if isinstance(kind, type) and issubclass(kind, OSError):
+            raise OSError(f"{error.evalue} in notebook {notebook}") from None
         if error.ename != "StudyError":
             raise
         found, expected, remedy = (part.split(": ", 1)[1] for part in error.evalue.split("\n")[:3])
         raise StudyError(found, expected, remedy) from None
-    except BaseException:
+    except BaseException as error:
         _note_stopped(target)
+        if isinstance(error, DeadKernelError):
+            raise StudyError(
+                f"the kernel of notebook {notebook} killed while it ran (memory is the usual reason)",
+                "a kernel that lives until the last cell has ended",
+                "free memory, or lower speed.num_workers, and give the same command again: finished runs are kept",
+            ) from error
         raise
     files.write_json(paths.results / "notebooks" / unfinished.name, without_times(files.read_json(target)))
     target.unlink()

@@ -166,12 +166,14 @@ def _runs(part: Part) -> list[tuple[str, bool, str]]:
     for run in part.plan.runs:
         key = part.some.scratch.measured(part.some.identity.run(run))
         found, recorded = _result(part, scratch.result_path(part.some.paths, key))
+        num_labels = f" {run.num_labels} labels" if run.num_labels else ""
+        name = f"{run.task.name} {run.arm}{num_labels} seed {run.seed}"
         if recorded is None:
-            told.append((f"{run.task.name} {run.arm} seed {run.seed}", False, "not recorded"))
+            told.append((name, False, "not recorded"))
         elif (differences := _differences(found, recorded)) is None:
             elsewhere[f"{run.task.name} {run.arm}"].append((found, recorded))
         else:
-            told.append(_told(f"{run.task.name} {run.arm} seed {run.seed}", differences))
+            told.append(_told(name, differences))
     for name, pairs in elsewhere.items():
         scores, kept = np.mean([[row["test_score"] for row in pair] for pair in pairs], axis=0)
         how = f"mean score {scores:.3f}, recorded {kept:.3f}, tolerance {SCORE_TOLERANCE} ({_why(*pairs[0])})"
