@@ -110,10 +110,10 @@ def listing(parts: Sequence[object]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def span(values: Iterable[int]) -> str:
-    """Write equal numbers once, others as a range."""
-    low, high = min(values), max(values)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+def span(values: Iterable[float]) -> str:
+    """Write from where to where numbers reach: `40 to 200`, or `200` where they are one."""
+    least, most = f"{min(values):,.0f}", f"{max(values):,.0f}"
+    return least if least == most else f"{least} to {most}"
 
 
 def column(name: str) -> str:
@@ -141,12 +141,6 @@ def number(value: float, decimals: int = 1, *, signed: bool = False) -> str:
         return "–"
     rounded = round(float(value), decimals if abs(value) < 1000 else 0) + 0.0  # adding zero turns -0.0 into 0.0
     return f"{rounded:{'+' if signed else ''},.{decimals if abs(value) < 1000 else 0}f}".replace("-", "−")
-
-
-def span(values) -> str:
-    """Write from where to where numbers reach: `40 to 200`, or `200` where they are one."""
-    least, most = f"{min(values):,.0f}", f"{max(values):,.0f}"
-    return least if least == most else f"{least} to {most}"
 
 
 def signed(value: float, decimals: int = 1) -> str:
