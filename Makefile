@@ -91,6 +91,7 @@ notebook-tests:
 test-long: $(stamp) ## hours: 200 stops, 10,000 damaged files, 100 times at once, all encoders; writes docs/reliability.md
 	DONTSTOP_RELIABILITY=$(SHARE) DONTSTOP_RELIABILITY_MINUTES=$(MINUTES) "$(bin)/pytest" -n0 $(foreach test,damage \
 		bad_text planted_leaks kill_outside kill trainer_resumption two_at_once one_answer folders families,tests/test_$(test).py)
+	DONTSTOP_COMPILER=inductor "$(bin)/pytest" -n0 tests/test_benchmarks.py
 
 lab: $(stamp) ## open the notebooks in JupyterLab
 	@"$(bin)/dontstop" lab
