@@ -4,6 +4,7 @@ The package's own way, a fresh interpreter for each, is that of the commands tha
 """
 
 import functools
+import multiprocessing
 import os
 import resource
 import sys
@@ -19,7 +20,8 @@ class Context(ForkServerContext):
     """Starts processes with the environment and the limit of the moment, as a fresh interpreter has them."""
 
     def Process(self, *arguments, target, **more):
-        _serve()
+        if multiprocessing.parent_process() is None:
+            _serve()
         now = dict(os.environ), resource.getrlimit(resource.RLIMIT_FSIZE)
         return super().Process(*arguments, target=functools.partial(_as_now, *now, target), **more)
 
@@ -36,6 +38,7 @@ def _serve() -> None:
 
 
 def _as_now(environment: dict[str, str], size_limits: tuple[int, int], target, *arguments, **more):
+    forkserver._forkserver.ensure_running = lambda: None  # what this one starts is forked from the same process
     os.environ.clear()
     os.environ.update(environment)
     resource.setrlimit(resource.RLIMIT_FSIZE, size_limits)
