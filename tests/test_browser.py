@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from conftest import PROJECT
-from dontstop.runs.plan import EXPERIMENTS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: make test-browser sets it up")
 CHROMIUM = shutil.which("chromium")
@@ -47,6 +46,7 @@ def open_page(browser):
 
     def opened(width: int):
         context = browser.new_context(viewport={"width": width, "height": 900})
+        context.set_default_timeout(240_000)  # a loaded machine takes its time
         contexts.append(context)
         page = context.new_page()
         page.on("request", note)
@@ -163,9 +163,10 @@ def checkout(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(checkout, inside) -> None:
-    """Train what is missing at smoke, as `dontstop run` does: notebooks then read it."""
-    for name in EXPERIMENTS:
-        subprocess.run([sys.executable, "-m", "dontstop", "run", name], env=inside, check=True, timeout=900)
+    """Train what is missing at smoke, as `dontstop run` does with each experiment: notebooks then read it."""
+    code = "from dontstop.runs.plan import EXPERIMENTS\nfrom dontstop.study import Study\n"
+    code += "[Study('smoke', experiment.notebook).run(name) for name, experiment in EXPERIMENTS.items()]"
+    subprocess.run([sys.executable, "-c", code], env=inside, check=True, timeout=1800)
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +200,7 @@ def lab(checkout, inside):
         yield address
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(240)
 
 
 def test_lab_opens_on_the_notebooks_with_the_checkout_in_reach(lab, open_page):
