@@ -96,7 +96,7 @@ test-long: $(stamp) ## hours: 200 stops, 10,000 damaged files, 100 times at once
 lab: $(stamp) ## open the notebooks in JupyterLab
 	@"$(bin)/dontstop" lab
 
-colab: ## write the git remote's address (GitHub) into the Colab badge and cell of 00_start_here: once in a fork
+colab: ## write the git remote's address (GitHub) into 00_start_here for Colab: once in a fork
 	@place=$$(git remote get-url origin 2>/dev/null | sed -nE 's#^(https://|(ssh://)?git@)github\.com[:/](.+)$$#\3#p'); \
 	place=$${place%.git}; book=notebooks/00_start_here.ipynb; if [ -z "$$place" ]; then \
 		echo "found: no git remote \`origin\` on GitHub"; echo "expected: one, since Colab opens notebooks from there"; \
