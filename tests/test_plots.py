@@ -1,11 +1,13 @@
 """Figures show what they are given, leave nothing behind in pyplot, and come out byte for byte the same."""
 
-import itertools
+import sys
+from unittest import mock
 
 import matplotlib.pyplot
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from dontstop import paper
 from dontstop.errors import StudyError
@@ -28,7 +30,13 @@ from dontstop.text.tasks import Task
 from dontstop.verdicts.effects import over
 
 DOMAINS = ["symbolic_math", "numerical"]
-TASKS = [Task(f"{domain}_{kind}", domain, "macro_f1", kind, "") for domain in DOMAINS for kind in ("topic", "area")]
+
+
+def tasks_of(domains):
+    return [Task(f"{domain}_{kind}", domain, "macro_f1", kind, "") for domain in domains for kind in ("topic", "area")]
+
+
+TASKS = tasks_of(DOMAINS)
 NAMES = [task.name for task in TASKS]
 ARMS = ("base", "dapt", "not_dapt")
 
@@ -38,14 +46,17 @@ def square(names):
 
 
 def measured():
-    table = pd.DataFrame({"vocabulary_overlap": [44.0, 50.0], "jensen_shannon": [0.5, 0.4]}, index=DOMAINS)
+    table = pd.DataFrame(
+        {"vocabulary_overlap": np.linspace(44, 50, len(DOMAINS)), "jensen_shannon": 0.5}, index=DOMAINS
+    )
+    overlap = table["vocabulary_overlap"]
     return table.assign(
-        vocabulary_overlap_low=[43.0, 49.0], vocabulary_overlap_high=[45.0, 51.0], proxy_a_distance=np.nan
+        vocabulary_overlap_low=overlap - 1, vocabulary_overlap_high=overlap + 1, proxy_a_distance=np.nan
     )
 
 
 def points():
-    gains = pd.DataFrame({"task": NAMES, "effect": [1.0, 2.0, -1.0, 0.5]})
+    gains = pd.DataFrame({"task": NAMES, "effect": np.resize([1.0, 2.0, -1.0, 0.5], len(NAMES))})
     gains = gains.assign(low=gains["effect"] - 1, high=gains["effect"] + 1)
     return gap_tables.gain_against_distance(gains, measured(), TASKS)
 
@@ -174,8 +185,12 @@ def guesses():
 
 
 def counts():
-    table = pd.DataFrame({"task": NAMES, "arm": "dapt", "other": "base", "mended": [9.0, 8, 7, 6], "num_test": 100})
-    return table.assign(broken=[1.0, 2, 3, 4])
+    table = pd.DataFrame({"task": NAMES, "arm": "dapt", "other": "base", "num_test": 100})
+    by_task = {
+        name: np.resize(values, len(NAMES))
+        for name, values in {"mended": [9.0, 8, 7, 6], "broken": [1.0, 2, 3, 4]}.items()
+    }
+    return table.assign(**by_task)
 
 
 def found_texts():
@@ -232,6 +247,48 @@ DRAWN = {
     "selector_agreement": lambda: selection_plots.selector_agreement(square(["vampire", "bm25", "random"])),
     "pipeline": lambda: schematic.pipeline(STATIONS),
 }
+
+
+def every_cost():
+    """Return costs of as many arms as a study with all retrieval methods has, most of them of like seconds."""
+    arms = [
+        "tapt",
+        "dapt",
+        "dapt_tapt",
+        "curated_tapt",
+        "dapt_curated_tapt",
+        *(f"{kind}_tapt_{k}" for kind in ("knn", "rand") for k in (5, 15, 50)),
+    ]
+    arms += [f"knn_tapt_15_{name}" for name in SELECTORS]
+    table = pd.DataFrame(
+        {"arm": arms, "seconds": np.linspace(20, 25, len(arms)), "gain": np.linspace(1, 1.2, len(arms))}
+    )
+    table = table.assign(low=0.0, high=2.0, pareto_optimal=True)
+    return pd.concat([table, costs().query("arm == 'naive_bayes'")], ignore_index=True)
+
+
+def of_selectors():
+    pairs = [over(knn_tapt(15), rand_tapt(15)), *(over(knn_tapt(15, name), rand_tapt(15, name)) for name in SELECTORS)]
+    return effects(*pairs)
+
+
+SELECTORS = ["tfidf", "encoder", "bm25", "dsir"]
+FULL = [*DOMAINS, "deep_learning", "data_analysis"]
+CROWDED = {  # those whose names or numbers are many in a study of four domains, eight tasks and all retrieval methods
+    "figure2": DRAWN["figure2"],
+    "scores": lambda: plots.scores(runs(), effects(over(DAPT, BASE), over(DAPT, NOT_DAPT))),
+    "selectors": lambda: plots.forest(of_selectors()),
+    "cross_task": DRAWN["cross_task"],
+    "gain_matrix": DRAWN["gain_matrix"],
+    "gain_by_distance": DRAWN["gain_by_distance"],
+    "gain_against_distance": DRAWN["gain_against_distance"],
+    "checks": DRAWN["checks"],
+    "changed": DRAWN["changed"],
+    "knn_gains": DRAWN["knn_gains"],
+    "score_against_cost": lambda: selection_plots.score_against_cost(every_cost()),
+    "selector_agreement": lambda: selection_plots.selector_agreement(square(["vampire", *SELECTORS, "random"])),
+    "one_replicate": lambda: plots.scores(runs(), effects(over(DAPT, BASE)).assign(low=np.nan, high=np.nan)),
+}
 NOTHING = {
     "scores": lambda: plots.scores(runs(), DAPT_EFFECTS[:0]),
     "forest": lambda: plots.forest(DAPT_EFFECTS[:0]),
@@ -265,7 +322,24 @@ def drawn():
 
 def texts(figure):
     figure.draw_without_rendering()
-    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def misplaced(figure):
+    """Return the texts that lie outside a figure, and the pairs of texts that lie over one another."""
+    drawn, draw = {}, Text.draw  # names of ticks outside of the axes are not drawn
+
+    def noted(text, *args, **how):
+        if text.get_visible() and text.get_text():
+            drawn[id(text)] = text
+        return draw(text, *args, **how)
+
+    with mock.patch.object(Text, "draw", noted):
+        figure.draw_without_rendering()
+    # Without the arrow that an annotation may have, and two pixels less on each side, where letters leave room.
+    boxes = [(text.get_text(), Text.get_window_extent(text).padded(-2)) for text in drawn.values()]
+    outside = [told for told, box in boxes if not all(figure.bbox.contains(*corner) for corner in box.corners())]
+    return outside + [(a, b) for k, (a, box) in enumerate(boxes) for b, other in boxes[:k] if box.overlaps(other)]
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -281,16 +355,23 @@ def test_every_figure_states_a_finding_is_as_wide_as_a_column_and_leaves_pyplot_
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_nothing_is_cut_and_names_of_columns_do_not_touch(name, drawn):
-    figure = drawn(name)
-    drawn_on = figure.get_tightbbox()
-    width, height = figure.get_size_inches()
-    assert drawn_on.x0 > -0.02 and drawn_on.x1 < width + 0.02 and drawn_on.y0 > -0.02 and drawn_on.y1 < height + 0.02
-    for axes in figure.axes:
-        boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
-        assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes)), [
-            t.get_text() for t in axes.get_xticklabels()
-        ]
+def test_no_text_is_cut_or_lies_over_another(name, drawn):
+    assert misplaced(drawn(name)) == []
+
+
+@pytest.mark.parametrize("name", CROWDED)
+def test_no_text_is_cut_or_lies_over_another_where_there_are_many(name):
+    tasks = tasks_of(FULL)
+    many = {"DOMAINS": FULL, "TASKS": tasks, "NAMES": [task.name for task in tasks]}
+    with mock.patch.multiple(sys.modules[__name__], **many):
+        assert misplaced(CROWDED[name]()) == []
+
+
+def test_texts_outside_of_a_figure_or_over_one_another_are_found():
+    figure = theme.StudyFigure(2.0, "a title")
+    for x, told in ((0.3, "under"), (0.31, "over"), (0.98, "outside of it")):
+        figure.text(x, 0.5, told)
+    assert misplaced(figure) == ["outside of it", ("over", "under")]
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -392,11 +473,14 @@ def test_the_papers_points_stand_apart_and_other_distances_rises_are_told():
     assert sorted(heights) == sorted(paper.dapt_gains()["gain"]) and "■ CS" in theirs.get_title(loc="left")
 
 
-def test_checks_have_a_line_a_replicate_and_a_mark_at_the_step_kept(drawn):
+def test_checks_have_a_line_a_training_their_mean_and_a_mark_at_the_step_kept(drawn):
     [axes] = drawn("checks").axes
-    lines = [line.get_xdata().tolist() for line in axes.lines][:4]
-    assert lines == [[0, 20, 40], [40], [0, 20, 40], [40]] and len(axes.lines) == 4 * len(NAMES)
-    assert "8 of 8" in drawn("checks").get_suptitle()
+    *single, mean, kept = axes.lines
+    assert [line.get_xdata().tolist() for line in single] == [[0, 20, 40]] * 2 * len(NAMES)
+    assert mean.get_ydata().tolist() == pytest.approx([4.0, 3.9, 3.8]) and mean.get_linewidth() > 2
+    assert kept.get_xdata().tolist() == [40] * 8 and "8 of 8" in drawn("checks").get_suptitle()
+    early = checks().assign(kept=lambda table: table["step"] == 20)
+    assert titles.checks(early) == "TAPT is long enough: on unseen texts 0 of 8 trainings are best at their last check"
 
 
 def test_labels_show_naive_bayes_among_scores_and_gains(drawn):
@@ -408,12 +492,12 @@ def test_labels_show_naive_bayes_among_scores_and_gains(drawn):
     assert any("one replicate" in text.lower() for text in texts(plots.label_curve(single)))
 
 
-def test_every_encoder_and_task_is_a_point_filled_where_the_domain_is_its_own(drawn):
-    [axes] = drawn("gain_by_distance").axes
-    gains = {True: [], False: []}
-    for bars in axes.containers:
-        gains[bars.lines[0].get_markerfacecolor() != "white"] += bars.lines[0].get_ydata().tolist()
-    assert gains == {True: [2.0] * 4, False: [-1.0] * 4}
+def test_every_encoder_and_task_is_a_point_apart_where_the_domain_is_its_own(drawn):
+    own, other = (
+        [gain for bars in axes.containers for gain in bars.lines[0].get_ydata()]
+        for axes in drawn("gain_by_distance").axes
+    )
+    assert own == [2.0] * 4 and other == [-1.0] * 4
     assert "p\u00a0=\u00a00.500" in drawn("gain_by_distance").get_suptitle()
 
 
@@ -424,26 +508,24 @@ def test_the_matrix_of_gains_frames_each_tasks_own_domain():
     assert [text.get_text() for text in axes.texts][:4] == ["+2.0", "+2.0", "−1.0", "−1.0"]
 
 
-@pytest.mark.parametrize("name", ["gain_against_distance", "score_against_cost", "curves", "checks"])
-def test_labels_of_points_do_not_touch_each_other(name, drawn):
-    figure = drawn(name)
-    for axes in figure.axes:
-        boxes = [
-            matplotlib.text.Text.get_window_extent(text)
-            for text in axes.texts
-            if text.get_text() and "seconds" not in text.get_text()
-        ]
-        assert boxes
-        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
-        assert all(figure.bbox.contains(x, y) for box in boxes for x, y in box.corners())
+def test_names_hide_no_point_and_stand_within_the_axes(drawn):
+    for axes in drawn("gain_against_distance").axes:
+        boxes = [Text.get_window_extent(text) for text in axes.texts]
+        points = [bars.lines[0].get_xydata() for bars in axes.containers]
+        places = axes.transData.transform(np.concatenate(points))
+        assert len(boxes) == len(places) >= 4
+        assert not any(box.contains(*place) for box in boxes for place in places)
+        assert all(axes.bbox.contains(*corner) for box in boxes for corner in box.corners())
 
 
 def test_curves_have_held_out_marks_and_the_base_encoder_only_where_it_is_alone(drawn):
     [axes] = drawn("curves").axes
     assert [text.get_text() for text in axes.texts] == ["DAPT numerical"]
-    training, held = axes.lines[:2]  # means over replicates
-    assert training.get_ydata().tolist() == [6.5, 5.5, 5.0] and held.get_ydata().tolist() == [6.5, 4.6]
+    training, held = (line.get_ydata().tolist() for line in axes.lines if line.get_linewidth() > 2)  # means
+    assert training == [6.5, 5.5, 5.0] and held == [6.5, 4.6] and len(axes.lines) == 2 * (2 + 1)
     assert "from 6.50 to 4.60" in drawn("curves").get_suptitle()
+    worse = held_out().assign(masked_lm_loss=lambda table: 3.3 + table["num_tokens"] / 1e7)
+    assert "Held-out loss rises from 3.30 to 3.60" in titles.curves(curves(), worse)  # the kept one comes after step 0
     alone = plots.curves(curves().query("checkpoint == 'base'"))
     assert [text.get_text() for text in alone.axes[0].texts] == ["base"]
 
@@ -468,11 +550,28 @@ def test_the_course_of_forgetting_prints_the_changes_and_has_bands_over_replicat
 def test_cells_of_losses_have_the_change_large_and_the_loss_small(drawn):
     [axes] = drawn("cross_task").axes
     sizes = {text.get_text(): text.get_fontsize() for text in axes.texts}
-    assert (
-        sizes["−0.50"] > sizes["3.50"]
-        and "+0.00" in sizes
-        and "lowers the loss by 0.12" in drawn("cross_task").get_suptitle()
+    assert sizes["−0.50"] > sizes["3.50"] and "+0.00" in sizes
+    assert "−0.12 on the encoder's own text" in drawn("cross_task").get_suptitle()
+
+
+def test_titles_of_losses_tell_what_the_encoder_read_from_its_domains_and_other_text():
+    changes = pd.DataFrame(
+        {"general": [0, 0.4], "a_topic": [0, -1.0], "a_area": [0, -0.5], "b_topic": [0, 0.1]},
+        index=["base", "tapt_a_topic"],
     )
+    domains = {"a_topic": "a", "a_area": "a", "b_topic": "b"}
+    assert titles.losses(changes, {"tapt_a_topic": "a_topic"}, domains) == (
+        "Adapting changes the loss, in nats: −1.00 on the encoder's own text, −0.50 on its domain's other task, "
+        "+0.40 on general text, +0.10 on other domains' text, in the mean"
+    )
+
+
+def test_titles_of_many_differences_tell_those_that_are_shown():
+    many = of_selectors()
+    assert titles.differences(many) == "None of 5 differences is distinguished from zero"
+    one = many.assign(low=np.where(many["contrast"] == many["contrast"].iloc[0], 0.5, -1.0))
+    told = "15NN-TAPT 1.0 points above RAND-TAPT (15); the other 4 not distinguished from zero"
+    assert titles.differences(one) == told
 
 
 def test_neighbours_and_random_text_are_two_lines_a_task(drawn):
@@ -487,11 +586,15 @@ def test_neighbours_and_random_text_are_two_lines_a_task(drawn):
 
 
 def test_the_front_goes_by_steps_and_naive_bayes_is_a_line(drawn):
-    [axes] = drawn("score_against_cost").axes
-    front = next(line for line in axes.lines if line.get_drawstyle() == "steps-post")
-    assert front.get_xdata().tolist()[:3] == [4, 5, 90] and front.get_ydata().tolist() == [0.9, 1.1, 1.8, 1.8]
-    counted = next(line for line in axes.lines if line.get_linestyle() == ":")
-    assert set(counted.get_ydata()) == {1.5} and "naive Bayes +1.5" in drawn("score_against_cost").get_suptitle()
+    left, right = drawn("score_against_cost").axes
+    names = {name.get_text(): name.get_fontweight() for name in left.get_yticklabels()}
+    assert list(names) == ["TAPT", "RAND-TAPT (5)", "5NN-TAPT", "5NN-TAPT (BM25)", "DAPT"]  # the cheapest first
+    assert [name for name, weight in names.items() if weight == "bold"] == ["TAPT", "5NN-TAPT", "DAPT"]
+    assert [text.get_text() for text in left.texts] == ["4.0", "4.1", "5.0", "5.1", "90"]
+    front = next(line for line in right.lines if line.get_label() == "most so far")
+    assert front.get_xdata().tolist()[::2] == [0.9, 0.9, 1.1, 1.1, 1.8]
+    counted = next(line for line in right.lines if line.get_linestyle() == ":")
+    assert set(counted.get_xdata()) == {1.5} and "naive Bayes +1.5" in drawn("score_against_cost").get_suptitle()
 
 
 def test_agreement_is_painted_on_the_whole_scale_each_pair_once(drawn):

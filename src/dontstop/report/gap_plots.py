@@ -1,9 +1,11 @@
 """Figures of distances and losses between texts: overlap, distances, DAPT's gain against them, and forgetting."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from pandas import DataFrame, Series
 
 from dontstop.report import labels, marks, theme, titles
@@ -111,7 +113,8 @@ def gain_against_distance(
     panels[-1].set_xlabel(labels.column(name) + (", farther to the right" if name in _SIMILARITIES else ""))
     places = [_draw_points(axes, part, name) for axes, part in zip(panels, parts.values(), strict=True)]
     for axes, part, x in zip(panels, parts.values(), places, strict=True):
-        marks.label_points(axes, x, part["gain"].to_numpy(float), list(map(labels.spelt, part["task"])))
+        names, bars = list(map(labels.spelt, part["task"])), marks.bars(part, "gain")
+        marks.label_points(axes, x, part["gain"].to_numpy(float), names, bars)
     return figure
 
 
@@ -175,26 +178,36 @@ def gain_by_distance(matrix: DataFrame, nearness: Mapping[str, float]) -> StudyF
         matrix: Of `gains.gain_matrix`.
         nearness: Of `gains.nearness`; its slope is drawn through the points' middle.
     """
-    note = "A point an encoder and task, by the task's domain; filled: the encoder read this domain, hollow: another. "
-    figure = StudyFigure(3.7, titles.gain_by_distance(nearness), note + labels.sentence(titles.intervals(matrix)))
-    axes = figure.subplots()
-    same = matrix.groupby("distance")["task"]  # a small step apart, their bars stay readable
-    x = matrix["distance"] + 0.006 * (same.cumcount() - (same.transform("size") - 1) / 2)
-    axes.axhline(0, **theme.ZERO)
-    for domain, looks in _looks(matrix["domain"]).items():
-        for is_own in (True, False):
-            some = (matrix["domain"] == domain) & ((matrix["encoder"] == domain) == is_own)
-            more = {"linestyle": "none", "markersize": 7, "elinewidth": 0.8}
-            more |= {"label": labels.spelt(domain)} if is_own else {"markerfacecolor": "white"}
-            points = matrix[some]
-            axes.errorbar(x[some], points["gain"].astype(float), yerr=marks.bars(points, "gain"), **looks, **more)
-    middle, ends = matrix[["distance", "gain"]].astype(float).mean(), matrix["distance"].agg(["min", "max"]).to_numpy()
-    line = middle["gain"] + nearness["slope"] * (ends - middle["distance"])
-    axes.plot(ends, line, color=theme.GREY, linewidth=1.2, label="slope within tasks")
-    axes.set_xlabel("distance of the text read from the task's domain (1 − vocabulary overlap; 0: its own)")
-    axes.set_ylabel("gain over base, points")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5, columnspacing=1.2)
+    note = "A point an encoder and task, by the task's domain; panels: whose text DAPT read. "
+    note += labels.sentence(titles.intervals(matrix))
+    figure, is_own = StudyFigure(3.7, titles.gain_by_distance(nearness), note), matrix["encoder"] == matrix["domain"]
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 2.6])
+    middle = matrix[["distance", "gain"]].astype(float).mean()
+    for axes, some, title in ((left, matrix[is_own], "the task's domain"), (right, matrix[~is_own], "another domain")):
+        _draw_matrix(axes, some, matrix["domain"])
+        axes.set_title(title)
+        ends = np.array(axes.get_xlim())
+        line = middle["gain"] + nearness["slope"] * (ends - middle["distance"])
+        axes.plot(ends, line, color=theme.INK, linewidth=1.4, linestyle="--", label="slope within tasks", zorder=1)
+        axes.set_xlim(ends)
+    left.set_xticks([0])
+    left.set_ylabel("gain over base, points")
+    right.set_xlabel("distance of the text read from the task's domain (1 − vocabulary overlap)")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5, columnspacing=1.2)
     return figure
+
+
+def _draw_matrix(axes: Axes, points: DataFrame, domains: Series) -> None:
+    """Draw gains at their distances, those of one distance a small step apart, so that their bars stay readable."""
+    same = points.groupby("distance")["task"]
+    x = points["distance"] + 0.003 * (same.cumcount() - (same.transform("size") - 1) / 2)
+    axes.axhline(0, **theme.ZERO)
+    for domain, looks in _looks(domains).items():
+        some = points[points["domain"] == domain]
+        more = {"linestyle": "none", "markersize": 7, "elinewidth": 1.2, "ecolor": to_rgba(looks["color"], 0.35)}
+        bars = marks.bars(some, "gain")
+        axes.errorbar(x[some.index], some["gain"].astype(float), yerr=bars, label=labels.spelt(domain), **looks, **more)
+    axes.margins(x=0.06)
 
 
 @styled
@@ -209,15 +222,10 @@ def losses(ours: DataFrame, paper: DataFrame | None = None, tasks: Sequence[Task
     Source: Table 12.
     """
     both = {"": ours} if paper is None else {"here": ours, "the paper": paper}
-    note = (
-        "Row: encoder, column: held-out text. Large: change from the base encoder, nats (blue: lower, orange: higher); "
-    )
-    note += "small: the loss. Framed: the encoder's own text."
-    changes, owns = loss_changes(ours), _own(ours)
-    own = Series({name: changes.loc[name, text] for name, text in owns.items()}, dtype=float)
-    sizes = [len(numbers) + 1.2 for numbers in both.values()]
-    figure = StudyFigure(0.46 * sum(sizes), titles.losses(changes, own), note)
-    domains = {task.name: task.domain for task in tasks}
+    note = "Row: encoder, column: held-out text. Large: change from the base encoder, nats (blue: lower, orange: "
+    note += "higher); small: the loss. Framed: the encoder's own text."
+    sizes, domains = [len(numbers) + 1.2 for numbers in both.values()], {task.name: task.domain for task in tasks}
+    figure = StudyFigure(0.46 * sum(sizes), titles.losses(loss_changes(ours), _own(ours), domains), note)
     panels = figure.subplots(len(both), 1, squeeze=False, height_ratios=sizes)[:, 0]
     for axes, (name, numbers) in zip(panels, both.items(), strict=True):
         _draw_losses(axes, numbers)
@@ -238,7 +246,7 @@ def _own(table: DataFrame) -> dict[str, str]:
 def _draw_losses(axes: Axes, numbers: DataFrame) -> None:
     changes = loss_changes(numbers)
     limit = float(np.nanmax(np.abs(changes.to_numpy(float)))) or 1.0
-    spell = lambda name: labels.on_lines(name, 14)  # noqa: E731
+    spell = partial(labels.on_lines, width=14)
     marks.heatmap(axes, changes, 2, cmap=theme.CHANGES, vmin=-limit, vmax=limit, annot=False, spell=spell)
     for (row, encoder), (column, text) in ((r, c) for r in enumerate(numbers.index) for c in enumerate(numbers)):
         loss, place = labels.number(numbers.loc[encoder, text], 2), {"ha": "center", "va": "center", "color": "black"}
@@ -260,12 +268,9 @@ def course(losses: DataFrame) -> StudyFigure | None:
     arms = list(losses["arm"].unique())
     if len(arms) < 2:
         return None
-    note = (
-        "Held-out masked-LM loss: mean over domains (ticks: single ones; bands: from the least replicate to the most); "
-    )
-    figure = StudyFigure(
-        0.9 + 0.62 * len(arms), titles.course(losses), note + "beside the marks: change from base, nats."
-    )
+    note = "Held-out masked-LM loss: mean over domains (ticks: single ones; bands: the range of replicates); "
+    note += "beside the marks: change from base, nats."
+    figure = StudyFigure(0.9 + 0.62 * len(arms), titles.course(losses), note)
     axes = figure.subplots()
     looks = {"own": ("own domain", theme.CYCLE[0], "o", -0.17), "general": ("general text", theme.CYCLE[5], "s", 0.17)}
     for text, (label, colour, marker, shift) in looks.items():

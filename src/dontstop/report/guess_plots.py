@@ -39,6 +39,7 @@ def guesses(frame: DataFrame) -> StudyFigure | None:
     for axes_of_word, (position, word) in zip(grid, words.itertuples(index=False), strict=True):
         for axes, encoder in zip(axes_of_word, encoders, strict=True):
             _draw_guesses(axes, one[(one["position"] == position) & (one["encoder"] == encoder)], word)
+    grid[0, 0].set_xlim(0, 1.3 * one["probability"].max())
     for axes, encoder in zip(grid[0], encoders, strict=True):
         axes.set_title(f"{labels.column(encoder)}\n{axes.get_title(loc='left')}", fontsize=9.5)
     return figure
@@ -56,7 +57,7 @@ def _draw_guesses(axes: Axes, some: DataFrame, word: str) -> None:
     for label, right in zip(axes.get_yticklabels(), true, strict=True):
         label.set_fontweight("bold" if right else "normal")
     axes.set_title(f"“{word}” itself: {_percent(np.exp(some['log_probability'].iloc[0]))}", fontsize=9.5)
-    axes.set(xlim=(0, 1.18), ylim=(len(some) + 0.5, 0.5), xticks=[])
+    axes.set(ylim=(len(some) + 0.5, 0.5), xticks=[])
     axes.tick_params(length=0)
     axes.spines[["bottom", "left"]].set_visible(False)
     axes.grid(False)

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import product
 
 import numpy as np
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Bbox
 from pandas import DataFrame
 
 from dontstop.report import labels, theme
@@ -17,7 +19,11 @@ FONT, _POINTS, _ADVANCE = "DejaVu Sans Mono", 9, 0.602  # of its size is the adv
 LINE = 0.21  # inches
 _WIDEST = int((theme.StudyFigure.INCHES - 0.3) * 72 / (_ADVANCE * _POINTS))  # letters of a line
 Piece = tuple[int, str, object]  # in which column a word begins, its text, the colour of its box
-_APART = 0.08  # of the axes' width: points with less between them have their names in one column
+_LABEL = 9.5  # size of a point's name
+_ANGLES = np.radians([0, 180, 30, -30, 150, -150, 60, -60, 120, -120, 90, -90])  # where a name is tried, in order
+_DISTANCES = (7, 14, 24, 36, 50, 70, 95)  # points, from the point to its name
+_ALONG = np.linspace(0.25, 0.9, 8)  # parts of a line to a name that are looked at
+_NEAR = 10  # points: a name as near needs no line
 _LINE_OF_LABELS = 1.45  # of their size is the least distance of two labels
 
 
@@ -41,7 +47,9 @@ def heatmap(
     seaborn.heatmap(colours.astype(float), fmt="", ax=axes, **looks | how)
     axes.set(facecolor="#f0f0f0", xlabel="", ylabel="")
     axes.grid(False)
-    axes.set_xticks(np.arange(len(numbers.columns)) + 0.5, map(labels.on_lines, numbers.columns), rotation=0)
+    room = axes.get_position().width * theme.StudyFigure.INCHES / len(numbers.columns) - 0.05
+    names = [theme.wrapped(labels.spelt(name), 9.5, inches=room) for name in numbers.columns]
+    axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=0)
     axes.set_yticks(np.arange(len(numbers.index)) + 0.5, map(spell, numbers.index), rotation=0)
     axes.tick_params(length=0)
 
@@ -78,7 +86,7 @@ def name_rows(axes: Axes, names: Sequence[str], **how) -> None:
 def label_beside(axes: Axes, at: float, x: Sequence[float], y: Sequence[float], names: Sequence[str]) -> None:
     """Write names in a column right of a place, each as near to its point's height as they do not touch, with lines."""
     axes.figure.draw_without_rendering()  # settles the layout, which places in pixels depend on
-    size, points = 9.5, 72 / axes.figure.dpi  # of a pixel
+    size, points = _LABEL, 72 / axes.figure.dpi  # of a pixel
     places = axes.transData.transform(np.stack([x, y], axis=1)) * points
     order, heights = np.argsort(places[:, 1], kind="stable"), places[:, 1].copy()
     for last, k in zip(order, order[1:], strict=False):
@@ -98,14 +106,54 @@ def label_ends(axes: Axes, x: float, ends: Sequence[float], names: Sequence[str]
     label_beside(axes, x, [x] * len(ends), ends, names)
 
 
-def label_points(axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> None:
-    """Write names beside their points: points that stand near one another have theirs in one column."""
-    across = axes.transAxes.inverted().transform(axes.transData.transform(np.stack([x, y], axis=1)))[:, 0]
-    order = np.argsort(across)
-    groups = np.split(order, np.flatnonzero(np.diff(across[order]) > _APART) + 1)
-    for group in groups:
-        rightmost = group[across[group].argmax()]
-        label_beside(axes, x[rightmost], x[group], y[group], [names[k] for k in group])
+def label_points(
+    axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str], bars: np.ndarray | None = None
+) -> None:
+    """Write names beside their points, where they hide no other name, point or bar; a line leads to those farther off.
+
+    Args:
+        bars: Lengths of error bars, (2, num_points), as `bars` returns them.
+    """
+    axes.figure.draw_without_rendering()  # settles the layout, which places in pixels depend on
+    pixels = axes.figure.dpi / 72  # a point's
+    down, up = (0, 0) if bars is None else bars
+    at, low, high = (axes.transData.transform(np.stack([x, end], axis=1)) for end in (y, y - down, y + up))
+    taken, told = [text.get_window_extent() for text in axes.texts], []
+    taken += [_box(*place, 11 * pixels, 11 * pixels) for place in at]
+    taken += [Bbox([a - pixels, b + pixels]) for a, b in zip(low, high, strict=True)]
+    for k in np.lexsort([at[:, 1], at[:, 0]]):
+        distance, place, box, led = _free_place(axes, at[k], names[k], taken, told, pixels)
+        taken, told = [*taken, box, *led], [*told, box]
+        line = {"arrowstyle": "-", "color": theme.GREY, "linewidth": 0.7, "shrinkB": 4} if distance > _NEAR else None
+        how = {"textcoords": "offset points", "ha": "center", "va": "center", "arrowprops": line}
+        axes.annotate(names[k], (x[k], y[k]), place, fontsize=_LABEL, color=theme.INK, zorder=4, **how, **HALO)
+
+
+def _box(x: float, y: float, width: float, height: float) -> Bbox:
+    return Bbox.from_bounds(x - width / 2, y - height / 2, width, height)
+
+
+def _free_place(axes: Axes, at: np.ndarray, name: str, taken: list[Bbox], told: list[Bbox], pixels: float) -> tuple:
+    """Return the nearest free place of a name: its distance and offset in points, its box, and boxes along its line.
+
+    Args:
+        taken: Boxes that it shall not hide, in pixels.
+        told: Those of other names, which its line shall not cross either.
+    """
+    sample = axes.text(0, 0, name, fontsize=_LABEL)
+    width, height = sample.get_window_extent().size + 2 * pixels
+    sample.remove()
+    inside, found = axes.get_window_extent(), []
+    for distance, angle in product(_DISTANCES, _ANGLES):
+        offset = np.array([np.cos(angle), np.sin(angle)]) * (distance * pixels + np.array([width, height]) / 2)
+        box, line = _box(*(at + offset), width, height), [_box(*(at + part * offset), 2, 2) for part in _ALONG]
+        is_outside = not all(inside.contains(*corner) for corner in box.corners())
+        hidden = box.count_overlaps(taken) + sum(some.count_overlaps(told) for some in line) + 99 * is_outside
+        found.append((hidden, distance, tuple(offset / pixels), box, line if distance > _NEAR else []))
+        if not hidden:
+            break
+    _, *best = min(found, key=lambda one: one[0])
+    return tuple(best)
 
 
 def lines_of(pieces: Iterable[tuple[str, object]], indent: int = 0) -> Iterator[list[Piece]]:

@@ -45,8 +45,8 @@ def _differences(effects: DataFrame, told: str, question: str, runs: DataFrame |
     pairs = labels.with_arms(effects.drop_duplicates("contrast"))
     names = [labels.column(name).replace(" − ", "\n− ") for name in pairs["contrast"]]
     note = told + "Differences in points: " + titles.intervals(effects, more="; bold: its interval lies beside zero")
-    figure = StudyFigure(1.9 + 0.92 * len(names), titles.differences(effects), note, question)
-    above, below = figure.subplots(2, 1, height_ratios=[0.75 + 0.45 * len(names), 0.9 + 0.45 * len(names)])
+    figure = StudyFigure(1.9 + 0.97 * len(names), titles.differences(effects), note, question)
+    above, below = figure.subplots(2, 1, height_ratios=[0.75 + 0.52 * len(names), 0.9 + 0.45 * len(names)])
     _draw_means(above, effects[effects["task"] == MEAN], pairs, runs)
     marks.name_rows(above, names)
     above.set_title("mean over the tasks")
@@ -76,72 +76,87 @@ def _draw_means(axes: Axes, whole: DataFrame, pairs: DataFrame, runs: DataFrame 
             axes.plot(dots, [place] * len(dots), "o", color=colours[row.arm], alpha=0.35, markersize=4)
         axes.plot([low, high], [place, place], color=colours[row.arm], linewidth=2)
         axes.plot(effect, place, markerfacecolor="white" if np.isnan(low) else colours[row.arm], **looks)
-        told = labels.signed(effect) + ("" if np.isnan(low) else f" [{labels.signed(low)}, {labels.signed(high)}]")
-        axes.text(1.01, place, told, transform=axes.get_yaxis_transform(), va="center")
     axes.margins(x=0.08)
     least, most = axes.get_xlim()
     axes.set_xlim(min(least, -_LEAST_RANGE), max(most, _LEAST_RANGE))
+    for place, row in enumerate(found.astype({"effect": float}).itertuples()):
+        # Above its mark, from the end of the interval that is the farther from the figure's side.
+        ends, is_left = np.nan_to_num([row.low, row.high], nan=row.effect), row.effect < np.mean(axes.get_xlim())
+        side = {"ha": "left" if is_left else "right", "va": "bottom", "textcoords": "offset points"}
+        axes.annotate(_with_interval(row), (ends[0 if is_left else 1], place), (0, 5), fontsize=9.5, **side)
+
+
+def _with_interval(row) -> str:
+    bounds = "" if np.isnan(row.low) else f" [{labels.signed(row.low)}, {labels.signed(row.high)}]"
+    return labels.signed(row.effect) + bounds
 
 
 @styled
 def curves(curves: DataFrame, held_out: DataFrame | None = None, by: str = "checkpoint") -> StudyFigure | None:
-    """Draw the held-out loss against the tokens processed, and faint beside it the training loss: all on one axis.
+    """Draw the held-out loss and the training loss against the tokens processed: means, and each training faintly.
 
     Args:
-        curves: As `study.curves` returns it: checkpoint, replicate (of which the mean is drawn), num_tokens,
-            masked_lm_loss. The base encoder's, far larger, are drawn only where there are no others.
+        curves: As `study.curves` returns it: checkpoint, replicate, num_tokens, masked_lm_loss. The base encoder's, far
+            larger, are drawn only where there are no others.
         held_out: As `tables.held_out_losses` returns it, of the same checkpoints.
-        by: The column that names the lines.
+        by: The column that names the trainings.
     """
     curves = curves[curves[by] != BASE.name] if (curves[by] != BASE.name).any() else curves
     if curves.empty:
         return None
-    names = list(dict.fromkeys(curves[by]))
     named = curves.drop_duplicates("checkpoint").set_index("checkpoint", drop=False)[by]
     measured = DataFrame() if held_out is None else held_out[held_out["checkpoint"].isin(named.index)]
     measured = measured.assign(**{by: measured["checkpoint"].map(named)}) if len(measured) else measured
-    note = "Marks: loss on held-out text; faint lines: loss in training. Means over replicates."
-    figure = StudyFigure(3.7, titles.curves(curves, measured), note)
-    axes, ends = figure.subplots(), []
-    for number, name in enumerate(names):
-        some = curves[curves[by] == name]
-        lines = [(some, {"linewidth": 0.9, "alpha": 0.45 if len(measured) else 1.0})]
-        if len(measured):
-            own = measured[measured[by] == name]
-            # Of two measurements alone, at the begin and the end, a line between would tell a course that is not known.
-            width = 1.6 if len(own) > 2 * own["replicate"].nunique() else 0.0
-            looks = {"linewidth": width, "marker": theme.MARKERS[number % len(theme.MARKERS)], "markersize": 7}
-            lines.append((own, looks | {"clip_on": False, "zorder": 3}))
-        for rows, looks in lines:
-            line, colour = theme.LINES[number // len(theme.CYCLE)], theme.CYCLE[number % len(theme.CYCLE)]
-            means = rows.groupby("num_tokens")["masked_lm_loss"].mean()
-            axes.plot(means.index / 1e6, means, line, color=colour, **looks)
-        ends.append(lines[-1][0].groupby("replicate")["masked_lm_loss"].last().mean())
+    num = curves[[by, "replicate"]].drop_duplicates().shape[0]
+    note = f"Thick: mean over {num} trainings; thin: each of them; named: the highest and the lowest at the end."
+    figure = StudyFigure(3.5, titles.curves(curves, measured), note if num > 1 else "One training.")
+    axes = figure.subplots()
+    _draw_courses(axes, curves, [by, "replicate"], "num_tokens", (theme.GREY, "", "training text"))
+    if len(measured):
+        _draw_courses(axes, measured, [by, "replicate"], "num_tokens", (theme.CYCLE[0], "o", "held-out text"))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}")
     axes.set(xlabel="tokens processed (millions)", ylabel="masked-LM loss (nats)")
-    marks.label_ends(axes, curves["num_tokens"].max() / 1e6, ends, list(map(labels.column, names)))
+    _name_ends(axes, measured if len(measured) else curves, by, "num_tokens")
+    axes.legend(loc="best")
     return figure
+
+
+def _draw_courses(axes: Axes, rows: DataFrame, keys: list[str], x: str, looks: tuple[str, str, str]) -> None:
+    """Draw each training's loss faintly, and their mean over those that went as far."""
+    (colour, marker, label), is_course = looks, rows.groupby(keys).size().max() > 2
+    # Of two measurements alone, at the begin and the end, a line between would tell a course that is not known.
+    how = {"color": colour, "marker": marker, "linestyle": "-" if is_course else "none", "clip_on": False}
+    for _, one in rows.groupby(keys, sort=False):
+        axes.plot(one[x], one["masked_lm_loss"], linewidth=0.7, alpha=0.35, markersize=3, **how)
+    places = rows.assign(place=rows.groupby(keys).cumcount()).groupby("place")
+    mean = places[[x, "masked_lm_loss"]].mean()[places.size() == places.size().max()]
+    axes.plot(mean[x], mean["masked_lm_loss"], linewidth=2.4, markersize=8, zorder=3, label=label, **how)
+
+
+def _name_ends(axes: Axes, rows: DataFrame, by: str, x: str) -> None:
+    """Name, at the right end, the line that is highest there and the one that is lowest."""
+    ends = rows.groupby([by, "replicate"], sort=False)["masked_lm_loss"].last().groupby(level=0, sort=False).mean()
+    shown = ends.loc[list(dict.fromkeys([ends.idxmax(), ends.idxmin()]))]
+    marks.label_ends(
+        axes, rows[x].max(), list(shown), [labels.on_lines(labels.column(name), 14) for name in shown.index]
+    )
 
 
 @styled
 def checks(table: DataFrame) -> StudyFigure | None:
-    """Draw the dev masked-LM loss at the checks of TAPT, as `tables.checks` has it: a line a task and replicate."""
+    """Draw the dev masked-LM loss at the checks of TAPT, as `tables.checks` has it: the mean, faintly each training."""
     if table.empty:
         return None
-    tasks = list(dict.fromkeys(table["task"]))
-    note = "Loss on the task's dev texts, at step 0 before TAPT. Large mark: the step that is kept. A line a replicate."
-    figure = StudyFigure(3.7, titles.checks(table), note)
-    axes, ends = figure.subplots(), []
-    colours = [theme.CYCLE[number % len(theme.CYCLE)] for number in range(len(tasks))]
-    for number, (task, colour) in enumerate(zip(tasks, colours, strict=True)):
-        rows = table[table["task"] == task]
-        for _, some in rows.groupby("replicate"):
-            line, marker = theme.LINES[number // len(theme.CYCLE)], theme.MARKERS[number % len(theme.MARKERS)]
-            axes.plot(some["step"], some["masked_lm_loss"], line, color=colour, marker=marker, markersize=3.5)
-            kept = some.loc[some["kept"], ["step", "masked_lm_loss"]].to_numpy().T
-            axes.plot(*kept, marker, color=colour, markersize=8, clip_on=False)
-        ends.append(rows.groupby("replicate")["masked_lm_loss"].last().mean())
+    note = "Loss on the task's dev texts, at step 0 before TAPT. Thick: mean over tasks and replicates; "
+    figure = StudyFigure(3.5, titles.checks(table), f"{note}thin: each of them; diamond: the step that is kept.")
+    axes, kept = figure.subplots(), table[table["kept"]]
+    _draw_courses(axes, table, ["task", "replicate"], "step", (theme.CYCLE[0], "o", "mean"))
+    axes.plot(
+        kept["step"], kept["masked_lm_loss"], "D", color=theme.CYCLE[5], markersize=5, clip_on=False, label="kept"
+    )
     axes.set(xlabel="steps of TAPT", ylabel="masked-LM loss on dev texts (nats)")
-    marks.label_ends(axes, table["step"].max(), ends, list(map(labels.spelt, tasks)))
+    _name_ends(axes, table, "task", "step")
+    axes.legend(loc="best")
     return figure
 
 
@@ -233,7 +248,10 @@ def changed(counts: DataFrame) -> StudyFigure | None:
     marks.name_rows(axes, list(map(labels.spelt, counts["task"])))
     axes.set_xticks([])
     axes.margins(x=0.12)
-    axes.set_title(f"← broken by {labels.arm(counts['arm'].iloc[0])}     mended →", loc="center")
+    how = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "va": "bottom", "fontsize": 10.5}
+    arm = labels.arm(counts["arm"].iloc[0])
+    for told, side, x in ((f"← broken by {arm}", "right", -6), (f"mended by {arm} →", "left", 6)):
+        axes.annotate(told, (0, 1), (x, 3), ha=side, annotation_clip=False, **how)
     return figure
 
 
@@ -241,16 +259,13 @@ def changed(counts: DataFrame) -> StudyFigure | None:
 def power_curve(curve: DataFrame) -> StudyFigure:
     """Draw how often each claim is decided rightly (percent), by DAPT's true gain: what `calibration.power` returns."""
     truths = list(dict.fromkeys(curve["truth"]))
-    figure = StudyFigure(3.8, titles.power_curve(curve), "Percent of simulated studies; dashed: 80 %.")
-    panels = figure.subplots(1, len(truths), sharey=True, squeeze=False)[0]
-    for axes, truth in zip(panels, truths, strict=True):
-        some = curve[curve["truth"] == truth].pivot(index="points", columns="claim", values="percent")
-        for number, claim in enumerate(sorted(some, key=lambda name: (len(name), name))):
-            looks = {"color": theme.CYCLE[number % len(theme.CYCLE)], "markersize": 5}
-            looks["marker"] = theme.MARKERS[(number + number // len(theme.CYCLE)) % len(theme.MARKERS)]
-            axes.plot(some.index, some[claim], label=claim, **looks)
-        axes.axhline(80, color=theme.GREY, linewidth=1, linestyle="--")
-        axes.set(title=truth, xlabel="DAPT's true gain, points", ylim=(0, 102))
-    panels[0].set_ylabel("decided rightly, %")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, columnspacing=1.2)
+    note = "Row: a claim; column: DAPT's true gain, points; percent of simulated studies in which the claim is decided "
+    figure = StudyFigure(4.2, titles.power_curve(curve), f"{note}rightly. Bold: four in five or more.")
+    for axes, truth in zip(figure.subplots(1, len(truths), sharey=True, squeeze=False)[0], truths, strict=True):
+        table = curve[curve["truth"] == truth].pivot(index="claim", columns="points", values="percent")
+        table = table.loc[sorted(table.index, key=lambda name: (len(name), name))].rename(columns="{:g}".format)
+        marks.heatmap(axes, table, 0, cmap="Blues", vmin=0, vmax=120, size=9)
+        for text, percent in zip(axes.texts, table.to_numpy().ravel(), strict=True):
+            text.set_fontweight("bold" if percent >= 80 else "normal")
+        axes.set(title=truth, xlabel="DAPT's true gain, points")
     return figure

@@ -113,39 +113,54 @@ def score_against_k(table: DataFrame) -> StudyFigure | None:
 
 @styled
 def score_against_cost(table: DataFrame) -> StudyFigure | None:
-    """Draw what arms gain over the base encoder against their seconds, retrieval included, as `against_cost` has it."""
-    arms, counted = table[table["arm"] != labels.NAIVE_BAYES], table[table["arm"] == labels.NAIVE_BAYES]
+    """Draw what arms cost in seconds, retrieval included, and gain over the base encoder: a row an arm, cheapest first.
+
+    Args:
+        table: As `selection_tables.against_cost` returns it.
+    """
+    arms = table[table["arm"] != labels.NAIVE_BAYES].sort_values("seconds", kind="stable").reset_index(drop=True)
     if arms.empty:
         return None
-    note = "Mean over the tasks. Line: no arm beside it gains as much in as few seconds. Seconds of one core, of "
-    note += f"pretraining beyond the base encoder and of retrieval. {labels.sentence(titles.intervals(arms))}"
-    figure = StudyFigure(5.0, titles.cost(table), note)
-    axes, front = figure.subplots(), arms[arms["pareto_optimal"]].sort_values("seconds")
-    x, y = arms["seconds"].to_numpy(float), arms["gain"].to_numpy(float)
-    axes.set_xscale("log")
-    axes.set_xlim(x.min() / 1.5, x.max() * 3)
-    axes.axhline(0, **theme.ZERO)
-    ends = [*front["seconds"], axes.get_xlim()[1]], [*front["gain"], front["gain"].iloc[-1]]
-    axes.step(*ends, where="post", color=theme.GREY, linewidth=1.4, zorder=1)
-    bars = marks.bars(arms, "gain")
-    axes.errorbar(x, y, yerr=bars, fmt="none", ecolor=theme.GREY, elinewidth=1, zorder=2)
-    for colour, is_best, a, b in zip(
-        arms["arm"].map(theme.colours(arms["arm"])), arms["pareto_optimal"], x, y, strict=True
+    note = "Mean over the tasks. Diamonds and bold: no arm above gains as much; line: the most that is gained so far. "
+    note += "Seconds of one core, pretraining beyond the base encoder and retrieval. "
+    note += labels.sentence(titles.intervals(arms))
+    figure = StudyFigure(1.0 + 0.27 * len(arms), titles.cost(table), note)
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 2.2])
+    for row, (seconds, colour) in enumerate(
+        zip(arms["seconds"], arms["arm"].map(theme.colours(arms["arm"])), strict=True)
     ):
-        axes.plot(a, b, "D" if is_best else "o", color=colour, markersize=8 if is_best else 6, zorder=3)
-    for name, height, line in [("base", 0.0, "-"), *((labels.arm(r.arm), r.gain, ":") for r in counted.itertuples())]:
-        axes.axhline(height, color="black", linewidth=1.2, linestyle=line, zorder=1)
-        how = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "fontsize": 9.5}
-        axes.annotate(
-            f"{name} ({labels.signed(height)}, no seconds)", (0.005, height), (0, 3 if height else -12), **how
-        )
-    ticks = [t for t in np.outer(10.0 ** np.arange(-1, 8), (1, 3)).ravel() if x.min() / 1.5 < t < x.max() * 3]
-    axes.set_xticks(ticks, [f"{t:,g}" for t in ticks])
-    axes.minorticks_off()
-    axes.set(xlabel="CPU-seconds, pretraining and retrieval (logarithmic)", ylabel="gain over base, points")
-    axes.margins(y=0.15)
-    marks.label_points(axes, x, y, list(map(labels.arm, arms["arm"])))
+        left.plot(seconds, row, "s", color=colour)
+        told = labels.number(seconds, 0 if seconds >= 10 else 1)
+        left.annotate(told, (seconds, row), (8, 0), textcoords="offset points", va="center", fontsize=9.5)
+    left.set(xscale="log", xlabel="CPU-seconds (log)")
+    left.xaxis.set_major_formatter("{x:,g}")
+    left.minorticks_off()
+    left.set_xlim(arms["seconds"].min() / 2, arms["seconds"].max() * 6)
+    _draw_gains(right, arms, table[table["arm"] == labels.NAIVE_BAYES])
+    for axes in (right, left):
+        marks.name_rows(axes, list(map(labels.arm, arms["arm"])))
+    right.tick_params(labelleft=False)
+    for name, is_best in zip(left.get_yticklabels(), arms["pareto_optimal"], strict=True):
+        name.set_fontweight("bold" if is_best else "normal")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=3)
     return figure
+
+
+def _draw_gains(axes: Axes, arms: DataFrame, counted: DataFrame) -> None:
+    """Draw gains with their bars, a step line at the most that is gained so far, and naive Bayes as a line."""
+    gains, rows = arms["gain"].astype(float), np.arange(len(arms))
+    axes.axvline(0, **theme.ZERO)
+    for row in counted.itertuples():
+        told = f"{labels.arm(row.arm)} ({labels.signed(row.gain)}, no seconds)"
+        axes.axvline(row.gain, color="black", linewidth=1.4, linestyle=":", label=told)
+    edges = np.stack([rows - 0.5, rows + 0.5], axis=1).ravel()
+    axes.plot(gains.cummax().repeat(2), edges, color=theme.GREY, linewidth=1.4, label="most so far")
+    axes.errorbar(gains, rows, xerr=marks.bars(arms, "gain"), fmt="none", ecolor=theme.GREY, elinewidth=1.2)
+    for row, (gain, colour, is_best) in enumerate(
+        zip(gains, arms["arm"].map(theme.colours(arms["arm"])), arms["pareto_optimal"], strict=True)
+    ):
+        axes.plot(gain, row, "D" if is_best else "o", color=colour, markersize=8 if is_best else 6, zorder=3)
+    axes.set_xlabel("gain over base, points")
 
 
 @styled

@@ -68,8 +68,8 @@ class StudyFigure(Figure):
         return rendered(self, "png"), {"width": self.WIDTH, "alt": self.alternative}
 
 
-def wrapped(text: str, points: float, weight: str = "normal", inches: float = StudyFigure.INCHES - 0.2) -> str:
-    """Break a text into lines that are as long as the width in inches has room for."""
+def wrapped(text: str, points: float, weight: str = "normal", inches: float = StudyFigure.INCHES - 0.4) -> str:
+    """Break a text into lines that are as long as the width in inches has room for: a little less, as drawn."""
     font, lines = FontProperties(size=points, weight=weight), []
     for line in text.split("\n"):
         lines.append("")

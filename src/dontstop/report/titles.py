@@ -11,11 +11,12 @@ from pandas import DataFrame, Series
 from dontstop.report import labels
 from dontstop.report.labels import listing, number, sentence, signed
 from dontstop.runs.arms import BASE
+from dontstop.text.tasks import GENERAL
 from dontstop.verdicts.claims import HOLDS
 from dontstop.verdicts.scores import MEAN
 
 ONE_REPLICATE = "one replicate, hence no interval and no verdict"
-_MOST = 3  # comparisons in a title
+_MOST = 4  # comparisons in a title
 
 
 def intervals(frame: DataFrame, what: str = "bars", more: str = "") -> str:
@@ -35,9 +36,14 @@ def _is_shown(low: float, high: float) -> bool:
 
 
 def differences(effects: DataFrame) -> str:
-    """Say what the first contrasts' means over tasks are."""
-    whole = labels.with_arms(effects[effects["task"] == MEAN]).iloc[:_MOST]
-    told, last = [], None
+    """Say what the contrasts' means over tasks are; of many, those that are shown to differ from zero."""
+    whole, told, last = labels.with_arms(effects[effects["task"] == MEAN]), [], None
+    num, shown = len(whole), whole[[_is_shown(*bounds) for bounds in whole[["low", "high"]].to_numpy(float)]]
+    if num > _MOST and shown.empty:
+        return f"None of {num} differences is distinguished from zero"
+    others = num - len(shown) if num > _MOST else 0
+    rest = f"; the other {others} not distinguished from zero" if others else ""
+    whole = (whole if num <= _MOST else shown).iloc[:_MOST]
     for row in whole.itertuples():
         effect, arm, other = float(row.effect), labels.arm(row.arm), labels.arm(row.other)
         subject = "" if arm == last else f"{arm} "
@@ -46,11 +52,11 @@ def differences(effects: DataFrame) -> str:
         else:
             told.append(f"{subject}not distinguished from {other} ({signed(effect)})")
         last = arm
-    return sentence(_lead(effects), listing(told))
+    return sentence(_lead(effects), listing(told), rest)
 
 
 def curves(curves: DataFrame, held_out: DataFrame) -> str:
-    """Say how far the loss falls, and whether training still lowers it at its end."""
+    """Say how the held-out loss ends, that of the encoder kept, and whether training still lowers the loss."""
     whole = curves.groupby(["checkpoint", "replicate"])["masked_lm_loss"]
     tenth = max(1, int(whole.size().min() // 10))
     fall = float((whole.apply(lambda loss: loss.iloc[-2 * tenth : -tenth].mean() - loss.iloc[-tenth:].mean())).mean())
@@ -59,8 +65,9 @@ def curves(curves: DataFrame, held_out: DataFrame) -> str:
     if held_out.empty:
         return f"The training loss ends at {number(whole.last().mean(), 2)} nats; {told}"
     ends = held_out.groupby(["checkpoint", "replicate"])["masked_lm_loss"]
-    before, after = ends.first().mean(), ends.min().mean()
-    return f"Held-out loss falls from {number(before, 2)} to {number(after, 2)} nats in the mean; in training {told}"
+    before, after = ends.first().mean(), ends.apply(lambda loss: loss.iloc[1:].min()).mean()
+    moves = "falls" if after < before else "rises"
+    return f"Held-out loss {moves} from {number(before, 2)} to {number(after, 2)} nats in the mean; in training {told}"
 
 
 def checks(table: DataFrame) -> str:
@@ -68,16 +75,18 @@ def checks(table: DataFrame) -> str:
     ends = table.groupby(["task", "replicate"])["step"].max()
     kept = table[table["kept"]].set_index(["task", "replicate"])["step"]
     num = int((kept.reindex(ends.index) == ends).sum())
-    return f"Longer TAPT still helps on unseen texts: {num} of {len(ends)} trainings are best at their last step"
+    words = "Longer TAPT might still help" if num > len(ends) / 2 else "TAPT is long enough"
+    return f"{words}: on unseen texts {num} of {len(ends)} trainings are best at their last check"
 
 
 def tapt_curve(curve: DataFrame) -> str:
     """Say at which number of epochs a task's mean test score is highest."""
     told = []
     for task, rows in curve[curve["split"] == "test"].groupby("task", sort=False):
-        best, base = rows.loc[rows["mean"].idxmax()], rows[rows["epochs"] == "0"]["mean"].mean()
+        best, base = rows.loc[rows["mean"].idxmax()], rows.loc[(rows["epochs"] == "0").idxmax()]
         at = "as kept" if best["epochs"] == "kept" else f"at {best['epochs']} epochs"
-        told.append(f"{labels.spelt(task)} scores highest {at} ({number(best['mean'])}; base {number(base)})")
+        both = [number(row["mean"]) + f" ± {number(row['std'])}" * bool(row["std"] > 0) for row in (best, base)]
+        told.append(f"{labels.spelt(task)} scores highest {at} ({both[0]}; base {both[1]})")
     return sentence(listing(told))
 
 
@@ -176,12 +185,21 @@ def gain_by_distance(nearness: Mapping[str, float]) -> str:
     return f"The {word} the text that DAPT reads, the larger its gain ({told})"
 
 
-def losses(ours: DataFrame, own: Series) -> str:
-    """Say how the loss changes on encoders' own text and on the rest: changes from the base, and of each the own."""
-    others = (ours.drop("base").sum().sum() - own.sum()) / (ours.drop("base").count().sum() - len(own))
-    what = "raises" if others > 0 else "lowers"
-    told = f"Adapting lowers the loss by {number(-own.mean(), 2)} nats on the encoder's own text"
-    return f"{told} and {what} it by {number(abs(others), 2)} on the others, in the mean"
+def losses(changes: DataFrame, own: Mapping[str, str], domains: Mapping[str, str]) -> str:
+    """Say how the loss changes on encoders' own texts, on those of their domain's other task, and on the rest.
+
+    Args:
+        changes: From the base encoder's loss, encoders by texts.
+        own: The text of each encoder that has adapted to one.
+        domains: Of texts that are tasks'.
+    """
+    kinds: dict[str, list[float]] = {"the encoder's own text": [], "its domain's other task": [], "general text": []}
+    for (encoder, text), change in changes.loc[list(own)].stack().items():
+        same = text in domains and domains[text] == domains.get(own[encoder])
+        other = "general text" if text == GENERAL else "its domain's other task" if same else "other domains' text"
+        kinds.setdefault("the encoder's own text" if text == own[encoder] else other, []).append(change)
+    told = [f"{signed(np.mean(values), 2)} on {kind}" for kind, values in kinds.items() if values]
+    return f"Adapting changes the loss, in nats: {', '.join(told)}, in the mean"
 
 
 def course(losses: DataFrame) -> str:
