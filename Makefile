@@ -46,8 +46,10 @@ bin := $(abspath $(environment))/bin
 stamp := $(environment)/.dontstop-set-up
 export PATH := $(bin):$(PATH)
 
-# Two processes, one test file each at a time, those first that conftest.py names as long; and how nbval runs a notebook.
-unit_tests = "$(bin)/pytest" -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes, one test file each at a time, those first that conftest.py names as long, and no plugin that tests do
+# not use (Hydra's and nbval's take seconds to import); and how nbval runs a notebook.
+unit_tests = PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTEST_PLUGINS=xdist.plugin,_hypothesis_pytestplugin \
+	"$(bin)/pytest" -n 2 --dist loadfile --no-loadscope-reorder
 notebook_tests = DONTSTOP_PROFILE=smoke "$(bin)/pytest" --nbval-lax --nbval-current-env --nbval-cell-timeout 300
 words = *.md docs notebooks src tests benchmarks configs Makefile dvc.yaml
 
@@ -89,11 +91,12 @@ notebook-tests:
 test-long: $(stamp) ## hours: 200 stops, 10,000 damaged files, 100 times at once, all encoders; writes docs/reliability.md
 	DONTSTOP_RELIABILITY=$(SHARE) DONTSTOP_RELIABILITY_MINUTES=$(MINUTES) "$(bin)/pytest" -n0 $(foreach test,damage \
 		bad_text planted_leaks kill_outside kill trainer_resumption two_at_once one_answer folders families,tests/test_$(test).py)
+	DONTSTOP_COMPILER=inductor "$(bin)/pytest" -n0 tests/test_benchmarks.py
 
 lab: $(stamp) ## open the notebooks in JupyterLab
 	@"$(bin)/dontstop" lab
 
-colab: ## write the git remote's address (GitHub) into the Colab badge and cell of 00_start_here: once in a fork
+colab: ## write the git remote's address (GitHub) into 00_start_here for Colab: once in a fork
 	@place=$$(git remote get-url origin 2>/dev/null | sed -nE 's#^(https://|(ssh://)?git@)github\.com[:/](.+)$$#\3#p'); \
 	place=$${place%.git}; book=notebooks/00_start_here.ipynb; if [ -z "$$place" ]; then \
 		echo "found: no git remote \`origin\` on GitHub"; echo "expected: one, since Colab opens notebooks from there"; \

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import forked  # noqa: F401  (before all that starts processes)
 from dontstop.machine import processes, runner
 
 PROJECT = Path(__file__).resolve().parents[1]

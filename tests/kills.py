@@ -10,6 +10,7 @@ import os
 import random
 import resource
 import signal
+import socket
 import struct
 import sys
 import time
@@ -85,6 +86,16 @@ def start(
 def _heed(root: str, heed: Callable[[str, tuple], None], event: str, arguments: tuple) -> None:
     if event in FILE_CALLS and str(arguments[0]).startswith(root) and not str(arguments[0]).endswith("log"):
         heed(event, arguments)
+
+
+def start_group(root: Path, number: int, *command: str) -> list[int]:
+    """Give a command to the processes that torchrun would start."""
+    with socket.socket() as some:
+        some.bind(("127.0.0.1", 0))
+        port = str(some.getsockname()[1])
+    common = {"TORCHELASTIC_RUN_ID": port, "WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(number)]
+    return [start(root, *command, **common, **rank) for rank in ranks]
 
 
 def fork(log: Path, function: Callable[[], None]) -> int:

@@ -1,5 +1,6 @@
 """The benchmarks: both sides train the same model, the gate closes when they do not, tables say what was measured."""
 
+import functools
 import os
 
 import numpy as np
@@ -18,6 +19,7 @@ from dontstop.training import finetune
 ENCODER = Encoder(hidden_size=16, num_layers=2, num_heads=2, intermediate_size=24)
 PHASE = PhaseSettings(num_steps=6, batch_size=4, sequence_length=16, learning_rate=1e-2)
 VOCABULARY_SIZE = 97
+COMPILER = os.environ.get("DONTSTOP_COMPILER", "eager")  # `make test-long` asks for inductor
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +182,12 @@ def test_tables_hold_medians_quartiles_and_notes(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")  # torch.compile warns of what it does itself
 def test_the_gpu_benchmark_runs_whole_on_a_small_encoder(tmp_path, monkeypatch):
-    """On the processor, so that nothing but the GPU itself is new to the first machine that has one."""
+    """On the processor, so that nothing but the GPU itself is new to the first machine that has one.
+
+    The layers are traced for compilation; that kernels are made of them as well takes a compiler's 15 seconds.
+    """
+    traced = functools.partialmethod(torch.nn.Module.compile, backend=COMPILER)
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
     monkeypatch.setattr(gpu, "BATCH", 4)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
     small = {**sizes, "vocab_size": VOCABULARY_SIZE, "max_position_embeddings": 18}

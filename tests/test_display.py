@@ -30,6 +30,23 @@ def test_columns_of_two_levels_are_an_arms_mean_and_std_and_a_contrasts_effect_i
     assert display.flat(table).columns.tolist()[:6] == flat and "dapt_minus_base_p" in display.flat(table)
 
 
+def test_a_notebook_shows_scores_no_wider_than_a_page_and_files_have_every_column():
+    arms, parts = ["dapt", "base", "tapt", "dapt_tapt"], ("effect", "low", "high", "p")
+    contrasts = ["dapt_minus_base", "tapt_minus_base", "dapt_tapt_minus_base", "dapt_tapt_minus_dapt"]
+    columns = [("task", ""), *((arm, part) for arm in arms for part in ("mean", "std"))]
+    columns += [(contrast, part) for contrast in contrasts for part in parts]
+    columns += [("num_replicates", ""), ("num_seeds", ""), ("num_degenerate", "")]
+    table = pd.DataFrame([["x", *[1.0] * (len(columns) - 1)]], columns=pd.MultiIndex.from_tuples(columns))
+    shown = display.styled(table).data.columns.tolist()
+    assert shown == ["task", "DAPT", "base", "TAPT", "DAPT+TAPT"]
+    few = table.drop(columns=contrasts[:1], level=0)
+    assert display.styled(few).data.columns.tolist()[5:] == [labels.column(name) for name in contrasts[1:]]
+    assert display.to_csv(table).splitlines()[0].count(",") == len(columns) - 1
+    claims = pd.DataFrame({"claim": ["C1"], "place": ["Table 3"], "margin": [1.0], "effect": [2.0]})
+    assert display.styled(claims).data.columns.tolist() == ["claim", "difference"]
+    assert "Table 3" in display.to_markdown(claims)
+
+
 def test_ratios_are_factors_and_p_values_keep_three_decimals():
     table = pd.DataFrame({"task": ["tflops", "x"], "effect": [0.41, 2.0], "low": [0.3, -1], "high": [0.5, 5]})
     shown = display.readable(table.assign(p_holm=[np.nan, 0.5]), decimals=1)

@@ -1,6 +1,5 @@
 """Fingerprints: a setting changes exactly what depends on it, and what only changes speed changes none."""
 
-import multiprocessing
 import re
 import shutil
 import time
@@ -12,7 +11,7 @@ import pytest
 import tiny
 from dontstop import tokens
 from dontstop.errors import StudyError
-from dontstop.machine import files, runner
+from dontstop.machine import files, processes, runner
 from dontstop.profiles import Encoder, Finetune, Forgetting, Paths, PhaseSettings, Profile, Speed, with_whole_paths
 from dontstop.runs import arms, finetuning, identity, jobs, pretraining, scratch
 from dontstop.runs.arms import Arm, Checkpoint, Phase, Run
@@ -524,14 +523,13 @@ def test_two_processes_make_a_shared_result_once(root, tmp_path):
     last = scratch.folder(paths, key) / "last"
     last.parent.mkdir(parents=True)
     (last.parent / ".left.0a1b.part").touch()
-    context = multiprocessing.get_context("spawn")
     arguments = (paths, key, last, wait_and_write, last, 0.5, log)
-    processes = [context.Process(target=scratch.once, args=arguments) for _ in range(2)]
-    for process in processes:
+    both = [processes.CONTEXT.Process(target=scratch.once, args=arguments) for _ in range(2)]
+    for process in both:
         process.start()
-    for process in processes:
+    for process in both:
         process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
+    assert [process.exitcode for process in both] == [0, 0]
     assert log.read_text() == "begun\n" and last.read_text() == "done"
     assert list(last.parent.glob(".*.part")) == []
 

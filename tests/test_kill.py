@@ -1,7 +1,6 @@
 """Stopped or hurt at any moment, a study goes on under the same command and ends with the same numbers, to the bit."""
 
 import shutil
-import socket
 import time
 
 import pytest
@@ -24,6 +23,7 @@ SCENARIOS = {
     "selection and augmented TAPT": ([("select", "-p", "tiny"), ("run", "knn_tapt", "-p", "tiny")], 40, 0),
 }
 TORCHRUN = "kill -9: pretraining under torchrun, two processes"
+BASE = ("pretrain", "base", "-p", "tiny")
 
 
 def make(root):
@@ -101,19 +101,6 @@ def test_a_disk_that_fails_at_any_call_costs_nothing_but_time(whole, tmp_path):
         shutil.rmtree(hurt)
 
 
-def group_of_two(root, port: int) -> list[int]:
-    """Start the two processes that torchrun would."""
-    common = {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ranks = [{"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
-    return [kills.start(root, "pretrain", "base", "-p", "tiny", **common, **rank) for rank in ranks]
-
-
-def free_port() -> int:
-    with socket.socket() as some:
-        some.bind(("127.0.0.1", 0))
-        return some.getsockname()[1]
-
-
 @pytest.mark.skipif(not reliability.SHARE, reason="a long test: make test-long")
 def test_killed_under_torchrun_equals_uninterrupted(tmp_path):
     kills.warm()
@@ -121,13 +108,13 @@ def test_killed_under_torchrun_equals_uninterrupted(tmp_path):
     kills.finish(whole, "prepare", "-p", "tiny")
     shutil.copytree(whole, tmp_path / "prepared")
     begin = time.monotonic()
-    assert [kills.end(process) for process in group_of_two(whole, free_port())] == [0, 0]
+    assert [kills.end(process) for process in kills.start_group(whole, 2, *BASE)] == [0, 0]
     seconds = time.monotonic() - begin
     series = reliability.Series(TORCHRUN, "test_kill", 0, 20, "kills", "trainings")
     for rng in series.tries():
         killed = shutil.copytree(tmp_path / "prepared", tmp_path / "killed")
         for _ in range(4):
-            group = group_of_two(killed, free_port())
+            group = kills.start_group(killed, 2, *BASE)
             time.sleep(rng.uniform(0, seconds))
             codes = [kills.end(process, 0.01) for process in group]
             for process in [process for process, code in zip(group, codes, strict=True) if code is None]:
@@ -135,7 +122,7 @@ def test_killed_under_torchrun_equals_uninterrupted(tmp_path):
                 kills.end(process)
                 kills.leave_none(process)
             series.counts["kills"] += None in codes
-        assert [kills.end(process) for process in group_of_two(killed, free_port())] == [0, 0]
+        assert [kills.end(process) for process in kills.start_group(killed, 2, *BASE)] == [0, 0]
         assert outcomes(killed) == outcomes(whole) and kills.left_over(killed) == []
         shutil.rmtree(killed)
 

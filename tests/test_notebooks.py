@@ -213,7 +213,13 @@ def test_counts_run_from_one_and_ids_are_readable(name):
     assert kept == ["checks"]
 
 
-def test_the_badge_and_the_cell_for_colab_take_the_address_of_the_git_remote(monkeypatch, tmp_path):
+def test_no_picture_is_of_another_host():
+    """One would be asked for whenever the notebook, or its page of the report, is opened."""
+    for path in (PROJECT / "notebooks").rglob("*.ipynb"):
+        assert not re.search(r"!\[[^]]*\]\(http|<img", path.read_text(encoding="utf-8")), path.name
+
+
+def test_the_link_and_the_cell_for_colab_take_the_address_of_the_git_remote(monkeypatch, tmp_path):
     (tmp_path / "notebooks").mkdir()
     shutil.copy(PROJECT / "Makefile", tmp_path)
     notebook = tmp_path / "notebooks" / f"{START}.ipynb"

@@ -408,6 +408,8 @@ def test_notebooks_show_a_figure_at_half_its_pixels_with_its_title_as_alternativ
     png, about = shown._repr_png_()
     assert png == (tmp_path / "distances.png").read_bytes() and int.from_bytes(png[16:20], "big") == 1700
     assert about == {"width": 850, "alt": shown.alternative}
+    shown.axes[0].set_xlabel("changed since it was written")
+    assert shown._repr_png_()[0] != png == (tmp_path / "distances.png").read_bytes()
 
 
 def test_overlap_shows_every_pair_once_in_the_papers_order(drawn):

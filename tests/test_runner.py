@@ -81,6 +81,7 @@ def job(key, function=note, arguments=(), *, needs=(), kind="run", size=1.0, div
 def carried_out(tmp_path_factory):
     """Carry out a few jobs once; give the folder, where each has noted itself, and the lines said."""
     folder, lines = tmp_path_factory.mktemp("runner"), []
+    carry_out("nothing", [job("nothing", os.getpid)])  # so that what all workers are forked from is there
     some = [
         job("third", arguments=(folder, "third"), needs={"second"}),
         job("second", arguments=(folder, "second"), needs={"first", "of another run"}, kind="loss"),

@@ -3,14 +3,13 @@
 import errno
 import os
 import shutil
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
 
+import kills
 import tiny
 from conftest import PROJECT
 from dontstop.errors import StudyError
@@ -362,19 +361,9 @@ def test_two_profiles_that_share_a_base_run_at_once(tmp_path):
     root = tiny.make(tmp_path / "study", base={"num_steps": 60})
     text = (root / "configs" / "tiny.yaml").read_text()
     (root / "configs" / "other.yaml").write_text(text)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "dontstop", "run", "base", "-p", profile],
-            env=tiny.environment(root),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for profile in ("tiny", "other")
-    ]
-    for process in processes:
-        said, _ = process.communicate(timeout=300)
-        assert process.returncode == 0 and "Error" not in said, said
+    processes = [kills.start(root, "run", "base", "-p", profile) for profile in ("tiny", "other")]
+    codes, said = [kills.end(process) for process in processes], (root / "log").read_text()
+    assert codes == [0, 0] and "Error" not in said, said
     found = [files.read_json(root / "checkpoints" / name / BASE / "training.json") for name in ("tiny", "other")]
     assert found[0] == found[1]  # to the second: it was trained once
     assert tiny.unfinished(root) == []

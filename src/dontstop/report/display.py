@@ -36,6 +36,10 @@ _NUMERIC = re.compile(r"[<×+−–\d][×+−–\d.,\s%()\[\]]*")
 _LIVE = re.compile(r"[*`~$\\]|(?<=\])\(|(?<![A-Za-z0-9])_+|_+(?![A-Za-z0-9])")
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20].")  # what spreadsheets take for one, full-width signs too
 _PARTS = ("std", "low", "high")  # shown within the value that stands to their left
+# What files have and notebooks do not show: where claims stand in the paper, and counts that are alike in all rows.
+_IN_FILES = frozenset({"place", "margin", "num_left_out", "num_sample_words"})
+_COUNTS = frozenset({"num_replicates", "num_seeds", "num_degenerate"})
+_MOST_CONTRASTS = 3  # of a table of scores, beside the arms; where there are more, the figure above has them
 
 
 class Table(Styler):
@@ -127,12 +131,25 @@ def _look(column: Series, stays: bool) -> str:
     return look + (_STAYS if stays else "")
 
 
+def narrowed(frame: DataFrame) -> DataFrame:
+    """Leave out of a table what makes it wider than a page, and stands in its files: p of contrasts, counts, the like.
+
+    Of a table of scores, which has columns of two levels, contrasts too where they are many.
+    """
+    if frame.columns.nlevels == 1:
+        return frame.drop(columns=[name for name in frame if name in _IN_FILES])
+    contrasts = {name for name, part in frame.columns if part == "effect"}
+    left_out = _COUNTS | (contrasts if len(contrasts) > _MOST_CONTRASTS else set())
+    return frame.loc[:, [name not in left_out and part != "p" for name, part in frame.columns]]
+
+
 def styled(frame: DataFrame, decimals: int | None = None) -> Table:
     """Return what a notebook shows of a table: every row, nothing cut, text inert, numbers to the right.
 
-    Columns without any entry are left out; of a table without rows it is said that it has none.
+    Columns without any entry are left out, and those that only its files have (`narrowed`); of a table without rows it
+    is said that it has none.
     """
-    shown = readable(frame, decimals)
+    shown = readable(narrowed(frame), decimals)
     shown = shown.loc[:, ~shown.isin(["", "-", "–"]).all() | shown.empty]
     # Several tables share a page, where each needs a name of its own; equal tables have equal ones.
     table = Table(shown, uuid=fingerprint(shown.to_dict("list"))[:12], cell_ids=False)

@@ -49,6 +49,7 @@ class StudyFigure(Figure):
         whole = height + _MARGIN + sum(heights)
         super().__init__((self.INCHES, whole), dpi=self.DPI, layout="constrained")
         FigureCanvasAgg(self)
+        self._png: bytes | None = None
         self.alternative = (title or question).replace("\n", " ")
         top = whole - _MARGIN
         for (text, size, colour, weight), taken in zip(blocks, heights, strict=True):
@@ -65,7 +66,9 @@ class StudyFigure(Figure):
         return f"Figure: {self.alternative}"
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int | str]]:
-        return rendered(self, "png"), {"width": self.WIDTH, "alt": self.alternative}
+        # What was drawn for its file serves, unless something of it was changed since.
+        png = rendered(self, "png") if self.stale or self._png is None else self._png
+        return png, {"width": self.WIDTH, "alt": self.alternative}
 
 
 def wrapped(text: str, points: float, weight: str = "normal", inches: float = StudyFigure.INCHES - 0.4) -> str:
@@ -86,6 +89,8 @@ def rendered(figure: Figure, kind: str) -> bytes:
     buffer, title = io.BytesIO(), getattr(figure, "alternative", "")
     metadata = {"png": {"Software": None, "Title": title}, "svg": {"Date": None, "Title": title}}[kind]
     figure.savefig(buffer, format=kind, metadata=metadata)
+    if kind == "png":
+        figure._png, figure.stale = buffer.getvalue(), False
     return buffer.getvalue()
 
 
