@@ -202,14 +202,18 @@ def of_tapt(overview, effects, losses, curve, runs) -> Markdown:
 def _curve_sentences(curve: DataFrame) -> list[str]:
     rows = [(task, of.loc[of["mean"].idxmax()], of.iloc[-1]) for task, of in curve.groupby("task", sort=False)]
     return [
-        f"On {spelt(task)} the dev score is highest at {best['epochs']} epochs of TAPT "
-        f"({best['mean']:.1f}; at {last['epochs']}: {last['mean']:.1f})."
+        f"On {spelt(task)} the dev score of TAPT is highest {_when(best['epochs'])} ({best['mean']:.1f}); "
+        f"{_when(last['epochs'])} it is {last['mean']:.1f}."
         for task, best, last in rows
     ]
 
 
-def of_dapt_tapt(overview, best, tests, gains, runs, cheap_effects, parts) -> Markdown:
-    """Judge DAPT then TAPT as the best arm, name the likeliest best, and say what other tests and other labels give."""
+def _when(epochs: str) -> str:
+    return "at the step that the dev loss keeps" if epochs == "kept" else f"after {epochs} epochs"
+
+
+def of_dapt_tapt(overview, best, tests, runs, cheap_effects, parts) -> Markdown:
+    """Judge DAPT then TAPT as the best arm, name the likeliest best, and say what other tests give."""
     (first, share), (second, next_share) = best.loc[MEAN].sort_values(ascending=False).head(2).items()
     by_task = best.drop(index=MEAN).idxmax(axis=1)
     trained = parts.set_index("arm").get("percent_trainable")
@@ -221,7 +225,6 @@ def of_dapt_tapt(overview, best, tests, gains, runs, cheap_effects, parts) -> Ma
         f"Of {len(tests)} differences in the mean over tasks, before any correction, have p below {LEVEL}: "
         + ", ".join(f"{(tests[column] < LEVEL).sum()} {test}" for column, test in _TESTS.items())
         + ".",
-        *_label_sentences(gains),
         *(
             f"{named(arm)} trains {trained[arm]:.1f} % of the encoder's parameters. Difference "
             f"{'; '.join(f'to {named(row.other)}: {_points(row)}' for row in of.itertuples())}."
@@ -229,17 +232,6 @@ def of_dapt_tapt(overview, best, tests, gains, runs, cheap_effects, parts) -> Ma
         ),
         of_degenerate(runs),
     )
-
-
-def _label_sentences(gains: DataFrame) -> list[str]:
-    """Say what each arm gains over the base encoder with few labels and with many."""
-    others = gains[~gains["arm"].isin(["base", labels.NAIVE_BAYES])]
-    return [
-        f"Gain of {named(arm)} over base by number of labels: "
-        + "; ".join(f"{row.num_train:,}: {_points(row)}" for row in of.itertuples())
-        + "."
-        for arm, of in others.rename(columns={"gain": "effect"}).groupby("arm", sort=False)
-    ]
 
 
 def of_transfer_tapt(overview, losses, tasks: Sequence[Task], runs) -> Markdown:

@@ -120,6 +120,8 @@ def column(name: str) -> str:
     """Name a column for a reader: with its unit; an arm's or a contrast's by the names of the arms."""
     if name in COLUMNS:
         return COLUMNS[name].label
+    if name in SELECTORS:
+        return SELECTORS[name]
     a, minus, b = str(name).partition(_MINUS)
     if minus:
         return f"{arm(a)} − {arm(b)}"
