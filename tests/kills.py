@@ -134,8 +134,10 @@ def _give(command: tuple[str, ...]) -> None:
 
 
 def _hear_as_spawned() -> None:
-    for number in (signal.SIGTERM, signal.SIGHUP):  # a process that is forked has its parent's handlers
+    """Heed signals as workers do that have started: one that is forked begins with its parent's handlers."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @functools.cache
@@ -264,8 +266,8 @@ class Killer:
         way, calls = self._rng.choice([*WAYS, *["kill -9 of all"] * 5]), Calls()
         by_itself = way == "kill -9 of all" and self._rng.random() < 0.5
         process = start(root, *command, heed=at_call(calls, number if by_itself else 0))
-        code = None
-        while code is None and (by_itself or calls.number() < number):
+        code, until = None, time.monotonic() + PATIENCE_SECONDS
+        while code is None and time.monotonic() < until and (by_itself or calls.number() < number):
             code = end(process, 0.01)
         if code is None:
             code = end(process, self._rng.uniform(0, 0.05))

@@ -78,7 +78,7 @@ class Series:
         begun = files.read_json(self._place) if SHARE and self._place.is_file() else {"counts": {}}
         if begun["counts"].get(unit, 0) >= self._wanted:
             begun = {"counts": {}}
-        self.counts = collections.Counter(begun["counts"])
+        self.counts = collections.Counter({self._of: 0, unit: 0} | begun["counts"])
         self._about = begun.get("about")
 
     def left(self) -> int:

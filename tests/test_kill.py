@@ -76,7 +76,7 @@ def test_stopped_again_and_again_equals_uninterrupted(what, whole, tmp_path):
         assert kills.left_over(stopped) == []
         assert kills.told(stopped, "doctor", "-p", "tiny")[0] < 2  # warnings at most, of packages say
         shutil.rmtree(stopped)
-        series.counts += killer.stops
+        series.counts.update(killer.stops)
         series.counts["stops"] += killer.stops.total()
 
 

@@ -89,7 +89,7 @@ def test_stopped_from_outside_equals_uninterrupted(way, tmp_path):
     for rng in series.tries():
         stopped = make(tmp_path / "stopped", way)
         for _ in range(3):
-            series.counts += stopped_once(stopped, way, rng, rng.randrange(most))
+            series.counts.update(stopped_once(stopped, way, rng, rng.randrange(most)))
         assert start(stopped, WAYS[way]).wait() == 0, (stopped / "log").read_text()[-3000:]
         leave_none(stopped)
         assert tiny.outcomes(stopped) == tiny.outcomes(whole) and kills.left_over(stopped) == []
