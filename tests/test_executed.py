@@ -81,7 +81,7 @@ def test_a_copy_is_whole_or_absent_and_a_stopped_one_says_so(root, monkeypatch):
 
 
 def ended_by(ename: str, evalue: str) -> papermill.PapermillExecutionError:
-    return papermill.PapermillExecutionError(3, 3, "study.run()", ename, evalue, [])
+    return papermill.PapermillExecutionError(3, 3, "study.run()", ename, evalue, [f"{ename}: {evalue}"])
 
 
 @pytest.mark.parametrize(
