@@ -46,7 +46,7 @@ FAULTS = [
     ("one worker killed: the whole run stops", "its job is done again, others go on", "test_runner, test_processes"),
     ("Ctrl-C: 39 lines of traceback", "one line; a second one ends at once", "test_interrupts"),
     ("a killed notebook calls its cells completed", "copies are whole or absent", "test_executed, test_ledger"),
-    ("kernel killed, or disk full, under a notebook: traceback", "three lines say so", "test_executed, test_kill_outside"),
+    ("kernel killed, disk full, under a notebook: traceback", "three lines say so", "test_executed, test_kill_outside"),
     ("TMPDIR full reads as 'copy it anew'", "told as a full disk, by name", "test_folders"),
     ("/dev/shm full: traceback", "told as no room for shared memory", "test_runner, test_kill"),
     ("seconds and dates in committed results", "kept apart, or as first recorded", "test_executed, test_one_answer"),

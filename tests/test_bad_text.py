@@ -234,9 +234,10 @@ def written(rows, ending):
     if ending == ".jsonl":
         return "\n".join(map(json.dumps, rows)).encode()
     texts = [str(row.get("text", "")).encode(errors="replace").decode() for row in rows]
+    labels = [str(row.get("label")).encode(errors="replace").decode() for row in rows]
     if ending == ".parquet":
         table = io.BytesIO()
-        pandas.DataFrame({"text": texts, "label": [str(row.get("label")) for row in rows]}).to_parquet(table)
+        pandas.DataFrame({"text": texts, "label": labels}).to_parquet(table)
         return table.getvalue()
     if ending == ".txt":
         return "\n".join(texts).encode()
