@@ -18,6 +18,30 @@ _CLOSED = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, config=_CLOSED)
+class Source:
+    """A data set that a domain's text is fetched from, and how its documents are distinguished from others.
+
+    Attributes:
+        path, name, data_files, split: As `datasets.load_dataset` takes them.
+        column: Of the text.
+        any_of: Words of which a document must hold `num_words_of` different ones; none keeps every document.
+        licence, homepage: As its publishers give them.
+        remark: How it differs from what it stands for.
+    """
+
+    path: str
+    licence: str
+    homepage: str
+    remark: str = ""
+    name: str | None = None
+    data_files: str | None = None
+    split: str = "train"
+    column: str = "text"
+    any_of: tuple[str, ...] = ()
+    num_words_of: int = 3
+
+
+@dataclass(frozen=True, config=_CLOSED)
 class Domain:
     """A domain of text, and the domain that not-DAPT adapts to in its stead, where there is one.
 
@@ -27,6 +51,7 @@ class Domain:
         areas: Of packages, the classes of the task `<domain>_area` and the modules of each; the first that fits counts.
         files: A folder or file with the domain's text; else a mirror's own.
         text_column: That holds the text in those files.
+        source: Where text for a mirror is fetched from.
 
     Departure: the paper pairs domains by low vocabulary overlap in its Figure 2; so does the docstring study, by our
     own overlap matrix, as the perfect pairing with the smallest total.
@@ -40,6 +65,7 @@ class Domain:
     areas: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     files: str | None = None
     text_column: str = "text"
+    source: Source | None = None
 
 
 @dataclass(frozen=True, config=_CLOSED)
@@ -51,7 +77,8 @@ class Task:
         labelled: A file of labelled texts; of it are taken those of `dev` and `test` that have no file of their own.
             Without it, the splits are a mirror's own.
         unlabelled: A file of texts of the task's own source without labels, for curated TAPT.
-        text_column, label_column: That hold text and label in those files.
+        text_column, label_column: That hold text and label in those files, or in the data set `hub`.
+        hub: A data set of a hub with splits for a mirror.
     """
 
     name: str
@@ -66,16 +93,25 @@ class Task:
     unlabelled: str | None = None
     text_column: str = "text"
     label_column: str = "label"
+    hub: str | None = None
 
 
 class StudyText(BaseModel):
-    """The domains and tasks of a study, and where the general text is, if a file of one's own holds it."""
+    """The domains and tasks of a study, and where all of it is.
+
+    Attributes:
+        general: Where the general text is, if a file of one's own holds it, or where it is fetched from.
+        bucket: The address of <bucket>/<task>/<split>.jsonl, whence tasks are fetched.
+        encoders: By a checkpoint's name, a hub's encoder that can take its place.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     domains: tuple[Domain, ...] = Field(min_length=1)
     tasks: tuple[Task, ...] = Field(min_length=1)
     general: Domain | None = None
+    bucket: str | None = None
+    encoders: dict[str, str] = Field(default_factory=dict)
 
     @property
     def is_own(self) -> bool:
@@ -89,6 +125,23 @@ class StudyText(BaseModel):
     def task(self, name: str) -> Task:
         """Return one of the tasks by its name, as `errors.chosen` does."""
         return chosen("task", name, {task.name: task for task in self.tasks})
+
+    def released(self, names: Iterable[str] | None) -> dict[str, str]:
+        """Return the hub's encoders by the names of checkpoints, all unless some are named.
+
+        Raises:
+            StudyError: If there is none of a name.
+        """
+        return {name: chosen("released encoder", name, self.encoders) for name in names or self.encoders}
+
+    def source(self, name: str) -> Source:
+        """Return what the text of a domain, or the general text, is fetched from.
+
+        Raises:
+            StudyError: If the study names nothing.
+        """
+        some = (one for one in (*self.domains, self.general) if one is not None and one.source is not None)
+        return chosen("domain with a `source`", name, {one.name: one.source for one in some})
 
 
 def with_whole_paths(study: StudyText, folder: Path) -> StudyText:
