@@ -115,6 +115,8 @@ def _reason(error: Exception) -> str:
         return "its weights have other shapes than its config.json"
     if "Unrecognized configuration class" in text:
         return "its kind of model, by config.json, has no masked LM"
+    if isinstance(error, KeyError):
+        return f"its files lack {text}"
     return text.splitlines()[0][:300] if text else type(error).__name__
 
 
