@@ -203,7 +203,7 @@ def test_every_domain_of_the_paper_has_a_source_with_a_licence():
     some = {name: read_study("paper").source(name) for name in ("biomed", "cs", "news", "reviews", "general")}
     assert all(source.licence and source.homepage and source.remark for source in some.values())
     assert some["news"].name == "realnewslike" and some["general"].name == "20231101.en"
-    with pytest.raises(StudyError, match="those that the study has: none"):
+    with pytest.raises(StudyError, match="those that there are: none"):
         read_study("docstrings").source("general")
 
 

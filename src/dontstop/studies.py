@@ -96,6 +96,9 @@ class Task:
     hub: str | None = None
 
 
+_ENTRIES = {"domains": Domain, "tasks": Task, "general": Domain}
+
+
 class StudyText(BaseModel):
     """The domains and tasks of a study, and where all of it is.
 
@@ -189,14 +192,31 @@ def parse_study(content: Mapping[str, Any], where: str) -> StudyText:
     try:
         study = StudyText.model_validate(_with_names(content))
     except ValidationError as error:
-        first = error.errors()[0]
-        entry = ".".join(str(part) for part in first["loc"])
-        raise StudyError(f"{entry} = {first['input']!r} in {where}", first["msg"], "mend that entry") from error
+        raise _malformed(error, _with_names(content), where) from error
     for kind, some in (("domain", study.domains), ("task", study.tasks)):
         for one in some:
             checked_name(kind, one.name)
     _check_names(study)
     return study.model_copy(update={"tasks": tuple(_linked(task, study) for task in study.tasks)})
+
+
+def _malformed(error: ValidationError, content: Mapping[str, Any], where: str) -> StudyError:
+    """Return the error of the first entry that is wrong, by the names of what it stands in."""
+    first = error.errors()[0]
+    kind, *rest = first["loc"]
+    if rest and isinstance(content[kind], list) and isinstance(content[kind][rest[0]], Mapping):
+        rest[0] = content[kind][rest[0]].get("name", rest[0])
+    entry = ".".join(map(str, (kind, *rest)))
+    if first["type"] == "missing":
+        return StudyError(f"no {entry} in {where}", "an entry that has no default", "write it")
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        model = Source if "source" in rest[:-1] else _ENTRIES.get(kind, Domain) if rest else StudyText
+        known = inspect.signature(model).parameters
+        close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        return StudyError(
+            f"unknown key {entry} in {where}", f"one of {', '.join(known)}", _meant(close, "leave it out")
+        )
+    return StudyError(f"{entry} = {first['input']!r} in {where}", first["msg"], "mend that entry")
 
 
 def _with_names(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,13 +237,22 @@ def _entry(name: str, entry: Any) -> Any:
 
 
 def _check_names(study: StudyText) -> None:
+    for kind, some in (("domain", study.domains), ("task", study.tasks)):
+        for name, number in collections.Counter(one.name for one in some).items():
+            if number > 1 or (kind, name) == ("domain", "general"):
+                found = f"{kind} {name!r}" + (" twice" if number > 1 else ", the name of the text of no domain")
+                raise StudyError(found, "a name of its own", "rename it")
     for domain in study.domains:
         if domain.irrelevant_domain is not None:
             study.domain(domain.irrelevant_domain)
+        if domain.irrelevant_domain == domain.name:
+            raise StudyError(f"irrelevant_domain of {domain.name}, itself", "another domain, or none", "mend the entry")
     for task in study.tasks:
         study.domain(task.domain)
-        if task.other_task is not None and study.task(task.other_task).domain != task.domain:
-            found = f"other_task {task.other_task!r} of {task.name}, a task of another domain"
+        other = task if task.other_task is None else study.task(task.other_task)
+        if other.domain != task.domain or task.other_task == task.name:
+            which = "itself" if other is task else "a task of another domain"
+            found = f"other_task {task.other_task!r} of {task.name}, {which}"
             raise StudyError(found, f"another task of {task.domain}, or none", "mend the entry, or leave it out")
 
 
@@ -231,3 +260,19 @@ def _linked(task: Task, study: StudyText) -> Task:
     first = study.domain(task.domain).irrelevant_domain
     others = (domain.name for domain in study.domains if domain.name not in (task.domain, first))
     return replace(task, other_domains=() if first is None else (first, *others))
+<<<<<<< HEAD
+=======
+
+
+def _named(name: str, candidates: Iterable[Any], kind: str) -> Any:
+    known = {candidate.name: candidate for candidate in candidates}
+    if name in known:
+        return known[name]
+    close = difflib.get_close_matches(str(name), known, n=1)
+    remedy = _meant(close, f"name a {kind}, or write one into the study")
+    raise StudyError(f"{kind} {name!r}", f"one of {', '.join(known) or 'those that the study has: none'}", remedy)
+
+
+def _meant(close: list[str], otherwise: str) -> str:
+    return f"did you mean {close[0]!r}?" if close else otherwise
+>>>>>>> d890fa9 (Tell what is wrong with a study's files by name and before text is read; let advice say what holds on other test texts, and which budget compares an arm)

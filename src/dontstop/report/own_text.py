@@ -86,14 +86,16 @@ def _on_splits(study: Results, table: pd.DataFrame) -> list[str]:
         if row.split == "test" and row.num_texts < SMALL_TEST:
             found.append(f"test of {row.task} has {row.num_texts} texts: one text is {100 / row.num_texts:.1f} points.")
         if row.split == "train" and row.smallest_class < SMALL_CLASS:
-            found.append(f"The smallest class of {row.task} has {row.smallest_class} training texts.")
+            texts = f"{row.smallest_class} training text{'s' * (row.smallest_class > 1)}"
+            found.append(f"The smallest class of {row.task} has {texts}.")
         if row.num_in_train:
             found.append(f"{row.num_in_train:,} {row.split} texts of {row.task} stand in train too.")
         if row.num_repeated:
             found.append(f"{row.num_repeated:,} {row.split} texts of {row.task} stand there twice.")
         if row.split == "train" and row.percent_cut > MANY_CUT:
             longest = study.profile.finetune_for(row.task).max_length
-            found.append(f"{row.percent_cut:.0f} % of the texts of {row.task} fill {longest} tokens, the length limit.")
+            of = f"{row.percent_cut:.0f} % of the texts of {row.task}"
+            found.append(f"{of} fill {longest} tokens, the length limit `finetune.max_length`: the rest is not read.")
     return found
 
 
