@@ -134,14 +134,16 @@ def test_the_budget_is_spent_in_order_and_nothing_without_the_base_encoder(advis
     assert "**Not compared.**" in text and "Beyond the budget, and not run: base (" in text
 
 
-def test_text_in_another_script_and_cut_texts_are_remarked(advised):
+def test_text_in_another_script_and_cut_texts_are_remarked(advised, monkeypatch):
     root, study = advised
     with tiny.at(root):
         corpora, splits = own_text.corpora(study), own_text.splits(study)
         of_tokens = ["script", "tokens_per_word", "percent_unknown"]
         corpora.loc[corpora["text"] == "support", of_tokens] = ["greek", 30.0, 2.0]
         splits.loc[splits["split"] == "train", ["percent_cut", "num_repeated"]] = [50.0, 3]
+        monkeypatch.setattr(own_text, "doubts", lambda some: [f"{len(some['test'])} texts, a doubt"])
         told = " ".join(own_text.remarks(study, corpora, splits))
+    assert "tickets: 16 texts, a doubt." in told
     assert "support is written in greek, the general text in latin" in told and "tokens.trained_on: all" in told
     assert "2.0 % of the tokens of support are unknown" in told and "3 train texts of tickets stand there twice" in told
     assert "50 % of the texts of tickets fill 24 tokens" in told

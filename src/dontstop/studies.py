@@ -1,7 +1,10 @@
 """What a study is about, as data: domains and tasks, which a YAML gives (configs/studies, or one's own)."""
 
+import collections
+import difflib
 import functools
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -260,19 +263,7 @@ def _linked(task: Task, study: StudyText) -> Task:
     first = study.domain(task.domain).irrelevant_domain
     others = (domain.name for domain in study.domains if domain.name not in (task.domain, first))
     return replace(task, other_domains=() if first is None else (first, *others))
-<<<<<<< HEAD
-=======
-
-
-def _named(name: str, candidates: Iterable[Any], kind: str) -> Any:
-    known = {candidate.name: candidate for candidate in candidates}
-    if name in known:
-        return known[name]
-    close = difflib.get_close_matches(str(name), known, n=1)
-    remedy = _meant(close, f"name a {kind}, or write one into the study")
-    raise StudyError(f"{kind} {name!r}", f"one of {', '.join(known) or 'those that the study has: none'}", remedy)
 
 
 def _meant(close: list[str], otherwise: str) -> str:
     return f"did you mean {close[0]!r}?" if close else otherwise
->>>>>>> d890fa9 (Tell what is wrong with a study's files by name and before text is read; let advice say what holds on other test texts, and which budget compares an arm)

@@ -9,6 +9,7 @@ from dontstop.runs.arms import Checkpoint
 from dontstop.runs.results import Results
 from dontstop.selection.selectors import EncoderMean
 from dontstop.text import inspection
+from dontstop.text.examples import doubts
 from dontstop.text.tasks import GENERAL, SPLITS, Task
 from dontstop.verdicts import baselines
 
@@ -51,7 +52,8 @@ def _of_tokens(study: Results, store: str, stores: dict, num_words: int) -> dict
 
 def remarks(study: Results, of_corpora: pd.DataFrame, of_splits: pd.DataFrame) -> list[str]:
     """Say what of the text stands in the way of an answer, a sentence each; nothing where nothing does."""
-    return [*_on_cleaning(study), *_on_corpora(study, of_corpora), *_on_splits(study, of_splits)]
+    of_labels = (f"{task}: {doubt}." for task, some in measures.examples(study).items() for doubt in doubts(some))
+    return [*_on_cleaning(study), *_on_corpora(study, of_corpora), *_on_splits(study, of_splits), *of_labels]
 
 
 def _on_cleaning(study: Results) -> list[str]:
