@@ -8,7 +8,6 @@ import typer
 from dontstop.errors import StudyError
 from dontstop.machine import progress
 
-
 OfStudy = Annotated[str | None, typer.Option("--profile", "-p", help="Whose study says where; default: the paper's.")]
 
 
