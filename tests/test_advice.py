@@ -37,9 +37,29 @@ def test_what_is_not_shown_is_undecided_and_told_with_the_replicates_it_takes():
     found = advice.advise(runs({"base": 0.6, "dapt": 0.61}, replicates=3, spread=0.03))
     assert found.word == advice.UNDECIDED and found.gains["replicates_needed"].iloc[0] > 3
     others = pd.DataFrame({"naive_bayes": [90.0], "linear_probe": [50.0]})
-    told = page.answer(found, others, runs({"base": 0.6, "dapt": 0.61}))
-    assert told[0].startswith("**Undecided.** DAPT scores") and "replicates would show it" in told[1]
+    told = page.answer(found, others, runs({"base": 0.6, "dapt": 0.61}), {"task": TRUTH})
+    assert told[0].startswith("**Undecided.** DAPT scores") and "On other test texts of the kind" in told[1]
+    assert "replicates would show it" in told[2] and "(`--replicates " in told[2]
     assert "Naive Bayes, on words alone, scores more than every arm: no arm" in told[-1]
+
+
+def test_a_gain_on_a_dozen_test_texts_is_not_relied_on_for_others():
+    for num, relied in ((12, False), (600, True)):
+        how = {"seed": 0, "seeds": range(1), "replicates": range(5), "spread": 0.0, "domain": "d"}
+        some = make_records({"base": 0.58, "dapt": 0.75}, TRUTH[:num], **how).assign(wall_seconds=1.0, checkpoint="c")
+        row = advice.gains_over_base(some).iloc[0]
+        low, high = advice.on_other_texts(some, "dapt", {"task": TRUTH[:num]})
+        assert low < row["low"] < row["effect"] < row["high"] < high and (low > 0) == relied
+    found = advice.Advice(advice.ADAPT, "dapt", advice.gains_over_base(some))
+    others = pd.DataFrame({"naive_bayes": [9.0], "linear_probe": [5.0]})
+    assert not any("label more" in line for line in page.answer(found, others, some, {"task": TRUTH}))
+
+
+def test_two_replicates_are_told_to_be_too_few():
+    found = advice.advise(runs({"base": 0.6, "dapt": 0.61}, replicates=2, spread=0.3))
+    others = pd.DataFrame({"naive_bayes": [9.0], "linear_probe": [5.0]})
+    told = page.answer(found, others, runs({"base": 0.6, "dapt": 0.61}, replicates=2))
+    assert "would have shown no gain that a score can have" in told[0] and "three or more" in told[1]
 
 
 def test_one_replicate_or_one_arm_gives_no_verdict():
@@ -110,17 +130,20 @@ def test_the_budget_is_spent_in_order_and_nothing_without_the_base_encoder(advis
     # Of each of two replicates: the base encoder, DAPT on the domain, TAPT on the task; runs are the classifiers.
     assert whole["num_checkpoints"].tolist() == [2] * 4 and whole["num_runs"].tolist() == [2] * 4
     assert part.tolist() == [True, True, False, False] and not none["affordable"].any()
+    assert "TAPT takes some" in text and "give `--minutes " in text
     assert "**Not compared.**" in text and "Beyond the budget, and not run: base (" in text
 
 
-def test_text_in_another_script_and_cut_texts_are_remarked(advised):
+def test_text_in_another_script_and_cut_texts_are_remarked(advised, monkeypatch):
     root, study = advised
     with tiny.at(root):
         corpora, splits = own_text.corpora(study), own_text.splits(study)
         of_tokens = ["script", "tokens_per_word", "percent_unknown"]
         corpora.loc[corpora["text"] == "support", of_tokens] = ["greek", 30.0, 2.0]
         splits.loc[splits["split"] == "train", ["percent_cut", "num_repeated"]] = [50.0, 3]
+        monkeypatch.setattr(own_text, "doubts", lambda some: [f"{len(some['test'])} texts, a doubt"])
         told = " ".join(own_text.remarks(study, corpora, splits))
+    assert "tickets: 16 texts, a doubt." in told
     assert "support is written in greek, the general text in latin" in told and "tokens.trained_on: all" in told
     assert "2.0 % of the tokens of support are unknown" in told and "3 train texts of tickets stand there twice" in told
     assert "50 % of the texts of tickets fill 24 tokens" in told

@@ -24,12 +24,14 @@ from dontstop.errors import StudyError
 from dontstop.fetch import task_files
 from dontstop.machine import files
 from dontstop.profiles import Text
+from dontstop.studies import read_study
 from dontstop.text import documents
 
 MEGABYTES = 300 if reliability.SHARE else 30
 FILES_A_BATCH = 150  # that Hypothesis makes
 MOST_MEMORY = 600  # MB, of a whole process that reads
 SKIP = Text(bad_rows="skip")
+TASK = read_study("paper").task("ag")
 GOOD = '{"text": "a b", "label": "x"}\n'
 
 
@@ -160,10 +162,10 @@ def test_labels_of_a_hub_keep_their_names_and_what_has_none_is_left_out(tmp_path
         path = source / "data" / f"{split}-00000-of-00001.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         datasets.Dataset.from_dict(some, kind).to_parquet(path)
-    task_files._fetch_from_hub(str(source), "train", tmp_path / "train.jsonl")
+    task_files._fetch_from_hub(str(source), "train", tmp_path / "train.jsonl", TASK)
     assert files.read_jsonl(tmp_path / "train.jsonl") == [{"text": "a", "label": "good"}, {"text": "c", "label": "bad"}]
     with pytest.raises(StudyError, match="no labels in .*test"):
-        task_files._fetch_from_hub(str(source), "test", tmp_path / "test.jsonl")
+        task_files._fetch_from_hub(str(source), "test", tmp_path / "test.jsonl", TASK)
     assert not (tmp_path / "test.jsonl").exists()
 
 
@@ -174,6 +176,7 @@ import re, sys
 from pathlib import Path
 from dontstop.errors import StudyError
 from dontstop.profiles import Text
+from dontstop.studies import read_study
 from dontstop.text import documents
 settings = Text(bad_rows="skip")
 for path in sys.argv[1:]:

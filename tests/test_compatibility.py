@@ -124,6 +124,17 @@ def with_vocabulary(kind: str) -> Callable[[Path], None]:
     return leave
 
 
+def spoilt_numbers(folder: Path) -> None:
+    tensors = load_file(folder / MODEL)
+    tensors["bert.encoder.layer.0.output.dense.weight"][0, 0] = float("nan")
+    save_file(tensors, folder / MODEL, {"format": "pt"})
+
+
+def a_folder_in_its_place(folder: Path) -> None:
+    (folder / MODEL).unlink()
+    (folder / MODEL).mkdir()
+
+
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 133\n"
 LONG = {"finetune": {"max_length": 25}}
 GPT2 = {"model_type": "gpt2", "vocab_size": VOCABULARY, "n_embd": 4, "n_layer": 1, "n_head": 1}
@@ -221,6 +232,67 @@ CASES = {
     "a newer family": (changed("config.json", model_type="newbert"), {}, "no encoder that can be read", "", "another"),
     "no masked LM": (written("config.json", json.dumps(GPT2).encode()), {}, "has no masked LM", "", "name another"),
     "a file that is no folder": (shutil.rmtree, {}, "no encoder that can be read", "reached", "name another"),
+    "weights that are no numbers": (spoilt_numbers, {}, "not finite", "finite numbers", "fetch it again"),
+    "weights longer than told": (
+        lambda folder: written(MODEL, (folder / MODEL).read_bytes() + b"more")(folder) and None,
+        {},
+        "longer than its header says",
+        "by its header",
+        "fetch it again",
+    ),
+    "a folder for weights": (a_folder_in_its_place, {}, "no weights in", "model.safetensors", "name another encoder"),
+    "weights of another program": (
+        all_of(without(MODEL), written("model.gguf", b"GGUF")),
+        {},
+        "no weights in",
+        "model.safetensors",
+        "name another encoder",
+    ),
+    "no config.json": (without("config.json"), {}, "no encoder that can be read", "config.json", "name another"),
+    "a list for a config.json": (
+        written("config.json", b"[]"),
+        {},
+        "no encoder that can be read",
+        "config.json",
+        "name",
+    ),
+    "a family that has no masked LM": (
+        changed("config.json", model_type="vit"),
+        {},
+        "no masked LM",
+        "",
+        "name another",
+    ),
+    "heads that do not divide": (changed("config.json", num_attention_heads=5), {}, "multiple of", "", "name another"),
+    "a damaged index of shards": (
+        all_of(sharded, written("model.safetensors.index.json", b'{"weight_map"')),
+        {},
+        "which is not JSON",
+        "a whole file",
+        "fetch it again",
+    ),
+    "code of a tokenizer": (
+        changed("tokenizer_config.json", auto_map={"AutoTokenizer": ["code.T", None]}),
+        {},
+        "auto_map in",
+        "runs no code",
+        "name another encoder",
+    ),
+    "no tokenizer": (
+        without("tokenizer.json", "tokenizer_config.json"),
+        {},
+        "no tokenizer that can be read",
+        "tokenizer.json",
+        "name another tokenizer",
+    ),
+    "an empty tokenizer": (written("tokenizer.json", b"{}"), {}, "lack 'added_tokens'", "", "name another tokenizer"),
+    "a mask token that was added": (
+        changed("tokenizer_config.json", mask_token="[NEW]"),
+        {},
+        "301 word pieces in the tokenizer, 300 in",
+        "with the tokenizer",
+        "resize_",
+    ),
     "left truncation, two lengths": (
         changed("tokenizer_config.json", truncation_side="left"),
         {"task_finetune": {"citation_intent": {"max_length": 20}}},
@@ -248,6 +320,13 @@ def test_what_does_not_fit_is_told_before_text_is_read(
     for part, line in zip((found, expected, remedy), lines, strict=True):
         assert part in line, said
     assert "Traceback" not in said and "weights_only" not in said and "convert-weights" not in said
+
+
+def test_the_page_names_every_case(project):
+    page = (project / "docs" / "encoders.md").read_text()
+    listed = page.split("inputs are tried through the command line")[1].split("\n\n")[1]
+    assert sorted(" ".join(listed.split()).rstrip(".").split("; ")) == sorted(CASES) and len(CASES) > 40
+    assert f"These {len(CASES)} inputs" in page
 
 
 def profile(root: Path, encoder: Path, **settings):
@@ -390,20 +469,14 @@ def test_a_script_that_the_tokenizer_does_not_know_is_refused(words, capsys):
         assert tiny.command("run", "base", "-p", "tiny") == 2  # nor the second time
 
 
-def test_special_tokens_and_unknown_ones_in_the_text_are_counted_and_told(words, capsys):
+def test_unknown_tokens_in_the_text_are_counted_and_a_spelt_mask_is_none(words, capsys):
     assert prepared(words, "[MASK] {0} {1} other{0} words{0}") == 0
     said = capsys.readouterr().out
-    assert "prepare: special tokens in the text: 48 in corpora/cs, 12 in held_out/cs\n" in said
-    assert "prepare: unknown tokens in the text: 144 in corpora/cs, 36 in held_out/cs\n" in said
+    assert "special tokens" not in said
+    assert "prepare: unknown tokens in the text: 288 in corpora/cs, 72 in held_out/cs\n" in said
     table = token_counts.counts(Paths("tiny", words)).loc["corpora/cs"]
-    assert (
-        table["special"] == table["documents"] and table["unknown"] == 3 * table["documents"]
-    )  # its number, and two words
-
-
-def test_text_of_mask_tokens_is_refused(words, capsys):
-    assert prepared(words, "[MASK] [MASK] [MASK] [MASK] [MASK] {} [MASK] [MASK]") == 2
-    assert "mostly special tokens, which are never masked" in capsys.readouterr().err
+    # The number, two words, and [ MASK ] in three pieces.
+    assert table["special"] == 0 and table["unknown"] == 6 * table["documents"]
 
 
 def test_counts_by_hand(words):

@@ -13,7 +13,8 @@ import loopback
 import tiny
 from dontstop import tokens
 from dontstop.errors import StudyError
-from dontstop.fetch import conversion, sources
+from dontstop.fetch import conversion
+from dontstop.studies import read_study
 from dontstop.training import encoders
 
 CONFIG = {
@@ -98,7 +99,7 @@ def dontstop(hub: str, cache: Path, *arguments: str) -> subprocess.CompletedProc
 def test_the_authors_encoders_are_fetched_from_a_hub_once(source, tmp_path):
     model = BertForMaskedLM(BertConfig(**CONFIG)).eval()
     torch.save(model.state_dict(), source / "pytorch_model.bin")
-    there = tmp_path / "hub" / sources.RELEASED["dapt_cs"]
+    there = tmp_path / "hub" / read_study("paper").encoders["dapt_cs"]
     there.parent.mkdir(parents=True)
     source.rename(there)
     wanted = ("fetch-encoders", str(tmp_path / "encoders"), "--checkpoint", "dapt_cs")

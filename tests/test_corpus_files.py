@@ -10,8 +10,8 @@ import pytest
 import tiny
 from dontstop.errors import StudyError
 from dontstop.fetch import corpus_files
-from dontstop.fetch.sources import CORPORA, CorpusSource, corpus_source
 from dontstop.machine import files
+from dontstop.studies import Source, read_study
 from dontstop.text.documents import read_documents
 
 
@@ -34,7 +34,7 @@ def source(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(gzip.compress(lines({"body": row} for row in some)))
     files_of = str(tmp_path / "given" / "part-*.jsonl.gz")
-    return CorpusSource("json", "CC0", "https://example.org", "made up", data_files=files_of, column="body")
+    return Source("json", "CC0", "https://example.org", "made up", data_files=files_of, column="body")
 
 
 def fetched(mirror, source, told=None, **budget):
@@ -104,7 +104,7 @@ def many(tmp_path):
         path = tmp_path / "many" / f"{number:02d}.jsonl.gz"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(gzip.compress(lines({"text": document(10 * number + k)} for k in range(5))))
-    return CorpusSource("json", "CC0", "https://example.org", "made up", data_files=str(tmp_path / "many" / "*.gz"))
+    return Source("json", "CC0", "https://example.org", "made up", data_files=str(tmp_path / "many" / "*.gz"))
 
 
 def file_of(text):
@@ -200,9 +200,11 @@ def test_sources_that_hold_nothing_of_the_kind(source, tmp_path, change, message
 
 
 def test_every_domain_of_the_paper_has_a_source_with_a_licence():
-    assert set(CORPORA) == {"biomed", "cs", "news", "reviews", "general"}
-    assert all(source.licence and source.homepage and source.remark for source in CORPORA.values())
-    assert corpus_source("news").name == "realnewslike"
+    some = {name: read_study("paper").source(name) for name in ("biomed", "cs", "news", "reviews", "general")}
+    assert all(source.licence and source.homepage and source.remark for source in some.values())
+    assert some["news"].name == "realnewslike" and some["general"].name == "20231101.en"
+    with pytest.raises(StudyError, match="those that there are: none"):
+        read_study("docstrings").source("general")
 
 
 def test_the_command_line_refuses_what_is_no_corpus(tmp_path, capsys):

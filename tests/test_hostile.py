@@ -12,7 +12,7 @@ import pytest
 
 from dontstop import tokens
 from dontstop.errors import StudyError, visible
-from dontstop.fetch import conversion, sources, task_files
+from dontstop.fetch import conversion, task_files
 from dontstop.inputs import MAX_BYTES
 from dontstop.machine import pretrained, progress
 from dontstop.profiles import load_profile, with_replicates
@@ -59,9 +59,12 @@ NAMES |= {
     "experiment": (lambda _: get_experiment("../x"), "refused: found: experiment '../x'"),
     "task": (lambda _: read_study("paper").task("../../x"), "refused: found: task '../../x'"),
     "domain": (lambda _: read_study("paper").domain("../x"), "refused: found: domain '../x'"),
-    "corpus to fetch": (lambda _: sources.corpus_source("../x"), "refused: found: "),
-    "task to fetch": (lambda at: task_files.fetch_tasks(at, ["../../x"], "hub", "", print), "refused: found: "),
-    "encoder to fetch": (lambda at: conversion.fetch_encoders(at, ["../x"], "", print), "refused: found: "),
+    "corpus to fetch": (lambda _: read_study("paper").source("../x"), "refused: found: "),
+    "task to fetch": (
+        lambda at: task_files.fetch_tasks(at, read_study("paper"), ["../../x"], "hub", "", print),
+        "refused: found: ",
+    ),
+    "encoder to fetch": (lambda _: read_study("paper").released(["../x"]), "refused: found: "),
 }
 
 # Profiles that would fill memory, run code or mean two things ------------------------------------------------------

@@ -3,6 +3,7 @@
 import collections
 
 import pytest
+import yaml
 
 import tiny
 from dontstop.errors import StudyError
@@ -94,3 +95,159 @@ def test_splits_are_described():
     assert [train[f"{size}_class"] for size in ("smallest", "largest")] == [1, 2]
     assert (train["num_classes"], train["num_repeated"]) == (2, 1)
     assert (test["num_in_train"], train["num_in_train"], test["script"]) == (1, 0, "latin")
+
+
+# Files that do not fit ---------------------------------------------------------------------------------------------
+
+
+def entry(*path: str, **values):
+    """Change an entry of the study; None takes a key out."""
+
+    def change(root, study):
+        place = study
+        for name in path:
+            place = place[name]
+        place |= values
+        for name in [name for name, value in values.items() if value is None]:
+            del place[name]
+
+    return change
+
+
+def table(text: str, name: str = "tickets.csv", **values):
+    """Write a file, and change the task's entry."""
+
+    def change(root, study):
+        (root / "mine" / name).write_text(text)
+        study["tasks"]["tickets"] |= values
+
+    return change
+
+
+def whole(value):
+    """Put something else in the study's place."""
+
+    def change(root, study):
+        study.clear()
+        study["whole"] = value
+
+    return change
+
+
+def foreign(root, study):
+    (root / "mine" / "cs" / "README.md").touch()
+
+
+def emptied(root, study):
+    (root / "mine" / "cs" / "part.jsonl").unlink()
+
+
+DOMAIN, QUEUE = ("domains", "support"), ("tasks", "tickets")
+NAMED = {"name": "a", "display_name": "A"}
+# What is changed; what is found; what is expected; what to do.
+WRONG = {
+    "an unknown key of a domain": (entry(*DOMAIN, file="x"), "key domains.support.file", "files,", "mean 'files'"),
+    "an unknown key of a task": (entry(*QUEUE, labeled="x"), "key tasks.tickets.labeled", "one of", "mean 'labelled'"),
+    "an unknown key of the study": (entry(task={}), "unknown key task in", "one of domains", "did you mean 'tasks'"),
+    "an unknown key of a source": (
+        entry(*DOMAIN, source={"path": "json", "licence": "x", "homepage": "x", "files": "x"}),
+        "unknown key domains.support.source.files",
+        "one of path",
+        "mean 'data_files'",
+    ),
+    "no metric": (entry(*QUEUE, metric=None), "no tasks.tickets.metric", "no default", "write it"),
+    "another metric": (entry(*QUEUE, metric="f1"), "tasks.tickets.metric = 'f1'", "'macro_f1'", "mend that entry"),
+    "a list of files": (entry(*DOMAIN, files=["a"]), "domains.support.files = ['a']", "valid string", "mend"),
+    "a missing corpus": (entry(*DOMAIN, files="mine/sc"), "no file", "JSON Lines, CSV or Parquet", "mend the path"),
+    "a missing file of labels": (entry(*QUEUE, labelled="mine/a.csv"), "no file", "CSV or Parquet", "mend the path"),
+    "a missing dev": (entry(*QUEUE, dev="mine/dev.csv"), "mine/dev.csv", "CSV or Parquet", "mend the path"),
+    "a folder of labels": (entry(*QUEUE, labelled="mine/cs"), "no file", "CSV or Parquet", "mend the path"),
+    "no file of a domain": (entry(*DOMAIN, files=None), "no file of support", "`files` of each domain", "name it"),
+    "a foreign file in a corpus": (foreign, "README.md among the shards", "the ending .jsonl", "move it away"),
+    "an empty corpus": (emptied, "no file in", "one shard or more", "fill the folder"),
+    "another text column": (
+        entry(*DOMAIN, text_column="txt"),
+        "no field 'txt' in",
+        "'txt' among body, number",
+        "rename the field",
+    ),
+    "another label column": (
+        entry(*QUEUE, label_column="label"),
+        "no field 'label' in",
+        "among body, queue",
+        "rename the field",
+    ),
+    "a name that is taken": (
+        lambda root, study: study["domains"].update(general=study["domains"]["support"]),
+        "domain 'general', the name of",
+        "a name of its own",
+        "rename it",
+    ),
+    "a name twice": (entry(domains=[NAMED, NAMED]), "domain 'a' twice", "a name of its own", "rename it"),
+    "a path for a name": (
+        entry(tasks={"../a": {"domain": "support", "metric": "macro_f1"}}),
+        "'../a'",
+        "a name",
+        "name",
+    ),
+    "no domain": (entry(domains={}), "domains = ", "at least 1", "mend that entry"),
+    "no task": (entry(tasks=None), "no tasks in", "no default", "write it"),
+    "a task of no domain": (entry(*QUEUE, domain="suport"), "domain 'suport'", "one of support", "mean 'support'"),
+    "an irrelevant domain that is itself": (
+        entry(*DOMAIN, irrelevant_domain="support"),
+        "irrelevant_domain of support, itself",
+        "another domain, or none",
+        "mend the entry",
+    ),
+    "another task that is itself": (
+        entry(*QUEUE, other_task="tickets"),
+        "other_task 'tickets' of tickets, itself",
+        "another task of support",
+        "mend the entry",
+    ),
+    "a single label": (
+        table("body,queue\n" + "".join(f"ba ce di {k},few\n" for k in range(20))),
+        "only the label 'few' in train of tickets",
+        "two or more",
+        "labels' column",
+    ),
+    "a label in test alone": (
+        table("body,queue\nba ce di,few\nfo gu ka,none\n", "test.csv", test="mine/test.csv"),
+        "label 'none' in test of tickets, unseen in train",
+        "labels among few, many",
+        "add examples of it to train",
+    ),
+    "too few texts to divide": (
+        table("body,queue\nba ce di,few\nfo gu ka,many\n"),
+        "no examples in test of tickets",
+        "one or more",
+        "fill the split",
+    ),
+    "a row without a label": (
+        table("body,queue\nba ce di,few\nfo gu ka,\n"),
+        "empty queue in",
+        "a label",
+        "fill the row or drop it",
+    ),
+    "a study of no kind": (whole(3), "text.study = 3", "", "change the value"),
+    "a study that is not there": (whole("papr"), "study 'papr'", "one of docstrings, paper", "papr.yaml"),
+}
+
+
+@pytest.mark.parametrize(("change", "found", "expected", "remedy"), WRONG.values(), ids=WRONG)
+def test_files_that_do_not_fit_are_told_at_once(tmp_path, capsys, monkeypatch, change, found, expected, remedy):
+    tiny.make_own(tmp_path)
+    path = tmp_path / "configs" / "own.yaml"
+    settings = yaml.safe_load(path.read_text())
+    change(tmp_path, settings["text"]["study"])
+    settings["text"]["study"] = settings["text"]["study"].get("whole", settings["text"]["study"])
+    path.write_text(yaml.safe_dump(settings))
+    monkeypatch.setattr("dontstop.text.corpora.prepare", lambda *_: pytest.fail("text was prepared"))
+    with tiny.at(tmp_path):
+        assert tiny.command("advise", str(path)) == 2
+    said = capsys.readouterr().err
+    lines = said.strip().splitlines()
+    assert [line.split(":")[0] for line in lines] == ["found", "expected", "do this"], said
+    for part, line in zip((found, expected, remedy), lines, strict=True):
+        assert part in line, said
+    assert not (tmp_path / "work" / "own" / "own").exists()

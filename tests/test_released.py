@@ -1,6 +1,7 @@
 """A study of encoders that others have pretrained: from a folder without an LM head, and with released checkpoints."""
 
 import shutil
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ from transformers import RobertaConfig, RobertaForMaskedLM, RobertaModel
 
 import tiny
 from dontstop import tokens
-from dontstop.fetch import sources
 from dontstop.machine import files, runner
 from dontstop.runs import scratch
 from dontstop.runs.design import Design
+from dontstop.studies import read_study
 from dontstop.study import Study
 from dontstop.training import encoders
 from test_encoders import BERT_SIZES
@@ -36,7 +37,7 @@ def released(tmp_path_factory):
     tokenizer = tokens.load_tokenizer(root / "roberta")
     roberta(tokenizer, seed=0, head=False).save_pretrained(root / "roberta")
     for number, name in enumerate(TAKEN, 1):
-        folder = root / "hub" / sources.RELEASED[name]
+        folder = root / "hub" / read_study("paper").encoders[name]
         tokenizer.save_pretrained(folder)
         model = roberta(tokenizer, seed=number)
         model.config.save_pretrained(folder)
@@ -135,7 +136,7 @@ def test_a_tokenizer_that_is_not_the_encoders_is_told(released, tmp_path, capsys
 def test_the_papers_profile_names_every_released_encoder_as_a_checkpoint_of_its_plan(project, tmp_path):
     """On a mirror with all tasks: the released ones are what 02 to 04 need, not-DAPT's being among DAPT's."""
     settings = yaml.safe_load((project / "configs" / "paper.yaml").read_text())
-    for task in sources.HUB_TASKS:
+    for task in map(attrgetter("name"), read_study("paper").tasks):
         (tmp_path / "mirror" / "tasks" / task).mkdir(parents=True)
         (tmp_path / "mirror" / "tasks" / task / "train.jsonl").touch()
     (tmp_path / "configs").mkdir()
@@ -147,4 +148,4 @@ def test_the_papers_profile_names_every_released_encoder_as_a_checkpoint_of_its_
         wanted = {c.name for kind in ("dapt", "tapt") for c in design.checkpoints(kind)}
         plans = [design.plan("dapt_tapt")]
     wanted |= {c.name for plan in plans for c in plan.checkpoints if c.phases}
-    assert wanted == {name for name in sources.RELEASED if "curated" not in name}
+    assert wanted == {name for name in read_study("paper").encoders if "curated" not in name}

@@ -43,6 +43,13 @@ def test_tfidf_brings_texts_of_the_same_words_together():
         selectors.TfidfSvd(3, seed=0).fit(["the", "of"])
 
 
+def test_tfidf_finds_words_of_a_script_without_spaces():
+    texts = ["预训练语言模型在任务上", "语言模型效果很好", "天气晴朗适合散步", "今天散步很适合"]
+    vectors = neighbours.unit(selectors.TfidfSvd(3, seed=0).fit(texts).embed(texts))
+    similarity = vectors @ vectors.T
+    assert min(similarity[0, 1], similarity[2, 3]) > 0.2 > abs(similarity[0, 2])
+
+
 def test_the_encoders_mean_is_that_of_its_states_without_padding(base):
     embedder = selectors.EncoderMean(base, max_length=32).fit(TEXTS)
     vectors = embedder.embed(TEXTS[:4])

@@ -35,8 +35,8 @@ def test_other_domains_come_with_the_irrelevant_one_first():
 
 WRONG = {
     "no task": ({"tasks": {}}, "tasks = "),
-    "unknown key": ({"domains": {"support": {"file": "x"}}}, "domains.0.file = 'x' in own.yaml"),
-    "metric": ({"tasks": {"queue": {"domain": "support", "metric": "f1"}}}, "tasks.0.metric = 'f1'"),
+    "unknown key": ({"domains": {"support": {"file": "x"}}}, "unknown key domains.support.file in own.yaml"),
+    "metric": ({"tasks": {"queue": {"domain": "support", "metric": "f1"}}}, "tasks.queue.metric = 'f1'"),
     "domain": ({"tasks": {"queue": {"domain": "suport", "metric": "macro_f1"}}}, "did you mean 'support'"),
     "path": ({"domains": {"../support": None}}, "domain '../support'"),
     "other task": (

@@ -32,6 +32,16 @@ def test_special_tokens_have_the_first_ids(tokenizer):
     assert [tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS.values()] == [0, 1, 2, 3, 4]
 
 
+def test_what_a_text_spells_is_text_and_no_special_token(tokenizer, tmp_path):
+    text = "in <mask> of <s>, a<pad> </s>"
+    tokens.write_token_store([text], tokenizer, tmp_path / "store")
+    stored = tokens.load_token_store(tmp_path / "store").document(0)
+    assert stored.tolist() == tokenizer(text)["input_ids"]
+    assert min(stored[1:-1]) >= len(SPECIAL_TOKENS) and tokenizer.decode(stored[1:-1]).strip() == text
+    tokenizer.save_pretrained(tmp_path / "saved")
+    assert "split_special_tokens" not in (tmp_path / "saved" / "tokenizer_config.json").read_text()
+
+
 @pytest.mark.parametrize(("size", "message"), [(5000, "yields only"), (260, "261 or more")])
 def test_a_vocabulary_that_cannot_be_is_told_and_nothing_is_written(tmp_path, size, message):
     with pytest.raises(StudyError, match=message):

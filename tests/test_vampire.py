@@ -125,6 +125,11 @@ def test_the_loss_and_its_gradient_are_those_of_cross_entropy():
     torch.testing.assert_close(grad_outputs, logits.grad)
 
 
+def test_a_script_without_spaces_has_words_of_two_characters():
+    bags = vampire.BagsOfWords(["预训练模型", "训练很好", "the abc", "abc 1"] * 3, vampire.Settings(min_documents=2))
+    assert sorted(bags.words) == sorted(["预训", "训练", "练模", "模型", "练很", "很好", "abc"])
+
+
 def test_texts_without_a_shared_word_are_told():
     with pytest.raises(StudyError, match="lower selection.vampire.min_documents"):
         vampire.Vampire(SETTINGS, seed=0).fit(["alpha", "beta", "gamma", "delta", "epsilon", "zeta"])

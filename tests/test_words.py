@@ -120,3 +120,10 @@ def test_the_library_knows_the_characters_that_python_knows():
     table = words.in_words()
     differing = [c for k, c in enumerate(map(chr, range(0x110000))) if c.isalnum() != table[k]]
     assert {unicodedata.category(c) for c in differing} <= {"Mn", "Mc", "Me", "Cn"}  # marks, and what is newer
+
+
+def test_a_bag_holds_pairs_of_characters_where_a_script_has_no_spaces():
+    two = re.compile(r"\b\w\w+\b")
+    assert words.bag_words("one two, a_1 naïve", two) == ["one", "two", "a_1", "naïve"]
+    assert sorted(words.bag_words("用 PyTorch 训练模型。", two)) == sorted(["PyTorch", "用", "训练", "练模", "模型"])
+    assert words.bag_words(ENGLISH + " " + "训练", two) == two.findall(ENGLISH + " 训练")  # a word that English quotes

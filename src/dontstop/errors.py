@@ -43,7 +43,7 @@ def chosen(kind: str, name: str, known: Mapping[str, Any], remedy: str = "name o
         return known[name]
     close = difflib.get_close_matches(str(name), known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else remedy
-    raise StudyError(f"{kind} {name!r}", f"one of {', '.join(known)}", hint)
+    raise StudyError(f"{kind} {name!r}", f"one of {', '.join(known) or 'those that there are: none'}", hint)
 
 
 def tell_plainly(shell: Any) -> None:

@@ -1,7 +1,10 @@
 """What a study is about, as data: domains and tasks, which a YAML gives (configs/studies, or one's own)."""
 
+import collections
+import difflib
 import functools
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +21,30 @@ _CLOSED = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, config=_CLOSED)
+class Source:
+    """A data set that a domain's text is fetched from, and how its documents are distinguished from others.
+
+    Attributes:
+        path, name, data_files, split: As `datasets.load_dataset` takes them.
+        column: Of the text.
+        any_of: Words of which a document must hold `num_words_of` different ones; none keeps every document.
+        licence, homepage: As its publishers give them.
+        remark: How it differs from what it stands for.
+    """
+
+    path: str
+    licence: str
+    homepage: str
+    remark: str = ""
+    name: str | None = None
+    data_files: str | None = None
+    split: str = "train"
+    column: str = "text"
+    any_of: tuple[str, ...] = ()
+    num_words_of: int = 3
+
+
+@dataclass(frozen=True, config=_CLOSED)
 class Domain:
     """A domain of text, and the domain that not-DAPT adapts to in its stead, where there is one.
 
@@ -27,6 +54,7 @@ class Domain:
         areas: Of packages, the classes of the task `<domain>_area` and the modules of each; the first that fits counts.
         files: A folder or file with the domain's text; else a mirror's own.
         text_column: That holds the text in those files.
+        source: Where text for a mirror is fetched from.
 
     Departure: the paper pairs domains by low vocabulary overlap in its Figure 2; so does the docstring study, by our
     own overlap matrix, as the perfect pairing with the smallest total.
@@ -40,6 +68,7 @@ class Domain:
     areas: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     files: str | None = None
     text_column: str = "text"
+    source: Source | None = None
 
 
 @dataclass(frozen=True, config=_CLOSED)
@@ -51,7 +80,8 @@ class Task:
         labelled: A file of labelled texts; of it are taken those of `dev` and `test` that have no file of their own.
             Without it, the splits are a mirror's own.
         unlabelled: A file of texts of the task's own source without labels, for curated TAPT.
-        text_column, label_column: That hold text and label in those files.
+        text_column, label_column: That hold text and label in those files, or in the data set `hub`.
+        hub: A data set of a hub with splits for a mirror.
     """
 
     name: str
@@ -66,16 +96,28 @@ class Task:
     unlabelled: str | None = None
     text_column: str = "text"
     label_column: str = "label"
+    hub: str | None = None
+
+
+_ENTRIES = {"domains": Domain, "tasks": Task, "general": Domain}
 
 
 class StudyText(BaseModel):
-    """The domains and tasks of a study, and where the general text is, if a file of one's own holds it."""
+    """The domains and tasks of a study, and where all of it is.
+
+    Attributes:
+        general: Where the general text is, if a file of one's own holds it, or where it is fetched from.
+        bucket: The address of <bucket>/<task>/<split>.jsonl, whence tasks are fetched.
+        encoders: By a checkpoint's name, a hub's encoder that can take its place.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     domains: tuple[Domain, ...] = Field(min_length=1)
     tasks: tuple[Task, ...] = Field(min_length=1)
     general: Domain | None = None
+    bucket: str | None = None
+    encoders: dict[str, str] = Field(default_factory=dict)
 
     @property
     def is_own(self) -> bool:
@@ -89,6 +131,23 @@ class StudyText(BaseModel):
     def task(self, name: str) -> Task:
         """Return one of the tasks by its name, as `errors.chosen` does."""
         return chosen("task", name, {task.name: task for task in self.tasks})
+
+    def released(self, names: Iterable[str] | None) -> dict[str, str]:
+        """Return the hub's encoders by the names of checkpoints, all unless some are named.
+
+        Raises:
+            StudyError: If there is none of a name.
+        """
+        return {name: chosen("released encoder", name, self.encoders) for name in names or self.encoders}
+
+    def source(self, name: str) -> Source:
+        """Return what the text of a domain, or the general text, is fetched from.
+
+        Raises:
+            StudyError: If the study names nothing.
+        """
+        some = (one for one in (*self.domains, self.general) if one is not None and one.source is not None)
+        return chosen("domain with a `source`", name, {one.name: one.source for one in some})
 
 
 def with_whole_paths(study: StudyText, folder: Path) -> StudyText:
@@ -136,14 +195,31 @@ def parse_study(content: Mapping[str, Any], where: str) -> StudyText:
     try:
         study = StudyText.model_validate(_with_names(content))
     except ValidationError as error:
-        first = error.errors()[0]
-        entry = ".".join(str(part) for part in first["loc"])
-        raise StudyError(f"{entry} = {first['input']!r} in {where}", first["msg"], "mend that entry") from error
+        raise _malformed(error, _with_names(content), where) from error
     for kind, some in (("domain", study.domains), ("task", study.tasks)):
         for one in some:
             checked_name(kind, one.name)
     _check_names(study)
     return study.model_copy(update={"tasks": tuple(_linked(task, study) for task in study.tasks)})
+
+
+def _malformed(error: ValidationError, content: Mapping[str, Any], where: str) -> StudyError:
+    """Return the error of the first entry that is wrong, by the names of what it stands in."""
+    first = error.errors()[0]
+    kind, *rest = first["loc"]
+    if rest and isinstance(content[kind], list) and isinstance(content[kind][rest[0]], Mapping):
+        rest[0] = content[kind][rest[0]].get("name", rest[0])
+    entry = ".".join(map(str, (kind, *rest)))
+    if first["type"] == "missing":
+        return StudyError(f"no {entry} in {where}", "an entry that has no default", "write it")
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        model = Source if "source" in rest[:-1] else _ENTRIES.get(kind, Domain) if rest else StudyText
+        known = inspect.signature(model).parameters
+        close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        return StudyError(
+            f"unknown key {entry} in {where}", f"one of {', '.join(known)}", _meant(close, "leave it out")
+        )
+    return StudyError(f"{entry} = {first['input']!r} in {where}", first["msg"], "mend that entry")
 
 
 def _with_names(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,13 +240,22 @@ def _entry(name: str, entry: Any) -> Any:
 
 
 def _check_names(study: StudyText) -> None:
+    for kind, some in (("domain", study.domains), ("task", study.tasks)):
+        for name, number in collections.Counter(one.name for one in some).items():
+            if number > 1 or (kind, name) == ("domain", "general"):
+                found = f"{kind} {name!r}" + (" twice" if number > 1 else ", the name of the text of no domain")
+                raise StudyError(found, "a name of its own", "rename it")
     for domain in study.domains:
         if domain.irrelevant_domain is not None:
             study.domain(domain.irrelevant_domain)
+        if domain.irrelevant_domain == domain.name:
+            raise StudyError(f"irrelevant_domain of {domain.name}, itself", "another domain, or none", "mend the entry")
     for task in study.tasks:
         study.domain(task.domain)
-        if task.other_task is not None and study.task(task.other_task).domain != task.domain:
-            found = f"other_task {task.other_task!r} of {task.name}, a task of another domain"
+        other = task if task.other_task is None else study.task(task.other_task)
+        if other.domain != task.domain or task.other_task == task.name:
+            which = "itself" if other is task else "a task of another domain"
+            found = f"other_task {task.other_task!r} of {task.name}, {which}"
             raise StudyError(found, f"another task of {task.domain}, or none", "mend the entry, or leave it out")
 
 
@@ -178,3 +263,7 @@ def _linked(task: Task, study: StudyText) -> Task:
     first = study.domain(task.domain).irrelevant_domain
     others = (domain.name for domain in study.domains if domain.name not in (task.domain, first))
     return replace(task, other_domains=() if first is None else (first, *others))
+
+
+def _meant(close: list[str], otherwise: str) -> str:
+    return f"did you mean {close[0]!r}?" if close else otherwise

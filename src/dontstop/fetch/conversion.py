@@ -1,33 +1,29 @@
 """Pickled weights turned into safetensors, the only kind that the study loads; by an explicit command alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
-from dontstop.errors import StudyError, chosen
-from dontstop.fetch.sources import RELEASED
+from dontstop.errors import StudyError
 from dontstop.machine import files, pretrained
 
 
-def fetch_encoders(folder: Path, names: Sequence[str], address: str, tell: Callable[[str], None]) -> None:
-    """Fetch the authors' encoders into `folder`, each under its checkpoint's name, as safetensors; skip those there.
+def fetch_encoders(folder: Path, wanted: Mapping[str, str], address: str, tell: Callable[[str], None]) -> None:
+    """Fetch released encoders into `folder`, each under its checkpoint's name, as safetensors; skip those there.
 
     Args:
-        names: Of checkpoints, such as `dapt_biomed`.
+        wanted: A hub's encoders, by checkpoint, as `StudyText.encoders` has them.
         address: A folder that holds them by their names on the hub; nothing for the hub itself.
 
     Raises:
-        StudyError: If there is no such encoder, or it cannot be read.
+        StudyError: If one cannot be read.
     """
-    for name in names:
-        chosen("released encoder", name, RELEASED)
-    for name in names:
+    for name, encoder in wanted.items():
         if (folder / name).is_dir():
             tell(f"{folder / name}: already there")
         else:
-            source = f"{address.rstrip('/')}/{RELEASED[name]}" if address else RELEASED[name]
-            convert_weights(source, folder / name, tell)
+            convert_weights(f"{address.rstrip('/')}/{encoder}" if address else encoder, folder / name, tell)
 
 
 def convert_weights(source: str, target: Path, tell: Callable[[str], None]) -> None:

@@ -14,8 +14,8 @@ import datasets
 
 from dontstop.errors import StudyError
 from dontstop.fetch import hub
-from dontstop.fetch.sources import CorpusSource
 from dontstop.machine import files
+from dontstop.studies import Source
 from dontstop.text.documents import forms_of
 from dontstop.text.words import normalise, num_words
 
@@ -31,7 +31,7 @@ Tell = Callable[[str], None]
 def fetch_corpus(
     mirror: Path,
     domain: str,
-    source: CorpusSource,
+    source: Source,
     tell: Tell,
     *,
     num_documents: int | None = None,
@@ -49,8 +49,9 @@ def fetch_corpus(
     Raises:
         StudyError: If no budget is given, or the source cannot be read or has no document of the kind.
 
-    Departure: the paper read whole corpora. A budget takes its part from many places of the source: the order of its
-    files is shuffled, and ten of them are read in turns. Within a file the order stays, since what a shuffle buffer
+    Departure: the paper's corpora were never released (its footnote 1); a source is of the same kind, not the same
+    text. The paper read them whole. A budget takes its part from many places of the source: the order of its files is
+    shuffled, and ten of them are read in turns. Within a file the order stays, since what a shuffle buffer
     holds would be lost whenever a fetch is resumed.
     """
     if num_documents is None and num_words is None:
@@ -90,7 +91,7 @@ def _is_there(target: Path, domain: str, about: Path, wanted: dict) -> bool:
 class CorpusStream:
     """A corpus being fetched: documents kept so far, in shards on the disk, and where in the source to resume."""
 
-    def __init__(self, folder: Path, source: CorpusSource, request: dict):
+    def __init__(self, folder: Path, source: Source, request: dict):
         """Take up what an earlier fetch of the same request has left in `folder`."""
         self.folder, self.source, self.min_words = folder, source, request["min_words"]
         self.words = re.compile(r"\b(" + "|".join(map(re.escape, source.any_of)) + r")\b", re.IGNORECASE)

@@ -41,6 +41,8 @@ def load(kind: Any, source: str | Path, **how: Any) -> Any:
         _hold_body(source, *loaded)
     if isinstance(getattr(loaded, "all_special_ids", None), list) and len(loaded) <= len(loaded.all_special_ids):
         raise _unreadable(kind.__name__, source, ValueError("no vocabulary beside it"), pickled=False)
+    if "Tokenizer" in kind.__name__:
+        loaded.split_special_tokens = True  # what a text spells, such as `<mask>`, is text and not the token
     return loaded
 
 
@@ -113,6 +115,8 @@ def _reason(error: Exception) -> str:
         return "its weights have other shapes than its config.json"
     if "Unrecognized configuration class" in text:
         return "its kind of model, by config.json, has no masked LM"
+    if isinstance(error, KeyError):
+        return f"its files lack {text}"
     return text.splitlines()[0][:300] if text else type(error).__name__
 
 

@@ -16,11 +16,13 @@ from dontstop.runs.budget import Speed
 from dontstop.runs.pipeline import Pipeline
 from dontstop.verdicts import costs as costing
 from dontstop.verdicts import scores
-from dontstop.verdicts.advice import ADAPT, LEAVE, NOT_COMPARED, Advice, advise
+from dontstop.verdicts.advice import ADAPT, LEAVE, NOT_COMPARED, Advice, advise, on_other_texts
 from dontstop.verdicts.advice import MOST_REPLICATES as MOST
 from dontstop.verdicts.claims import DOES_NOT_HOLD
+from dontstop.verdicts.resampling import Truth
 from dontstop.verdicts.scores import MEAN
 
+MOST_POINTS = 100  # of a score
 ORDER_TEXT = "base, TAPT, DAPT, DAPT+TAPT: the cheaper text before the dearer"
 
 
@@ -57,8 +59,12 @@ def paid(study: Pipeline, runs: DataFrame) -> pd.Series:
     return pd.Series(found, dtype=float)
 
 
-def answer(advice: Advice, others: DataFrame, runs: DataFrame) -> list[str]:
-    """Say the answer, what it rests on, and what would decide it if nothing does: a sentence each."""
+def answer(advice: Advice, others: DataFrame, runs: DataFrame, truth: Truth | None = None) -> list[str]:
+    """Say the answer, what it rests on, and what would decide it if nothing does: a sentence each.
+
+    Args:
+        truth: Labels of the test texts; without them nothing is said of other test texts.
+    """
     if advice.word == NOT_COMPARED:
         return ["**Not compared.** No arm beside the base encoder has run within the budget."]
     row = advice.gains.set_index("arm").loc[advice.arm]
@@ -67,6 +73,8 @@ def answer(advice: Advice, others: DataFrame, runs: DataFrame) -> list[str]:
         return [f"**Undecided.** {told}; an interval needs two replicates, a verdict three or more."]
     words = {ADAPT: f"Adapt, by {named(advice.arm)}", LEAVE: "Do not adapt: every arm that ran is shown to be worse"}
     found = [f"**{words.get(advice.word, 'Undecided')}.** {_gain(advice.arm, row)}"]
+    if truth is not None:
+        found.append(_on_other_texts(advice, runs, truth))
     if advice.word not in words:
         found.append(_what_decides(row))
     worse = advice.gains.loc[advice.gains["verdict"] == DOES_NOT_HOLD, "arm"]
@@ -79,15 +87,29 @@ def _gain(arm: str, row: pd.Series) -> str:
     return (
         f"{named(arm)} scores {signed(row['effect'])} points over the base encoder (95 % interval {signed(row['low'])} "
         f"to {signed(row['high'])}, {row['num_replicates']:.0f} replicates, p = {row['p_holm']:.3f} after correction); "
-        f"a gain of {number(row['detectable'])} would have been seen four times in five."
+        + (
+            f"a gain of {number(row['detectable'])} would have been seen four times in five."
+            if row["detectable"] < MOST_POINTS
+            else "so few replicates, as far apart, would have shown no gain that a score can have."
+        )
     )
+
+
+def _on_other_texts(advice: Advice, runs: DataFrame, truth: Truth) -> str:
+    low, high = on_other_texts(runs, advice.arm, truth)
+    sizes = " and ".join(f"{len(labels):,}" for labels in truth.values())
+    told = f"On other test texts of the kind, in place of these {sizes}, it is {signed(low)} to {signed(high)}"
+    return told + (": label more before you rely on it." if advice.word == ADAPT and low <= 0 else ".")
 
 
 def _what_decides(row: pd.Series) -> str:
     needed = row["replicates_needed"]
+    if row["num_replicates"] < 3:
+        return "Two replicates decide next to nothing: take three or more (`--replicates 3`)."
     if not np.isfinite(needed) or abs(row["effect"]) < 1e-9:
         return "No number of replicates within reason would decide an effect as small as this one."
-    return f"If the effect is as large as it looks, {needed:.0f} replicates would show it with 80 % power."
+    told = f"If the effect is as large as it looks, {needed:.0f} replicates would show it with 80 % power"
+    return f"{told} (`--replicates {needed:.0f}`, {needed / row['num_replicates']:.0f} times the cost so far)."
 
 
 def _beside(advice: Advice, others: DataFrame, runs: DataFrame) -> list[str]:
@@ -111,9 +133,10 @@ def page(study: Pipeline, ahead: DataFrame, minutes: float) -> str:
     advice = advise(runs)
     others = own_text.other_methods(study) if len(runs) else DataFrame(columns=["naive_bayes", "linear_probe"])
     remarks = own_text.remarks(study, of_corpora, of_splits)
+    told = answer(advice, others, runs, study.truth())
     parts = [
         f"# Adapt or not: `{study.profile.name}`",
-        "\n".join(f"- {sentence}" for sentence in answer(advice, others, runs)),
+        "\n".join(f"- {sentence}" for sentence in told + _minutes_needed(advice, ahead)),
         "## The text",
         "\n".join(f"- {sentence}" for sentence in remarks) or "Nothing in it stands in the way of an answer.",
         to_markdown(of_corpora),
@@ -128,6 +151,14 @@ def page(study: Pipeline, ahead: DataFrame, minutes: float) -> str:
     if left_out := study.design.left_out():
         parts.append(f"{left_out[0].upper()}{left_out[1:]}.")
     return "\n\n".join(parts + _scores_parts(study, advice, runs, others)) + "\n"
+
+
+def _minutes_needed(advice: Advice, ahead: DataFrame) -> list[str]:
+    """Say which budget would compare an arm with the base encoder, where none was."""
+    if advice.word != NOT_COMPARED or len(ahead) < 2:
+        return []
+    minutes = np.ceil(ahead["wall_seconds"].iloc[:2].sum() / 60)
+    return [f"{named(ahead['arm'].iloc[1])} takes some {minutes:.0f} minutes here: give `--minutes {minutes:.0f}`."]
 
 
 def _too_dear(ahead: DataFrame) -> str:

@@ -9,6 +9,7 @@ from dontstop.runs.arms import Checkpoint
 from dontstop.runs.results import Results
 from dontstop.selection.selectors import EncoderMean
 from dontstop.text import inspection
+from dontstop.text.examples import doubts
 from dontstop.text.tasks import GENERAL, SPLITS, Task
 from dontstop.verdicts import baselines
 
@@ -51,7 +52,8 @@ def _of_tokens(study: Results, store: str, stores: dict, num_words: int) -> dict
 
 def remarks(study: Results, of_corpora: pd.DataFrame, of_splits: pd.DataFrame) -> list[str]:
     """Say what of the text stands in the way of an answer, a sentence each; nothing where nothing does."""
-    return [*_on_cleaning(study), *_on_corpora(study, of_corpora), *_on_splits(study, of_splits)]
+    of_labels = (f"{task}: {doubt}." for task, some in measures.examples(study).items() for doubt in doubts(some))
+    return [*_on_cleaning(study), *_on_corpora(study, of_corpora), *_on_splits(study, of_splits), *of_labels]
 
 
 def _on_cleaning(study: Results) -> list[str]:
@@ -86,14 +88,16 @@ def _on_splits(study: Results, table: pd.DataFrame) -> list[str]:
         if row.split == "test" and row.num_texts < SMALL_TEST:
             found.append(f"test of {row.task} has {row.num_texts} texts: one text is {100 / row.num_texts:.1f} points.")
         if row.split == "train" and row.smallest_class < SMALL_CLASS:
-            found.append(f"The smallest class of {row.task} has {row.smallest_class} training texts.")
+            texts = f"{row.smallest_class} training text{'s' * (row.smallest_class > 1)}"
+            found.append(f"The smallest class of {row.task} has {texts}.")
         if row.num_in_train:
             found.append(f"{row.num_in_train:,} {row.split} texts of {row.task} stand in train too.")
         if row.num_repeated:
             found.append(f"{row.num_repeated:,} {row.split} texts of {row.task} stand there twice.")
         if row.split == "train" and row.percent_cut > MANY_CUT:
             longest = study.profile.finetune_for(row.task).max_length
-            found.append(f"{row.percent_cut:.0f} % of the texts of {row.task} fill {longest} tokens, the length limit.")
+            of = f"{row.percent_cut:.0f} % of the texts of {row.task}"
+            found.append(f"{of} fill {longest} tokens, the length limit `finetune.max_length`: the rest is not read.")
     return found
 
 

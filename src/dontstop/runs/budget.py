@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
+from transformers.utils import logging
 
 from dontstop import tokens
 from dontstop.machine import runner
@@ -51,6 +52,7 @@ def affordable_part(profile: Profile) -> Profile:
 def time_steps(study: Pipeline) -> Speed:
     """Time a few steps of pretraining and of fine-tuning, on the study's own text; what they train is thrown away."""
     profile, paths = study.profile, study.paths
+    logging.disable_progress_bar()  # of loading and saving weights
     settings = _short(phase_settings(profile, Checkpoint()) or profile.dapt, 1)
     device = devices.resolve_device(profile.device)
     how = {"precision": devices.resolve_precision(profile.precision, device), "device": device}

@@ -72,7 +72,7 @@ def misfits(profile: Profile, given: str | None = None, *, num_processes: int = 
     tokenizer, (model, about) = loaded.get(tokenizers.load_given), loaded.get(_load, (None, None))
     found += [] if tokenizer is None else _tokenizer(profile, name, tokenizer)
     if model is not None:
-        found += [*_weights(profile, given, about), *_lengths(profile, given, model)]
+        found += [*_weights(profile, given, about), *_numbers(given, model), *_lengths(profile, given, model)]
         found += _unused_by(num_processes, given, model) if num_processes > 1 else []
         found += [] if tokenizer is None else _vocabulary(name, given, model, tokenizer)
     return found
@@ -175,6 +175,13 @@ def _weights(profile: Profile, given: str, about: dict) -> Iterator[Misfit]:
     if unknown := sorted(about["unexpected_keys"]):
         found = f"{len(unknown)} names in the weights of {given} that a masked LM has no place for ({unknown[0]}, ...)"
         yield Misfit("warning", found, "names of the encoder's parameters", "nothing, if they are another head's")
+
+
+def _numbers(given: str, model) -> Iterator[Misfit]:
+    wrong = [name for name, values in model.named_parameters() if not values.isfinite().all()]
+    if wrong:
+        found = f"{len(wrong)} parameters of {given} that are not finite ({wrong[0]}, ...)"
+        yield Misfit("broken", found, "finite numbers", "fetch it again, or name another encoder")
 
 
 def _vocabulary(name: str, given: str, model, tokenizer) -> Iterator[Misfit]:

@@ -17,10 +17,7 @@ CHUNK = 4_000_000  # tokens in memory at a time
 FEWEST_ORDINARY = 0.5  # of the tokens between the start and the end of texts; of fewer, results would mean nothing
 WORTH_A_WARNING = 0.001
 
-REMEDIES = {
-    "unknown": "name an encoder whose tokenizer knows this text's script, or let the study train its own",
-    "special": "remove the tokenizer's special tokens, such as its mask token, from the text",
-}
+REMEDY = "name an encoder whose tokenizer knows this text's script, or let the study train its own"
 
 Line = tuple[str, str, str]  # level (`well`, `warning`, `broken`), what was found, what to do about it
 
@@ -66,13 +63,13 @@ def lines(table: pd.DataFrame) -> Iterator[Line]:
         yield "broken", f"texts without a token: {_listed(tasks['empty'])}", "remove those rows from the task's files"
     ordinary = table["tokens"] - table["unknown"] - table["special"]
     few = ordinary < FEWEST_ORDINARY * table["tokens"]
-    for kind, remedy in REMEDIES.items():
+    for kind in ("unknown", "special"):  # which some tokenizers have in place of an unknown one
         share = table[kind] / table["tokens"].clip(lower=1)
         if (most := few & (share >= FEWEST_ORDINARY / 2)).any():
-            yield "broken", f"mostly {kind} tokens, which are never masked: {_listed(share[most], '{:.0%}')}", remedy
+            yield "broken", f"mostly {kind} tokens, which are never masked: {_listed(share[most], '{:.0%}')}", REMEDY
         elif (number := table[kind].sum()) > 0:
             level = "warning" if number > WORTH_A_WARNING * table["tokens"].sum() else "well"
-            yield level, f"{kind} tokens in the text: {_listed(table[kind])}", remedy if level == "warning" else ""
+            yield level, f"{kind} tokens in the text: {_listed(table[kind])}", REMEDY if level == "warning" else ""
     if table["without"].any():
         found = f"documents without a token that could be masked: {_listed(table['without'])}"
         yield "warning", found, "look at those texts"

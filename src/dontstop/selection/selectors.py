@@ -1,6 +1,8 @@
 """Retrieval methods: embedders, whose vectors are compared by cosine; and, without vectors, BM25 and resampling."""
 
+import functools
 import itertools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -19,11 +21,13 @@ from dontstop.selection.candidates import Candidates
 from dontstop.selection.neighbours import best, matches
 from dontstop.selection.vampire import Vampire
 from dontstop.text import leakage
+from dontstop.text.words import bag_words
 from dontstop.training import encoders
 
 ENCODER_BATCH = 64  # texts
 SATURATION, LENGTH_WEIGHT = 1.2, 0.75  # BM25's k1 and b, as is usual
 QUERIES = 64  # scored by BM25 at a time
+_WORD = re.compile(r"\b\w\w+\b")
 NUM_BUCKETS = 10_000  # of hashed n-grams, as in the paper on DSIR
 
 
@@ -45,7 +49,8 @@ class TfidfSvd(Embedder):
     """Tf-idf, cut down to a few dimensions by a truncated singular value decomposition (latent semantic analysis)."""
 
     def __init__(self, num_dimensions: int, *, seed: int):
-        self._words = TfidfVectorizer(sublinear_tf=True, stop_words="english", dtype=np.float32)
+        how = {"tokenizer": functools.partial(bag_words, spaced=_WORD), "token_pattern": None, "stop_words": "english"}
+        self._words = TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **how)
         self._num_dimensions, self._seed = num_dimensions, seed
 
     def fit(self, texts: Sequence[str]) -> "TfidfSvd":

@@ -4,6 +4,8 @@ Source: Gururangan et al. (2019), *Variational Pretraining for Semi-supervised T
 paper uses it to find each task text's neighbours.
 """
 
+import functools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,11 +19,12 @@ from torch.nn import functional
 from dontstop.errors import StudyError
 from dontstop.machine.randomness import generator, seed_of
 from dontstop.profiles import Vampire as Settings
+from dontstop.text.words import bag_words
 
 NUM_TOP_WORDS = 10  # of a topic, for its coherence and for readers
 EMBEDDING_BATCH = 4096  # texts
 BATCH_NORM_EPSILON = 1e-5
-_WORD = r"(?u)\b[^\W\d_]{3,30}\b"  # three to thirty letters, as in the authors' preprocessing
+_WORD = re.compile(r"\b[^\W\d_]{3,30}\b")  # three to thirty letters, as in the authors' preprocessing
 
 
 class BagsOfWords:
@@ -29,7 +32,8 @@ class BagsOfWords:
 
     def __init__(self, texts: Sequence[str], settings: Settings):
         self._counter = CountVectorizer(
-            token_pattern=_WORD,
+            tokenizer=functools.partial(bag_words, spaced=_WORD),
+            token_pattern=None,
             stop_words="english",
             max_features=settings.vocabulary_size,
             min_df=min(settings.min_documents, max(1, len(texts) // 2)),

@@ -237,7 +237,8 @@ def _value(row: dict[str, Any], field: str, where: str, settings: Text, *, is_la
         found = f"{field} of type {type(value).__name__} in {where}"
         return Fault(found, "a string", "write it as a string", is_empty=value is None and not is_label)
     if is_blank(value):
-        return Fault(f"empty {field} in {where}", "a text with words", "fill the row or drop it", not is_label)
+        expected = "a label" if is_label else "a text with words"
+        return Fault(f"empty {field} in {where}", expected, "fill the row or drop it", not is_label)
     if len(value) > settings.max_line_megabytes * 1_000_000:
         return too_long(where, settings)
     try:

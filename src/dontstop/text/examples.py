@@ -72,7 +72,11 @@ def check_tasks(tasks: dict[str, dict[str, list[Row]]]) -> None:
                 raise StudyError(f"no examples in {split} of {task}", "one or more", "fill the split")
         labels = {row["label"] for row in by_split["train"]}
         if len(labels) < 2:
-            raise StudyError(f"only the label {min(labels)!r} in train of {task}", "two or more", "add other classes")
+            raise StudyError(
+                f"only the label {min(labels)!r} in train of {task}",
+                "two or more",
+                "add other classes, or name the labels' column",
+            )
         for split in ("dev", "test"):
             unseen = sorted({row["label"] for row in by_split[split]} - labels)
             if unseen:

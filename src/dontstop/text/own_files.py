@@ -8,7 +8,7 @@ from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Profile, Text
 from dontstop.studies import Domain, StudyText, Task, read_study
-from dontstop.text import docstrings, packages, splits, words
+from dontstop.text import docstrings, examples, packages, splits, words
 from dontstop.text.documents import Refused, read_documents, shards_in
 from dontstop.text.manifest import Row
 from dontstop.text.tasks import GENERAL, SPLITS
@@ -39,14 +39,14 @@ def gather(profile: Profile, constraints: Path, tell: Tell) -> None:
     """
     study, mirror, state = profile.text.study, Path(profile.text.folder), _state(profile)
     with files.saving_folder(mirror) as part:
+        for task in study.tasks:  # first, since a wrong label is found in them within seconds
+            _write_task(part / "tasks" / task.name, task, profile.text, tell)
         for domain in study.domains:
             _write_corpus(part, domain.name, _documents(domain, profile.text))
         general = (
             _docstrings(profile.text, constraints) if study.general is None else _documents(study.general, profile.text)
         )
         _write_corpus(part, GENERAL, general)
-        for task in study.tasks:
-            _write_task(part / "tasks" / task.name, task, profile.text, tell)
         files.write_json(part / NOTE, state)
 
 
@@ -142,6 +142,7 @@ def _write_task(folder: Path, task: Task, settings: Text, tell: Tell) -> None:
         rows |= divide(rows["train"], made, seed=settings.split_seed)
         if repeated:
             tell(f"{task.name}: {repeated:,} repeated rows of {task.labelled} left out before it is divided")
+    examples.check_tasks({task.name: rows})
     for split in SPLITS:
         files.write_jsonl(folder / f"{split}.jsonl", rows[split])
     if task.unlabelled is not None:

@@ -6,6 +6,8 @@ their words can be told by a dictionary only, and five characters are about as r
 """
 
 import functools
+import itertools
+import re
 import unicodedata
 
 import numpy as np
@@ -17,6 +19,8 @@ _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")  # soft hyphens
 # Line_Break=SA: the scripts of South-East Asia whose lines a dictionary breaks.
 UNSPACED = regex.compile(r"(?!\p{M})[\p{Han}\p{Hiragana}\p{Katakana}\p{Line_Break=SA}]\p{M}*")
 _APART = regex.compile(rf"(?<![{_IN_WORDS}])\p{{M}}+|({UNSPACED.pattern})")
+_RUN = regex.compile(f"(?:{UNSPACED.pattern})+")
+MANY = 0.1  # of a text's characters, from which on it is taken for one in a script without spaces
 _VISIBLE = regex.compile(r"[^\s\p{Cc}\p{Default_Ignorable_Code_Point}]")
 _ASCII = "".join(chr(code).lower() if chr(code).isalnum() else " " for code in range(128))
 
@@ -43,6 +47,19 @@ def words_of(text: str) -> list[str]:
 def normalise(text: str) -> str:
     """Return the text as comparisons see it: equal under changes of case, space, punctuation, width and normal form."""
     return " ".join(words_of(text)) or fold(text).strip()
+
+
+def bag_words(text: str, spaced: re.Pattern) -> list[str]:
+    """Return the words of a text that are counted, in any order: what a pattern finds between spaces.
+
+    In a text of a script without spaces, also the pairs of neighbouring characters, as most of its words are; what
+    another text quotes of such a script stays one word.
+    """
+    if text.isascii() or len(UNSPACED.findall(text)) < MANY * len(text):
+        return spaced.findall(text)
+    runs = [UNSPACED.findall(run) for run in _RUN.findall(text)]
+    pairs = ["".join(pair) for run in runs for pair in itertools.pairwise(run)]
+    return spaced.findall(_RUN.sub(" ", text)) + pairs + [run[0] for run in runs if len(run) == 1]
 
 
 def num_words(text: str) -> int:

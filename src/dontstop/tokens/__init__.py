@@ -8,11 +8,10 @@ from dontstop.tokens.stores import (
     prepare_tokens,
     write_token_store,
 )
-from dontstop.tokens.tokenizer import check_given, load_tokenizer, train_tokenizer
+from dontstop.tokens.tokenizer import load_tokenizer, train_tokenizer
 
 __all__ = [
     "TokenStore",
-    "check_given",
     "cut",
     "load_token_store",
     "load_tokenizer",

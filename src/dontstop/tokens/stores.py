@@ -115,6 +115,7 @@ class Encoding:
     def write(self, documents: Iterable[str], handle: BinaryIO) -> np.ndarray:
         """Write the ids of documents one after another; return the tokens of each, (num_documents,)."""
         tokenizer, lengths = _load_fast(self.tokenizer), []
+        tokenizer.encode_special_tokens = True  # what a text spells, such as `<mask>`, is text and not the token
         tokenizer.no_padding()
         tokenizer.no_truncation()
         if self.max_length is not None:

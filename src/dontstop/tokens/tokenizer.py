@@ -84,16 +84,6 @@ def load_tokenizer(folder: Path):
     return pretrained.load(AutoTokenizer, folder, local_files_only=True)
 
 
-def check_given(profile) -> None:
-    """Make sure that the tokenizer that a profile names can be had, before hours go into reading its text.
-
-    Raises:
-        StudyError: If it cannot.
-    """
-    if profile.tokens.tokenizer is not None:
-        load_given(profile.tokens.tokenizer)
-
-
 def load_given(name: str):
     """Load the tokenizer of a folder or hub name.
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dontstop.verdicts import claims
-from dontstop.verdicts.effects import LEVEL, POWER, effects, over
+from dontstop.verdicts import claims, resampling
+from dontstop.verdicts.effects import LEVEL, POWER, effects, of_moments, over, pooled_df
 from dontstop.verdicts.scores import MEAN
 
 FAMILY = "advice"
@@ -43,6 +43,19 @@ def gains_over_base(runs: pd.DataFrame) -> pd.DataFrame:
     deviations = found["standard_error"] * np.sqrt(found["num_replicates"])
     needed = [replicates_needed(*pair) for pair in zip(found["effect"], deviations, strict=True)]
     return found.assign(verdict=claims.verdict(above, below), replicates_needed=needed)
+
+
+def on_other_texts(runs: pd.DataFrame, arm: str, truth: resampling.Truth) -> tuple[float, float]:
+    """Return the 95 % interval of an arm's gain over the base encoder on other test texts of the same kind, in points.
+
+    To the variance between replicates, which all have the same test texts, comes the one of drawing these texts anew.
+    """
+    contrast = over(arm, "base", FAMILY)
+    values = 100 * resampling.of_contrast(resampling.draw(runs, truth, [arm, "base"]), contrast)  # (draws, replicates)
+    variances = np.array([values[0].var(ddof=1) / values.shape[1], values[1:].mean(axis=1).var(ddof=1)])
+    freedom = np.array([values.shape[1] - 1, min(map(len, truth.values())) - 1])
+    found = of_moments(values[0].mean(), np.sqrt(variances.sum()), pooled_df(variances, freedom))
+    return float(found["low"]), float(found["high"])
 
 
 def replicates_needed(effect: float, deviation: float) -> float:
