@@ -122,7 +122,9 @@ def test_a_fingerprint_of_other_settings_stops(study, monkeypatch):
     def run(run):
         return f"{run.arm} {run.replicate} {run.num_labels}"
 
-    monkeypatch.setattr(checks, "Identity", lambda profile, paths: SimpleNamespace(run=run))
+    monkeypatch.setattr(
+        checks, "Identity", lambda profile, paths: SimpleNamespace(run=run, alike=lambda fingerprint: [])
+    )
     study.arm = ARMS.__getitem__
     study.arms = lambda: {arm: [Task("t", "cs", "macro_f1", "T", "t", ("news",))] for arm in (BASE, DAPT, NOT_DAPT)}
     runs = study.runs.assign(fingerprint=study.runs["arm"] + " " + study.runs["replicate"].astype(str) + " 12")

@@ -27,7 +27,7 @@ def file_faults(folder: Path) -> Iterator[StudyError]:
 
 def weight_faults(folder: Path) -> Iterator[StudyError]:
     """Yield what an encoder's folder lacks: safetensors at all, or some of their shards."""
-    index, there = folder / _INDEX, {path.name for path in folder.glob("*.safetensors")}
+    index, there = folder / _INDEX, {path.name for path in folder.glob("*.safetensors") if path.is_file()}
     if index.is_file() and _is_json(index):
         wanted = set(json.loads(index.read_bytes()).get("weight_map", {}).values())
         if missing := sorted(wanted - there):
