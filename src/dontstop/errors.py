@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 # What moves a terminal's cursor, paints it, or turns the direction of text: all control characters but line ends and
@@ -41,9 +41,14 @@ def chosen(kind: str, name: str, known: Mapping[str, Any], remedy: str = "name o
     """
     if name in known:
         return known[name]
+    expected = f"one of {', '.join(known) or 'those that there are: none'}"
+    raise StudyError(f"{kind} {name!r}", expected, meant(name, known, remedy))
+
+
+def meant(name: str, known: Iterable[str], otherwise: str) -> str:
+    """Ask whether the nearest of the names that are known was meant, if one is near; else say something else."""
     close = difflib.get_close_matches(str(name), known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else remedy
-    raise StudyError(f"{kind} {name!r}", f"one of {', '.join(known) or 'those that there are: none'}", hint)
+    return f"did you mean {close[0]!r}?" if close else otherwise
 
 
 def tell_plainly(shell: Any) -> None:

@@ -1,7 +1,6 @@
 """What a study is about, as data: domains and tasks, which a YAML gives (configs/studies, or one's own)."""
 
 import collections
-import difflib
 import functools
 import inspect
 from collections.abc import Iterable, Mapping
@@ -12,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from dontstop.errors import StudyError, chosen
+from dontstop.errors import StudyError, chosen, meant
 from dontstop.inputs import checked_name, read_settings
 
 STUDIES = Path("configs", "studies")
@@ -215,10 +214,8 @@ def _malformed(error: ValidationError, content: Mapping[str, Any], where: str) -
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         model = Source if "source" in rest[:-1] else _ENTRIES.get(kind, Domain) if rest else StudyText
         known = inspect.signature(model).parameters
-        close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-        return StudyError(
-            f"unknown key {entry} in {where}", f"one of {', '.join(known)}", _meant(close, "leave it out")
-        )
+        remedy = meant(first["loc"][-1], known, "leave it out")
+        return StudyError(f"unknown key {entry} in {where}", f"one of {', '.join(known)}", remedy)
     return StudyError(f"{entry} = {first['input']!r} in {where}", first["msg"], "mend that entry")
 
 
@@ -263,7 +260,3 @@ def _linked(task: Task, study: StudyText) -> Task:
     first = study.domain(task.domain).irrelevant_domain
     others = (domain.name for domain in study.domains if domain.name not in (task.domain, first))
     return replace(task, other_domains=() if first is None else (first, *others))
-
-
-def _meant(close: list[str], otherwise: str) -> str:
-    return f"did you mean {close[0]!r}?" if close else otherwise

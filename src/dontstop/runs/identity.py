@@ -74,10 +74,11 @@ class Identity:
         self.precision = devices.resolve_precision(profile.precision, self.device)
         self.capability = capability(self.device, self.precision)
         asked = {"precision": profile.precision, "compiled": profile.compiled, "tokenizer": manifest["tokenizer"]}
-        self._common = asked | dict(versions or installed_versions())
+        own = versions or installed_versions()
+        self._common = asked | dict(own)
         self._encoder = profile.encoder.model_dump() | given_encoder(profile.encoder.name)
-        others = [] if versions else [some for some in known_versions(paths.results) if some != installed_versions()]
-        self._others = [Identity(profile, paths, some) for some in others]
+        known = [] if versions else known_versions(paths.results)
+        self._others = [Identity(profile, paths, some) for some in known if some != own]
         self._alike: dict[str, list[str]] = defaultdict(list)
 
     def alike(self, fingerprint: str) -> list[str]:
