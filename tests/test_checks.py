@@ -10,7 +10,7 @@ from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths, load_profile
 from dontstop.report import checks
-from dontstop.runs.arms import ARMS, BASE, DAPT, NOT_DAPT
+from dontstop.runs.arms import ARMS, BASE, DAPT, NOT_DAPT, Checkpoint, Phase
 from dontstop.text.tasks import SPLITS, Domain, Task
 
 SIZES = {"train": 24, "dev": 24, "test": 40}
@@ -59,6 +59,7 @@ def study(root):
         token_counts=lambda: {f"{kind}/{n}": {"num_documents": 1} for kind in ("corpora", "held_out") for n in texts},
         arms=lambda: {arm: [task] for arm in (BASE, DAPT, NOT_DAPT)},
         runs=runs,
+        design=SimpleNamespace(replicates_of=lambda arm: [0, 1]),
     )
 
 
@@ -144,16 +145,23 @@ def test_a_checkpoint_trained_twice_or_by_nobody_stops(study):
         checks.no_checkpoint_twice(pretraining[:3], study.runs)
 
 
-def test_a_loss_that_is_missing_or_measured_twice_stops():
-    rows = [("base", text, replicate) for replicate in (0, 1) for text in ("general", "d")]
-    table = pd.DataFrame(rows, columns=["encoder", "held_out", "replicate"]).assign(measured_on="domain")
-    held = checks.losses(table, ["base"], ["general", "d"])
-    assert held == "4 masked-LM losses: 1 encoder on 2 held-out texts, 2 replicates"
-    assert "2 tasks' dev texts" in checks.losses(table.assign(measured_on="task"), ["base"], ["general", "d"])
-    with pytest.raises(StudyError, match="1 losses not measured, the first .*'d', 1"):
-        checks.losses(table[:3], ["base"], ["general", "d"])
-    with pytest.raises(StudyError, match="5 losses measured"):
-        checks.losses(pd.concat([table, table[:1]]), ["base"], ["general", "d"])
+def test_a_loss_that_is_missing_or_measured_twice_stops(study):
+    of_domain, replayed = (Checkpoint((Phase(kind, "d"),)) for kind in ("dapt", "replay_dapt"))
+    full, later = [Checkpoint(), of_domain, replayed], [Checkpoint(), of_domain]
+    for notebook, encoders, stores, told in (
+        ("01_domain_gap", [[Checkpoint()]] * 2, ["held_out/general", "held_out/d"], "1 encoder on 2 held-out texts"),
+        ("02_dapt", [full, later], ["held_out/general", "held_out/d"], "3 encoders on 2 held-out texts"),
+        ("05_transfer_tapt", [later] * 2, ["tasks/t/dev"], "2 encoders on 1 tasks' dev texts"),
+    ):
+        asked = [[(encoder, store) for encoder in some for store in stores] for some in encoders]
+        study.notebook, study.design.measured = notebook, lambda experiment, replicate, asked=asked: asked[replicate]
+        rows = [(encoder.name, store.split("/")[1], r) for r in (0, 1) for encoder, store in asked[r]]
+        table = pd.DataFrame(rows, columns=["encoder", "held_out", "replicate"])
+        assert checks.losses(study, table) == f"{len(rows)} masked-LM losses: {told}, 2 replicates"
+        with pytest.raises(StudyError, match=f"1 losses not measured, the first .*'{rows[-1][1]}', 1"):
+            checks.losses(study, table[:-1])
+        with pytest.raises(StudyError, match=f"{len(rows) + 1} losses measured"):
+            checks.losses(study, pd.concat([table, table[:1]]))
 
 
 @pytest.fixture

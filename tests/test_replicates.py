@@ -1,6 +1,7 @@
 """Replicates of a whole study: each its own, whatever their number; one more is trained alone; labels are an axis."""
 
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from safetensors.torch import load_file
 import tiny
 from dontstop.errors import StudyError
 from dontstop.machine import files, runner
+from dontstop.report import checks
 from dontstop.runs import records
 from dontstop.runs.arms import Run
 from dontstop.study import Study, open_study
+from dontstop.verdicts.effects import effects, over
 
 EXPERIMENTS, TEXTS = ("dapt", "tapt", "dapt_tapt"), ("general", *tiny.DOMAINS)
 SETTINGS = {
@@ -25,9 +28,9 @@ SETTINGS = {
 }
 
 
-def run(root, replicates: int, *experiments: str) -> list[str]:
+def run(root, replicates: int, *experiments: str, **changes) -> list[str]:
     """Run experiments with a number of replicates, and return the names of the jobs that were done."""
-    tiny.set_profile(root, **SETTINGS, replicates=replicates)
+    tiny.set_profile(root, **SETTINGS, replicates=replicates, **changes)
     done, carry_out = [], runner.carry_out
 
     def note(title, some, **how):
@@ -200,6 +203,30 @@ def test_arms_against_forgetting_are_trained_averaged_and_measured(two):
     loss = losses.set_index(["encoder", "replicate", "held_out"])["masked_lm_loss"]
     assert (loss["replay_dapt_cs"] != loss["dapt_cs"]).all()
     assert {"replay_dapt", "average_dapt"} <= set(map(str, some.available_arms()))
+
+
+def test_beyond_the_full_replicates_only_what_claims_rest_on_is_run(one, two, tmp_path):
+    root = tiny.copy(one[0], tmp_path / "study")
+    done = run(root, 2, *EXPERIMENTS, full_replicates=1)
+    assert not Counter(done) - Counter(two[1])
+    skipped = Counter(two[1]) - Counter(done)
+    with_16_labels = Counter(f"{task} {arm} seed 0 (1)" for task in tiny.TASKS for arm in ARMS_OF_LABELS)
+    assert not with_16_labels - skipped and len(skipped - with_16_labels) > 8
+    assert all(any(part in name for part in ("replay", "average", "epochs")) for name in skipped - with_16_labels)
+    shared = [name for name, rows in rows_of(root, 1).items() if rows]
+    assert {name: rows_of(two[0], 1)[name] for name in shared if "pretraining" not in name and "loss" not in name} == {
+        name: rows_of(root, 1)[name] for name in shared if "pretraining" not in name and "loss" not in name
+    }
+    some = study(root, "02_dapt")
+    assert {"replay_dapt", "average_dapt", "dapt"} <= {arm.name for arm in some.available_arms()}
+    assert "replay_dapt" not in {arm.name for arm in some.available_arms([1])}
+    assert set(some.label_curve()["replicate"]) == {0} and set(some.runs("dapt")["replicate"]) == {0, 1}
+    runs = some.runs(*some.available_arms())
+    numbers = effects(runs, [over("dapt", "base"), over("replay_dapt", "dapt")]).groupby("contrast")["num_replicates"]
+    assert numbers.max().to_dict() == {"dapt_minus_base": 2, "replay_dapt_minus_dapt": 1}
+    held = checks.one_record_a_run(some, runs), checks.losses(some, some.losses().query("notebook == '02_dapt'"))
+    assert len(runs) == len(some.runs()) - 1 and "one a task, arm, replicate and seed" in held[0]  # TAPT of one epoch
+    assert "7 encoders" in held[1] and "2 replicates" in held[1]
 
 
 def test_one_checkpoint_of_a_replicate_is_trained_and_found(one, tmp_path):

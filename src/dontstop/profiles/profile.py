@@ -38,11 +38,16 @@ class Profile(Settings):
     labels: training.Labels = training.Labels()
     arms: list[str] | None = None  # which of those without selected text are run; None: all that have text
     replicates: Count = 1  # of the whole study, each with its own base encoder, text drawn at random and labelled texts
+    full_replicates: Count | None = None  # of these, with every arm; later ones have those of claims; None: all of them
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0, 1, 2, 3, 4]  # of fine-tuning, in each replicate
     task_finetune: dict[str, dict[str, Any]] = {}  # overrides of `finetune` for one task, by its id
     task_tapt: dict[str, dict[str, Any]] = {}  # and of `tapt`
     advice: Advice = Advice()
     speed: Speed = Speed()
+
+    def is_full(self, replicate: int) -> bool:
+        """Whether a replicate runs every arm and number of labels, and not only what claims rest on."""
+        return self.full_replicates is None or replicate < self.full_replicates
 
     def finetune_for(self, task: str) -> Finetune:
         """Return the fine-tuning settings of one task: the profile's, overridden by the task's own."""

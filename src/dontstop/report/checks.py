@@ -14,7 +14,7 @@ from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.report.labels import span
 from dontstop.runs.identity import Identity
-from dontstop.runs.plan import plan_runs
+from dontstop.runs.plan import EXPERIMENTS, NOTEBOOKS, plan_runs
 from dontstop.runs.results import Results
 from dontstop.selection.candidates import load_candidates
 from dontstop.text import corpora, leakage, manifest
@@ -84,14 +84,17 @@ def no_exact_leak(study: Results) -> str:
     return "0 dev or test texts stand whole in a corpus, a held-out sample or another split of their task"
 
 
-def losses(measured: pd.DataFrame, encoders: Sequence[str], texts: Sequence[str]) -> str:
-    """Hold the losses of one notebook, as `study.losses` returns them, to one for every encoder, text and replicate."""
-    replicates, keys = measured["replicate"].unique().tolist(), ["encoder", "held_out", "replicate"]
-    found, wanted = set(measured[keys].itertuples(index=False, name=None)), set(product(encoders, texts, replicates))
+def losses(study: Results, measured: pd.DataFrame) -> str:
+    """Hold the losses of the notebook, as `study.losses` returns them, to one for every encoder, text and replicate."""
+    keys, experiment = ["encoder", "held_out", "replicate"], NOTEBOOKS[study.notebook]
+    asked = [(r, pair) for r in range(study.profile.replicates) for pair in study.design.measured(experiment, r)]
+    wanted = {(encoder.name, store.split("/")[1], r) for r, (encoder, store) in asked}
+    found = set(measured[keys].itertuples(index=False, name=None))
     _hold(len(wanted - found), 0, f"losses not measured, the first {min(wanted - found, default=None)}")
     _hold(len(measured), len(wanted), "losses measured, one for every encoder, text and replicate")
-    of_what = "tasks' dev texts" if set(measured["measured_on"]) == {"task"} else "held-out texts"
-    parts = _counted("encoder", len(encoders)), f"{len(texts)} {of_what}", _counted("replicate", len(replicates))
+    of_what = "tasks' dev texts" if EXPERIMENTS[experiment].on == "task" else "held-out texts"
+    encoders, texts, replicates = (len(set(some)) for some in zip(*wanted, strict=True))
+    parts = _counted("encoder", encoders), f"{texts} {of_what}", _counted("replicate", replicates)
     return f"{len(measured)} masked-LM losses: {parts[0]} on {parts[1]}, {parts[2]}"
 
 
@@ -105,8 +108,9 @@ def one_record_a_run(study: Results, runs: pd.DataFrame, tasks: Sequence[Task] |
     found = set(runs[_RUN].itertuples(index=False, name=None))
     _hold(len(runs), len(found), "records of distinct runs")
     asked = [(t, arm.name) for arm, some in study.arms().items() for t in some if arm.name in set(runs["arm"])]
-    every = product(asked, range(profile.replicates), profile.seeds)
-    wanted = {(task.name, arm, *pair) for (task, arm), *pair in every if task in tasks}
+    own = {arm.name: study.design.replicates_of(arm) for arm in study.arms()}
+    pairs = ((task.name, arm, product(own[arm], profile.seeds)) for task, arm in asked if task in tasks)
+    wanted = {(task, arm, *pair) for task, arm, some in pairs for pair in some}
     _hold(len(wanted - found), 0, f"runs without a record, the first {min(wanted - found, default=None)}")
     _hold(len(found - wanted), 0, f"records of other runs, the first {min(found - wanted, default=None)}")
     for split in SPLITS:
@@ -125,8 +129,8 @@ def fingerprints(study: Results, runs: pd.DataFrame) -> str:
     """Hold every run's fingerprint to the one that its text, settings, encoder, code and libraries give now."""
     profile, identity, known = study.profile, Identity(study.profile, study.paths), study.arms()
     found = runs.set_index(_RUN)["fingerprint"].to_dict()
-    for name, replicate in product(dict.fromkeys(runs["arm"]), range(profile.replicates)):
-        arm = study.arm(name)
+    arms = [study.arm(name) for name in dict.fromkeys(runs["arm"])]
+    for arm, replicate in ((arm, replicate) for arm in arms for replicate in study.design.replicates_of(arm)):
         for run in plan_runs([arm], known[arm], profile.seeds, replicate, [profile.labels.primary]).runs:
             if (key := (run.task.name, run.arm.name, run.replicate, run.seed)) in found:
                 own = identity.run(run)

@@ -78,8 +78,9 @@ def arms(study: Results) -> DataFrame:
     for some_arms, some_tasks in groups:
         for arm in some_arms if some_tasks else ():
             found[arm] = found.get(arm, 0) + len(some_tasks)
-    per_task = study.profile.replicates * len(study.profile.seeds)
-    rows = [(arm.name, _reads(arm), num, num * per_task) for arm, num in found.items()]
+    seeds = len(study.profile.seeds)
+    per_task = {arm: len(study.design.replicates_of(arm)) * seeds for arm in found}
+    rows = [(arm.name, _reads(arm), num, num * per_task[arm]) for arm, num in found.items()]
     return DataFrame(rows, columns=["arm", "reads", "num_tasks", "num_runs"])
 
 
@@ -153,9 +154,11 @@ def differences(study: Results, *more: str) -> Markdown:
     given.append(f"**Encoder.** {size}.")
     if labelled:
         given.append(f"**Few labels.** {labelled:,} labelled texts a task; the paper uses all that a task has.")
+    full = profile.full_replicates or profile.replicates
+    some = f", the first {full} with all arms, the others with those of claims alone"
     seeds = "1 seed" if len(profile.seeds) == 1 else f"{len(profile.seeds)} seeds"
     given.append(
         f"**Replicates.** {profile.replicates} of the whole study, base encoder included, with {seeds} of fine-tuning "
-        "each; the paper has one DAPT encoder a domain and five seeds. Intervals, corrections and verdicts are ours."
+        f"each{some if full < profile.replicates else ''}; the paper has one DAPT encoder a domain and five seeds. Intervals, corrections and verdicts are ours."
     )
     return listed(*chain(given, more), "All departures, with reasons: `docs/departures.md`.")

@@ -179,7 +179,7 @@ def pipeline_counts(study: Results) -> dict[str, object]:
     own = [manifest["domains"][domain.name] for domain in study.domains]
     of_tasks = [manifest["tasks"][task.name]["splits"] for task in study.tasks]
     tried, shape = study.arms(), f"{profile.encoder.num_layers} layers, {profile.encoder.hidden_size} wide"
-    num_runs = sum(map(len, tried.values())) * profile.replicates * len(profile.seeds)
+    num_runs = sum(len(tasks) * len(study.design.replicates_of(arm)) for arm, tasks in tried.items())
     counts = {f"{what}s": sum(text[f"num_{what}s"] for text in own) for what in ("document", "word")}
     counts |= {"domains": len(own), "tasks": len(study.tasks), "arms": len(tried), "claims": len(CLAIMS)}
     return counts | {
@@ -192,7 +192,7 @@ def pipeline_counts(study: Results) -> dict[str, object]:
         "tapt": length(profile.tapt),
         "replicates": profile.replicates,
         "seeds": len(profile.seeds),
-        "runs": num_runs,
+        "runs": num_runs * len(profile.seeds),
     }
 
 

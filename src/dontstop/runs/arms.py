@@ -79,6 +79,12 @@ class Arm:
         return any(phase.epochs is not None for phase in self.phases)
 
     @property
+    def is_claimed(self) -> bool:
+        """Whether a claim may rest on it: not on arms against forgetting, short or cheap ones, compared selectors."""
+        second = self in (REPLAY_DAPT, AVERAGE_DAPT) or self.is_short
+        return not second and self.part == "all" and self.selector is None
+
+    @property
     def part(self) -> str:
         """The parameters that its last phase trains: `all`, `lora` or `embeddings`."""
         return self.phases[-1].part if self.phases else "all"

@@ -39,6 +39,13 @@ class Design:
                 found.setdefault(arm, []).extend(some_tasks)
         return found
 
+    def replicates_of(self, arm: Arm) -> list[int]:
+        """Return the replicates that run an arm."""
+        return [replicate for replicate in range(self.profile.replicates) if self._has(arm, replicate)]
+
+    def _has(self, arm: Arm, replicate: int) -> bool:
+        return arm.is_claimed or self.profile.is_full(replicate)
+
     def groups(self, experiment: str) -> list[tuple[list[Arm], list[Task]]]:
         """Return the arms that an experiment fine-tunes, with their tasks, in groups that are planned together."""
         settings, fixed = self.profile, list(EXPERIMENTS[experiment].arms)
@@ -89,8 +96,9 @@ class Design:
 
     def _plan_replicate(self, experiment: str, replicate: int) -> Plan:
         seeds, labels, losses = self.profile.seeds, self.profile.labels, self.measured(experiment, replicate)
-        runs = [plan_runs(*group, seeds, replicate, [labels.primary]) for group in self.groups(experiment)]
-        if experiment == "dapt_tapt" and labels.curve:
+        groups = [([arm for arm in some if self._has(arm, replicate)], of) for some, of in self.groups(experiment)]
+        runs = [plan_runs(*group, seeds, replicate, [labels.primary]) for group in groups if group[0]]
+        if experiment == "dapt_tapt" and labels.curve and self.profile.is_full(replicate):
             groups = self._possible(LABEL_CURVE_ARMS, self.tasks)
             runs += [plan_runs(*group, seeds, replicate, labels.curve) for group in groups]
         measured = Plan(tuple(encoder for encoder, _ in losses), losses=tuple(losses))
@@ -104,6 +112,7 @@ class Design:
             stores = [dev_store(task.name) for task in self.tasks]
         kinds = [*wanted.measured, *(self.profile.forgetting.arms if "dapt" in wanted.measured else [])]
         kinds = [kind for kind in kinds if self.profile.arms is None or kind in (*self.profile.arms, "base")]
+        kinds = [kind for kind in kinds if self._has(arms.ARMS[kind], replicate)]
         encoders = [encoder for kind in kinds for encoder in self.checkpoints(kind, replicate)]
         return [(encoder, store) for encoder in encoders for store in stores]
 

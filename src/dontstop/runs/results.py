@@ -49,12 +49,19 @@ class Results(Texts):
         return self.design.arms()
 
     def available_arms(self, replicates: Iterable[int] | None = None) -> list[Arm]:
-        """Return the arms whose records are complete in some replicates, or in all; not TAPT with fewer epochs."""
-        asked = range(self.profile.replicates) if replicates is None else list(replicates)
-        keys, grid = ["task", "replicate", "seed"], (asked, self.profile.seeds)
+        """Return the arms whose records are complete in some replicates, or in all; not TAPT with fewer epochs.
+
+        Of an arm on which no claim rests, a profile may ask for fewer replicates.
+        """
+        asked = None if replicates is None else set(replicates)
+        keys, there = ["task", "replicate", "seed"], []
         found = {arm: set(rows[keys].itertuples(index=False, name=None)) for arm, rows in self.runs().groupby("arm")}
-        wanted = {arm: set(product((task.name for task in some), *grid)) for arm, some in self.arms().items()}
-        return [arm for arm, all_runs in wanted.items() if not arm.is_short and found.get(arm.name, set()) >= all_runs]
+        for arm, tasks in self.arms().items():
+            own = [r for r in self.design.replicates_of(arm) if asked is None or r in asked]
+            wanted = set(product((task.name for task in tasks), own, self.profile.seeds))
+            if wanted and not arm.is_short and found.get(arm.name, set()) >= wanted:
+                there.append(arm)
+        return there
 
     def arm(self, name: str | Arm) -> Arm:
         """Return one of the study's arms by its name; an arm as it is.
@@ -107,11 +114,15 @@ class Results(Texts):
         return _joined(found, RUN_COLUMNS)
 
     def label_curve(self) -> pd.DataFrame:
-        """Return the runs of base, DAPT, TAPT and both with every number of labels, the primary one included."""
+        """Return the runs of base, DAPT, TAPT and both with every number of labels, the primary one included.
+
+        They are of the replicates that have all numbers.
+        """
         others = self._records(EXPERIMENTS["dapt_tapt"].notebook, LABEL_CURVE)
         found = [rows[rows["arm"] == arm.name] for arm in LABEL_CURVE_ARMS for rows in others]
         primary = [self.runs(arm) for arm in LABEL_CURVE_ARMS] if others else []
-        return _joined([self._by_task(rows) for rows in (*primary, *found)], RUN_COLUMNS)
+        frame = _joined([self._by_task(rows) for rows in (*primary, *found)], RUN_COLUMNS)
+        return frame[frame["replicate"].map(self.profile.is_full).astype(bool)].reset_index(drop=True)
 
     def _by_task(self, rows: pd.DataFrame) -> pd.DataFrame:
         places = {task.name: place for place, task in enumerate(self.tasks)}
