@@ -129,8 +129,8 @@ def fingerprints(study: Results, runs: pd.DataFrame) -> str:
     """Hold every run's fingerprint to the one that its text, settings, encoder, code and libraries give now."""
     profile, identity, known = study.profile, Identity(study.profile, study.paths), study.arms()
     found = runs.set_index(_RUN)["fingerprint"].to_dict()
-    arms = [study.arm(name) for name in dict.fromkeys(runs["arm"])]
-    for arm, replicate in ((arm, replicate) for arm in arms for replicate in study.design.replicates_of(arm)):
+    shown = [study.arm(name) for name in dict.fromkeys(runs["arm"])]
+    for arm, replicate in ((some, replicate) for some in shown for replicate in study.design.replicates_of(some)):
         for run in plan_runs([arm], known[arm], profile.seeds, replicate, [profile.labels.primary]).runs:
             if (key := (run.task.name, run.arm.name, run.replicate, run.seed)) in found:
                 own = identity.run(run)

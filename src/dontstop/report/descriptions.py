@@ -155,10 +155,12 @@ def differences(study: Results, *more: str) -> Markdown:
     if labelled:
         given.append(f"**Few labels.** {labelled:,} labelled texts a task; the paper uses all that a task has.")
     full = profile.full_replicates or profile.replicates
-    some = f", the first {full} with all arms, the others with those of claims alone"
+    told = f", the first {full} with all arms, the others with those of claims alone"
+    later = told if full < profile.replicates else ""
     seeds = "1 seed" if len(profile.seeds) == 1 else f"{len(profile.seeds)} seeds"
     given.append(
         f"**Replicates.** {profile.replicates} of the whole study, base encoder included, with {seeds} of fine-tuning "
-        f"each{some if full < profile.replicates else ''}; the paper has one DAPT encoder a domain and five seeds. Intervals, corrections and verdicts are ours."
+        f"each{later}; the paper has one DAPT encoder a domain and five seeds. Intervals, corrections and verdicts are "
+        "ours."
     )
     return listed(*chain(given, more), "All departures, with reasons: `docs/departures.md`.")
