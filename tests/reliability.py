@@ -48,6 +48,7 @@ FAULTS = [
     ("a killed notebook calls its cells completed", "copies are whole or absent", "test_executed, test_ledger"),
     ("kernel killed, disk full, under a notebook: traceback", "three lines say so", "test_executed, test_kill_outside"),
     ("TMPDIR full reads as 'copy it anew'", "told as a full disk, by name", "test_folders"),
+    ("an array cut short by a full disk: only 'requested and written'", "told as a full disk, by name", "test_kill"),
     ("/dev/shm full: traceback", "told as no room for shared memory", "test_runner, test_kill"),
     ("seconds and dates in committed results", "kept apart, or as first recorded", "test_executed, test_one_answer"),
     ("no way to check the committed study", "`make verify`", "test_verification"),

@@ -1,6 +1,7 @@
 """Stopped or hurt at any moment, a study goes on under the same command and ends with the same numbers, to the bit."""
 
 import shutil
+import subprocess
 import time
 
 import pytest
@@ -99,6 +100,50 @@ def test_a_disk_that_fails_at_any_call_costs_nothing_but_time(whole, tmp_path):
         assert outcomes(hurt) == outcomes(root)
         assert kills.left_over(hurt) == []
         shutil.rmtree(hurt)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Give a folder and what sets the size in bytes of the disk in memory that is mounted there."""
+    place, mounted = tmp_path / "disk", []
+    place.mkdir()
+
+    def set_size(size: int) -> None:
+        how = f"{'remount,' if mounted else ''}size={size}"
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", how, "tmpfs", place], capture_output=True, check=False)
+        if done.returncode and not mounted:
+            pytest.skip("a disk cannot be mounted here: that wants root")
+        assert done.returncode == 0, done.stderr
+        mounted.append(size)
+
+    yield place, set_size
+    if mounted:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_and_is_made_larger_costs_nothing_but_time(whole, disk):
+    root, [(command, _)] = whole(next(iter(SCENARIOS)))
+    place, set_size = disk
+    needed = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+    series = reliability.Series(
+        "a disk in memory (tmpfs) that fills, and grows", "test_kill", 2, 100, "faults", "studies"
+    )
+    for rng in series.tries():
+        size, code, faults = round(needed * rng.uniform(0.05, 0.3)), None, 0
+        set_size(size)
+        full = make(place / "study")
+        while code != 0:
+            code, said = kills.told(full, *command)
+            assert code in (0, 2) and "Traceback" not in said, (code, said)
+            assert code == 0 or "no space left" in said and "do this: " in said.splitlines()[-1], said
+            assert faults < 12, f"{size} bytes do not do where {needed} did"
+            faults += code == 2
+            set_size(size := round(size + needed * rng.uniform(0.2, 0.6)))
+        assert outcomes(full) == outcomes(root)
+        assert kills.left_over(full) == []
+        series.counts["faults"] += faults
+        shutil.rmtree(full)
 
 
 @pytest.mark.skipif(not reliability.SHARE, reason="a long test: make test-long")

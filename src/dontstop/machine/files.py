@@ -17,8 +17,10 @@ import numpy as np
 from dontstop.errors import StudyError
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# As writers in Rust put the system's error number into the text of their own errors.
-_NO_SPACE_IN_RUST = re.compile(rf"\b(os error|code:) ({'|'.join(map(str, sorted(NO_SPACE)))})\b")
+# As writers in Rust put the system's error number into the text of their own errors, and as NumPy tells without one.
+_NO_SPACE_TOLD = re.compile(
+    rf"\b(os error|code:) ({'|'.join(map(str, sorted(NO_SPACE)))})\b|^\d+ requested and \d+ written$"
+)
 
 
 @contextlib.contextmanager
@@ -39,7 +41,7 @@ def writing(path: Path) -> Iterator[Path]:
         os.replace(part, path)
         sync_folder(path.parent)
     except OSError as error:
-        if error.errno in NO_SPACE:
+        if _is_full(error):
             raise _no_space(path) from error
         raise
     finally:
@@ -65,11 +67,15 @@ def saving_folder(folder: Path) -> Iterator[Path]:
         os.replace(part, folder)
         sync_folder(folder.parent)
     except Exception as error:
-        if getattr(error, "errno", None) in NO_SPACE or _NO_SPACE_IN_RUST.search(str(error)):
+        if _is_full(error):
             raise _no_space(folder) from error
         raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _is_full(error: Exception) -> bool:
+    return getattr(error, "errno", None) in NO_SPACE or _NO_SPACE_TOLD.search(str(error)) is not None
 
 
 def _no_space(path: Path) -> StudyError:

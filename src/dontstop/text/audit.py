@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dontstop.machine import files
 from dontstop.profiles import Text
 from dontstop.text import grams
 from dontstop.text.leakage import GramIndex, Overlaps, index_grams
@@ -44,9 +45,8 @@ def _digest(text: str) -> bytes:
 
 def save_index(folder: Path, index: EvalIndex) -> None:
     """Write an index for the processes that read shards."""
-    folder.mkdir(parents=True)
     for field in dataclasses.fields(index):
-        np.save(folder / f"{field.name}.npy", getattr(index, field.name))
+        files.write_array(folder / f"{field.name}.npy", getattr(index, field.name))
 
 
 def load_index(folder: Path) -> EvalIndex:
