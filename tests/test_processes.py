@@ -47,6 +47,24 @@ def test_a_worker_ends_with_a_parent_that_is_killed(tmp_path):
     assert not is_alive(worker)
 
 
+def test_a_worker_does_not_hear_ctrl_c_while_it_imports(tmp_path):
+    (tmp_path / "parent.py").write_text("""
+import os, signal, sys
+from dontstop.machine.processes import CONTEXT
+
+if __name__ == "__main__":
+    worker = CONTEXT.Process(target=print, args=("done",))
+    worker.start()
+    os.kill(worker.pid, signal.SIGINT)
+    worker.join()
+    print(worker.exitcode)
+    os.kill(os.getpid(), signal.SIGINT)  # which the parent hears as before
+""")
+    ended = subprocess.run([sys.executable, "parent.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.stdout.split() == ["done", "0"]
+    assert ended.returncode == -signal.SIGINT and ended.stderr.count("KeyboardInterrupt") == 1
+
+
 def test_one_thread_for_a_block():
     before = torch.get_num_threads()
     with processes.one_thread():

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 from dontstop.errors import StudyError
@@ -22,7 +24,27 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of mallopt's parameters, from
 # Read when a process starts: large pages for large blocks, 5 to 10 % of a small encoder's step.
 _LARGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
-CONTEXT = multiprocessing.get_context("spawn")
+
+class _Deaf(SpawnProcess):
+    """A process that Ctrl-C does not reach from its first instant on, while it imports too: its parent heeds it."""
+
+    def start(self) -> None:
+        """Start it; what is blocked here is blocked there."""
+        if not hasattr(signal, "pthread_sigmask"):
+            return super().start()
+        resource_tracker.ensure_running()  # which would unblock it
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Spawning(SpawnContext):
+    Process = _Deaf
+
+
+CONTEXT = _Spawning()
 
 
 def num_cores() -> int:
