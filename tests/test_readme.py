@@ -1,6 +1,7 @@
 """The README's results are the committed ones; what a run of one's own has written since makes no test fail."""
 
 import io
+import re
 import subprocess
 
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 
 from conftest import PROJECT
 from dontstop.report import tables
+from dontstop.report.labels import signed
 
 PROFILES = ("mini", "laptop")
 
@@ -60,3 +62,14 @@ def test_the_page_of_encoders_tells_what_the_small_ones_claims_say():
     for claim, row in rows.iterrows():
         told = f"{claim}: {row['effect']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]".replace("-", "−")
         assert told in page and row["verdict"] in page, told
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/should_i_adapt.md", "docs/ja.md", "docs/encoders.md"])
+def test_every_interval_that_is_told_is_that_of_a_claim(page):
+    told = set(re.findall(r"\[([+−][\d.]+), ([+−][\d.]+)\]", (PROJECT / page).read_text(encoding="utf-8")))
+    known = set()
+    for profile in (*PROFILES, "minilm"):
+        judged = pd.read_csv(io.StringIO(committed(f"results/{profile}/claims.csv")))
+        rows = judged[(judged["study"] == "ours") & (judged["task"] == "mean")][["low", "high"]].dropna()
+        known |= {tuple(map(signed, row)) for row in rows.itertuples(index=False)}
+    assert told and told <= known, sorted(told - known)
