@@ -39,15 +39,31 @@ def test_means_and_the_probability_of_improvement_by_hand():
     table = aggregates.aggregates(pd.DataFrame(rows), "b")
     # Replicate 0: two wins of four pairs; replicate 1: a tie, a loss and two wins.
     improved = effects.student(np.array([0.5, 2.5 / 4]))
-    expected = [275, *(float(improved[name]) for name in ("effect", "low", "high"))]
+    expected = [275, *(float(improved[name]) for name in ("effect", "low", "high")), 2]
     assert table.loc["a"].tolist() == pytest.approx(expected)
     assert table.loc["b", "probability_of_improvement"] == 0.5
+    fewer = aggregates.aggregates(pd.DataFrame(rows[2:]), "b")  # a without its first replicate
+    assert fewer["mean"].to_dict() == {"a": 350, "b": 300} and set(fewer["num_replicates"]) == {1}
 
 
 def test_the_best_of_known_arms_is_found(runs):
     best = aggregates.probability_best(runs, TRUTH, num_resamples=200)
     assert best.index.tolist() == [*TASKS, "mean"] and best.columns.tolist() == list(ACCURACIES)
     assert best.sum(axis=1).tolist() == pytest.approx([1, 1, 1]) and (best["dapt_tapt"] > 0.95).all()
+
+
+def test_arms_of_fewer_replicates_are_ranked_in_those_that_all_have(runs):
+    fewer = runs[(runs["arm"] != "tapt") | (runs["replicate"] < 2)]
+    best = aggregates.probability_best(fewer, TRUTH, num_resamples=50)
+    same = aggregates.probability_best(runs[runs["replicate"] < 2], TRUTH, num_resamples=50)
+    assert best.notna().all(axis=None) and best.equals(same)
+    table = aggregates.tests(fewer, CONTRASTS, TRUTH, num_resamples=50).set_index("contrast")
+    assert table["num_replicates"].tolist() == [2, 4, 2] and table.notna().all(axis=None)
+    of_two = aggregates.tests(runs[runs["replicate"] < 2], CONTRASTS, TRUTH, num_resamples=50).set_index("contrast")
+    assert table.loc["tapt_minus_base", "effect"] == pytest.approx(of_two.loc["tapt_minus_base", "effect"])
+    drawn = resampling.draw(fewer, TRUTH, num_resamples=3)
+    assert np.isnan(drawn.scores[:, 2:, :, drawn.arms.index("tapt")]).all()
+    assert resampling.of_contrast(drawn, CONTRASTS[0]).shape == (4, 2)
 
 
 def test_several_tests_of_one_difference_agree_where_it_is_large_and_where_there_is_none(runs):

@@ -82,7 +82,7 @@ def pretraining():
         {"checkpoint": checkpoint.name, "num_steps": k, "num_tokens": 10 * k, "wall_seconds": k, "num_processes": 2}
         for k, checkpoint in enumerate(checkpoints, 1)
     ]
-    return pd.DataFrame(rows).assign(loss_before=4.0, loss_after=3.0, trainable_parameters=5)
+    return pd.DataFrame(rows).assign(replicate=0, loss_before=4.0, loss_after=3.0, trainable_parameters=5)
 
 
 def cost_table(pretraining, some=SOME):
@@ -133,6 +133,12 @@ def test_ratios_and_parts_by_hand(pretraining):
     assert parts["trainable_parameters"].tolist() == [500, 5] and parts["percent_trainable"].tolist() == [100, 1]
     assert parts.loc["lora_tapt", "gradient_and_optimizer_mb"] == pytest.approx(12 * 5 / 1e6)
     assert parts.loc["lora_tapt", "cpu_seconds"] == 6 and set(parts["loss_after"]) == {3.0}
+    name = arms.DAPT.checkpoint(TASK).name
+    more = pretraining[pretraining["checkpoint"] == name].assign(replicate=1, loss_after=9.0)
+    twice = pd.concat([pretraining, more])
+    parts = costs.trained_parts(chosen, twice, table, SHAPE)  # losses are of the replicate that both arms have
+    assert set(parts["loss_after"]) == {3.0} and set(parts["num_replicates"]) == {1}
+    assert costs.mean_trainings(twice).loc[name, ["loss_after", "num_replicates"]].tolist() == [6, 2]
 
 
 def test_what_others_trained_has_no_known_cost(pretraining):

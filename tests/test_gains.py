@@ -106,3 +106,11 @@ def test_gains_at_each_number_of_labels_are_over_the_reference_with_as_many():
     assert found["gain"].to_dict() == pytest.approx(expected | {("naive_bayes", 50): -10})
     assert found.loc[("dapt", 50), "score"] == pytest.approx(43) and set(found["num_replicates"]) == {2}
     assert found.loc[("dapt", 500), "low"] < 2 < found.loc[("dapt", 500), "high"]
+    fewer = curve[(curve["arm"] != "dapt") | (curve["replicate"] == 1)]
+    found = gains.label_gains(fewer).set_index(["arm", "num_train"])  # scores are of the replicate that all have
+    assert found["score"].to_dict() == pytest.approx(
+        {("base", 50): 40, ("base", 500): 60, ("dapt", 50): 50, ("dapt", 500): 63, ("tapt", 50): 40}
+        | {("naive_bayes", 50): 30}
+    )
+    assert set(found["num_replicates"]) == {1} and found.loc[("dapt", 50), "gain"] == pytest.approx(10)
+    assert gains.label_gains(curve[(curve["arm"] == "base") == (curve["replicate"] == 0)]).empty

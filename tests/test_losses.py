@@ -33,6 +33,8 @@ def test_forgetting_is_the_mean_over_replicates_beside_the_papers(recorded):
     assert (found["study"] == "paper").sum() == 4
     matrix = losses.loss_matrix(recorded)
     assert matrix.loc["dapt_a", "a"] == pytest.approx(4.25) and matrix.index.tolist() == ["base", "dapt_a", "dapt_b"]
+    fewer = recorded[(recorded["encoder"] != "dapt_b") | (recorded["replicate"] == 0)]
+    assert losses.loss_matrix(fewer).loc["dapt_a", "a"] == 4.0  # beside dapt_b, of the replicate that both have
 
 
 def test_the_course_lists_each_arms_losses_and_their_change_from_the_base_in_the_same_replicate(recorded):
@@ -43,3 +45,5 @@ def test_the_course_lists_each_arms_losses_and_their_change_from_the_base_in_the
     changes = found["change"].unstack()
     assert changes.loc[("dapt", "general")].tolist() == pytest.approx([0.2, 0.7])
     assert changes.loc[("base", "own")].tolist() == [0.0, 0.0] and len(changes) == 4  # without TAPT
+    fewer = recorded[(recorded["encoder"] != "dapt_a") | (recorded["replicate"] == 0)]
+    assert losses.course(runs, fewer, "general").groupby("arm").size().to_dict() == {"base": 4, "dapt": 2}

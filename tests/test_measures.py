@@ -71,13 +71,16 @@ def test_the_loss_of_several_base_encoders_is_averaged(study):
     assert measures.distances(study).loc["d", "masked_lm_loss"] == pytest.approx(4.25)
 
 
-def test_naive_bayes_joins_the_curve_at_its_numbers_of_labels_in_every_replicate(study):
-    study.label_curve = lambda: pd.DataFrame({"arm": "base", "num_train": [2, 1], "test_score": 0.5})
+def test_naive_bayes_joins_the_curve_at_its_numbers_of_labels_in_every_replicate_that_has_it(study):
+    runs = pd.DataFrame({"arm": "base", "num_train": [2, 1], "replicate": [1, 0], "test_score": 0.5})
+    study.label_curve = lambda: runs
     curve = measures.label_curve(study).query("arm == 'naive_bayes' and task == 't'")
     assert curve[["num_train", "replicate"]].to_numpy().tolist() == [[1, 0], [1, 1], [2, 0], [2, 1]]
     assert (
         curve["test_score"].tolist()[2:] == [1.0, 1.0] and curve["test_score"].tolist()[0] < 1
     )  # one label: one class
+    study.label_curve = lambda: runs[runs["replicate"] == 1]
+    assert set(measures.label_curve(study)["replicate"]) == {1}
     study.label_curve = lambda: pd.DataFrame()
     assert measures.label_curve(study).empty
 

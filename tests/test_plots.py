@@ -449,6 +449,8 @@ def test_titles_say_what_is_shown_what_is_not_and_that_there_is_one_replicate():
     alone = DAPT_EFFECTS.assign(low=np.nan, high=np.nan)
     assert titles.differences(alone).startswith("In one replicate, DAPT 1.0 points above base")
     assert "no interval" in titles.intervals(alone) and "95 %" in titles.intervals(sure)
+    unequal = pd.concat([sure.assign(num_replicates=4), sure.assign(num_replicates=6), alone.assign(num_replicates=1)])
+    assert titles.intervals(unequal) == "bars: 95 % interval, Student's t over 4 to 6 replicates."
     k = by_k().query("task == 'mean'")
     told = titles.score_against_k(k[k["text"] != "base"])
     assert told.startswith(

@@ -12,8 +12,8 @@ GUESSES = {("base", 0): [1, 1, 0, 0, 0], ("dapt", 0): [0, 1, 2, 1, 1]}
 GUESSES |= {("base", 1): [1, 1, 2, 0, 0], ("dapt", 1): [0, 1, 2, 1, 0]}
 
 
-def compared():
-    rows = [make_record("x", a, 0, TRUTH["x"], guess, replicate=r) for (a, r), guess in GUESSES.items()]
+def compared(guesses=GUESSES):
+    rows = [make_record("x", a, 0, TRUTH["x"], guess, replicate=r) for (a, r), guess in guesses.items()]
     return predictions.changed(pd.DataFrame(rows), TRUTH, DAPT, BASE)
 
 
@@ -25,6 +25,8 @@ def test_a_text_is_mended_in_the_share_of_runs_in_which_the_arm_alone_is_right()
     assert table["guess"].tolist()[:3] == ["a", "b", "c"] and table["other_guess"].tolist()[:2] == ["b", "b"]
     [row] = predictions.changed_counts(table).to_dict("records")
     assert row == {"task": "x", "arm": "dapt", "other": "base", "mended": 1.5, "broken": 1.5, "num_test": 5}
+    of_first = compared({place: guess for place, guess in GUESSES.items() if place != ("base", 1)})
+    assert of_first["mended"].tolist() == [1, 0, 1, 0, 0]  # a replicate that one of the two lacks is left out
 
 
 def test_the_texts_that_are_mended_and_broken_most_often_are_shown_with_both_guesses():

@@ -103,10 +103,25 @@ def test_arms_that_the_paper_has_not_stay_empty_in_its_rows_and_nothing_compared
     assert tables.scores(runs, gains([]), paper.table5()).columns.tolist() == ["study", "task"]
 
 
-def test_runs_are_kept_on_the_tasks_of_all_their_arms(runs):
+def test_runs_are_kept_on_the_tasks_and_in_the_replicates_of_all_their_arms(runs):
     partly = runs[(runs["arm"] != "dapt") | (runs["task"] == "y")]
-    assert set(tables.on_common_tasks(partly)["task"]) == {"y"}
-    assert len(tables.on_common_tasks(runs)) == len(runs)
+    assert set(tables.in_common(partly)["task"]) == {"y"}
+    assert len(tables.in_common(runs)) == len(runs)
+    fewer = runs[(runs["arm"] != "dapt") | (runs["replicate"] == 0)]
+    assert set(tables.in_common(fewer)["replicate"]) == {0} and len(tables.in_common(fewer)) == 6
+    assert tables.in_common(runs.iloc[:0]).empty
+
+
+def test_means_side_by_side_are_over_the_replicates_that_the_row_tells(runs):
+    runs.loc[(runs["arm"] == "base") & (runs["replicate"] == 1), "test_score"] = 0.99
+    fewer, found = runs[(runs["arm"] != "dapt") | (runs["replicate"] == 0)], gains(["x", "y", "mean"])
+    row = tables.scores(fewer, found).iloc[0]
+    assert (row["num_replicates", ""], row["base", "mean"], row["dapt", "mean"]) == (1, 60, 64)
+    assert np.isnan(row["base", "std"]) and row["dapt_minus_base", "effect"] == 4
+    never = runs[(runs["arm"] == "base") == (runs["replicate"] == 0)]
+    assert tables.scores(never, found).empty
+    first = tables.best_arms(pd.DataFrame(0.5, ["x", "y", "mean"], ["base", "dapt"]).rename_axis("task"), fewer)
+    assert first["highest_mean"].tolist() == ["dapt"] * 3  # in both replicates, base has more
 
 
 def test_table12_and_its_changes(losses):
@@ -165,9 +180,11 @@ def test_the_course_of_tapt_by_hand():
     curve = tables.tapt_curve(pd.concat([table, other]), short, None)
     assert set(curve["task"]) == {"x"}  # the other has no TAPT with fewer epochs
     dev = curve[curve["split"] == "dev"]
-    assert dev["epochs"].tolist() == ["0", "5", "15", "kept"] and dev["num_runs"].tolist() == [2, 2, 1, 1]
-    assert dev["mean"].tolist() == pytest.approx([60, 80, 90, 60])
-    assert dev["std"].tolist()[:2] == pytest.approx([100 * 0.02**0.5, 0])
+    assert dev["epochs"].tolist() == ["0", "5", "15", "kept"]
+    assert dev["num_runs"].tolist() == [1] * 4  # of the replicate that has all epochs
+    assert dev["mean"].tolist() == pytest.approx([50, 80, 90, 60])
+    whole = tables.tapt_curve(table[table["arm"].isin(["base", "tapt_5_epochs"])], short[1:], None)
+    assert whole.query("split == 'dev'")["std"].tolist() == pytest.approx([100 * 0.02**0.5, 0])
     assert tables.tapt_curve(table, short, 100)["epochs"].iloc[-1] == "100"
     assert tables.tapt_curve(other, [], None).empty
 
@@ -211,6 +228,14 @@ def test_remedies_of_forgetting_are_set_against_base_by_hand():
     assert table["log_probability_gain"].tolist() == pytest.approx([0.045, 0.03])
     assert table["in_domain_delta_loss"].tolist() == pytest.approx([-1.0, -0.8])
     assert table["general_delta_loss"].tolist() == pytest.approx([0.5, 0.1])
+    assert table["num_replicates"].tolist() == [2, 2]
+    once = runs[(runs["arm"] != "replay_dapt") | (runs["replicate"] == 0)]
+    measured = losses[~losses["encoder"].str.startswith("replay") | (losses["replicate"] == 0)]
+    both = once.assign(test_log_probability=0.0), runs.assign(test_log_probability=0.0)
+    for some in both:  # an encoder that a replicate did not measure is left out of it
+        table = gap_tables.against_forgetting(some, measured, "general")
+        assert table["in_domain_delta_loss"].tolist() == pytest.approx([-1.0, -0.8])
+    assert gap_tables.against_forgetting(both[0], losses, "general")["num_replicates"].tolist() == [2, 1]
 
 
 def test_verdicts_of_several_profiles_stand_side_by_side():

@@ -122,8 +122,9 @@ def of_dapt(
         _nearness_sentence(nearness),
         _loss_sentence(overview, forgetting),
         *(
-            f"{named(row.arm)}: {_points(row)} over base; loss {signed(row.in_domain_delta_loss, 2)} nats on the own "
-            f"domain, {signed(row.general_delta_loss, 2)} on the general text."
+            f"{named(row.arm)}: {_points(row)} over base in {labels.counted(row.num_replicates, 'replicate')}; loss "
+            f"{signed(row.in_domain_delta_loss, 2)} nats on the own domain, {signed(row.general_delta_loss, 2)} on the "
+            "general text."
             for row in against_forgetting.itertuples()
         ),
         of_degenerate(runs),

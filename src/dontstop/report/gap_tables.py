@@ -73,12 +73,12 @@ def against_forgetting(runs: DataFrame, losses: DataFrame, general: str) -> Data
     """Tabulate what arms, of runs on the same tasks, gain over the base encoder, and what they learn and forget.
 
     Columns arm; effect over base, low, high (points); log_probability_gain (nats); in_domain_delta_loss and
-    general_delta_loss, nats, means over replicates and domains.
+    general_delta_loss, nats, means over replicates (num_replicates) and domains.
     """
     contrasts = {over(arm, BASE).name: over(arm, BASE) for arm in runs["arm"].unique() if arm != BASE.name}
     parts = [effects(runs, list(contrasts.values()), score=score).query("task == @MEAN") for score in SCORES]
     points, nats = (part.set_index("contrast").loc[list(contrasts)] for part in parts)
     changes = changes_of_arms(runs, losses, general).groupby("arm").mean()
-    table = points[["effect", "low", "high"]].assign(log_probability_gain=nats["effect"])
+    table = points[["effect", "low", "high", "num_replicates"]].assign(log_probability_gain=nats["effect"])
     table.insert(0, "arm", [contrast.weights[0][0] for contrast in contrasts.values()])
     return table.merge(changes, left_on="arm", right_index=True, how="left").reset_index(drop=True)

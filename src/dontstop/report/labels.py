@@ -116,6 +116,11 @@ def span(values: Iterable[float]) -> str:
     return least if least == most else f"{least} to {most}"
 
 
+def counted(number: int, what: str) -> str:
+    """Write a number of things: `1 replicate`, `2 replicates`."""
+    return f"{number:,} {what}" + "s" * (number != 1)
+
+
 def column(name: str) -> str:
     """Name a column for a reader: with its unit; an arm's or a contrast's by the names of the arms."""
     if name in COLUMNS:

@@ -96,11 +96,10 @@ def train_test_overlap(study: Results) -> dict[str, np.ndarray]:
     return marks
 
 
-def naive_bayes(study: Results, overlap: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Naive Bayes on every replicate's labelled texts, as `baselines.naive_bayes_scores` returns it."""
-    subsets = {
-        task.name: [study.labelled(task.name, r) for r in range(study.profile.replicates)] for task in study.tasks
-    }
+def naive_bayes(study: Results, overlap: Mapping[str, np.ndarray], runs: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Naive Bayes on every replicate's labelled texts, or on those of some runs, as `naive_bayes_scores` has it."""
+    known = range(study.profile.replicates) if runs is None or runs.empty else runs["replicate"].unique()
+    subsets = {task.name: [study.labelled(task.name, int(r)) for r in known] for task in study.tasks}
     return baselines.naive_bayes_scores(examples(study), *_labels_and_metrics(study), overlap, subsets)
 
 
@@ -121,7 +120,7 @@ def label_curve(study: Results) -> pd.DataFrame:
     runs = study.label_curve()
     if runs.empty:
         return runs
-    numbers, replicates = sorted(runs["num_train"].unique().tolist()), range(study.profile.replicates)
+    numbers, replicates = (sorted(runs[name].unique().tolist()) for name in ("num_train", "replicate"))
     how = *_labels_and_metrics(study), study.labelled, replicates, numbers
     return pd.concat([runs, baselines.naive_bayes_curve(examples(study), *how)], ignore_index=True)
 

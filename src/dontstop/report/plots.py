@@ -12,7 +12,7 @@ from dontstop.report import labels, marks, theme, titles
 from dontstop.report.theme import StudyFigure, styled
 from dontstop.runs.arms import BASE
 from dontstop.verdicts import effects as compared
-from dontstop.verdicts.scores import MEAN, means
+from dontstop.verdicts.scores import MEAN, in_shared_replicates, means
 
 _LEAST_RANGE = 1.0  # points: what is smaller shall not look large
 
@@ -26,9 +26,9 @@ def scores(runs: DataFrame, effects: DataFrame, question: str = "") -> StudyFigu
         effects: As `effects` returns it, of contrasts of two arms: columns contrast, task, effect, low, high.
         question: That the figure answers.
     """
-    if runs.empty or effects.empty:
+    if in_shared_replicates(runs).empty or effects.empty:
         return None
-    found = means(runs).query("task == @MEAN")
+    found = means(in_shared_replicates(runs)).query("task == @MEAN")
     told = ", ".join(
         f"{labels.arm(arm)} {labels.number(mean)}" for arm, mean in zip(found["arm"], found["mean"], strict=True)
     )

@@ -16,7 +16,7 @@ from dontstop.runs.plan import text_of
 from dontstop.text.tasks import Task
 from dontstop.verdicts import costs
 from dontstop.verdicts.judgements import OURS, PAPER_NEIGHBOURS
-from dontstop.verdicts.scores import MEAN, means
+from dontstop.verdicts.scores import MEAN, in_shared_replicates, means
 from dontstop.verdicts.vocabulary import WORD
 
 NUM_TOPICS = 8  # of each task, those that its texts use most
@@ -162,13 +162,13 @@ def against_cost(table9: DataFrame, effects: DataFrame, naive_bayes: Mapping[str
 def table9(by_task: DataFrame, runs: DataFrame) -> DataFrame:
     """Tabulate what arms cost (as `costs.costs` has it), mean over tasks, and score in their runs; the paper's below.
 
-    Columns study, arm, those of `costs.COLUMNS`, score (F1 x 100, mean over tasks and runs), pareto_optimal (whether no
-    other arm scores as much for as little compute).
+    Columns study, arm, those of `costs.COLUMNS`, score (F1 x 100, mean over tasks and runs of the replicates that all
+    arms have), pareto_optimal (whether no other arm scores as much for as little compute).
 
     Source: Table 9.
     """
     table = by_task.groupby("arm", sort=False)[list(costs.COLUMNS)].mean().reset_index()
-    table["score"] = table["arm"].map(means(runs).set_index(["task", "arm"]).loc[MEAN, "mean"])
+    table["score"] = table["arm"].map(means(in_shared_replicates(runs)).set_index(["task", "arm"]).loc[MEAN, "mean"])
     table["pareto_optimal"] = Series(costs.pareto_optimal(table["tflops"], table["score"]), dtype=object)
     counts = [name for name in table if name.startswith("num_") or name == "tokens_processed"]
     table[counts] = table[counts].round().astype("Int64")

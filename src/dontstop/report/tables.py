@@ -14,7 +14,7 @@ from dontstop.text.tasks import SPLITS
 from dontstop.verdicts.claims import BYTES, FLOPS, INCONCLUSIVE, NOT_RUN
 from dontstop.verdicts.judgements import OURS, PAPER, PAPER_SEEDS, papers_rows
 from dontstop.verdicts.losses import loss_matrix
-from dontstop.verdicts.scores import MEAN, means
+from dontstop.verdicts.scores import MEAN, in_shared_replicates, means
 
 _OF_ARM, _OF_CONTRAST = ("mean", "std"), ("effect", "low", "high", "p")
 
@@ -130,10 +130,10 @@ def held_out_losses(pretraining: DataFrame) -> DataFrame:
     return DataFrame(rows, columns=["checkpoint", "replicate", "num_tokens", "masked_lm_loss"])
 
 
-def on_common_tasks(runs: DataFrame) -> DataFrame:
-    """Keep the runs on the tasks for which all of their arms have run."""
+def in_common(runs: DataFrame) -> DataFrame:
+    """Keep the runs on the tasks, and in the replicates, for which all of their arms have run."""
     num_arms = runs.groupby("task")["arm"].transform("nunique")
-    return runs[num_arms == runs["arm"].nunique()].reset_index(drop=True)
+    return in_shared_replicates(runs[num_arms == runs["arm"].nunique()]).reset_index(drop=True)
 
 
 def scores(
@@ -148,13 +148,14 @@ def scores(
 
     Returns:
         Columns of two levels: study, task, naive_bayes; of every arm its mean and std (the sample's, n - 1); of every
-        contrast its effect, low, high and p (Holm's); num_replicates, num_seeds, num_degenerate. Our tasks and their
-        mean (its std is that of the runs' means over tasks), then the paper's tasks and their mean; and, where ours are
-        some of the paper's, the paper's mean over those.
+        contrast its effect, low, high and p (Holm's); num_replicates (that all arms have, and their means are over),
+        num_seeds, num_degenerate. Our tasks and their mean (its std is that of the runs' means over tasks), then the
+        paper's tasks and their mean; and, where ours are some of the paper's, the paper's mean over those.
 
     Source: Tables 3, 5, 6, 7 and 8.
     """
-    if effects.empty:
+    runs = in_shared_replicates(runs)
+    if effects.empty or runs.empty:
         return DataFrame(columns=["study", "task"])
     found, tasks = means(runs), list(dict.fromkeys(runs["task"]))
     columns: dict[tuple[str, str], Any] = {("task", ""): [*tasks, MEAN]}
@@ -189,7 +190,7 @@ def _paper_scores(theirs: DataFrame, effects: DataFrame, tasks: Sequence[str], a
 
 
 def tapt_curve(runs: DataFrame, short: Sequence[Arm], num_epochs: int | None) -> DataFrame:
-    """Tabulate scores against the epochs of TAPT: mean and std over replicates and seeds, x 100.
+    """Tabulate scores against the epochs of TAPT: mean and std over shared replicates and seeds, x 100.
 
     Args:
         runs: Of the base encoder, TAPT, and the short arms, which have fixed epochs and whose tasks are shown.
@@ -204,6 +205,7 @@ def tapt_curve(runs: DataFrame, short: Sequence[Arm], num_epochs: int | None) ->
     epochs = {BASE.name: "0"} | fixed | {TAPT.name: last}
     order = list(epochs.values())
     shown = runs[runs["task"].isin(runs.loc[runs["arm"].isin([arm.name for arm in short]), "task"])]
+    shown = in_shared_replicates(shown)
     places = {task: place for place, task in enumerate(shown["task"].unique())}
     table = shown.assign(epochs=shown["arm"].map(epochs), dev=shown["dev_score"], test=shown["test_score"])
     table = table.melt(["task", "epochs"], ["dev", "test"], "split", "score").astype({"score": float})
@@ -219,7 +221,7 @@ def best_arms(best: DataFrame, runs: DataFrame) -> DataFrame:
 
     Columns task, highest_mean (an arm), and the arms' probabilities, 0 to 1; the last row is the mean over tasks.
     """
-    by_arm = means(runs).pivot(index="task", columns="arm", values="mean")[list(best.columns)]
+    by_arm = means(in_shared_replicates(runs)).pivot(index="task", columns="arm", values="mean")[list(best.columns)]
     table = best.reset_index()
     table.insert(1, "highest_mean", by_arm.idxmax(axis=1).reindex(table["task"]).to_numpy())
     return table

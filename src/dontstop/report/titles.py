@@ -20,10 +20,12 @@ _MOST = 4  # comparisons in a title
 
 
 def intervals(frame: DataFrame, what: str = "bars", more: str = "") -> str:
-    """Say in a note what the intervals are, or that there are none."""
-    if frame["low"].isna().all():
+    """Say in a note what the intervals are and, where the frame has it, over how many replicates; or of none, that."""
+    known = frame[frame["low"].notna()]
+    if known.empty:
         return f"{ONE_REPLICATE}."
-    return f"{what}: 95 % interval, Student's t over replicates{more}."
+    number_of = f"{labels.span(known['num_replicates'])} " if "num_replicates" in known else ""
+    return f"{what}: 95 % interval, Student's t over {number_of}replicates{more}."
 
 
 def _lead(frame: DataFrame) -> str:

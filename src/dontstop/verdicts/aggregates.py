@@ -17,10 +17,11 @@ def aggregates(runs: pd.DataFrame, reference="base") -> pd.DataFrame:
     Returns:
         Index arm; columns mean (x 100); probability_of_improvement, its _low and _high (0 to 1; t over replicates, so
         NaN of one): of a run of the arm and one of the reference in the same replicate, averaged over tasks; ties
-        count half.
+        count half; num_replicates, those that all arms have.
 
     Source: Agarwal et al. (2021).
     """
+    runs = scores.in_shared_replicates(runs)
     rows, against = {}, _by_task(runs, name_of(reference))
     for arm in runs["arm"].unique():
         own = _by_task(runs, arm)
@@ -29,7 +30,8 @@ def aggregates(runs: pd.DataFrame, reference="base") -> pd.DataFrame:
         found = effects.student(effects.complete(wins.unstack()).mean(axis=1).to_numpy())
         rows[arm] = [scores.cells(runs[runs["arm"] == arm])[arm].mean(), found["effect"], found["low"], found["high"]]
     bounded = [f"probability_of_improvement{bound}" for bound in ("", "_low", "_high")]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", *bounded]).rename_axis("arm").astype(float)
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["mean", *bounded]).rename_axis("arm").astype(float)
+    return table.assign(num_replicates=runs["replicate"].nunique())
 
 
 def _by_task(runs: pd.DataFrame, arm: str) -> dict[tuple, np.ndarray]:
@@ -46,10 +48,10 @@ def _wins(a: np.ndarray, b: np.ndarray) -> float:
 def probability_best(runs: pd.DataFrame, truth: Truth, *, num_resamples=NUM_RESAMPLES, seed: int = 0) -> pd.DataFrame:
     """Return the share of draws in which each arm has the highest score, by task and for the mean over tasks.
 
-    Replicates and test texts are drawn, as in `resampling.multi_bootstrap`. Index task with a last row `mean`; a column
-    an arm (all of them on the same tasks and replicates), 0 to 1; ties are shared.
+    Replicates (those that all arms have) and test texts are drawn, as in `resampling.multi_bootstrap`. Index task with
+    a last row `mean`; a column an arm (all of them on the same tasks), 0 to 1; ties are shared.
     """
-    drawn = resampling.draw(runs, truth, num_resamples=num_resamples, seed=seed)
+    drawn = resampling.draw(scores.in_shared_replicates(runs), truth, num_resamples=num_resamples, seed=seed)
     means = resampling.replicates_drawn(drawn.scores, seed=seed)[1:]  # (num_resamples, num_tasks, num_arms)
     means = np.concatenate([means, means.mean(axis=1, keepdims=True)], axis=1)
     best = means == means.max(axis=2, keepdims=True)

@@ -13,6 +13,7 @@ from dontstop.runs.arms import Arm, Checkpoint, phase_settings
 from dontstop.runs.plan import text_of
 from dontstop.text.tasks import Task
 from dontstop.training import modernbert
+from dontstop.verdicts.scores import in_shared_replicates
 
 Arms = Mapping[Arm, Sequence[Task]]  # each with the tasks that it is run on
 ByName = Mapping[str, Mapping]
@@ -125,14 +126,15 @@ def costs(
 
 
 def mean_trainings(pretraining: pd.DataFrame) -> pd.DataFrame:
-    """Return the numbers of every checkpoint's training in the mean over replicates, and its cpu_seconds, by name.
+    """Return the numbers of every checkpoint's training in the mean over its num_replicates, and its cpu_seconds.
 
-    Seconds are over all tries: a resumed training has kept those before.
+    By name. Seconds are over all tries: a resumed training has kept those before.
     """
     known = pretraining.assign(cpu_seconds=pretraining["wall_seconds"] * pretraining["num_processes"])
     # Where nothing is known of any checkpoint, as of encoders that others trained, a column holds no numbers at all.
     unknown = known.columns[known.isna().all()]
-    return known.astype(dict.fromkeys(unknown, float)).groupby("checkpoint", sort=False).mean(numeric_only=True)
+    by_name = known.astype(dict.fromkeys(unknown, float)).groupby("checkpoint", sort=False)
+    return by_name.mean(numeric_only=True).assign(num_replicates=by_name.size())
 
 
 def _of_phase(checkpoint: Checkpoint, training: pd.Series, size: Mapping, shape: Shape, profile: Profile) -> np.ndarray:
@@ -153,9 +155,11 @@ def trained_parts(arms: Arms, pretraining: pd.DataFrame, costs: pd.DataFrame, sh
     Returns:
         Columns arm; trainable_parameters, percent_trainable; megabytes_kept, of those parameters, since the rest is the
         base encoder's; gradient_and_optimizer_mb, of their gradients and Adam's two moments; tflops; cpu_seconds;
-        loss_before and loss_after, on text held out of the phase's own.
+        loss_before and loss_after, on text held out of the phase's own, over num_replicates that all of them have.
     """
-    trainings, of_arm = mean_trainings(pretraining), costs.groupby("arm")[["tflops", "cpu_seconds"]].mean()
+    names = [arm.checkpoint(task).name for arm, tasks in arms.items() for task in tasks]
+    own = in_shared_replicates(pretraining[pretraining["checkpoint"].isin(names)], ["checkpoint"])
+    trainings, of_arm = mean_trainings(own), costs.groupby("arm")[["tflops", "cpu_seconds"]].mean()
     rows = []
     for arm, tasks in arms.items():
         found = trainings.loc[[arm.checkpoint(task).name for task in tasks]]
@@ -164,7 +168,7 @@ def trained_parts(arms: Arms, pretraining: pd.DataFrame, costs: pd.DataFrame, sh
         row |= {"percent_trainable": 100 * number / shape.num_parameters, "megabytes_kept": 4 * number / 1e6}
         row["gradient_and_optimizer_mb"] = 12 * number / 1e6
         rows.append(row | dict(of_arm.loc[arm.name]) | dict(found[["loss_before", "loss_after"]].mean()))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(num_replicates=own["replicate"].nunique())
 
 
 def ratios(costs: pd.DataFrame, arm: Arm, other: Arm) -> pd.DataFrame:

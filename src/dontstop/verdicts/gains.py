@@ -126,11 +126,11 @@ def label_gains(runs: pd.DataFrame, reference: str = "base", *, score: str = "te
 
     Returns:
         Columns arm, num_train, score (mean over tasks), gain over the reference with as many labels, low, high (95 %, t
-        over replicates; NaN for one), num_replicates. The reference's own gain is 0.
+        over replicates; NaN for one), num_replicates (in which all arms have run). The reference's own gain is 0.
     """
     rows = []
     for number, some in runs.groupby("num_train"):
-        by_task = scores.cells(some, score)
+        by_task = scores.cells(scores.in_shared_replicates(some), score)
         for arm in by_task if reference in by_task else ():
             gains = complete((by_task[arm] - by_task[reference]).unstack("task", sort=False))
             found = described(gains.mean(axis=1).to_frame(MEAN)).iloc[0]

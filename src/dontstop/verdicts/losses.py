@@ -7,6 +7,7 @@ import pandas as pd
 
 from dontstop import paper
 from dontstop.text.tasks import Task
+from dontstop.verdicts.scores import in_shared_replicates
 
 IN_DOMAIN, GENERAL = "in_domain_delta_loss", "general_delta_loss"
 
@@ -14,8 +15,10 @@ IN_DOMAIN, GENERAL = "in_domain_delta_loss", "general_delta_loss"
 def loss_matrix(losses: pd.DataFrame) -> pd.DataFrame:
     """Turn recorded losses (columns encoder, held_out, masked_lm_loss) into encoders by held-out samples.
 
-    Of several replicates it is the mean.
+    Of several replicates it is the mean over those in which all encoders were measured.
     """
+    if "replicate" in losses:
+        losses = in_shared_replicates(losses, ["encoder", "held_out"])
     matrix = losses.pivot_table(index="encoder", columns="held_out", values="masked_lm_loss")
     return matrix.loc[losses["encoder"].unique(), losses["held_out"].unique()].rename_axis(columns=None)
 
@@ -70,7 +73,8 @@ def course(runs: pd.DataFrame, losses: pd.DataFrame, base_text: str) -> pd.DataF
         Columns arm, domain, replicate, text (`own` or `general`), masked_lm_loss (nats), change (from the base's).
     """
     keys = ["arm", "checkpoint", "domain", "replicate"]
-    some = runs.loc[runs["checkpoint"].isin(losses["encoder"]), keys].drop_duplicates()
+    measured = losses[["encoder", "replicate"]].drop_duplicates().rename(columns={"encoder": "checkpoint"})
+    some = runs[keys].drop_duplicates().merge(measured, on=["checkpoint", "replicate"])
     loss = losses.set_index(["encoder", "replicate", "held_out"])["masked_lm_loss"]
     rows = [
         (row.arm, row.domain, row.replicate, text, loss.at[row.checkpoint, row.replicate, name], name)

@@ -9,13 +9,13 @@ from dontstop.machine import files
 from dontstop.runs.records import decode_predictions
 from dontstop.verdicts.effects import name_of
 from dontstop.verdicts.resampling import Truth
-from dontstop.verdicts.scores import PAIR, checked
+from dontstop.verdicts.scores import PAIR, checked, in_shared_replicates
 
 MENDED, BROKEN = "mended", "broken"
 
 
 def changed(runs: pd.DataFrame, truth: Truth, arm, other) -> pd.DataFrame:
-    """Compare the labels that two arms give to each test text, run by run of the same replicate and seed.
+    """Compare the labels that two arms give to each test text, run by run of a replicate that both have and a seed.
 
     Args:
         truth: By task, the (num_test,) label ids.
@@ -26,7 +26,7 @@ def changed(runs: pd.DataFrame, truth: Truth, arm, other) -> pd.DataFrame:
         which arm alone is right; in which other alone is), guess, other_guess (the label that each gives most often).
     """
     names, parts = [name_of(arm), name_of(other)], []
-    some = checked(runs[runs["arm"].isin(names)]).sort_values(["task", *PAIR], kind="stable")
+    some = in_shared_replicates(checked(runs[runs["arm"].isin(names)])).sort_values(["task", *PAIR], kind="stable")
     for task in runs["task"].unique():
         of_task = some[some["task"] == task]
         pair = [of_task[of_task["arm"] == name] for name in names]

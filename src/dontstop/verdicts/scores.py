@@ -41,6 +41,16 @@ def cells(runs: pd.DataFrame, score: str = "test_score") -> pd.DataFrame:
     return SCALES.get(score, 100.0) * table
 
 
+def in_shared_replicates(rows: pd.DataFrame, by: Sequence[str] = ("arm", "task")) -> pd.DataFrame:
+    """Keep the rows of the replicates that all have, arms on their tasks or what else rows are told by.
+
+    A profile may run some arms in fewer replicates than others, and what replicates share would tell means of the one
+    from means of the other.
+    """
+    own = rows.groupby(list(by))["replicate"].agg(set)
+    return rows[rows["replicate"].isin(set.intersection(*own) if len(own) else set())]
+
+
 def runs_of_arm(runs: pd.DataFrame, arm: str, task: str) -> pd.DataFrame:
     """Return the runs of an arm on a task, by replicate and seed."""
     return runs[(runs["arm"] == arm) & (runs["task"] == task)].sort_values(PAIR, kind="stable")
