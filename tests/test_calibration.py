@@ -19,6 +19,14 @@ def test_error_rates_are_as_promised(num_replicates):
     assert found["wrong_error"].max() < 0.6 and len(found) == 6
 
 
+def test_each_look_errs_as_rarely_as_promised_and_the_first_decided_of_many_does_not():
+    found = calibration.looks(World(10, 1, 0.0, 2.7, 0.0, 0.0), 1000).set_index(["truth", "num_replicates"])
+    assert len(found) == 3 * 9 and (found["wrong"] < 5 + 2.1).all()  # three standard errors
+    nothing = found.loc["no arm differs from another"]
+    assert nothing["wrong_so_far"].is_monotonic_increasing and nothing.loc[10, "wrong_so_far"] > 14
+    assert (found.xs(10, level="num_replicates")["turned"] == 0).all() and nothing.loc[2, "turned"] > 90
+
+
 def test_holms_own_steps_would_err_too_often(monkeypatch):
     """Handing on the whole level of what is decided, as Holm's method does, leaves none for what may still be wrong."""
 

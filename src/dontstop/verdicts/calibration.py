@@ -116,15 +116,20 @@ def simulate(world: World, truth: Truth, num_studies: int, *, seed: int) -> pd.D
     """
     rng, true, parts = np.random.default_rng(seed), truth.values(), []
     for size in np.full(-(-num_studies // AT_ONCE), min(AT_ONCE, num_studies)):
-        tests = {name: student(values) for name, values in draw(world, truth, int(size), rng).items()}
-        verdicts = claimed.judge_family({name: (test["effect"], test["p_value"]) for name, test in tests.items()})[2]
-        is_wrong = np.stack([_wrong(claim, of, true) for claim, of in zip(TESTED, verdicts, strict=True)])
+        tests, verdicts, is_wrong = _judged(draw(world, truth, int(size), rng), true)
         plain = [name for claim in TESTED for name in claim.names]
         covered = [(tests[k]["low"] <= true[k]) & (true[k] <= tests[k]["high"]) for k in dict.fromkeys(plain)]
         rightly = (verdicts != claimed.INCONCLUSIVE) & ~is_wrong
         table = pd.DataFrame(rightly.T, columns=[claim.id for claim in TESTED])
         parts.append(table.assign(wrong=is_wrong.any(axis=0), covered=np.mean(covered, axis=0)))
     return pd.concat(parts, ignore_index=True)
+
+
+def _judged(drawn: Mapping[str, np.ndarray], true: Mapping[str, float]) -> tuple[dict, np.ndarray, np.ndarray]:
+    """Return the tests of all that is measured, by name; the verdicts, (12, num_studies); which of them are wrong."""
+    tests = {name: student(values) for name, values in drawn.items()}
+    verdicts = claimed.judge_family({name: (test["effect"], test["p_value"]) for name, test in tests.items()})[2]
+    return tests, verdicts, np.stack([_wrong(claim, of, true) for claim, of in zip(TESTED, verdicts, strict=True)])
 
 
 def _wrong(claim: claimed.Claim, verdicts: np.ndarray, true: Mapping[str, float]) -> np.ndarray:
@@ -160,6 +165,29 @@ def error_rates(world: World, num_studies: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["truth", "wrong", "wrong_error", "covered", "covered_error"])
 
 
+def looks(world: World, num_studies: int) -> pd.DataFrame:
+    """Tabulate what becomes of studies that are judged with two replicates, with three, and so on.
+
+    Columns truth, num_replicates, wrong (percent of studies with any wrong verdict at this look), wrong_so_far (at this
+    look or one before), turned (percent of the verdicts decided at this look that all replicates do not confirm).
+    """
+    asked = [
+        ("no arm differs from another", Truth.of({}, 0.0, 0.0)),
+        ("only DAPT gains: 2 points", Truth.of(ONLY_DAPT, 2.0, 0.0)),
+        ("DAPT gains 4 points, all else lies on the margin of 2", Truth.of(ON_MARGIN, 4.0, 2.0)),
+    ]
+    rows = []
+    for k, (what, truth) in enumerate(asked):
+        drawn, true = draw(world, truth, num_studies, np.random.default_rng(200 + k)), truth.values()
+        last, so_far = _judged(drawn, true)[1], np.zeros(num_studies, bool)
+        for num in range(2, world.num_replicates + 1):
+            _, verdicts, is_wrong = _judged({name: values[:num] for name, values in drawn.items()}, true)
+            so_far, is_decided = so_far | is_wrong.any(axis=0), verdicts != claimed.INCONCLUSIVE
+            turned = ((verdicts != last) & is_decided).sum() / max(is_decided.sum(), 1)
+            rows.append([what, num, *(100 * np.array([is_wrong.any(axis=0).mean(), so_far.mean(), turned]))])
+    return pd.DataFrame(rows, columns=["truth", "num_replicates", "wrong", "wrong_so_far", "turned"])
+
+
 def power(world: World, num_studies: int) -> pd.DataFrame:
     """Tabulate how often each claim is decided rightly, by DAPT's gain: where all hold, and where DAPT alone gains.
 
@@ -175,8 +203,11 @@ def power(world: World, num_studies: int) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[["truth", "points", "claim", "percent"]]
 
 
-def to_markdown(world: World, source: str, rates: pd.DataFrame, curve: pd.DataFrame, sizes: tuple[int, int]) -> str:
-    """Write the page on error rates and power; sizes are the numbers of studies of `error_rates` and of `power`."""
+def to_markdown(
+    world: World, source: str, rates: pd.DataFrame, looked: pd.DataFrame, curve: pd.DataFrame, sizes: tuple[int, int]
+) -> str:
+    """Write the page on error rates and power; sizes are the numbers of studies of `error_rates` and of the others."""
+    look = "| {0.truth} | {0.num_replicates} | {0.wrong:.1f} | {0.wrong_so_far:.1f} | {0.turned:.1f} |"
     row = "| {0.truth} | {0.wrong:.1f} ± {0.wrong_error:.1f} | {0.covered:.1f} ± {0.covered_error:.2f} |"
     tables = {}
     for name, some in curve.groupby("truth", sort=False):
@@ -193,11 +224,12 @@ def to_markdown(world: World, source: str, rates: pd.DataFrame, curve: pd.DataFr
         num_studies=sizes[0],
         num_power=sizes[1],
         rates="\n".join(map(row.format, rates.itertuples())),
+        looks="\n".join(map(look.format, looked.itertuples())),
     )
 
 
 def calibrate(world: World, source: str, num_studies: int) -> tuple[str, pd.DataFrame]:
     """Simulate; return the page, as Markdown, and the power curve. The source of the world is told in words."""
     num_power = max(num_studies // 10, 1)
-    rates, curve = error_rates(world, num_studies), power(world, num_power)
-    return to_markdown(world, source, rates, curve, (num_studies, num_power)), curve
+    rates, looked, curve = error_rates(world, num_studies), looks(world, num_power), power(world, num_power)
+    return to_markdown(world, source, rates, looked, curve, (num_studies, num_power)), curve
