@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 import tiny
+from dontstop.machine import files
 from dontstop.report import advice as page
 from dontstop.report import claims, measures, own_text
-from dontstop.runs import budget, preparation, published, records
+from dontstop.runs import budget, identity, preparation, published, records
 from dontstop.runs.results import RUN_COLUMNS
 from dontstop.study import Study
 from dontstop.verdicts import advice
@@ -191,6 +192,24 @@ def test_a_plan_that_leaves_out_arms_publishes_beside_the_whole_one_and_not_over
     records.write_records(dapt.results / "records" / "base", "pretraining", [other])
     assert published.place(advice, "any") == root / "results" / "tiny.any" / "advice"
     assert published.place(dapt, "any") == root / "results" / "tiny.any"
+
+
+def test_other_versions_of_the_libraries_publish_beside_and_not_over(tmp_path, monkeypatch):
+    root = tiny.make(tmp_path)
+    with tiny.at(root):
+        paths = Study("tiny", "02_dapt").paths
+    records.write_records(
+        paths.results / "records" / "base", "pretraining", [{"fingerprint": "f", "capability": "any"}]
+    )
+    others = identity.installed_versions() | {"numpy": "0.1"}
+    assert published.place(paths, "any") == paths.results  # nobody has noted versions there
+    for known, beside in (([others], True), ([others, identity.installed_versions()], False)):
+        files.write_json(paths.results / identity.LIBRARIES_FILE, known)
+        name = f"tiny.any-numpy-{identity.installed_versions()['numpy'].replace('.', '-')}" if beside else "tiny"
+        assert published.place(paths, "any") == root / "results" / name
+    files.write_json(paths.results / identity.LIBRARIES_FILE, [others])
+    monkeypatch.setenv("DONTSTOP_ACCEPT_OTHER_MACHINES", "1")
+    assert published.place(paths, "any") == paths.results
 
 
 def test_a_plan_that_leaves_out_nothing_is_the_whole_one(tmp_path):

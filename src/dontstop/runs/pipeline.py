@@ -256,9 +256,10 @@ class Pipeline(Results):
         return results
 
     def _choose_place(self, some: Jobs) -> None:
-        """Publish beside the results of machines of another kind, and not over them."""
+        """Publish beside the results of machines of another kind, or other libraries, and not over them."""
         if (place := published.place(self.paths, some.identity.capability)) != self.paths.results:
-            progress.say(f"{self.paths.results} is of machines of another kind: this one's results stand in {place}")
+            found = f"{self.paths.results} is of other machines, or other versions of libraries"
+            progress.say(f"{found}: this one's results stand in {place}")
             self.paths.results = place
 
     def _write(self, owner: str, name: str, rows: list[dict]) -> None:

@@ -7,6 +7,7 @@ from dontstop.profiles import Paths
 from dontstop.runs import records, scratch
 from dontstop.runs.arms import Checkpoint
 from dontstop.runs.design import Design
+from dontstop.runs.identity import installed_versions, known_versions
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.plan import Plan, folder_of
 from dontstop.runs.scratch import TRAINING_FILE
@@ -27,13 +28,17 @@ def set_apart(paths: Paths, asked: Design, whole: Design) -> None:
 def place(paths: Paths, capability: str) -> Path:
     """Return where a kind of machine publishes a profile's results: in its own place, or beside another kind's.
 
-    So a machine whose arithmetic differs writes over none that were committed, unless the user accepts to mix them.
+    So a machine whose arithmetic differs writes over none that were committed, unless the user accepts to mix them; nor
+    do other versions of the libraries, which the place is then named after.
     """
     own = paths.root / "results" / paths.data.name
     found = (path for folder in {own, own / paths.part} for path in folder.glob("records/*/*.jsonl"))
     made_by = {row["capability"].split(" after ")[0] for row in records.rows_of(found) if "capability" in row}
-    if made_by and capability not in made_by and not scratch.is_set(scratch.ACCEPT_OTHERS):
-        own = own.with_name(scratch.key_of(own.name, capability))
+    known, versions = known_versions(own), installed_versions()
+    is_known = not known or versions in known
+    if made_by and not (capability in made_by and is_known) and not scratch.is_set(scratch.ACCEPT_OTHERS):
+        others = [] if is_known else [f"{name} {v}" for name, v in versions.items() if v != known[0].get(name)]
+        own = own.with_name(scratch.key_of(own.name, " ".join([capability, *others])))
     return own / paths.part
 
 
