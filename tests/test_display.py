@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dontstop.errors import counted
 from dontstop.report import display, labels
 from dontstop.runs.arms import ARMS, knn_tapt, rand_tapt, short_tapt
 
@@ -110,6 +111,7 @@ def test_written_files_keep_full_precision_in_csv(tmp_path):
         ("knn_tapt_0", "0NN-TAPT"),
         ("not_dapt_2", "not-DAPT (2)"),
         (short_tapt(10), "TAPT (10 epochs)"),
+        (short_tapt(1), "TAPT (1 epoch)"),
         ("naive_bayes", "naive Bayes"),
     ],
 )
@@ -129,3 +131,8 @@ def test_every_known_arm_has_a_name_of_its_own():
 def test_signs_are_typographic_and_zero_has_no_minus():
     assert [labels.signed(value) for value in (1.25, -1.25, -0.04, 0)] == ["+1.2", "−1.2", "+0.0", "+0.0"]
     assert [labels.number(value, 2) for value in (-0.001, 1234.5, np.nan)] == ["0.00", "1,234", "–"]
+
+
+def test_things_are_counted_in_the_number_that_they_have():
+    found = [counted(number, "text") for number in (0, 1, 1200, "1", "2 to 5", "1.0")]
+    assert found == ["0 texts", "1 text", "1,200 texts", "1 text", "2 to 5 texts", "1.0 texts"]

@@ -454,7 +454,7 @@ def test_titles_say_what_is_shown_what_is_not_and_that_there_is_one_replicate():
     k = by_k().query("task == 'mean'")
     told = titles.score_against_k(k[k["text"] != "base"])
     assert told.startswith(
-        "Points over TAPT: 1 neighbours a text +1.0 (its interval holds zero); 2 neighbours a text +3.0;"
+        "Points over TAPT: 1 neighbour per text +1.0 (its interval includes zero); 2 neighbours per text +3.0;"
     )
     rise = pd.Series({"effect": 2.0, "low": -0.5, "high": 4.5})
     assert "is not shown to rise" in titles.gain_against_distance(points(), rise)
@@ -482,9 +482,9 @@ def test_checks_have_a_line_a_training_their_mean_and_a_mark_at_the_step_kept(dr
     *single, mean, kept = axes.lines
     assert [line.get_xdata().tolist() for line in single] == [[0, 20, 40]] * 2 * len(NAMES)
     assert mean.get_ydata().tolist() == pytest.approx([4.0, 3.9, 3.8]) and mean.get_linewidth() > 2
-    assert kept.get_xdata().tolist() == [40] * 8 and "8 of 8" in drawn("checks").get_suptitle()
+    assert kept.get_xdata().tolist() == [40] * 8 and "8 of 8" in drawn("checks").alternative
     early = checks().assign(kept=lambda table: table["step"] == 20)
-    assert titles.checks(early) == "TAPT is long enough: on unseen texts 0 of 8 trainings are best at their last check"
+    assert titles.checks(early) == "TAPT is long enough: on unseen texts the last check is best in 0 of 8 trainings"
 
 
 def test_labels_show_naive_bayes_among_scores_and_gains(drawn):

@@ -11,6 +11,7 @@ from IPython.display import Markdown
 from pandas import DataFrame, Series
 
 from dontstop import paper
+from dontstop.errors import counted
 from dontstop.report import labels
 from dontstop.report.claims import sentences as told
 from dontstop.report.display import listed
@@ -66,7 +67,7 @@ def of_domain_gap(measured, agreement, overlap, tasks: Sequence[Task], leaks: Ma
         f"Our domains' vocabulary overlap with the base encoder's text is {ours.min():.1f} to {ours.max():.1f} % of "
         f"{int(measured['num_words'].iloc[0]):,} frequent words; the paper's {theirs.min():.1f} to {theirs.max():.1f} "
         "% of 10,000. Lists of different lengths give different percentages: compare the orders, not the levels.",
-        f"{own} of {len(tasks)} tasks have a larger vocabulary overlap with their own domain than with any other.",
+        f"The own domain has the largest vocabulary overlap with {own} of {counted(len(tasks), 'task')}.",
         f"Left in the corpora and held-out samples of dev and test texts: {leaks['num_exact']:,} exact copies, "
         f"{leaks['num_contained']:,} contained, {leaks['num_near_duplicate']:,} near-duplicates; the largest share of "
         f"one text's word 5-grams in one document is {100 * leaks['max_containment']:.0f} %.",
@@ -101,8 +102,8 @@ def _farthest_sentence(measured: DataFrame, names: list[str]) -> str:
 
 def of_degenerate(runs) -> str:
     """Count the classifiers that gave every test text the same label."""
-    number = int(runs["degenerate"].astype(bool).sum())
-    return f"{number} of {len(runs)} fine-tuned classifiers gave every test text the same label; none is left out."
+    number, of = int(runs["degenerate"].astype(bool).sum()), counted(len(runs), "fine-tuned classifier")
+    return f"{number} of {of} gave every test text the same label; none is left out."
 
 
 def of_dapt(
@@ -122,7 +123,7 @@ def of_dapt(
         _nearness_sentence(nearness),
         _loss_sentence(overview, forgetting),
         *(
-            f"{named(row.arm)}: {_points(row)} over base in {labels.counted(row.num_replicates, 'replicate')}; loss "
+            f"{named(row.arm)}: {_points(row)} over base in {counted(row.num_replicates, 'replicate')}; loss "
             f"{signed(row.in_domain_delta_loss, 2)} nats on the own domain, {signed(row.general_delta_loss, 2)} on the "
             "general text."
             for row in against_forgetting.itertuples()
@@ -192,9 +193,9 @@ def of_tapt(overview, effects, losses, curve, runs) -> Markdown:
     return listed(
         *told(overview),
         f"TAPT less DAPT, over all tasks: {_points(over_dapt)}.",
-        f"The masked-LM loss on the task's dev texts fell in {int((change < 0).sum())} of {len(losses)} tasks; mean "
+        f"The masked-LM loss on dev texts fell in {int((change < 0).sum())} of {counted(len(losses), 'task')}; mean "
         f"change {signed(change.mean(), 2)} nats, from {signed(change.min(), 2)} to {signed(change.max(), 2)}.",
-        f"The encoders were kept after {labels.span(kept)} steps (means over replicates, by task).",
+        f"The encoders were kept after {counted(labels.span(kept), 'step')} (means over replicates, by task).",
         *_curve_sentences(curve[curve["split"] == "dev"]),
         of_degenerate(runs),
     )
@@ -210,7 +211,7 @@ def _curve_sentences(curve: DataFrame) -> list[str]:
 
 
 def _when(epochs: str) -> str:
-    return "at the step that the dev loss keeps" if epochs == "kept" else f"after {epochs} epochs"
+    return "at the step that the dev loss keeps" if epochs == "kept" else f"after {counted(epochs, 'epoch')}"
 
 
 def of_dapt_tapt(overview, best, tests, runs, cheap_effects, parts) -> Markdown:
