@@ -138,7 +138,7 @@ def test_a_checkpoint_trained_twice_or_by_nobody_stops(study):
     names = [(name, replicate) for name in ("base", "dapt_d") for replicate in (0, 1)]
     pretraining = pd.DataFrame(names, columns=["checkpoint", "replicate"])
     held = checks.no_checkpoint_twice(pretraining, study.runs)
-    assert held == "4 checkpoints of 2 replicates, none twice; 6 runs starting from 4 of them"
+    assert held == "4 checkpoints of 2 replicates, none twice; 6 runs start from 4 of them"
     with pytest.raises(StudyError, match="5 checkpoints trained, each once"):
         checks.no_checkpoint_twice(pd.concat([pretraining, pretraining[:1]]), study.runs)
     with pytest.raises(StudyError, match="dapt_d', 1.*runs that nobody trained"):

@@ -146,7 +146,8 @@ def page(study: Pipeline, ahead: DataFrame, minutes: float) -> str:
         to_markdown(own_text.gap(study)),
         "## What it would cost, before it was spent",
         "By steps timed on this machine, one process each; a budget of "
-        f"{counted(f'{minutes:g}', 'minute')} is spent in the order {ORDER_TEXT}. What was there already costs nothing.{_too_dear(ahead)}",
+        f"{counted(f'{minutes:g}', 'minute')} is spent in the order {ORDER_TEXT}. What was there already costs nothing."
+        + _too_dear(ahead),
         to_markdown(ahead),
     ]
     if left_out := study.design.left_out():

@@ -142,7 +142,7 @@ def no_checkpoint_twice(pretraining: pd.DataFrame, runs: pd.DataFrame) -> str:
     _hold(sorted(starts - set(trained)), [], "as checkpoints of runs that nobody trained")
     checkpoints, replicates = counted(len(trained), "checkpoint"), pretraining["replicate"].nunique()
     told = f"{checkpoints} of {counted(replicates, 'replicate')}, none twice"
-    return f"{told}; {counted(len(runs), 'run')} starting from {len(starts)} of them"
+    return f"{told}; {len(runs)} runs start from {len(starts)} of them"
 
 
 def selected_text(study: Results) -> str:
