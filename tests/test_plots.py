@@ -348,7 +348,9 @@ def test_every_figure_states_a_finding_is_as_wide_as_a_column_and_leaves_pyplot_
     figure = drawn(name)
     title = figure.get_suptitle()
     assert title and "?" not in title and "nan" not in title.lower()
-    assert figure.alternative == title.replace("\n", " ") and repr(figure) == f"Figure: {figure.alternative}"
+    assert repr(figure) == f"Figure: {figure.title}" == f"Figure: {title}".replace("\n", " ")
+    more = figure.alternative.removeprefix(figure.title)
+    assert more.startswith(". ") and more.endswith(".") and len(more) > 40 and "\n" not in more and ".." not in more
     assert figure.get_size_inches()[0] * figure.dpi == 1700
     assert matplotlib.pyplot.get_fignums() == []
     assert dict(matplotlib.rcParams) == before
@@ -399,15 +401,17 @@ def test_same_data_same_bytes(name, tmp_path):
         one, two = ((tmp_path / folder / f"{name}.v1.{kind}").read_bytes() for folder in ("one", "two"))
         assert one == two
     written = (tmp_path / "one" / f"{name}.v1.svg").read_text(encoding="utf-8")
-    assert "<dc:date>" not in written and "<dc:title>" in written
+    assert "<dc:date>" not in written and "<dc:title>" in written and "<dc:description>" in written
     assert len(list((tmp_path / "one").iterdir())) == 2
 
 
-def test_notebooks_show_a_figure_at_half_its_pixels_with_its_title_as_alternative_text(tmp_path):
+def test_notebooks_show_a_figure_at_half_its_pixels_and_say_in_words_what_it_shows(tmp_path):
     shown = display.show(DRAWN["distances"](), tmp_path / "distances")
     png, about = shown._repr_png_()
     assert png == (tmp_path / "distances.png").read_bytes() and int.from_bytes(png[16:20], "big") == 1700
     assert about == {"width": 850, "alt": shown.alternative}
+    told = [shown.title, "Axes: vocabulary overlap (%); ", "Farther is to the right. Bars: 95 % interval, bootstrap"]
+    assert [part for part in told if part not in about["alt"]] == []
     shown.axes[0].set_xlabel("changed since it was written")
     assert shown._repr_png_()[0] != png == (tmp_path / "distances.png").read_bytes()
 

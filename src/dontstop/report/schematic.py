@@ -36,6 +36,7 @@ def pipeline(counts: Mapping[str, object]) -> StudyFigure:
     figure = StudyFigure(height + 0.1, title.format_map(told))
     axes = figure.add_axes((0, 0, 1, figure.get_layout_engine().get()["rect"][3]))
     figure.set_layout_engine("none")
+    figure.note = "; ".join(f"{name}: {_STATIONS[name].format_map(told).replace('|', ', ')}" for name in _STATIONS)
     axes.set(xlim=(-0.1, inches + 0.1), ylim=(-0.05, height + 0.05))
     axes.axis("off")
     for place, ((name, text), colour) in enumerate(zip(texts.items(), _COLOURS, strict=True)):

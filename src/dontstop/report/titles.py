@@ -109,7 +109,8 @@ def label_curve(gains: DataFrame) -> str:
 def probability_best(best: DataFrame) -> str:
     """Say who is likeliest to rank first over all tasks."""
     whole = best.loc[MEAN]
-    return f"{labels.arm(whole.idxmax())} ranks first over all tasks with probability {number(100 * whole.max(), 0)} %"
+    told = f"{labels.arm(whole.idxmax())} ranks first over all tasks with probability {number(100 * whole.max(), 0)} %"
+    return sentence(told)
 
 
 def changed(counts: DataFrame) -> str:

@@ -142,16 +142,16 @@ def data_page(title: str, named: Mapping[str, Mapping[str, str]]) -> str:
 
     Args:
         named: By name, by the ending of a file: the path of a `csv`, `svg` or `png` as seen from the page; of `md`,
-            the table itself.
+            the table itself; as `alt` what a figure shows.
     """
     parts = [f"# {title}\n"]
     for name, files in named.items():
         parts.append(f"## {name}\n")
         if "svg" in files:
-            parts.append(f"![{labels.spelt(name)}]({files['svg']})\n")
+            parts.append(f"![{files.get('alt', labels.spelt(name))}]({files['svg']})\n")
         if "md" in files:
             parts.append(_HEADING.sub(r"##\1", files["md"]))
-        links = [f"[{kind.upper()}]({path})" for kind, path in files.items() if kind != "md"]
+        links = [f"[{kind.upper()}]({path})" for kind, path in files.items() if kind not in ("md", "alt")]
         parts.append(" · ".join(links) + "\n")
     return "\n".join(parts)
 
