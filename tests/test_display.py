@@ -43,6 +43,10 @@ def test_a_notebook_shows_scores_no_wider_than_a_page_and_files_have_every_colum
     few = table.drop(columns=contrasts[:1], level=0)
     assert display.styled(few).data.columns.tolist()[5:] == [labels.column(name) for name in contrasts[1:]]
     assert display.to_csv(table).splitlines()[0].count(",") == len(columns) - 1
+    many = [("task", ""), *((f"knn_tapt_{k}", part) for k in range(8) for part in ("mean", "std"))]
+    wide = pd.DataFrame([["x", *[1.0] * 16]], columns=pd.MultiIndex.from_tuples(many))
+    assert display.styled(wide).data.iloc[0].tolist() == ["x", *["1.0"] * 8]
+    assert "1.0 (1.0)" in display.styled(wide.iloc[:, :-2]).data.iloc[0].tolist()
     claims = pd.DataFrame({"claim": ["C1"], "place": ["Table 3"], "margin": [1.0], "effect": [2.0]})
     assert display.styled(claims).data.columns.tolist() == ["claim", "difference"]
     assert "Table 3" in display.to_markdown(claims)
