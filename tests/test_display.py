@@ -125,7 +125,9 @@ def test_arms_are_named_as_in_the_paper(arm, name):
 
 def test_retrieval_methods_are_named_alike_in_rows_and_columns():
     frame = pd.DataFrame({"selector": ["tfidf"], "tfidf": [100.0], "vampire": [3.0]})
-    assert display.readable(frame).to_dict("records") == [{"selector": "tf-idf", "tf-idf": "100.0", "VAMPIRE": "3.0"}]
+    assert display.readable(frame).to_dict("records") == [
+        {"retrieval method": "tf-idf", "tf-idf": "100.0", "VAMPIRE": "3.0"}
+    ]
 
 
 def test_every_known_arm_has_a_name_of_its_own():

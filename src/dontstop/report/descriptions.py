@@ -39,8 +39,8 @@ def text(study: Results) -> Markdown:
     where = "read from files, as a mirror holds them"
     if study.profile.text.source == "docstrings":
         where = (
-            "documentation that the Python packages on this disk bring: docstrings, comments and READMEs, read as text "
-            "and never executed"
+            "the documentation in the Python packages on this disk: docstrings, comments and READMEs, read as text and "
+            "never executed"
         )
     own = [sizes[domain.name] for domain in study.domains]
     size = " to ".join(dict.fromkeys(f"{some(own):,.1f}" for some in (min, max)))

@@ -83,7 +83,7 @@ def task_domain_overlap(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def agreement(distances: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Say how far the distances put things in the same order: the domains, and the pairs of a task and a domain."""
-    both = {"domains, from the general text": distances, "pairs of a task's texts and a domain": pairs}
+    both = {"domains (from the general text)": distances, "pairs of a task's texts and a domain": pairs}
     return pd.concat([domain_gap.agreement(table).assign(over=over) for over, table in both.items()], ignore_index=True)
 
 

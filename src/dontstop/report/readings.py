@@ -54,9 +54,9 @@ def overlap(matrix, general: str) -> Markdown:
     upper = np.triu(np.ones(square.shape, bool), 1)
     first, second = square.where(upper).stack().idxmax()
     return Markdown(
-        f"**{spelt(near.index[-1])}** shares most of its frequent words with the general text ({near.iloc[-1]:.0f} %), "
-        f"**{spelt(near.index[0])}** fewest ({near.iloc[0]:.0f} %). Most alike among the domains: {spelt(first)} and "
-        f"{spelt(second)} ({square.loc[first, second]:.0f} %)."
+        f"Of the domains' frequent words the general text has most of **{spelt(near.index[-1])}**'s "
+        f"({near.iloc[-1]:.0f} %) and fewest of **{spelt(near.index[0])}**'s ({near.iloc[0]:.0f} %). Most alike among "
+        f"the domains: {spelt(first)} and {spelt(second)} ({square.loc[first, second]:.0f} %)."
     )
 
 
@@ -151,14 +151,14 @@ def own_texts(matrix, tasks: Sequence[Task]) -> Markdown:
 
 def covered(coverage) -> Markdown:
     """Say how much of the domains each number of neighbours takes."""
-    told = "Neighbours of each training text, and the part of the domain's candidates they come to"
-    return Markdown(f"{told}: {shares_taken(coverage)}.")
+    return Markdown(f"Of the domain's candidates, the training texts' neighbours are {shares_taken(coverage)}.")
 
 
 def shares_taken(coverage) -> str:
     """Write which part of the domains' candidates each number of neighbours takes."""
     shares = coverage.groupby("num_neighbours")["percent_of_candidates"].agg(["min", "max"])
-    return "; ".join(f"{k} take {row['min']:.0f} to {row['max']:.0f} %" for k, row in shares.iterrows())
+    told = ((" to ".join(dict.fromkeys(f"{share:.0f}" for share in row)), k) for k, row in shares.iterrows())
+    return labels.listing([f"{span} % at k = {k}" for span, k in told])
 
 
 def tried(scores, task: Task, known: Mapping[str, float]) -> Markdown:

@@ -155,9 +155,10 @@ def distances(farthest: Series, nearest: Series) -> str:
     words = ((farthest, "farthest from the base encoder's text"), (nearest, "nearest"))
     told = []
     for found, what in words:
-        most = found.mode()[0]
-        told.append(f"{labels.spelt(most)} lies {what} by {int((found == most).sum())} of {len(found)} distances")
-    return sentence(listing(told))
+        most, num = listing([labels.spelt(name) for name in found.mode()]), int(found.value_counts().max())
+        verb = "lies" if len(found.mode()) == 1 else "each lie"
+        told.append(f"{most} {verb} {what} by {num} of {counted(len(found), 'distance')}")
+    return sentence("; ".join(told))
 
 
 def gain_against_distance(points: DataFrame, rise: Series | None) -> str:
@@ -237,7 +238,7 @@ def claims_forest(parts: Mapping[str, DataFrame], ids: list[str]) -> str:
         is_one = name != "paper" and some["low"].isna().all()
         words = "one replicate, none judged" if is_one else str(int((some["verdict"] == HOLDS).sum()))
         told.append(f"{name} {words}")
-    return f"Of {len(ids)} claims on scores hold: {'; '.join(told)}"
+    return f"Claims on scores that hold, of {len(ids)}: {'; '.join(told)}"
 
 
 def against_paper(both: DataFrame) -> str:
@@ -275,7 +276,7 @@ def selector_agreement(values: np.ndarray) -> str:
     """Say how much of their text two retrieval methods share: values of pairs, percent."""
     if len(values) == 1:
         return f"The two selections share {number(values[0], 0)} % of their text"
-    return f"Any two selections share {_range(values)} of their text"
+    return f"Two retrieval methods share {_range(values)} of what they select"
 
 
 def cost(table: DataFrame) -> str:

@@ -68,7 +68,7 @@ def advice(judged: Mapping[str, DataFrame], scores: Mapping[str, DataFrame]) -> 
         f"it has: {_prices(found)}.",
         f"**DAPT and then TAPT, or TAPT with neighbours?** That DAPT and then TAPT is best is {_told(found, 'C6')}. "
         f"That neighbours from the domain's text add more to TAPT than random texts is {_told(found, 'C10')}.",
-        f"**What is forgotten?** Loss (nats per masked token) on the own domain, and on general text: "
+        f"**What is forgotten?** Loss (nats per masked token) on its own domain, and on general text: "
         f"{_forgotten(found)}.",
     ]
 
