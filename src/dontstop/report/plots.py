@@ -44,7 +44,7 @@ def forest(effects: DataFrame, question: str = "") -> StudyFigure | None:
 def _differences(effects: DataFrame, told: str, question: str, runs: DataFrame | None = None) -> StudyFigure:
     pairs = labels.with_arms(effects.drop_duplicates("contrast"))
     names = [labels.column(name).replace(" − ", "\n− ") for name in pairs["contrast"]]
-    note = told + "Differences in points; " + titles.intervals(effects, more="; bold: its interval lies beside zero")
+    note = told + "Differences in points; " + titles.intervals(effects, more="; bold: its interval excludes zero")
     figure = StudyFigure(1.9 + 0.97 * len(names), titles.differences(effects), note, question)
     above, below = figure.subplots(2, 1, height_ratios=[0.75 + 0.52 * len(names), 0.9 + 0.45 * len(names)])
     _draw_means(above, effects[effects["task"] == MEAN], pairs, runs)

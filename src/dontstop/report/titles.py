@@ -1,6 +1,6 @@
 """What figures find, a sentence each: their titles, filled in from the frames that they draw.
 
-Where there is one replicate the sentence says so, and where an interval holds zero, that nothing is shown.
+Where there is one replicate the sentence says so, and where an interval includes zero, that nothing is shown.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def _lead(frame: DataFrame) -> str:
 
 
 def _is_shown(low: float, high: float) -> bool:
-    """Whether an interval lies beside zero; of one that is not known, nothing is said."""
+    """Whether an interval excludes zero; of one that is not known, nothing is said."""
     return bool(np.isnan(low) or low > 0 or high < 0)
 
 
