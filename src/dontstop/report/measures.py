@@ -245,8 +245,9 @@ def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:
 
 
 def mean_f1(study: Results) -> dict[str, float]:
-    """Return the mean test F1 x 100 over tasks of every arm whose runs are all there, by name."""
-    there = study.available_arms()
+    """Return the mean test F1 x 100 over tasks of every arm that all replicates have, as far as its runs are there."""
+    every = list(range(study.profile.replicates))
+    there = [arm for arm in study.available_arms() if study.design.replicates_of(arm) == every]
     if not there:
         return {}
     found = scores.means(study.runs(*there))
