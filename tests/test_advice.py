@@ -146,7 +146,7 @@ def test_text_in_another_script_and_cut_texts_are_remarked(advised, monkeypatch)
         told = " ".join(own_text.remarks(study, corpora, splits))
     assert "tickets: 16 texts, a doubt." in told
     assert "support is written in greek, the general text in latin" in told and "tokens.trained_on: all" in told
-    assert "2.0 % of the tokens of support are unknown" in told and "3 train texts of tickets stand there twice" in told
+    assert "2.0 % of the tokens of support are unknown" in told and "Repeated: 3 train texts of tickets." in told
     assert "50 % of the texts of tickets fill 24 tokens" in told
 
 

@@ -64,12 +64,12 @@ def study(root):
 
 
 def test_a_whole_study_passes(study):
-    assert checks.split_sizes(study) == "1 domains, 1 tasks; texts of each task: 24 train, 24 dev, 40 test"
+    assert checks.split_sizes(study) == "1 domain, 1 task; texts of each task: 24 train, 24 dev, 40 test"
     assert checks.text_digests(study).startswith("7 files of text")
     assert checks.token_stores(study).startswith("4 token stores")
     assert checks.no_exact_leak(study).startswith("0 dev or test texts")
     held = checks.one_record_a_run(study, study.runs)
-    assert held.startswith("6 records = 1 tasks × 3 arms × 2 replicates × 1 seeds, each of 12 labelled texts")
+    assert held.startswith("6 records = 1 task × 3 arms × 2 replicates × 1 seed, each of 12 labelled texts")
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -151,7 +151,7 @@ def test_a_loss_that_is_missing_or_measured_twice_stops(study):
     for notebook, encoders, stores, told in (
         ("01_domain_gap", [[Checkpoint()]] * 2, ["held_out/general", "held_out/d"], "1 encoder on 2 held-out texts"),
         ("02_dapt", [full, later], ["held_out/general", "held_out/d"], "3 encoders on 2 held-out texts"),
-        ("05_transfer_tapt", [later] * 2, ["tasks/t/dev"], "2 encoders on 1 tasks' dev texts"),
+        ("05_transfer_tapt", [later] * 2, ["tasks/t/dev"], "2 encoders on the dev texts of 1 task"),
     ):
         asked = [[(encoder, store) for encoder in some for store in stores] for some in encoders]
         study.notebook, study.design.measured = notebook, lambda experiment, replicate, asked=asked: asked[replicate]
@@ -202,4 +202,4 @@ def test_a_control_of_another_size_or_with_what_was_selected_stops(augmented):
 
 def test_tasks_that_the_mirror_lacks_are_named(study):
     study.missing_tasks = lambda: ["rct-20k", "amazon"]
-    assert "1 tasks (not in the mirror, and in no table of ours: rct-20k, amazon);" in checks.split_sizes(study)
+    assert "1 task (not in the mirror, and in no table of ours: rct-20k, amazon);" in checks.split_sizes(study)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dontstop.errors import counted
 from dontstop.report import display, labels
 from dontstop.runs.arms import ARMS, knn_tapt, rand_tapt, short_tapt
 
@@ -42,6 +43,10 @@ def test_a_notebook_shows_scores_no_wider_than_a_page_and_files_have_every_colum
     few = table.drop(columns=contrasts[:1], level=0)
     assert display.styled(few).data.columns.tolist()[5:] == [labels.column(name) for name in contrasts[1:]]
     assert display.to_csv(table).splitlines()[0].count(",") == len(columns) - 1
+    many = [("task", ""), *((f"knn_tapt_{k}", part) for k in range(8) for part in ("mean", "std"))]
+    wide = pd.DataFrame([["x", *[1.0] * 16]], columns=pd.MultiIndex.from_tuples(many))
+    assert display.styled(wide).data.iloc[0].tolist() == ["x", *["1.0"] * 8]
+    assert "1.0 (1.0)" in display.styled(wide.iloc[:, :-2]).data.iloc[0].tolist()
     claims = pd.DataFrame({"claim": ["C1"], "place": ["Table 3"], "margin": [1.0], "effect": [2.0]})
     assert display.styled(claims).data.columns.tolist() == ["claim", "difference"]
     assert "Table 3" in display.to_markdown(claims)
@@ -110,6 +115,7 @@ def test_written_files_keep_full_precision_in_csv(tmp_path):
         ("knn_tapt_0", "0NN-TAPT"),
         ("not_dapt_2", "not-DAPT (2)"),
         (short_tapt(10), "TAPT (10 epochs)"),
+        (short_tapt(1), "TAPT (1 epoch)"),
         ("naive_bayes", "naive Bayes"),
     ],
 )
@@ -119,7 +125,9 @@ def test_arms_are_named_as_in_the_paper(arm, name):
 
 def test_retrieval_methods_are_named_alike_in_rows_and_columns():
     frame = pd.DataFrame({"selector": ["tfidf"], "tfidf": [100.0], "vampire": [3.0]})
-    assert display.readable(frame).to_dict("records") == [{"selector": "tf-idf", "tf-idf": "100.0", "VAMPIRE": "3.0"}]
+    assert display.readable(frame).to_dict("records") == [
+        {"retrieval method": "tf-idf", "tf-idf": "100.0", "VAMPIRE": "3.0"}
+    ]
 
 
 def test_every_known_arm_has_a_name_of_its_own():
@@ -129,3 +137,8 @@ def test_every_known_arm_has_a_name_of_its_own():
 def test_signs_are_typographic_and_zero_has_no_minus():
     assert [labels.signed(value) for value in (1.25, -1.25, -0.04, 0)] == ["+1.2", "−1.2", "+0.0", "+0.0"]
     assert [labels.number(value, 2) for value in (-0.001, 1234.5, np.nan)] == ["0.00", "1,234", "–"]
+
+
+def test_things_are_counted_in_the_number_that_they_have():
+    found = [counted(number, "text") for number in (0, 1, 1200, "1", "2 to 5", "1.0")]
+    assert found == ["0 texts", "1 text", "1,200 texts", "1 text", "2 to 5 texts", "1.0 texts"]

@@ -48,7 +48,7 @@ def test_damage_leftovers_holders_and_other_machines_are_named(study):
     assert wrong == [f"{damaged} is damaged", f"{missing} is missing", f"{written} is damaged"]
     assert doctor.exit_code(findings) == 2
     machines = findings[findings["what"] == "records"]["state"].tolist()
-    assert machines == ["replicate 0: 2 records by an abacus", "replicate 1: 1 records by an abacus"]
+    assert machines == ["replicate 0: 2 records by an abacus", "replicate 1: 1 record by an abacus"]
     with runner.only_run(study.lock):
         findings = doctor.examine("tiny", study.root)
     assert "a run of profile tiny under way" in line(findings, "locks")["state"]

@@ -73,7 +73,7 @@ def test_the_rise_of_the_gain_is_told_with_its_interval_where_it_has_one():
 def test_nearness_is_told_by_tenths_of_the_vocabulary():
     near = {"slope": -6.0, "correlation": -0.5, "p_value": 1 / 24, "num_points": 32, "num_permutations": 24}
     sentence = findings._nearness_sentence(near)
-    assert "Over 32 pairs" in sentence and "changes by −0.6 points with each tenth" in sentence
+    assert "Over 32 pairs" in sentence and "changes by −0.6 points for every 10 percentage points less" in sentence
     assert "correlation within tasks −0.50; p = 0.042 by the 24 permutations" in sentence
 
 
@@ -81,8 +81,8 @@ def test_losses_bear_the_verdict_of_the_claim_and_are_counted_by_domain():
     rows = [("ours", -1.0, 0.5), ("ours", 2.0, -0.1), ("paper", -0.5, 0.25)]
     table = pd.DataFrame(rows, columns=["study", IN_DOMAIN, GENERAL])
     sentence = findings._loss_sentence(pd.DataFrame({"claim": ["C12"], "ours": ["inconclusive"]}), table)
-    assert "**inconclusive**. Over domains, on the own domain it falls in 1 of 2, mean change +0.50 nats" in sentence
-    assert "rises in 1 of 2, +0.20 nats. In the paper, on the own domain it falls in 1 of 1" in sentence
+    assert "**inconclusive**. Over domains, on its own domain it falls in 1 of 2, mean change +0.50 nats" in sentence
+    assert "rises in 1 of 2, +0.20 nats. In the paper, on its own domain it falls in 1 of 1" in sentence
 
 
 def test_orders_go_from_near_to_far_for_similarity_and_distance_alike():
@@ -112,14 +112,14 @@ def test_costs_are_told_as_factors():
         columns=["task", "effect", "verdict"],
     ).assign(claim="C13", study="ours")
     sentence = findings._cost_sentence(judged)
-    assert "**holds**. TAPT takes ×0.410 of DAPT's floating-point operations and ×0.019 of its bytes" in sentence
+    assert "**holds**. TAPT takes 0.410 times DAPT's floating-point operations and 0.019 times its bytes" in sentence
     assert findings._cost_sentence(judged.assign(verdict="not run")).endswith("**not run**.")
 
 
 def test_the_likeliest_best_arm_is_told_with_its_share_tests_are_counted_and_cheap_arms_told():
     best = pd.DataFrame({"dapt": [0.2, 0.4], "tapt": [0.8, 0.6]}, index=["x", "mean"])
     p_values = {"p_value": [0.01, 0.2], "p_sign_flip": [0.5, 0.5], "p_bootstrap": [0.01, 0.01]}
-    tests = pd.DataFrame(p_values | {"p_over_tasks": [np.nan, 0.04]})
+    tests = pd.DataFrame(p_values | {"p_over_tasks": [np.nan, 0.04], "num_replicates": 4})
     row = {"contrast": "lora_tapt_minus_tapt", "task": "mean", "effect": -0.5, "low": -1.0, "high": 0.0}
     parts = pd.DataFrame({"arm": ["tapt", "lora_tapt"], "percent_trainable": [100.0, 2.5]})
     runs = pd.DataFrame({"degenerate": [True, False]})
@@ -127,6 +127,7 @@ def test_the_likeliest_best_arm_is_told_with_its_share_tests_are_counted_and_che
     assert "TAPT is the likeliest to rank first (60 % of draws of replicates and texts), then DAPT (40 %)" in told
     assert "each is the likeliest: DAPT 0, TAPT 1." in told
     assert "1 by t over replicates, 0 by flipping signs, 2 by the bootstrap" in told
+    assert "With 4 replicates, flipping signs gives 0.125 at least." in told
     assert "LoRA-TAPT trains 2.5 % of the encoder's parameters. Difference to TAPT: −0.5 points (95 %" in told
     assert told.endswith("1 of 2 fine-tuned classifiers gave every test text the same label; none is left out.")
 

@@ -65,6 +65,18 @@ def test_test_texts_that_train_or_dev_have_too_are_marked_and_naive_bayes_scored
     monochrome = {task: np.array([False, False, True]) for task in overlap}
     table = measures.naive_bayes(study, monochrome)
     assert table.loc["t", ["score", "num_test", "num_affected"]].tolist() == [100, 3, 1]
+    study.labelled = lambda task, replicate: np.arange(12) if replicate == 1 else np.arange(1)  # of one label
+    of_one = measures.naive_bayes(study, monochrome, pd.DataFrame({"replicate": [1, 1]}))
+    assert of_one.loc["t", "score"] == 100 > measures.naive_bayes(study, monochrome).loc["t", "score"]
+
+
+def test_means_are_told_of_arms_that_all_replicates_have(study):
+    own = {BASE: [0, 1], TAPT: [0, 1], LORA_TAPT: [0]}
+    study.design = SimpleNamespace(replicates_of=own.get)
+    how = {"replicates": range(2), "seeds": range(2), "seed": 0}
+    runs = make_records({"base": 0.5, "tapt": 0.7}, np.arange(60) % 3, **how)
+    study.runs = lambda *arms: runs if arms == (BASE, TAPT) else None
+    assert list(measures.mean_f1(study)) == ["base", "tapt"]
 
 
 def test_the_loss_of_several_base_encoders_is_averaged(study):

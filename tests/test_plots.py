@@ -348,7 +348,9 @@ def test_every_figure_states_a_finding_is_as_wide_as_a_column_and_leaves_pyplot_
     figure = drawn(name)
     title = figure.get_suptitle()
     assert title and "?" not in title and "nan" not in title.lower()
-    assert figure.alternative == title.replace("\n", " ") and repr(figure) == f"Figure: {figure.alternative}"
+    assert repr(figure) == f"Figure: {figure.title}" == f"Figure: {title}".replace("\n", " ")
+    more = figure.alternative.removeprefix(figure.title)
+    assert more.startswith(". ") and more.endswith(".") and len(more) > 40 and "\n" not in more and ".." not in more
     assert figure.get_size_inches()[0] * figure.dpi == 1700
     assert matplotlib.pyplot.get_fignums() == []
     assert dict(matplotlib.rcParams) == before
@@ -399,15 +401,17 @@ def test_same_data_same_bytes(name, tmp_path):
         one, two = ((tmp_path / folder / f"{name}.v1.{kind}").read_bytes() for folder in ("one", "two"))
         assert one == two
     written = (tmp_path / "one" / f"{name}.v1.svg").read_text(encoding="utf-8")
-    assert "<dc:date>" not in written and "<dc:title>" in written
+    assert "<dc:date>" not in written and "<dc:title>" in written and "<dc:description>" in written
     assert len(list((tmp_path / "one").iterdir())) == 2
 
 
-def test_notebooks_show_a_figure_at_half_its_pixels_with_its_title_as_alternative_text(tmp_path):
+def test_notebooks_show_a_figure_at_half_its_pixels_and_say_in_words_what_it_shows(tmp_path):
     shown = display.show(DRAWN["distances"](), tmp_path / "distances")
     png, about = shown._repr_png_()
     assert png == (tmp_path / "distances.png").read_bytes() and int.from_bytes(png[16:20], "big") == 1700
     assert about == {"width": 850, "alt": shown.alternative}
+    told = [shown.title, "Axes: vocabulary overlap (%); ", "Farther is to the right. Bars: 95 % interval, bootstrap"]
+    assert [part for part in told if part not in about["alt"]] == []
     shown.axes[0].set_xlabel("changed since it was written")
     assert shown._repr_png_()[0] != png == (tmp_path / "distances.png").read_bytes()
 
@@ -454,7 +458,7 @@ def test_titles_say_what_is_shown_what_is_not_and_that_there_is_one_replicate():
     k = by_k().query("task == 'mean'")
     told = titles.score_against_k(k[k["text"] != "base"])
     assert told.startswith(
-        "Points over TAPT: 1 neighbours a text +1.0 (its interval holds zero); 2 neighbours a text +3.0;"
+        "Points over TAPT: 1 neighbour per text +1.0 (its interval includes zero); 2 neighbours per text +3.0;"
     )
     rise = pd.Series({"effect": 2.0, "low": -0.5, "high": 4.5})
     assert "is not shown to rise" in titles.gain_against_distance(points(), rise)
@@ -482,9 +486,9 @@ def test_checks_have_a_line_a_training_their_mean_and_a_mark_at_the_step_kept(dr
     *single, mean, kept = axes.lines
     assert [line.get_xdata().tolist() for line in single] == [[0, 20, 40]] * 2 * len(NAMES)
     assert mean.get_ydata().tolist() == pytest.approx([4.0, 3.9, 3.8]) and mean.get_linewidth() > 2
-    assert kept.get_xdata().tolist() == [40] * 8 and "8 of 8" in drawn("checks").get_suptitle()
+    assert kept.get_xdata().tolist() == [40] * 8 and "8 of 8" in drawn("checks").alternative
     early = checks().assign(kept=lambda table: table["step"] == 20)
-    assert titles.checks(early) == "TAPT is long enough: on unseen texts 0 of 8 trainings are best at their last check"
+    assert titles.checks(early) == "TAPT is long enough: on unseen texts the last check is best in 0 of 8 trainings"
 
 
 def test_labels_show_naive_bayes_among_scores_and_gains(drawn):

@@ -112,7 +112,7 @@ def test_what_is_filled_in_has_the_profiles_numbers_and_names(profile):
     told += [descriptions.selection(study).data, descriptions.differences(study, "**More.**").data]
     known = settings_of(study.profile.model_dump()) | {len(study.tasks), len(study.domains), 3, 60, 80, 2.5, 1}
     assert numbers_in(" ".join(told)) <= known
-    assert f"Its {len(study.domains)} domains are" in told[0] and f"{len(study.tasks)} tasks (" in told[1]
+    assert f"It has {len(study.domains)} domains: " in told[0] and f"{len(study.tasks)} tasks (" in told[1]
     assert f"draws {study.profile.labels.primary:,} to carry labels" in told[1] and "60 training texts" in told[1]
     assert f"{study.profile.tapt.num_steps:,} steps at most" in told[2]
     assert all(task.display_name in told[1] for task in study.tasks)
@@ -160,7 +160,9 @@ def test_gains_are_read_off_with_their_ends():
         "tasks; most on task 0 (+2.0), least on task 1 (−1.0)."
     )
     sure = readings.gains(effects(2.0, 3.0, low=1.0)).data
-    assert "[+1.0, +10.0] over all" in sure and "on 2 of 2 tasks (its interval wholly so on 2)" in sure
+    assert (
+        "[+1.0, +10.0] over all" in sure and "on 2 of 2 tasks (interval wholly above on 2, wholly below on 0)" in sure
+    )
     assert readings.gains(effects(1.0)[:0]).data == readings.NOT_RUN
 
 
@@ -169,7 +171,7 @@ def test_one_verdict_on_forgetting_is_told():
         row = {"study": ["ours", "paper"], IN_DOMAIN: [-1.0, 9.0], GENERAL: [general, 9.0]}
         return readings.forgetting(pd.DataFrame(row)).data
 
-    assert "for 1 of 1 DAPT encoders, by 1.00 nats" in told(0.4) and "the price of DAPT" in told(0.4)
+    assert "for 1 of 1 DAPT encoder, by 1.00 nats" in told(0.4) and "the price of DAPT" in told(0.4)
     assert "had not finished" in told(-0.4) and "price" not in told(-0.4) and "next to nothing" in told(0.001)
 
 
@@ -178,7 +180,7 @@ def test_checks_say_whether_longer_training_was_of_use():
         rows = [("a", step, step == kept) for step in (0, 10, 20)]
         return readings.checks(pd.DataFrame(rows, columns=["task", "step", "kept"])).data
 
-    assert "1 were at their best before" in told(10) and "overfitting" in told(10) and "longer training" in told(20)
+    assert "1 had the least loss before" in told(10) and "overfitting" in told(10) and "longer training" in told(20)
 
 
 def test_one_number_is_no_span():
@@ -198,7 +200,9 @@ def test_labels_replace_pretraining_or_do_not():
 def test_words_ranks_and_texts_are_read_off():
     names = ["general", "near", "far"]
     matrix = pd.DataFrame([[100, 40, 20], [40, 100, 30], [20, 30, 100.0]], names, names)
-    assert readings.overlap(matrix, "general").data.startswith("**near** shares most of its frequent words")
+    assert readings.overlap(matrix, "general").data.startswith(
+        "Of the domains' frequent words the general text has most of **near**'s"
+    )
     some = read_study("docstrings").tasks[:2]
     own, other = (task.name for task in some)
     words = pd.DataFrame({"deep_learning": [30.0, 20.0], "numerical": [10.0, 25.0]}, index=[own, other])
@@ -209,7 +213,7 @@ def test_words_ranks_and_texts_are_read_off():
     best = pd.DataFrame({"dapt": [1.0, 0.4, 0.7], "tapt": [0.0, 0.6, 0.3]}, index=["a", "b", "mean"])
     assert (
         readings.ranks(best).data.startswith("On 1 of 2 tasks")
-        and "**DAPT** (70 %), before TAPT (30 %)" in readings.ranks(best).data
+        and "**DAPT** (70 %), ahead of TAPT (30 %)" in readings.ranks(best).data
     )
     losses = pd.DataFrame([[3.0, 3.0], [2.0, 2.8], [2.8, 2.0]], ["base", f"tapt_{own}", f"tapt_{other}"], [own, other])
     assert "which is 20 %: **most of what TAPT learns is the task's own**" in readings.own_texts(losses, some).data

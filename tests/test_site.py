@@ -48,6 +48,12 @@ def test_the_advice_is_filled_in_from_the_verdicts():
     assert "`a` −1.25 and +0.50" in bullets[4]
 
 
+def test_a_figure_is_described_by_what_its_file_says_of_it_or_named():
+    page = pages.data_page("Data", {"a_b": {"svg": "x/a_b.svg", "alt": "DAPT gains [+1, +2]. Bars: intervals."}})
+    assert "![DAPT gains [+1, +2]. Bars: intervals.](x/a_b.svg)" in page and "ALT" not in page
+    assert "![a b](x/a_b.svg)" in pages.data_page("Data", {"a_b": {"svg": "x/a_b.svg"}})
+
+
 def test_without_verdicts_the_front_page_has_no_claims():
     assert "claims.svg" not in pages.front_page({}, {})
 

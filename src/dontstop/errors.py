@@ -15,6 +15,12 @@ def visible(text: str) -> str:
     return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def counted(number: int | str, what: str) -> str:
+    """Write a number of things, as a number or as it is written: `1 replicate`, `1,200 texts`, `2 to 5 texts`."""
+    told = number if isinstance(number, str) else f"{number:,}"
+    return f"{told} {what}" if told == "1" else f"{told} {what}s"
+
+
 class StudyError(Exception):
     """A problem of the user's, told in the domain's words.
 

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from transformers.utils import logging
 
 from dontstop import tokens
-from dontstop.errors import StudyError, tell_plainly
+from dontstop.errors import StudyError, counted, tell_plainly
 from dontstop.inputs import checked_name, read_settings
 from dontstop.profiles import Advice, Count, Paths, Profile, Settings, find_root, load_profile, with_replicates
 from dontstop.runs import arms, budget, guesses, published, records, trials
@@ -141,7 +141,8 @@ class Study(Pipeline):
             paths.results = own if own.is_dir() else paths.results
 
     def __repr__(self) -> str:
-        return f"Study({self.profile.name!r}: {len(self.domains)} domains, {len(self.tasks)} tasks)"
+        domains, tasks = counted(len(self.domains), "domain"), counted(len(self.tasks), "task")
+        return f"Study({self.profile.name!r}: {domains}, {tasks})"
 
     def show(self, thing, name: str, **how):
         """Write a frame (CSV, Markdown) or a figure (SVG, PNG) under results/, and return what a notebook displays.

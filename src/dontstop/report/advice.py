@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame
 
+from dontstop.errors import counted
 from dontstop.machine import files
 from dontstop.report import own_text
 from dontstop.report.display import to_markdown
@@ -144,8 +145,9 @@ def page(study: Pipeline, ahead: DataFrame, minutes: float) -> str:
         "## The gap to general text",
         to_markdown(own_text.gap(study)),
         "## What it would cost, before it was spent",
-        f"By steps timed on this machine, one process each; a budget of {minutes:g} minutes is spent in the order "
-        f"{ORDER_TEXT}. What was there already costs nothing.{_too_dear(ahead)}",
+        "By steps timed on this machine, one process each; a budget of "
+        f"{counted(f'{minutes:g}', 'minute')} is spent in the order {ORDER_TEXT}. What was there already costs nothing."
+        + _too_dear(ahead),
         to_markdown(ahead),
     ]
     if left_out := study.design.left_out():
@@ -157,8 +159,9 @@ def _minutes_needed(advice: Advice, ahead: DataFrame) -> list[str]:
     """Say which budget would compare an arm with the base encoder, where none was."""
     if advice.word != NOT_COMPARED or len(ahead) < 2:
         return []
-    minutes = np.ceil(ahead["wall_seconds"].iloc[:2].sum() / 60)
-    return [f"{named(ahead['arm'].iloc[1])} takes some {minutes:.0f} minutes here: give `--minutes {minutes:.0f}`."]
+    minutes = int(np.ceil(ahead["wall_seconds"].iloc[:2].sum() / 60))
+    told = f"{named(ahead['arm'].iloc[1])} takes some {counted(minutes, 'minute')} here"
+    return [f"{told}: give `--minutes {minutes}`."]
 
 
 def _too_dear(ahead: DataFrame) -> str:

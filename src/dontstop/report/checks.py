@@ -3,16 +3,15 @@
 Each check returns a sentence, or stops with what was found and what expected; `listed` makes a list of sentences.
 """
 
-import math
 from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
 import pandas as pd
 
-from dontstop.errors import StudyError
+from dontstop.errors import StudyError, counted
 from dontstop.machine import files
-from dontstop.report.labels import span
+from dontstop.report.labels import extent, span
 from dontstop.runs.identity import Identity
 from dontstop.runs.plan import EXPERIMENTS, NOTEBOOKS, plan_runs
 from dontstop.runs.results import Results
@@ -46,7 +45,7 @@ def split_sizes(study: Results) -> str:
     parts = ", ".join(f"{span(sizes[split])} {split}" for split in SPLITS)
     lacking = ", ".join(study.missing_tasks())
     gap = f" (not in the mirror, and in no table of ours: {lacking})" if lacking else ""
-    return f"{len(study.domains)} domains, {len(study.tasks)} tasks{gap}; texts of each task: {parts}"
+    return f"{extent(study.domains, study.tasks)}{gap}; texts of each task: {parts}"
 
 
 def _entry(study: Results, task: str, split: str) -> dict:
@@ -92,14 +91,10 @@ def losses(study: Results, measured: pd.DataFrame) -> str:
     found = set(measured[keys].itertuples(index=False, name=None))
     _hold(len(wanted - found), 0, f"losses not measured, the first {min(wanted - found, default=None)}")
     _hold(len(measured), len(wanted), "losses measured, one for every encoder, text and replicate")
-    of_what = "tasks' dev texts" if EXPERIMENTS[experiment].on == "task" else "held-out texts"
     encoders, texts, replicates = (len(set(some)) for some in zip(*wanted, strict=True))
-    parts = _counted("encoder", encoders), f"{texts} {of_what}", _counted("replicate", replicates)
+    what, of = ("task", "the dev texts of ") if EXPERIMENTS[experiment].on == "task" else ("held-out text", "")
+    parts = counted(encoders, "encoder"), f"{of}{counted(texts, what)}", counted(replicates, "replicate")
     return f"{len(measured)} masked-LM losses: {parts[0]} on {parts[1]}, {parts[2]}"
-
-
-def _counted(what: str, number: int) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def one_record_a_run(study: Results, runs: pd.DataFrame, tasks: Sequence[Task] | None = None) -> str:
@@ -118,11 +113,11 @@ def one_record_a_run(study: Results, runs: pd.DataFrame, tasks: Sequence[Task] |
             whole = _entry(study, task, split)["num_examples"]
             expected = min(whole, profile.labels.primary or whole) if split == "train" else whole
             _hold(size, expected, f"{split} texts in the record of {task}")
-    numbers = runs[_RUN].nunique().tolist()
-    whole = " = {} tasks × {} arms × {} replicates × {} seeds".format(*numbers)
-    told = whole if math.prod(numbers) == len(runs) else ", one a task, arm, replicate and seed"
+    numbers = runs[_RUN].nunique()
+    whole = " = " + " × ".join(counted(number, what) for what, number in numbers.items())
+    told = whole if numbers.prod() == len(runs) else ", one a task, arm, replicate and seed"
     labels = span(runs["num_train"])
-    return f"{len(runs)} records{told}, each of {labels} labelled texts, and over the whole of dev and test"
+    return f"{counted(len(runs), 'record')}{told}, each of {labels} labelled texts, and over the whole of dev and test"
 
 
 def fingerprints(study: Results, runs: pd.DataFrame) -> str:
@@ -145,8 +140,9 @@ def no_checkpoint_twice(pretraining: pd.DataFrame, runs: pd.DataFrame) -> str:
     starts = set(runs[keys].itertuples(index=False, name=None))
     _hold(len(trained), len(set(trained)), "checkpoints trained, each once")
     _hold(sorted(starts - set(trained)), [], "as checkpoints of runs that nobody trained")
-    replicates = _counted("replicate", pretraining["replicate"].nunique())
-    return f"{len(trained)} checkpoints of {replicates}, none twice; {len(runs)} runs start from {len(starts)} of them"
+    checkpoints, replicates = counted(len(trained), "checkpoint"), pretraining["replicate"].nunique()
+    told = f"{checkpoints} of {counted(replicates, 'replicate')}, none twice"
+    return f"{told}; {len(runs)} runs start from {len(starts)} of them"
 
 
 def selected_text(study: Results) -> str:

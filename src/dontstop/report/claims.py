@@ -12,7 +12,7 @@ from pandas import DataFrame
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.report import claim_plots, labels, plots
-from dontstop.report.display import to_csv, to_markdown, write_figure
+from dontstop.report.display import narrowed, to_csv, to_markdown, write_figure
 from dontstop.report.labels import signed
 from dontstop.runs.results import RUN_COLUMNS
 from dontstop.verdicts import calibration, judgements
@@ -50,7 +50,7 @@ def claims_page(judged: DataFrame, heading: str) -> str:
         "standard deviations allow, by the paper's own numbers. Effects are points of F1 (C12: nats; C13: factors), "
         "their 95 % intervals over replicates; `p` is corrected for all claims together (Holm, C1 to C12). The "
         "smallest detectable effect is what these replicates would have shown four times in five. Tasks are judged "
-        f"within claims that hold.\n\n{to_markdown(judgements.overview(judged))}"
+        f"within claims that hold.\n\n{to_markdown(narrowed(judgements.overview(judged)))}"
     )
     shown = ["study", "task", "effect", "low", "high", "p_holm", "detectable", "margin", "verdict"]
     for claim in CLAIMS:

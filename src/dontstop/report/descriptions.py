@@ -5,10 +5,11 @@ from itertools import chain, takewhile
 from IPython.display import Markdown
 from pandas import DataFrame
 
+from dontstop.errors import counted
 from dontstop.profiles import find_root, profile_names
 from dontstop.report import measures
 from dontstop.report.display import listed
-from dontstop.report.labels import SELECTORS, listing, span, spelt
+from dontstop.report.labels import SELECTORS, extent, listing, span, spelt
 from dontstop.runs.arms import Arm, Phase
 from dontstop.runs.plan import NOTEBOOKS
 from dontstop.runs.results import Results
@@ -38,12 +39,13 @@ def text(study: Results) -> Markdown:
     where = "read from files, as a mirror holds them"
     if study.profile.text.source == "docstrings":
         where = (
-            "documentation that the Python packages on this disk bring: docstrings, comments and READMEs, read as text "
-            "and never executed"
+            "the documentation in the Python packages on this disk: docstrings, comments and READMEs, read as text and "
+            "never executed"
         )
     own = [sizes[domain.name] for domain in study.domains]
+    size = " to ".join(dict.fromkeys(f"{some(own):,.1f}" for some in (min, max)))
     return Markdown(
-        f"The text is {where}. Its {len(study.domains)} domains are {names}, of {min(own):,.1f} to {max(own):,.1f} MB. "
+        f"The text is {where}. It has {counted(len(study.domains), 'domain')}: {names}, of {size} MB. "
         f"The **general** corpus ({sizes[GENERAL]:,.1f} MB) is what the base encoder is pretrained on; it stands for "
         "RoBERTa's own text."
     )
@@ -66,8 +68,8 @@ def tasks(study: Results) -> Markdown:
         )
     names = ", ".join(task.display_name for task in study.tasks)
     return Markdown(
-        f"{len(some)} tasks ({names}), of {classes} classes each. Each has {train} training texts, {told}, and {test} "
-        f"test texts.{asked}"
+        f"{counted(len(some), 'task')} ({names}), of {classes} classes each. Each has {train} training texts, {told}, "
+        f"and {test} test texts.{asked}"
     )
 
 
@@ -92,7 +94,7 @@ def _reads(arm: Arm) -> str:
 def _read_in(phase: Phase) -> str:
     by = f", by {SELECTORS[phase.selector]}" if phase.selector else ""
     words = _KINDS.get(phase.kind, "{}").format(_ROLES[phase.text], k=phase.k, by=by)
-    words += f", for {phase.epochs} epochs" if phase.epochs else ""
+    words += f", for {counted(phase.epochs, 'epoch')}" if phase.epochs else ""
     return words + {"all": "", "lora": ", by a low-rank update", "embeddings": ", the embeddings alone"}[phase.part]
 
 
@@ -102,15 +104,14 @@ def schedule(study: Results) -> Markdown:
     length = measures.length(settings)
     kept = "The last step's encoder is kept."
     if settings.num_checks:
-        stop = (
-            f", and training stops after {settings.patience} checks without a lesser one" if settings.patience else ""
-        )
+        stop = f", and training stops after {settings.patience} checks without a lower one" if settings.patience else ""
         kept = (
             f"At {settings.num_checks} evenly spaced **checks** the loss on the task's dev texts is measured; the "
             f"encoder with the least is kept{stop}."
         )
     curve = study.profile.tapt_curve
-    fixed = f" On {', '.join(map(spelt, curve.tasks))} TAPT is run again for {listing(curve.num_epochs)} epochs."
+    epochs = counted(listing(curve.num_epochs), "epoch")
+    fixed = f" On {', '.join(map(spelt, curve.tasks))} TAPT is run again for {epochs}."
     return Markdown(
         f"TAPT takes {length} at most, in batches of {settings.batch_size} sequences of {settings.sequence_length} "
         f"tokens. {kept}{fixed if curve.tasks and curve.num_epochs else ''}"
@@ -119,13 +120,14 @@ def schedule(study: Results) -> Markdown:
 
 def selection(study: Results) -> Markdown:
     """Say what neighbours are selected from, by which methods, and how many."""
-    settings, names = study.profile.selection, [spelt(task.name) for task in study.design.augmented_tasks()]
+    settings, tasks = study.profile.selection, study.design.augmented_tasks()
+    names = "each task" if len(tasks) == len(study.tasks) > 1 else listing([spelt(task.name) for task in tasks])
     methods, middle = listing([SELECTORS[name] for name in settings.compared]), settings.compared_neighbours
     numbers, method = listing(sorted(settings.num_neighbours)), SELECTORS[settings.selector]
-    compared = f" At {middle} neighbours {methods} are compared with it."
+    compared = f" With {counted(middle, 'neighbour')} per text it is compared with {methods}."
     return Markdown(
         f"The domain's corpus is cut into candidates, each a {settings.granularity}. Each training text of "
-        f"{listing(names)} takes its {numbers} nearest by {method}."
+        f"{names} takes its {numbers} nearest by {method}."
         f"{compared if settings.compared else ''}"
     )
 
@@ -144,20 +146,20 @@ def differences(study: Results, *more: str) -> Markdown:
     profile, encoder = study.profile, study.profile.encoder
     size = "It is the encoder that the profile names"
     if encoder.name is None:
-        size = f"Not RoBERTa, but one of {encoder.num_layers} layers of {encoder.hidden_size}, pretrained from scratch "
-        size += f"here for {profile.base.num_steps or 0:,} steps"
+        size = f"Not RoBERTa, but an encoder of {counted(encoder.num_layers, 'layer')}, {encoder.hidden_size} wide, "
+        size += f"pretrained from scratch here for {measures.length(profile.base)}"
     where = "Documentation of software" if profile.text.source == "docstrings" else "A mirror of the paper's text"
     lacking = study.missing_tasks()
     gap = f", without {', '.join(lacking)}" if lacking else ""
     labelled = profile.labels.primary
-    given = [f"**Text and tasks.** {where}{gap}; {len(study.domains)} domains, {len(study.tasks)} tasks."]
+    given = [f"**Text and tasks.** {where}{gap}; {extent(study.domains, study.tasks)}."]
     given.append(f"**Encoder.** {size}.")
     if labelled:
-        given.append(f"**Few labels.** {labelled:,} labelled texts a task; the paper uses all that a task has.")
+        given.append(f"**Few labels.** {labelled:,} labelled texts per task; the paper uses all that there are.")
     full = profile.full_replicates or profile.replicates
     told = f", the first {full} with all arms, the others with those of claims alone"
     later = told if full < profile.replicates else ""
-    seeds = "1 seed" if len(profile.seeds) == 1 else f"{len(profile.seeds)} seeds"
+    seeds = counted(len(profile.seeds), "seed")
     given.append(
         f"**Replicates.** {profile.replicates} of the whole study, base encoder included, with {seeds} of fine-tuning "
         f"each{later}; the paper has one DAPT encoder a domain and five seeds. Intervals, corrections and verdicts are "

@@ -36,10 +36,12 @@ _NUMERIC = re.compile(r"[<×+−–\d][×+−–\d.,\s%()\[\]]*")
 _LIVE = re.compile(r"[*`~$\\]|(?<=\])\(|(?<![A-Za-z0-9])_+|_+(?![A-Za-z0-9])")
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20].")  # what spreadsheets take for one, full-width signs too
 _PARTS = ("std", "low", "high")  # shown within the value that stands to their left
-# What files have and notebooks do not show: where claims stand in the paper, and counts that are alike in all rows.
-_IN_FILES = frozenset({"place", "margin", "num_left_out", "num_sample_words"})
+# What CSV files have and pages do not show: of claims what stands beside them or is told below, and some counts.
+_IN_FILES = frozenset({"place", "margin", "num_left_out", "num_sample_words", "tasks", "paper_tasks"})
+_IN_FILES |= {"num_text_tokens", "tokens_processed"}
 _COUNTS = frozenset({"num_replicates", "num_seeds", "num_degenerate"})
 _MOST_CONTRASTS = 3  # of a table of scores, beside the arms; where there are more, the figure above has them
+_MOST_ARMS = 7  # of a table of scores with their deviations
 
 
 class Table(Styler):
@@ -132,15 +134,17 @@ def _look(column: Series, stays: bool) -> str:
 
 
 def narrowed(frame: DataFrame) -> DataFrame:
-    """Leave out of a table what makes it wider than a page, and stands in its files: p of contrasts, counts, the like.
+    """Leave out of a table what makes it wider than a page, and stands in its CSV file: p of contrasts, counts.
 
-    Of a table of scores, which has columns of two levels, contrasts too where they are many.
+    Of a table of scores, which has columns of two levels, contrasts too where they are many, and deviations of many
+    arms.
     """
     if frame.columns.nlevels == 1:
         return frame.drop(columns=[name for name in frame if name in _IN_FILES])
-    contrasts = {name for name, part in frame.columns if part == "effect"}
-    left_out = _COUNTS | (contrasts if len(contrasts) > _MOST_CONTRASTS else set())
-    return frame.loc[:, [name not in left_out and part != "p" for name, part in frame.columns]]
+    contrasts, arms = ([name for name, part in frame.columns if part == what] for what in ("effect", "mean"))
+    names = _COUNTS.union(contrasts if len(contrasts) > _MOST_CONTRASTS else ())
+    parts = ("p", "std") if len(arms) > _MOST_ARMS else ("p",)
+    return frame.loc[:, [name not in names and part not in parts for name, part in frame.columns]]
 
 
 def styled(frame: DataFrame, decimals: int | None = None) -> Table:
@@ -207,8 +211,8 @@ def _inert_csv(cell: Any) -> Any:
 
 
 def write_table(frame: DataFrame, path_without_suffix: Path, decimals: int | None = None) -> None:
-    """Write a table as CSV in full precision and as Markdown for reading, each file whole or not at all."""
-    for kind, text in (("csv", to_csv(frame)), ("md", to_markdown(frame, decimals))):
+    """Write a table as CSV, whole and in full precision, and as Markdown, no wider than a page; each whole or not."""
+    for kind, text in (("csv", to_csv(frame)), ("md", to_markdown(narrowed(frame), decimals))):
         write_text(path_without_suffix.with_name(f"{path_without_suffix.name}.{kind}"), text)
 
 

@@ -11,6 +11,7 @@ from IPython.display import Markdown
 from pandas import DataFrame, Series
 
 from dontstop import paper
+from dontstop.errors import counted
 from dontstop.report import labels
 from dontstop.report.claims import sentences as told
 from dontstop.report.display import listed
@@ -29,8 +30,7 @@ _DISTANCES = {
     "proxy_a_distance": ("proxy A-distance", "{:.2f}"),
     "masked_lm_loss": ("the base encoder's masked-LM loss", "{:.2f} nats"),
 }
-
-
+_OF_PAPER = 10_000  # frequent words
 _TESTS = {
     "p_value": "by t over replicates",
     "p_sign_flip": "by flipping signs",
@@ -54,22 +54,25 @@ def of_domain_gap(measured, agreement, overlap, tasks: Sequence[Task], leaks: Ma
     names = [name for name in domain_gap.DISTANCES if measured[name].notna().all()]
     ours, theirs = measured["vocabulary_overlap"], paper.figure2()["PT"].drop("PT")
     own = sum(overlap.loc[task.name].idxmax() == task.domain for task in tasks)
+    num_words = int(measured["num_words"].iloc[0])
     return listed(
         *(_order_sentence(measured, name) for name in names),
         _farthest_sentence(measured, names),
         *(
-            f"Over {of['num_points'].iloc[0]} {over}: {(of['spearman'] > 0).sum()} of {len(of)} pairs of distances "
-            "agree more than they disagree (rank correlations "
-            f"{signed(of['spearman'].min(), 2)} to {signed(of['spearman'].max(), 2)})."
+            f"Over {of['num_points'].iloc[0]} {over}, the rank correlation of two distances is above zero for "
+            f"{(of['spearman'] > 0).sum()} of {len(of)} pairs ({signed(of['spearman'].min(), 2)} to "
+            f"{signed(of['spearman'].max(), 2)})."
             for over, of in agreement.dropna(subset="spearman").groupby("over", sort=False)
         ),
         f"Our domains' vocabulary overlap with the base encoder's text is {ours.min():.1f} to {ours.max():.1f} % of "
-        f"{int(measured['num_words'].iloc[0]):,} frequent words; the paper's {theirs.min():.1f} to {theirs.max():.1f} "
-        "% of 10,000. Lists of different lengths give different percentages: compare the orders, not the levels.",
-        f"{own} of {len(tasks)} tasks have a larger vocabulary overlap with their own domain than with any other.",
-        f"Left in the corpora and held-out samples of dev and test texts: {leaks['num_exact']:,} exact copies, "
-        f"{leaks['num_contained']:,} contained, {leaks['num_near_duplicate']:,} near-duplicates; the largest share of "
-        f"one text's word 5-grams in one document is {100 * leaks['max_containment']:.0f} %.",
+        f"{num_words:,} frequent words; the paper's {theirs.min():.1f} to {theirs.max():.1f} % of {_OF_PAPER:,}."
+        + " Lists of different lengths give different percentages: compare the orders."
+        * (num_words != _OF_PAPER),
+        f"The own domain has the largest vocabulary overlap with {own} of {counted(len(tasks), 'task')}.",
+        "Dev and test texts left in the corpora and held-out samples, as exact copies: "
+        f"{leaks['num_exact']:,}; contained in a document: {leaks['num_contained']:,}; near-duplicates: "
+        f"{leaks['num_near_duplicate']:,}. The largest share of one text's word 5-grams that a document has is "
+        f"{100 * leaks['max_containment']:.0f} %.",
     )
 
 
@@ -101,8 +104,8 @@ def _farthest_sentence(measured: DataFrame, names: list[str]) -> str:
 
 def of_degenerate(runs) -> str:
     """Count the classifiers that gave every test text the same label."""
-    number = int(runs["degenerate"].astype(bool).sum())
-    return f"{number} of {len(runs)} fine-tuned classifiers gave every test text the same label; none is left out."
+    number, of = int(runs["degenerate"].astype(bool).sum()), counted(len(runs), "fine-tuned classifier")
+    return f"{number} of {of} gave every test text the same label; none is left out."
 
 
 def of_dapt(
@@ -113,8 +116,8 @@ def of_dapt(
         *told(overview[overview["claim"].isin(["C1", "C2", "C3", "C4"])]),
         _naive_bayes_sentence(runs, naive_bayes),
         *(
-            f"{of['num_affected'].iloc[0]:,} of {of['num_test'].iloc[0]:,} test texts of {task} also stand in its "
-            "train or dev, as published. Without them: "
+            f"{of['num_affected'].iloc[0]:,} of {of['num_test'].iloc[0]:,} test texts of {spelt(task)} also stand in "
+            "its train or dev, as published. Without them: "
             f"{', '.join(f'{named(row.arm)} {signed(row.change)} points' for row in of.itertuples())}."
             for task, of in overlap.groupby("task", sort=False)
         ),
@@ -122,8 +125,8 @@ def of_dapt(
         _nearness_sentence(nearness),
         _loss_sentence(overview, forgetting),
         *(
-            f"{named(row.arm)}: {_points(row)} over base in {labels.counted(row.num_replicates, 'replicate')}; loss "
-            f"{signed(row.in_domain_delta_loss, 2)} nats on the own domain, {signed(row.general_delta_loss, 2)} on the "
+            f"{named(row.arm)}: {_points(row)} over base in {counted(row.num_replicates, 'replicate')}; loss "
+            f"{signed(row.in_domain_delta_loss, 2)} nats on its own domain, {signed(row.general_delta_loss, 2)} on the "
             "general text."
             for row in against_forgetting.itertuples()
         ),
@@ -136,11 +139,11 @@ def _naive_bayes_sentence(runs: DataFrame, naive_bayes: Series) -> str:
     found = means(runs)[lambda table: table["task"] != MEAN]
     tasks, below = list(dict.fromkeys(found["task"])), []
     for arm, of in found.groupby("arm", sort=False):
-        lost = of.loc[of["mean"] < of["task"].map(naive_bayes), "task"].tolist()
+        lost = of.loc[of["mean"] < of["task"].map(naive_bayes), "task"].map(spelt).tolist()
         below.append(f"{named(arm)} on {len(lost)}" + (f" ({', '.join(lost)})" if 0 < len(lost) < len(tasks) else ""))
     return (
-        f"Naive Bayes, without any encoder, scores {naive_bayes[tasks].mean():.1f} on average. Of {len(tasks)} tasks "
-        f"these lose to it: {'; '.join(below)}."
+        f"Naive Bayes, without any encoder, scores {naive_bayes[tasks].mean():.1f} on average. Of "
+        f"{counted(len(tasks), 'task')}, arms score below it on so many: {'; '.join(below)}."
     )
 
 
@@ -165,9 +168,10 @@ def _nearness_sentence(nearness: Mapping) -> str:
         return "All texts read are as near to the tasks' domains: nothing says whether nearness matters."
     slope, correlation = signed(nearness["slope"] / 10), signed(nearness["correlation"], 2)
     return (
-        f"Over {nearness['num_points']} pairs of an encoder and a task, the gain changes by {slope} points with each "
-        "tenth of its frequent words that the text read shares less with the task's domain (correlation within tasks "
-        f"{correlation}; p = {nearness['p_value']:.3f} by the {nearness['num_permutations']} permutations of encoders)."
+        f"Over {nearness['num_points']} pairs of an encoder and a task, the gain changes by {slope} points for every "
+        "10 percentage points less of vocabulary overlap between the text read and the task's domain (correlation "
+        f"within tasks {correlation}; p = {nearness['p_value']:.3f} by the {nearness['num_permutations']} permutations "
+        "of encoders)."
     )
 
 
@@ -176,7 +180,7 @@ def _loss_sentence(overview, forgetting: DataFrame) -> str:
     for study, of in forgetting.groupby("study"):
         (own, general), num = of[[IN_DOMAIN, GENERAL]].to_numpy(float).T, len(of)
         told[study] = (
-            f"on the own domain it falls in {(own < 0).sum()} of {num}, mean change {signed(own.mean(), 2)} nats; on "
+            f"on its own domain it falls in {(own < 0).sum()} of {num}, mean change {signed(own.mean(), 2)} nats; on "
             f"the general text it rises in {(general > 0).sum()} of {num}, {signed(general.mean(), 2)} nats"
         )
     return (
@@ -191,10 +195,10 @@ def of_tapt(overview, effects, losses, curve, runs) -> Markdown:
     change, kept = losses["change"], losses["kept_step"]
     return listed(
         *told(overview),
-        f"TAPT less DAPT, over all tasks: {_points(over_dapt)}.",
-        f"The masked-LM loss on the task's dev texts fell in {int((change < 0).sum())} of {len(losses)} tasks; mean "
+        f"TAPT − DAPT, over all tasks: {_points(over_dapt)}.",
+        f"The masked-LM loss on dev texts fell in {int((change < 0).sum())} of {counted(len(losses), 'task')}; mean "
         f"change {signed(change.mean(), 2)} nats, from {signed(change.min(), 2)} to {signed(change.max(), 2)}.",
-        f"The encoders were kept after {labels.span(kept)} steps (means over replicates, by task).",
+        f"The encoders were kept after {counted(labels.span(kept), 'step')} (means over replicates, by task).",
         *_curve_sentences(curve[curve["split"] == "dev"]),
         of_degenerate(runs),
     )
@@ -210,7 +214,7 @@ def _curve_sentences(curve: DataFrame) -> list[str]:
 
 
 def _when(epochs: str) -> str:
-    return "at the step that the dev loss keeps" if epochs == "kept" else f"after {epochs} epochs"
+    return "at the step that the dev loss keeps" if epochs == "kept" else f"after {counted(epochs, 'epoch')}"
 
 
 def of_dapt_tapt(overview, best, tests, runs, cheap_effects, parts) -> Markdown:
@@ -223,9 +227,9 @@ def of_dapt_tapt(overview, best, tests, runs, cheap_effects, parts) -> Markdown:
         *told(overview),
         f"Over all tasks {named(first)} is the likeliest to rank first ({100 * share:.0f} % of draws of replicates "
         f"and texts), then {named(second)} ({100 * next_share:.0f} %). Tasks on which each is the likeliest: {counts}.",
-        f"Of {len(tests)} differences in the mean over tasks, before any correction, have p below {LEVEL}: "
+        f"Of {len(tests)} differences in the mean over tasks, so many have p below {LEVEL} before any correction: "
         + ", ".join(f"{(tests[column] < LEVEL).sum()} {test}" for column, test in _TESTS.items())
-        + ".",
+        + f".{_fewest_flips(tests)}",
         *(
             f"{named(arm)} trains {trained[arm]:.1f} % of the encoder's parameters. Difference "
             f"{'; '.join(f'to {named(row.other)}: {_points(row)}' for row in of.itertuples())}."
@@ -233,6 +237,13 @@ def of_dapt_tapt(overview, best, tests, runs, cheap_effects, parts) -> Markdown:
         ),
         of_degenerate(runs),
     )
+
+
+def _fewest_flips(tests: DataFrame) -> str:
+    """Say so where flipping the signs of so few replicates cannot give a small p-value."""
+    num = int(tests["num_replicates"].max())
+    told = f" With {counted(num, 'replicate')}, flipping signs gives {2.0 ** (1 - num):g} at least."
+    return told if 2.0 ** (1 - num) >= LEVEL else ""
 
 
 def of_transfer_tapt(overview, losses, tasks: Sequence[Task], runs) -> Markdown:
@@ -243,8 +254,8 @@ def of_transfer_tapt(overview, losses, tasks: Sequence[Task], runs) -> Markdown:
     return listed(
         *told(overview),
         f"On a task's dev texts, its own TAPT encoder changes the masked-LM loss by {signed(np.mean(own), 2)} nats on "
-        f"average, that of the domain's other task by {signed(np.mean(other), 2)}; the own one is the lower in "
-        f"{(own < other).sum()} of {len(own)} tasks.",
+        f"average, that of the domain's other task by {signed(np.mean(other), 2)}; its own is the lower on "
+        f"{(own < other).sum()} of {counted(len(own), 'task')}.",
         of_degenerate(runs),
     )
 
@@ -255,7 +266,7 @@ def of_knn_tapt(overview, judged, runs, coverage, agreement, selector_effects, t
     names = ", ".join(f"{named(row.arm)} ({row.score:.1f})" for row in front.itertuples())
     return listed(
         *told(overview[overview["claim"].isin(["C8", "C9", "C10", "C11"])]),
-        f"Neighbours of each training text, by their number, of the domains' candidates: {shares_taken(coverage)}.",
+        f"Of the domain's candidates, the training texts' neighbours are {shares_taken(coverage)}.",
         *_selector_sentences(agreement, selector_effects),
         _cost_sentence(judged),
         f"The Pareto front of score and compute, from the cheapest arm up: {names}. Neighbours on this line need not "
@@ -273,7 +284,7 @@ def _selector_sentences(matrix: DataFrame, effects: DataFrame) -> list[str]:
     return [
         f"Of what two retrieval methods choose, {pairs.min():.0f} to {pairs.max():.0f} % is chosen by both "
         f"(with random text: {random.min():.0f} to {random.max():.0f} %).",
-        f"Difference of each retrieval method to its own size-matched random control, mean over tasks: {found}.",
+        f"Difference between each retrieval method and its own size-matched random control, mean over tasks: {found}.",
     ]
 
 
@@ -284,6 +295,6 @@ def _cost_sentence(judged: DataFrame) -> str:
         return f"{claim}: **{NOT_RUN}**."
     compute, storage = (labels.number(ours.loc[name, "effect"], 3) for name in (FLOPS, BYTES))
     return (
-        f"{claim}: **{found}**. TAPT takes ×{compute} of DAPT's floating-point operations and ×{storage} of its bytes "
-        "of text (geometric means over tasks); in the paper ×0.016 of the steps and ×0.000002 of the bytes."
+        f"{claim}: **{found}**. TAPT takes {compute} times DAPT's floating-point operations and {storage} times its "
+        "bytes of text (geometric means over tasks); in the paper 0.016 times the steps, 0.000002 times the bytes."
     )

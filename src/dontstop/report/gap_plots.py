@@ -178,7 +178,7 @@ def gain_by_distance(matrix: DataFrame, nearness: Mapping[str, float]) -> StudyF
         matrix: Of `gains.gain_matrix`.
         nearness: Of `gains.nearness`; its slope is drawn through the points' middle.
     """
-    note = "A point an encoder and task, by the task's domain; panels: whose text DAPT read. "
+    note = "A point: an encoder on a task, by the task's domain; panels: whose text DAPT read. "
     note += labels.sentence(titles.intervals(matrix))
     figure, is_own = StudyFigure(3.7, titles.gain_by_distance(nearness), note), matrix["encoder"] == matrix["domain"]
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 2.6])

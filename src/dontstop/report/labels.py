@@ -3,7 +3,7 @@
 import csv
 import functools
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from importlib import resources
 from typing import Any, NamedTuple, get_args
 
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dontstop import paper
+from dontstop.errors import counted
 from dontstop.profiles import Selector
 from dontstop.runs import arms
 from dontstop.runs.arms import Arm
@@ -69,7 +70,7 @@ def arm(arm: str | Arm) -> str:
         return f"{last.k}NN-TAPT" + (f" ({SELECTORS[last.selector]})" if last.selector else "")
     if last.kind == "rand_tapt":
         return f"RAND-TAPT ({last.k}{f', {SELECTORS[last.selector]}' if last.selector else ''})"
-    return f"TAPT ({last.epochs} epochs)" if last.epochs else spelt(last.name)
+    return f"TAPT ({counted(last.epochs, 'epoch')})" if last.epochs else spelt(last.name)
 
 
 def with_arms(effects: pd.DataFrame) -> pd.DataFrame:
@@ -116,9 +117,9 @@ def span(values: Iterable[float]) -> str:
     return least if least == most else f"{least} to {most}"
 
 
-def counted(number: int, what: str) -> str:
-    """Write a number of things: `1 replicate`, `2 replicates`."""
-    return f"{number:,} {what}" + "s" * (number != 1)
+def extent(domains: Sized, tasks: Sized) -> str:
+    """Say how large a study is: `4 domains, 8 tasks`."""
+    return f"{counted(len(domains), 'domain')}, {counted(len(tasks), 'task')}"
 
 
 def column(name: str) -> str:

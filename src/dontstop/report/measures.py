@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from dontstop import tokens
-from dontstop.errors import StudyError
+from dontstop.errors import StudyError, counted
 from dontstop.machine import files, pretrained
 from dontstop.machine.randomness import generator
 from dontstop.profiles import PhaseSettings
@@ -83,7 +83,7 @@ def task_domain_overlap(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def agreement(distances: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Say how far the distances put things in the same order: the domains, and the pairs of a task and a domain."""
-    both = {"domains, from the general text": distances, "pairs of a task's texts and a domain": pairs}
+    both = {"domains (from the general text)": distances, "pairs of a task's texts and a domain": pairs}
     return pd.concat([domain_gap.agreement(table).assign(over=over) for over, table in both.items()], ignore_index=True)
 
 
@@ -177,7 +177,8 @@ def pipeline_counts(study: Results) -> dict[str, object]:
     profile, manifest = study.profile, study.manifest()
     own = [manifest["domains"][domain.name] for domain in study.domains]
     of_tasks = [manifest["tasks"][task.name]["splits"] for task in study.tasks]
-    tried, shape = study.arms(), f"{profile.encoder.num_layers} layers, {profile.encoder.hidden_size} wide"
+    layers = counted(profile.encoder.num_layers, "layer")
+    tried, shape = study.arms(), f"{layers}, {profile.encoder.hidden_size} wide"
     num_runs = sum(len(tasks) * len(study.design.replicates_of(arm)) for arm, tasks in tried.items())
     counts = {f"{what}s": sum(text[f"num_{what}s"] for text in own) for what in ("document", "word")}
     counts |= {"domains": len(own), "tasks": len(study.tasks), "arms": len(tried), "claims": len(CLAIMS)}
@@ -198,8 +199,8 @@ def pipeline_counts(study: Results) -> dict[str, object]:
 def length(settings: PhaseSettings) -> str:
     """Say how long a phase of pretraining takes."""
     if settings.num_steps is not None:
-        return f"{settings.num_steps:,} steps"
-    return f"{settings.num_epochs} epochs"
+        return counted(settings.num_steps, "step")
+    return counted(settings.num_epochs or 0, "epoch")
 
 
 def arms_on(study: Results, tasks: Sequence[Task]) -> dict[Arm, list[Task]]:
@@ -244,8 +245,9 @@ def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:
 
 
 def mean_f1(study: Results) -> dict[str, float]:
-    """Return the mean test F1 x 100 over tasks of every arm whose runs are all there, by name."""
-    there = study.available_arms()
+    """Return the mean test F1 x 100 over tasks of every arm that all replicates have, as far as its runs are there."""
+    every = list(range(study.profile.replicates))
+    there = [arm for arm in study.available_arms() if study.design.replicates_of(arm) == every]
     if not there:
         return {}
     found = scores.means(study.runs(*there))

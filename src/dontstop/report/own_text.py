@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from dontstop import tokens
+from dontstop.errors import counted
 from dontstop.report import measures
 from dontstop.runs.arms import Checkpoint
 from dontstop.runs.results import Results
@@ -62,7 +63,8 @@ def _on_cleaning(study: Results) -> list[str]:
     gone = ", ".join(f"{counts[key]:,} {word}" for key, word in words.items() if counts.get(key))
     found = [f"Of {counts['documents_read']:,} documents these were left out: {gone}."] if gone else []
     leaks = counts.get("documents_leaking", 0)
-    return found + ([f"{leaks:,} documents held a dev or test text, and were taken out of the corpora."] * bool(leaks))
+    told = f"Taken out of the corpora, for a dev or test text that they held: {counted(leaks, 'document')}."
+    return found + [told] * bool(leaks)
 
 
 def _on_corpora(study: Results, table: pd.DataFrame) -> list[str]:
@@ -86,14 +88,14 @@ def _on_splits(study: Results, table: pd.DataFrame) -> list[str]:
     found = []
     for row in table.itertuples():
         if row.split == "test" and row.num_texts < SMALL_TEST:
-            found.append(f"test of {row.task} has {row.num_texts} texts: one text is {100 / row.num_texts:.1f} points.")
+            texts = counted(row.num_texts, "text")
+            found.append(f"test of {row.task} has {texts}: one text is {100 / row.num_texts:.1f} points.")
         if row.split == "train" and row.smallest_class < SMALL_CLASS:
-            texts = f"{row.smallest_class} training text{'s' * (row.smallest_class > 1)}"
-            found.append(f"The smallest class of {row.task} has {texts}.")
+            found.append(f"The smallest class of {row.task} has {counted(row.smallest_class, 'training text')}.")
         if row.num_in_train:
-            found.append(f"{row.num_in_train:,} {row.split} texts of {row.task} stand in train too.")
+            found.append(f"In train too: {counted(row.num_in_train, f'{row.split} text')} of {row.task}.")
         if row.num_repeated:
-            found.append(f"{row.num_repeated:,} {row.split} texts of {row.task} stand there twice.")
+            found.append(f"Repeated: {counted(row.num_repeated, f'{row.split} text')} of {row.task}.")
         if row.split == "train" and row.percent_cut > MANY_CUT:
             longest = study.profile.finetune_for(row.task).max_length
             of = f"{row.percent_cut:.0f} % of the texts of {row.task}"

@@ -44,7 +44,7 @@ def forest(effects: DataFrame, question: str = "") -> StudyFigure | None:
 def _differences(effects: DataFrame, told: str, question: str, runs: DataFrame | None = None) -> StudyFigure:
     pairs = labels.with_arms(effects.drop_duplicates("contrast"))
     names = [labels.column(name).replace(" − ", "\n− ") for name in pairs["contrast"]]
-    note = told + "Differences in points: " + titles.intervals(effects, more="; bold: its interval lies beside zero")
+    note = told + "Differences in points; " + titles.intervals(effects, more="; bold: its interval excludes zero")
     figure = StudyFigure(1.9 + 0.97 * len(names), titles.differences(effects), note, question)
     above, below = figure.subplots(2, 1, height_ratios=[0.75 + 0.52 * len(names), 0.9 + 0.45 * len(names)])
     _draw_means(above, effects[effects["task"] == MEAN], pairs, runs)
@@ -238,7 +238,8 @@ def changed(counts: DataFrame) -> StudyFigure | None:
     """
     if counts.empty:
         return None
-    note = "Test texts a task; mean over runs."
+    arm, other = (labels.arm(counts[name].iloc[0]) for name in ("arm", "other"))
+    note = f"Test texts per task, mean over runs. To the right: {arm} alone is right; to the left: {other} alone is."
     figure = StudyFigure(0.7 + 0.36 * len(counts), titles.changed(counts), note)
     axes, rows = figure.subplots(), range(len(counts))
     for name, sign, colour, hatch in (("broken", -1, theme.CYCLE[5], "///"), ("mended", 1, theme.CYCLE[0], "")):
@@ -249,7 +250,6 @@ def changed(counts: DataFrame) -> StudyFigure | None:
     axes.set_xticks([])
     axes.margins(x=0.12)
     how = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "va": "bottom", "fontsize": 10.5}
-    arm = labels.arm(counts["arm"].iloc[0])
     for told, side, x in ((f"← broken by {arm}", "right", -6), (f"mended by {arm} →", "left", 6)):
         axes.annotate(told, (0, 1), (x, 3), ha=side, annotation_clip=False, **how)
     return figure

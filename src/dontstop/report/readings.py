@@ -9,6 +9,7 @@ import numpy as np
 from IPython.display import Markdown
 from pandas import DataFrame
 
+from dontstop.errors import counted
 from dontstop.report import labels
 from dontstop.report.claim_plots import shared_tasks
 from dontstop.report.display import listed
@@ -40,9 +41,9 @@ def _gain(contrast: str, of: DataFrame) -> str:
     if len(by_task) < 2:
         return f"{told}."
     low, high = (f"{spelt(task)} ({signed(by_task[task])})" for task in (by_task.index[0], by_task.index[-1]))
-    above = (by_task > 0).sum()
-    apart = (of.drop(index=MEAN)["low"] > 0).sum()
-    sure = f" (its interval wholly so on {apart})" if of["low"].notna().any() else ""
+    above, bounds, sure = (by_task > 0).sum(), of.drop(index=MEAN), ""
+    if of["low"].notna().any():
+        sure = f" (interval wholly above on {(bounds['low'] > 0).sum()}, wholly below on {(bounds['high'] < 0).sum()})"
     return f"{told}; above zero on {above} of {len(by_task)} tasks{sure}; most on {high}, least on {low}."
 
 
@@ -53,9 +54,9 @@ def overlap(matrix, general: str) -> Markdown:
     upper = np.triu(np.ones(square.shape, bool), 1)
     first, second = square.where(upper).stack().idxmax()
     return Markdown(
-        f"**{spelt(near.index[-1])}** shares most of its frequent words with the general text ({near.iloc[-1]:.0f} %), "
-        f"**{spelt(near.index[0])}** fewest ({near.iloc[0]:.0f} %). Most alike among the domains: {spelt(first)} and "
-        f"{spelt(second)} ({square.loc[first, second]:.0f} %)."
+        f"Of the domains' frequent words the general text has most of **{spelt(near.index[-1])}**'s "
+        f"({near.iloc[-1]:.0f} %) and fewest of **{spelt(near.index[0])}**'s ({near.iloc[0]:.0f} %). Most alike among "
+        f"the domains: {spelt(first)} and {spelt(second)} ({square.loc[first, second]:.0f} %)."
     )
 
 
@@ -65,8 +66,9 @@ def own_words(task_overlap, tasks: Sequence[Task]) -> Markdown:
     other = [
         f"{spelt(task.name)} (nearest: {spelt(best[task.name])})" for task in tasks if best[task.name] != task.domain
     ]
-    told = f"{len(tasks) - len(other)} of {len(tasks)} tasks share most frequent words with their own domain"
-    return Markdown(f"{told}; the others: {', '.join(other)}." if other else f"{told}: DAPT brings each its own words.")
+    num = f"{len(tasks) - len(other)} of {counted(len(tasks), 'task')}"
+    told = f"The own domain shares more frequent words than any other with {num}"
+    return Markdown(f"{told}; not so: {', '.join(other)}." if other else f"{told}: DAPT brings each its own words.")
 
 
 def forgetting(changes) -> Markdown:
@@ -79,9 +81,9 @@ def forgetting(changes) -> Markdown:
     elif general.mean() < 0:
         meaning = "the base encoder had not finished with its own text, and more training of any kind still did it good"
     return Markdown(
-        f"On its own domain the loss fell for {(own < 0).sum()} of {num} DAPT encoders, by {-own.mean():.2f} nats in "
-        f"the mean. On the general text it rose for {(general > 0).sum()} of {num}; the mean change is "
-        f"{signed(general.mean(), 2)} nats: {meaning}."
+        f"On its own domain the loss fell for {(own < 0).sum()} of {counted(num, 'DAPT encoder')}, by "
+        f"{-own.mean():.2f} nats in the mean. On the general text it rose for {(general > 0).sum()}; the mean change "
+        f"is {signed(general.mean(), 2)} nats: {meaning}."
     )
 
 
@@ -94,7 +96,7 @@ def checks(table) -> Markdown:
     early, where = (~kept["at_end"]).sum(), labels.span(kept["step"])
     meaning = "overfitting had set in before the end" if early > len(kept) / 2 else "longer training might bring more"
     return Markdown(
-        f"Of {len(kept)} trainings {early} were at their best before the last check (kept: step {where}): "
+        f"Of {counted(len(kept), 'training')} {early} had the least loss before the last check (kept: step {where}): "
         f"**{meaning}**."
     )
 
@@ -118,7 +120,8 @@ def labels_needed(gains) -> Markdown:
         )
         meaning = f"of {len(gaining)} that gain with the fewest, {shrinks} gain less with the most: **{replaced}**"
     return Markdown(
-        f"Gains over the base encoder with {fewest:,} labels and with {most:,}, in points: {told}; {meaning}."
+        f"Gains over the base encoder with {counted(int(fewest), 'label')} and with {most:,}, in points: {told}; "
+        f"{meaning}."
     )
 
 
@@ -127,8 +130,8 @@ def ranks(best) -> Markdown:
     by_task, mean = best.drop(index=MEAN), best.loc[MEAN].sort_values(ascending=False)
     clear = (by_task.max(axis=1) > 0.95).sum()
     return Markdown(
-        f"On {clear} of {len(by_task)} tasks one arm ranks first in more than 95 % of draws. Over all tasks the "
-        f"likeliest is **{labels.arm(mean.index[0])}** ({100 * mean.iloc[0]:.0f} %), before "
+        f"On {clear} of {counted(len(by_task), 'task')} one arm ranks first in more than 95 % of draws. Over all tasks "
+        f"the likeliest is **{labels.arm(mean.index[0])}** ({100 * mean.iloc[0]:.0f} %), ahead of "
         f"{labels.arm(mean.index[1])} ({100 * mean.iloc[1]:.0f} %)."
     )
 
@@ -148,14 +151,14 @@ def own_texts(matrix, tasks: Sequence[Task]) -> Markdown:
 
 def covered(coverage) -> Markdown:
     """Say how much of the domains each number of neighbours takes."""
-    told = "Neighbours of each training text, and the part of the domain's candidates they come to"
-    return Markdown(f"{told}: {shares_taken(coverage)}.")
+    return Markdown(f"Of the domain's candidates, the training texts' neighbours are {shares_taken(coverage)}.")
 
 
 def shares_taken(coverage) -> str:
     """Write which part of the domains' candidates each number of neighbours takes."""
     shares = coverage.groupby("num_neighbours")["percent_of_candidates"].agg(["min", "max"])
-    return "; ".join(f"{k} take {row['min']:.0f} to {row['max']:.0f} %" for k, row in shares.iterrows())
+    told = ((" to ".join(dict.fromkeys(f"{share:.0f}" for share in row)), k) for k, row in shares.iterrows())
+    return labels.listing([f"{span} % at k = {k}" for span, k in told])
 
 
 def tried(scores, task: Task, known: Mapping[str, float]) -> Markdown:
@@ -163,7 +166,7 @@ def tried(scores, task: Task, known: Mapping[str, float]) -> Markdown:
     by_arm = scores.set_index("arm")
     base, dapt = by_arm.loc["base"], by_arm.loc["dapt"]
     told = (
-        f"On {task.display_name}, {dapt['num_steps']:.0f} steps of DAPT move F1 from {base['score']:.1f} "
+        f"On {task.display_name}, {counted(int(dapt['num_steps']), 'step')} of DAPT move F1 from {base['score']:.1f} "
         f"to {dapt['score']:.1f}: **{signed(dapt['score'] - base['score'])} points**, in one run, which proves nothing."
     )
     if known:

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from dontstop.errors import counted
 from dontstop.report import labels, theme
 from dontstop.report.theme import StudyFigure, styled, wrapped
 
 _COLOURS = ("#dbe9f6", "#e6e6e6", "#fde7c8", "#d9f0e4", "#f3dfec")
 _STATIONS = {  # what stands in each, a line a bar; numbers as `measures.pipeline_counts` has them
-    "Text": "{domains} domains|{documents} documents|{words} words|{tasks} tasks with {labels} labels each|"
-    "{num_test} test texts",
+    "Text": "{domains}|{documents} documents|{words} words|{tasks} with {labels} labels each|{num_test} test texts",
     "Encoder": "{encoder}|{vocabulary} word pieces|pretrained on {general_words} words of general text",
     "Arms": "{arms} ways to read on before fine-tuning|DAPT: {dapt} on the domain|"
     "TAPT: {tapt} on the task's own texts|both, neighbours, …",
@@ -28,13 +28,15 @@ def pipeline(counts: Mapping[str, object]) -> StudyFigure:
         counts: As `measures.pipeline_counts` returns them.
     """
     told, inches = {name: labels.text(value) for name, value in counts.items()}, StudyFigure.INCHES - 0.2
+    told |= {f"{what}s": counted(counts[f"{what}s"], what) for what in ("domain", "task")}
     width = (inches - _GAP * (len(_STATIONS) - 1)) / len(_STATIONS)
     texts = {name: _bulleted(text.format_map(told).split("|"), width - 0.14) for name, text in _STATIONS.items()}
     height = 0.5 + 0.178 * max(len(text.splitlines()) for text in texts.values())
-    title = "From text to verdict: {domains} domains, {tasks} tasks, {arms} arms, {runs} fine-tuned classifiers"
+    title = "From text to verdict: {domains}, {tasks}, {arms} arms, {runs} fine-tuned classifiers"
     figure = StudyFigure(height + 0.1, title.format_map(told))
     axes = figure.add_axes((0, 0, 1, figure.get_layout_engine().get()["rect"][3]))
     figure.set_layout_engine("none")
+    figure.note = "; ".join(f"{name}: {_STATIONS[name].format_map(told).replace('|', ', ')}" for name in _STATIONS)
     axes.set(xlim=(-0.1, inches + 0.1), ylim=(-0.05, height + 0.05))
     axes.axis("off")
     for place, ((name, text), colour) in enumerate(zip(texts.items(), _COLOURS, strict=True)):

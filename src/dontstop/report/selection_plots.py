@@ -171,7 +171,9 @@ def selector_agreement(matrix: DataFrame) -> StudyFigure | None:
         return None
     note = "Percent of the candidates either chose that both chose, mean over tasks; white: none, dark: all."
     lower = table.iloc[1:, :-1]
-    title = titles.selector_agreement(table.to_numpy(float)[np.tril_indices(len(table), -1)])
+    between = matrix.drop(index="random", columns="random", errors="ignore")
+    between = (between if len(between) > 1 else matrix).to_numpy(float)
+    title = titles.selector_agreement(between[np.tril_indices(len(between), -1)])
     figure = StudyFigure(0.6 + 0.44 * len(lower), title, note)
     axes = figure.subplots()
     marks.heatmap(axes, lower, 0, cmap="Purples", vmin=0, vmax=100, mask=~np.tri(len(lower), dtype=bool))

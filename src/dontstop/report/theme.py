@@ -24,6 +24,7 @@ ARM_COLOURS, _SELECTOR_COLOURS = (labels.names(kind, "colour") for kind in ("arm
 # Shades, from few neighbours to many.
 _SHADES = {"knn_tapt": ("#66C2A4", "#238B45", "#00441B"), "rand_tapt": ("#FDAE6B", "#E6550D", "#8C2D04")}
 _MARGIN = 0.08  # inches
+_FEW = 4  # panels that a figure's description names
 
 # A decorator: what draws does so in the study's style, and the caller's stays as it is.
 styled = style.context("dontstop.report.study")
@@ -50,7 +51,7 @@ class StudyFigure(Figure):
         super().__init__((self.INCHES, whole), dpi=self.DPI, layout="constrained")
         FigureCanvasAgg(self)
         self._png: bytes | None = None
-        self.alternative = (title or question).replace("\n", " ")
+        self.title, self.note = title.replace("\n", " "), note
         top = whole - _MARGIN
         for (text, size, colour, weight), taken in zip(blocks, heights, strict=True):
             how = {"fontsize": size, "color": colour, "fontweight": weight, "linespacing": 1.25, "parse_math": False}
@@ -63,7 +64,17 @@ class StudyFigure(Figure):
         self.get_layout_engine().set(rect=(0, 0, 1, top / whole))
 
     def __repr__(self) -> str:
-        return f"Figure: {self.alternative}"
+        return f"Figure: {self.title}"
+
+    @property
+    def alternative(self) -> str:
+        """What readers have who do not see it: the title, its panels (if they are few), its axes, and the note."""
+        panels = [axes.get_title("left") for axes in self.axes if len(self.axes) <= _FEW]
+        sides = [label for axes in self.axes for label in (axes.get_xlabel(), axes.get_ylabel())]
+        parts = (("Panels", panels), ("Axes", sides))
+        named = [(what, dict.fromkeys(" ".join(text.split()) for text in some if text)) for what, some in parts]
+        told = [self.title, *(f"{what}: {'; '.join(some)}" for what, some in named if some), self.note]
+        return " ".join(text if text.endswith(".") else f"{text}." for text in told if text)
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int | str]]:
         # What was drawn for its file serves, unless something of it was changed since.
@@ -85,10 +96,10 @@ def wrapped(text: str, points: float, weight: str = "normal", inches: float = St
 
 @styled
 def rendered(figure: Figure, kind: str) -> bytes:
-    """Return a figure as `png` or `svg`; equal data gives equal bytes. Its title is in the file too."""
-    buffer, title = io.BytesIO(), getattr(figure, "alternative", "")
-    metadata = {"png": {"Software": None, "Title": title}, "svg": {"Date": None, "Title": title}}[kind]
-    figure.savefig(buffer, format=kind, metadata=metadata)
+    """Return a figure as `png` or `svg`; equal data gives equal bytes. What it shows is told in the file too."""
+    buffer, without = io.BytesIO(), {"png": "Software", "svg": "Date"}[kind]
+    told = {"Title": getattr(figure, "title", ""), "Description": getattr(figure, "alternative", "")}
+    figure.savefig(buffer, format=kind, metadata=told | {without: None})
     if kind == "png":
         figure._png, figure.stale = buffer.getvalue(), False
     return buffer.getvalue()

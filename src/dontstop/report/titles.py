@@ -1,6 +1,6 @@
 """What figures find, a sentence each: their titles, filled in from the frames that they draw.
 
-Where there is one replicate the sentence says so, and where an interval holds zero, that nothing is shown.
+Where there is one replicate the sentence says so, and where an interval includes zero, that nothing is shown.
 """
 
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from pandas import DataFrame, Series
 
+from dontstop.errors import counted
 from dontstop.report import labels
 from dontstop.report.labels import listing, number, sentence, signed
 from dontstop.runs.arms import BASE
@@ -33,7 +34,7 @@ def _lead(frame: DataFrame) -> str:
 
 
 def _is_shown(low: float, high: float) -> bool:
-    """Whether an interval lies beside zero; of one that is not known, nothing is said."""
+    """Whether an interval excludes zero; of one that is not known, nothing is said."""
     return bool(np.isnan(low) or low > 0 or high < 0)
 
 
@@ -78,7 +79,7 @@ def checks(table: DataFrame) -> str:
     kept = table[table["kept"]].set_index(["task", "replicate"])["step"]
     num = int((kept.reindex(ends.index) == ends).sum())
     words = "Longer TAPT might still help" if num > len(ends) / 2 else "TAPT is long enough"
-    return f"{words}: on unseen texts {num} of {len(ends)} trainings are best at their last check"
+    return f"{words}: on unseen texts the last check is best in {num} of {counted(len(ends), 'training')}"
 
 
 def tapt_curve(curve: DataFrame) -> str:
@@ -86,7 +87,7 @@ def tapt_curve(curve: DataFrame) -> str:
     told = []
     for task, rows in curve[curve["split"] == "test"].groupby("task", sort=False):
         best, base = rows.loc[rows["mean"].idxmax()], rows.loc[(rows["epochs"] == "0").idxmax()]
-        at = "as kept" if best["epochs"] == "kept" else f"at {best['epochs']} epochs"
+        at = "as kept" if best["epochs"] == "kept" else f"at {counted(best['epochs'], 'epoch')}"
         both = [number(row["mean"]) + f" ± {number(row['std'])}" * bool(row["std"] > 0) for row in (best, base)]
         told.append(f"{labels.spelt(task)} scores highest {at} ({both[0]}; base {both[1]})")
     return sentence(listing(told))
@@ -100,15 +101,16 @@ def label_curve(gains: DataFrame) -> str:
     own = arms[arms["arm"] == best]["gain"]
     told = f"{labels.arm(best)} gains {signed(own[few])} points with {few} labels, {signed(own[many])} with {many}"
     first = gains.loc[gains.groupby("num_train")["score"].idxmax()]
-    counted = first[first["arm"] == labels.NAIVE_BAYES]["num_train"].map("{:,}".format).tolist()
-    more = f"; with {listing(counted)} naive Bayes scores highest" if counted else "; naive Bayes never scores highest"
+    won = first[first["arm"] == labels.NAIVE_BAYES]["num_train"].map("{:,}".format).tolist()
+    more = f"; with {listing(won)} naive Bayes scores highest" if won else "; naive Bayes never scores highest"
     return sentence(_lead(arms), told, more if labels.NAIVE_BAYES in set(gains["arm"]) else "")
 
 
 def probability_best(best: DataFrame) -> str:
     """Say who is likeliest to rank first over all tasks."""
     whole = best.loc[MEAN]
-    return f"{labels.arm(whole.idxmax())} ranks first over all tasks with probability {number(100 * whole.max(), 0)} %"
+    told = f"{labels.arm(whole.idxmax())} ranks first over all tasks with probability {number(100 * whole.max(), 0)} %"
+    return sentence(told)
 
 
 def changed(counts: DataFrame) -> str:
@@ -144,8 +146,8 @@ def task_domain_overlap(overlap: DataFrame, own: Mapping[str, str]) -> str:
     values = Series({task: overlap.loc[task, own[task]] for task in overlap.index})
     others = (overlap.sum(axis=1) - values) / (len(overlap.columns) - 1)
     num = int((overlap.max(axis=1) == values).sum())
-    told = f"{num} of {len(overlap)} tasks share most words with their own domain"
-    return f"{told}: {number(values.mean(), 0)} %, and {number(others.mean(), 0)} % with the others in the mean"
+    told = f"The own domain shares most words with {num} of {counted(len(overlap), 'task')}"
+    return f"{told}: {number(values.mean(), 0)} %, the others {number(others.mean(), 0)} % in the mean"
 
 
 def distances(farthest: Series, nearest: Series) -> str:
@@ -153,9 +155,10 @@ def distances(farthest: Series, nearest: Series) -> str:
     words = ((farthest, "farthest from the base encoder's text"), (nearest, "nearest"))
     told = []
     for found, what in words:
-        most = found.mode()[0]
-        told.append(f"{labels.spelt(most)} lies {what} by {int((found == most).sum())} of {len(found)} distances")
-    return sentence(listing(told))
+        most, num = listing([labels.spelt(name) for name in found.mode()]), int(found.value_counts().max())
+        verb = "lies" if len(found.mode()) == 1 else "each lie"
+        told.append(f"{most} {verb} {what} by {num} of {counted(len(found), 'distance')}")
+    return sentence("; ".join(told))
 
 
 def gain_against_distance(points: DataFrame, rise: Series | None) -> str:
@@ -174,8 +177,8 @@ def gain_matrix(matrix: DataFrame) -> str:
     """Say how many tasks gain most by their own domain's text."""
     own, gains = matrix["encoder"] == matrix["domain"], matrix["gain"].astype(float)
     best = own[gains.groupby(matrix["task"]).idxmax()]
-    told = f"{signed(gains[own].mean())} points in the mean, by other domains' {signed(gains[~own].mean())}"
-    return f"{int(best.sum())} of {len(best)} tasks gain most by their own domain's text: {told}"
+    told = f"{signed(gains[own].mean())} points in the mean, that of other domains {signed(gains[~own].mean())}"
+    return f"Text of the own domain brings most on {int(best.sum())} of {counted(len(best), 'task')}: {told}"
 
 
 def gain_by_distance(nearness: Mapping[str, float]) -> str:
@@ -214,13 +217,13 @@ def course(losses: DataFrame) -> str:
 def guesses(firsts: Mapping[str, int], num: int) -> str:
     """Say how many masked words each encoder's first guess is right for."""
     told = [f"{labels.column(name)} {right}" for name, right in firsts.items()]
-    return f"Of {num} masked words, the first guess is right: {listing(told)}"
+    return f"Of {counted(num, 'masked word')}, the first guess is right: {listing(told)}"
 
 
 def gallery(changes: Series, after: str) -> str:
     """Say how many masked words become more probable."""
     up = int((changes > 0).sum())
-    told = f"{labels.column(after)} makes {up} of {len(changes)} masked words more probable"
+    told = f"{labels.column(after)} makes {up} of {counted(len(changes), 'masked word')} more probable"
     return sentence(f"{told}: {signed(changes.mean(), 2)} nats in the mean")
 
 
@@ -235,13 +238,13 @@ def claims_forest(parts: Mapping[str, DataFrame], ids: list[str]) -> str:
         is_one = name != "paper" and some["low"].isna().all()
         words = "one replicate, none judged" if is_one else str(int((some["verdict"] == HOLDS).sum()))
         told.append(f"{name} {words}")
-    return f"Of {len(ids)} claims on scores hold: {'; '.join(told)}"
+    return f"Claims on scores that hold, of {len(ids)}: {'; '.join(told)}"
 
 
 def against_paper(both: DataFrame) -> str:
     """Say for how many comparisons our effect has the paper's sign: columns ours, paper."""
     same = int((np.sign(both["ours"]) == np.sign(both["paper"])).sum())
-    told = f"In {same} of {len(both)} comparisons on the paper's own tasks our effect has the paper's sign"
+    told = f"In {same} of {counted(len(both), 'comparison')} on the paper's own tasks our effect has the paper's sign"
     return f"{told} (in the mean {signed(both['ours'].mean())} points, the paper {signed(both['paper'].mean())})"
 
 
@@ -250,8 +253,8 @@ def knn_gains(table: DataFrame, k: int) -> str:
     some = table[(table["task"] != MEAN) & (table["num_neighbours"] == k)]
     by_text = some.pivot(index="task", columns="text", values="effect").astype(float)
     num = int((by_text["neighbours"] > by_text["random"]).sum())
-    told = f"{k} neighbours a text lie above as much random text in {num} of {len(by_text)} tasks"
-    return sentence(_lead(table), told)
+    told = f"TAPT with {counted(k, 'neighbour')} per text scores above TAPT with as much random text on {num} of "
+    return sentence(_lead(table), told, counted(len(by_text), "task"))
 
 
 def score_against_k(table: DataFrame) -> str:
@@ -262,8 +265,8 @@ def score_against_k(table: DataFrame) -> str:
     told = {}
     for place in kinds:
         effect, low, high = some.loc[place]
-        told[place] = signed(effect) + ("" if _is_shown(low, high) else " (its interval holds zero)")
-    parts = [f"{k} neighbours a text {value}" for (text, k), value in told.items() if text == "neighbours"]
+        told[place] = signed(effect) + ("" if _is_shown(low, high) else " (its interval includes zero)")
+    parts = [f"{counted(k, 'neighbour')} per text {value}" for (text, k), value in told.items() if text == "neighbours"]
     other = labels.arm(table["other"].iloc[0])
     told = f"points over {other}: {'; '.join(parts)}; as much random text {told['random', ks[-1]]}"
     return sentence(_lead(table), told)
@@ -273,7 +276,7 @@ def selector_agreement(values: np.ndarray) -> str:
     """Say how much of their text two retrieval methods share: values of pairs, percent."""
     if len(values) == 1:
         return f"The two selections share {number(values[0], 0)} % of their text"
-    return f"Any two selections share {_range(values)} of their text"
+    return f"Two retrieval methods share {_range(values)} of what they select"
 
 
 def cost(table: DataFrame) -> str:

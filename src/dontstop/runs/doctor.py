@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dontstop.errors import StudyError
+from dontstop.errors import StudyError, counted
 from dontstop.machine import digests, environment, files, runner
 from dontstop.machine.environment import State, listed
 from dontstop.machine.processes import num_cores
@@ -70,7 +70,7 @@ def _told(what: str, check: Callable[[], Iterator[State]]) -> list[Finding]:
 
 def _profile(name: str, root: Path, loaded: list[Profile]) -> Iterator[State]:
     loaded.append(with_replicates(load_profile(name, root)))
-    yield "well", f"{name}, {loaded[0].replicates} replicates"
+    yield "well", f"{name}, {counted(loaded[0].replicates, 'replicate')}"
 
 
 # Machine ---------------------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def _disk(profile: Profile, paths: Paths) -> Iterator[State]:
     needed += 3 * size * _num_workers(profile)  # the states of trainings under way
     free = shutil.disk_usage(paths.root).free
     remedy = "" if free > needed else "free some space: what is finished is kept, and a full disk stops the rest"
-    state = f"{_size(free)} free, some {_size(needed)} still needed ({number} checkpoints of {_size(size)})"
+    state = f"{_size(free)} free, some {_size(needed)} still needed ({counted(number, 'checkpoint')} of {_size(size)})"
     yield "well" if free > needed else "broken", state, remedy
 
 
@@ -191,7 +191,7 @@ def _damage(profile: Profile, paths: Paths) -> Iterator[State]:
         count += 1
         if not _is_whole(path):
             yield "broken", f"{path} is damaged", f"delete it; `make study PROFILE={profile.name}` makes it anew"
-    yield "well", f"{count} files looked at"
+    yield "well", f"{counted(count, 'file')} looked at"
 
 
 def _digests(paths: Paths) -> Iterator[tuple[Path, str]]:
@@ -249,7 +249,7 @@ def _recorded(profile: Profile, paths: Paths) -> Iterator[State]:
         yield "well", "no records yet", f"`make study PROFILE={profile.name}` makes them"
     own = identity.capability_of(profile)
     for (replicate, capability), number in sorted(counts.items()):
-        state = f"replicate {replicate}: {number} records by {capability}"
+        state = f"replicate {replicate}: {counted(number, 'record')} by {capability}"
         is_own = capability == own
         remedy = "" if is_own else f"this machine is {own}: a run does them anew, but with --accept-other-machines"
         yield "well" if is_own else "warning", state, remedy

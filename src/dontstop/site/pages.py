@@ -68,7 +68,7 @@ def advice(judged: Mapping[str, DataFrame], scores: Mapping[str, DataFrame]) -> 
         f"it has: {_prices(found)}.",
         f"**DAPT and then TAPT, or TAPT with neighbours?** That DAPT and then TAPT is best is {_told(found, 'C6')}. "
         f"That neighbours from the domain's text add more to TAPT than random texts is {_told(found, 'C10')}.",
-        f"**What is forgotten?** Loss (nats per masked token) on the own domain, and on general text: "
+        f"**What is forgotten?** Loss (nats per masked token) on its own domain, and on general text: "
         f"{_forgotten(found)}.",
     ]
 
@@ -142,16 +142,16 @@ def data_page(title: str, named: Mapping[str, Mapping[str, str]]) -> str:
 
     Args:
         named: By name, by the ending of a file: the path of a `csv`, `svg` or `png` as seen from the page; of `md`,
-            the table itself.
+            the table itself; as `alt` what a figure shows.
     """
     parts = [f"# {title}\n"]
     for name, files in named.items():
         parts.append(f"## {name}\n")
         if "svg" in files:
-            parts.append(f"![{labels.spelt(name)}]({files['svg']})\n")
+            parts.append(f"![{files.get('alt', labels.spelt(name))}]({files['svg']})\n")
         if "md" in files:
             parts.append(_HEADING.sub(r"##\1", files["md"]))
-        links = [f"[{kind.upper()}]({path})" for kind, path in files.items() if kind != "md"]
+        links = [f"[{kind.upper()}]({path})" for kind, path in files.items() if kind not in ("md", "alt")]
         parts.append(" · ".join(links) + "\n")
     return "\n".join(parts)
 

@@ -1,5 +1,6 @@
 """The report: results of profiles, their notebooks and the docs as a static site that needs no network."""
 
+import html
 import io
 import re
 import shutil
@@ -24,6 +25,7 @@ _LINK = re.compile(r"(?<!!)(\[[^\]]*\]\((?:\.\./)?results/[\w-]+)/(?:tables|figu
 _SOURCE = re.compile(r"\[([^\]]*)\]\((?:\.\./)?notebooks/[^)]*\)")  # notebooks that nobody executed are no pages
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 _DIAGRAM = re.compile(r"```mermaid\n(.+?)```", re.DOTALL)
+_DESCRIPTION = re.compile(r"<dc:description>(.+?)</dc:description>", re.DOTALL)  # of a figure
 _LABEL = re.compile(r'"(.+?)"')
 _PACKAGES = ("sphinx", "myst_nb", "furo", "merm")
 _SETTINGS = {
@@ -194,6 +196,8 @@ def _write_data(results: Path, folder: str, page: Path) -> None:
         elif path.suffix in (".csv", ".svg", ".png"):
             _copy(path, page.with_suffix("") / path.name)
             named.setdefault(path.stem, {})[path.suffix[1:]] = f"{page.stem}/{path.name}"
+            if path.suffix == ".svg" and (told := _DESCRIPTION.search(path.read_text(encoding="utf-8"))):
+                named[path.stem]["alt"] = html.unescape(told[1])
     is_of_notebook = page.parent.name == "data"
     title = f"{folder[:2]} · Tables and figures (`{results.name}`)" if is_of_notebook else folder.capitalize()
     files.write_text(page, pages.data_page(title, named))

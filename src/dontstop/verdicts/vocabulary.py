@@ -153,7 +153,7 @@ def overlap_matrix(samples: Samples, *, num_words: int, reading: Literal["paper"
         found = f"{distinct[shortest]:,} distinct words in the sample {shortest!r}"
         raise StudyError(found, f"at least num_words = {num_words:,}", "lower num_words, or take larger samples")
     rows = [[compare(lists[row], lists[column]) for column in samples] for row in samples]
-    return pd.DataFrame(rows, index=pd.Index(list(samples), name="text"), columns=list(samples))
+    return pd.DataFrame(rows, index=pd.Index(list(samples), name="domain"), columns=list(samples))
 
 
 def figure2(samples: Samples, *, most_words: int = 10_000, seed: int) -> pd.DataFrame:
