@@ -67,7 +67,7 @@ def own_words(task_overlap, tasks: Sequence[Task]) -> Markdown:
         f"{spelt(task.name)} (nearest: {spelt(best[task.name])})" for task in tasks if best[task.name] != task.domain
     ]
     num = f"{len(tasks) - len(other)} of {counted(len(tasks), 'task')}"
-    told = f"The own domain shares more frequent words than any other with {num}"
+    told = f"{num} share more frequent words with their own domain than with any other"
     return Markdown(f"{told}; not so: {', '.join(other)}." if other else f"{told}: DAPT brings each its own words.")
 
 

@@ -146,8 +146,8 @@ def task_domain_overlap(overlap: DataFrame, own: Mapping[str, str]) -> str:
     values = Series({task: overlap.loc[task, own[task]] for task in overlap.index})
     others = (overlap.sum(axis=1) - values) / (len(overlap.columns) - 1)
     num = int((overlap.max(axis=1) == values).sum())
-    told = f"The own domain shares most words with {num} of {counted(len(overlap), 'task')}"
-    return f"{told}: {number(values.mean(), 0)} %, the others {number(others.mean(), 0)} % in the mean"
+    told = f"{num} of {counted(len(overlap), 'task')} share more words with their own domain than with any other"
+    return f"{told}: {number(values.mean(), 0)} %, with the others {number(others.mean(), 0)} % in the mean"
 
 
 def distances(farthest: Series, nearest: Series) -> str:
@@ -170,7 +170,8 @@ def gain_against_distance(points: DataFrame, rise: Series | None) -> str:
         return f"In one replicate, DAPT's gain changes by {told}"
     bounds = f"[{signed(rise['low'])}, {signed(rise['high'])}]"
     words = "rises" if rise["low"] > 0 else "falls" if rise["high"] < 0 else "is not shown to rise"
-    return f"DAPT's gain {words} with the distance: {told} {bounds}"
+    uncorrected = "" if words == "is not shown to rise" else ", before correction"
+    return f"DAPT's gain {words} with the distance{uncorrected}: {told} {bounds}"
 
 
 def gain_matrix(matrix: DataFrame) -> str:
@@ -178,7 +179,7 @@ def gain_matrix(matrix: DataFrame) -> str:
     own, gains = matrix["encoder"] == matrix["domain"], matrix["gain"].astype(float)
     best = own[gains.groupby(matrix["task"]).idxmax()]
     told = f"{signed(gains[own].mean())} points in the mean, that of other domains {signed(gains[~own].mean())}"
-    return f"Text of the own domain brings most on {int(best.sum())} of {counted(len(best), 'task')}: {told}"
+    return f"Text of a task's own domain brings most on {int(best.sum())} of {counted(len(best), 'task')}: {told}"
 
 
 def gain_by_distance(nearness: Mapping[str, float]) -> str:
