@@ -43,6 +43,15 @@ def test_a_class_of_two_texts_is_all_in_train():
     assert sum(row["label"] == "lone" for row in found["train"]) == 2 and set(found) == {"train", "test"}
 
 
+@pytest.mark.parametrize("place", range(100))
+def test_no_class_leaves_train_with_a_text_that_stands_together_with_one_of_another_class(place):
+    rows = [*ROWS, {"text": ROWS[place]["text"].upper(), "label": "lone"}]  # which goes where the other goes
+    for some in (rows, rows[::-1]):
+        found = own_files.divide(some, ("test", "dev"), seed=0)
+        assert [row["label"] for row in found["train"]].count("lone") == 1
+        assert sum(map(len, found.values())) == 101 and found["test"] and found["dev"]
+
+
 @pytest.fixture
 def gathered(tmp_path):
     """Gather the tiny user's files; return the profile and what was said."""

@@ -62,7 +62,7 @@ def divide(rows: Sequence[Row], wanted: Sequence[str], *, seed: int) -> dict[str
 
     Texts that differ by case, space and punctuation alone stay together, as those of ChemProt that differ by the marks
     around two names: else a test text could stand in train. A class of a few texts has one in each split; of fewer than
-    `FEWEST` texts all are in train.
+    `FEWEST` texts all are in train, where every class has one at least: those that stay together may differ in class.
 
     Returns:
         By split, rows in the order they had.
@@ -79,10 +79,23 @@ def divide(rows: Sequence[Row], wanted: Sequence[str], *, seed: int) -> dict[str
             while room > 0 and len(left) > 1:
                 places[left[0]] = split
                 room -= sizes[left.pop(0)]
+    _keep_every_class(places, [(text, row["label"]) for text, row in zip(normal, rows, strict=True)])
     found: dict[str, list[Row]] = {split: [] for split in ("train", *wanted)}
     for row, text in zip(rows, normal, strict=True):
         found[places.get(text, "train")].append(row)
     return found
+
+
+def _keep_every_class(places: dict[str, str], labelled: Sequence[tuple[str, str]]) -> None:
+    """Take from the places those texts that hold a class which train would lack, until it lacks none."""
+    held = collections.defaultdict(set)
+    for text, label in labelled:
+        held[text].add(label)
+    in_train = set().union(*(labels for text, labels in held.items() if text not in places))
+    for text, labels in sorted(held.items()):
+        if labels - in_train:
+            del places[text]
+            in_train |= labels
 
 
 def _given_files(study: StudyText) -> list[Path]:
