@@ -13,7 +13,7 @@ from dontstop.report import labels
 from dontstop.report.labels import listing, number, sentence, signed
 from dontstop.runs.arms import BASE
 from dontstop.text.tasks import GENERAL
-from dontstop.verdicts.claims import HOLDS
+from dontstop.verdicts.claims import DOES_NOT_HOLD, EQUIVALENT, HOLDS
 from dontstop.verdicts.scores import MEAN
 
 ONE_REPLICATE = "one replicate, hence no interval and no verdict"
@@ -231,15 +231,19 @@ def gallery(changes: Series, after: str) -> str:
 # Of claims and selection -------------------------------------------------------------------------------------------
 
 
+_DECIDED = {HOLDS: "hold", EQUIVALENT: "are equivalent", DOES_NOT_HOLD: "do not hold"}
+
+
 def claims_forest(parts: Mapping[str, DataFrame], ids: list[str]) -> str:
-    """Say how many claims hold: by study, rows of claims by id."""
+    """Say how many claims hold, do not hold and are equivalent: by study, rows of claims by id."""
     told = []
     for name, part in parts.items():
         some = part.reindex(ids)
+        counts = some["verdict"].value_counts()
+        found = [f"{word} {counts[verdict]}" for verdict, word in _DECIDED.items() if verdict in counts]
         is_one = name != "paper" and some["low"].isna().all()
-        words = "one replicate, none judged" if is_one else str(int((some["verdict"] == HOLDS).sum()))
-        told.append(f"{name} {words}")
-    return f"Claims on scores that hold, of {len(ids)}: {'; '.join(told)}"
+        told.append(f"{name}: {ONE_REPLICATE if is_one else ', '.join(found) or 'none decided'}")
+    return f"Of {counted(len(ids), 'claim')} on scores, {'; '.join(told)}"
 
 
 def against_paper(both: DataFrame) -> str:
