@@ -95,9 +95,9 @@ def test_costs_hold_the_seconds_of_retrieval_and_leave_out_what_others_trained()
     costs = pd.DataFrame(rows, columns=["study", "arm", "cpu_seconds", "selection_seconds", "score"])
     arms, places = (TAPT, knn_tapt(2), DAPT), ("x", "mean")
     found = [{"contrast": over(arm, BASE).name, "task": t, "effect": 1.0} for arm in arms for t in places]
-    table = selection_tables.against_cost(
-        costs, pd.DataFrame(found).assign(low=np.nan, high=np.nan), {"x": 43.0, "y": 0}
-    )
+    effects = pd.DataFrame(found).assign(low=np.nan, high=np.nan, num_replicates=4)
+    table = selection_tables.against_cost(costs, effects, {"x": 43.0, "y": 0})
+    assert table["num_replicates"].tolist() == [4, 4, 0]
     assert table["arm"].tolist() == ["tapt", "knn_tapt_2", "naive_bayes"]
     assert table["seconds"].tolist() == [10, 29, 0] and table["gain"].tolist() == [1, 1, 3]
     assert table["pareto_optimal"].tolist() == [True, False, False]

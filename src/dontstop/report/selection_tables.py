@@ -143,10 +143,12 @@ def against_cost(table9: DataFrame, effects: DataFrame, naive_bayes: Mapping[str
 
     Returns:
         Columns arm, seconds (CPU-seconds of pretraining beyond the base encoder and of selecting text), gain, low, high
-        (points), pareto_optimal (no other arm gains as much in as few). Arms that others trained are left out.
+        (points), num_replicates, pareto_optimal (no other arm gains as much in as few). Arms that others trained are left out.
     """
     ours = table9[table9["study"] == OURS].set_index("arm")
-    whole = labels.with_arms(effects[effects["task"] == MEAN]).set_index("arm")[["effect", "low", "high"]]
+    whole = labels.with_arms(effects[effects["task"] == MEAN]).set_index("arm")[
+        ["effect", "low", "high", "num_replicates"]
+    ]
     table = whole.rename(columns={"effect": "gain"}).rename_axis("arm").reset_index()
     seconds = ours["cpu_seconds"].astype(float) + ours["selection_seconds"].astype(float)
     table.insert(1, "seconds", table["arm"].map(seconds))
@@ -155,7 +157,7 @@ def against_cost(table9: DataFrame, effects: DataFrame, naive_bayes: Mapping[str
     if naive_bayes is not None:
         tasks = effects.loc[effects["task"] != MEAN, "task"].unique()
         gain = float(np.mean([naive_bayes[task] for task in tasks]) - ours["score"]["base"])
-        table.loc[len(table)] = [labels.NAIVE_BAYES, 0.0, gain, np.nan, np.nan, False]
+        table.loc[len(table)] = [labels.NAIVE_BAYES, 0.0, gain, np.nan, np.nan, 0, False]
     return table
 
 
