@@ -143,7 +143,8 @@ def against_cost(table9: DataFrame, effects: DataFrame, naive_bayes: Mapping[str
 
     Returns:
         Columns arm, seconds (CPU-seconds of pretraining beyond the base encoder and of selecting text), gain, low, high
-        (points), num_replicates, pareto_optimal (no other arm gains as much in as few). Arms that others trained are left out.
+        (points), num_replicates, pareto_optimal (no other arm gains as much in as few). Arms that others trained are
+        left out.
     """
     ours = table9[table9["study"] == OURS].set_index("arm")
     whole = labels.with_arms(effects[effects["task"] == MEAN]).set_index("arm")[
