@@ -105,7 +105,7 @@ def test_a_world_is_estimated_from_records_of_replicates():
 def test_the_page_says_what_the_numbers_say(monkeypatch):
     monkeypatch.setattr(calibration, "GAINS", (0.5, 3.0))
     page, curve = calibration.calibrate(World(4, 2), "a test", 20)
-    assert "studies of 4 replicates with 2 fine-tuning seeds" in page and "is that of a test" in page
+    assert "studies of 4 replicates (fine-tuning seeds in each: 2)" in page and "is that of a test" in page
     assert "Percent of 20 studies" in page and "{" not in page and page.count("\n| C") == 22
     row = curve[(curve["truth"] == "all hold") & (curve["claim"] == "C2")]["percent"]
     assert f"| C2 | {row.iloc[0]:.0f} | {row.iloc[1]:.0f} |" in page
