@@ -47,10 +47,9 @@ stamp := $(environment)/.dontstop-set-up
 export PATH := $(bin):$(PATH)
 
 # Two processes, one test file each at a time, those first that conftest.py names as long, and no plugin that tests do
-# not use (Hydra's and nbval's take seconds to import); and how nbval runs a notebook. Notebooks have one process and
-# would end last: the unit tests give way to them.
+# not use (Hydra's and nbval's take seconds to import); and how nbval runs a notebook.
 unit_tests = PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTEST_PLUGINS=xdist.plugin,_hypothesis_pytestplugin \
-	nice -n 10 "$(bin)/pytest" -n 2 --dist loadfile --no-loadscope-reorder
+	"$(bin)/pytest" -n 2 --dist loadfile --no-loadscope-reorder
 notebook_tests = DONTSTOP_PROFILE=smoke "$(bin)/pytest" --nbval-lax --nbval-current-env --nbval-cell-timeout 300
 words = *.md docs notebooks src tests benchmarks configs Makefile dvc.yaml
 
