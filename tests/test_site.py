@@ -63,7 +63,8 @@ def results(tmp_path):
     """Make a root with the results of one profile, hostile texts among them."""
     for name in ("README.md", "CONTRIBUTING.md", *(f"docs/{page}.md" for page in ("results", "settings"))):
         link = "See [Table 3](../results/mine/tables/02_dapt/table3_dapt.md).\n\n$$\\frac{1}{2}$$\n"
-        link += "And [a source](../notebooks/07_own_data.ipynb).\n"
+        link += "And [a source](../notebooks/07_own_data.ipynb), [speeds](../results/benchmarks).\n"
+        link += "A [speed](../results/benchmarks/gpu.md).\n"
         (tmp_path / name).parent.mkdir(exist_ok=True)
         more = {"docs/results.md": link, "docs/settings.md": DIAGRAM}.get(name, "")
         (tmp_path / name).write_text(f"# {name}\n\n{more}")
@@ -79,7 +80,7 @@ def results(tmp_path):
     (folder / "notebooks").mkdir()
     language = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
     nbformat.write(v4.new_notebook(cells=cells, metadata=language), folder / "notebooks" / "02_dapt.ipynb")
-    (tmp_path / "results" / "benchmarks").mkdir()
+    show(pd.DataFrame({"tool": ["ours"], "speed": [2.0]}), tmp_path / "results" / "benchmarks" / "gpu")
     return tmp_path
 
 
@@ -107,7 +108,8 @@ def test_the_site_is_whole_and_inert_and_needs_no_network(results, monkeypatch, 
         assert not re.findall(r'<(?:script|link|img|iframe)[^>]+(?:src|href)="(?:https?:)?//[^"]*', text)
     for text in (page, data, read["results/mine/index.html"]):
         assert "&lt;script&gt;alert(1)" in text
-    assert 'href="../results/mine/data/02_dapt.html#table3-dapt"' in read["docs/results.html"]
+    for place in ("mine/data/02_dapt.html#table3-dapt", "benchmarks.html", "benchmarks.html#gpu"):
+        assert f'href="../results/{place}"' in read["docs/results.html"]
     assert 'alt="Diagram: Count words, Good enough?"' in read["docs/settings.html"]
     (drawn,) = (path.read_text() for path in site.glob("_images/settings_*.svg"))
     assert re.findall(r">([\w? ]+)</t", drawn) == ["Count", "words", "Good enough?", "yes"] and "<script" not in drawn

@@ -22,6 +22,7 @@ from dontstop.site import pages
 FIRST = ("paper", "mini", "laptop")  # on the front page, as far as they are there; then all others
 DOCS_FIRST = ("should_i_adapt", "results", "verdicts", "protocol", "faq", "glossary", "ja")
 _LINK = re.compile(r"(?<!!)(\[[^\]]*\]\((?:\.\./)?results/[\w-]+)/(?:tables|figures)/([\w.-]+)/([\w-]+)\.\w+\)")
+_BENCHMARKS = re.compile(r"results/benchmarks(?:/([\w-]+)\.md)?\)")
 _SOURCE = re.compile(r"\[([^\]]*)\]\((?:\.\./)?notebooks/[^)]*\)")  # notebooks that nobody executed are no pages
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 _DIAGRAM = re.compile(r"```mermaid\n(.+?)```", re.DOTALL)
@@ -153,7 +154,8 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
         return
     text = _LINK.sub(r"\1/data/\2.md#\3)", source.read_text(encoding="utf-8"))
-    text = _SOURCE.sub(r"\1", text).replace("results/benchmarks)", "results/benchmarks.md)")
+    text = _BENCHMARKS.sub(lambda link: f"results/benchmarks.md{f'#{link[1]}' if link[1] else ''})", text)
+    text = _SOURCE.sub(r"\1", text)
     files.write_text(target, _DIAGRAM.sub(partial(_drawn, target), text))
 
 
