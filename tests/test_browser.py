@@ -50,7 +50,7 @@ def open_page(browser):
         contexts.append(context)
         page = context.new_page()
         page.on("request", note)
-        page.on("console", lambda message: message.type == "error" and faults.append(message.text))
+        page.on("console", lambda said: said.type == "error" and faults.append(f"{said.text} {said.location['url']}"))
         page.on("pageerror", lambda error: faults.append(str(error)))
         return page
 
@@ -228,7 +228,8 @@ WIDE = """() => [...document.querySelectorAll(".jp-OutputArea-output")]
 
 def run_all(page, name: str, timeout: float) -> float:
     """Open a notebook, run all cells by the menu, wait until they have run, save; return the seconds."""
-    page.goto(page.url.split("/lab")[0] + f"/lab/tree/notebooks/{name}.ipynb")
+    place = f"/lab/workspaces/{name}/tree/notebooks/{name}.ipynb?reset"  # nothing beside it that was open before
+    page.goto(page.url.split("/lab")[0] + place)
     page.locator(".jp-Notebook").wait_for(timeout=240_000)
     page.wait_for_function(READY, timeout=240_000)
     begin = time.monotonic()
