@@ -252,8 +252,10 @@ def run_all(page, name: str, timeout: float) -> float:
 
 def type_into_explorer(page) -> None:
     """Type into the explorer, and wait until it has answered with sentences that share a word."""
+    cells = f"{NOTEBOOK}.content"  # which draws those that are near alone
+    place = page.evaluate(f"{cells}.widgets.findIndex(cell => cell.model.id === 'explorer')")
+    page.evaluate(f"place => {cells}.scrollToItem(place, 'start')", place)
     field = page.get_by_placeholder("type a sentence, and press Enter")
-    field.scroll_into_view_if_needed()
     answer = page.locator(".widget-html-content").last
     for sentence, expected in (("qwertyuiop", "No candidate shares a word"), ("a matrix of numbers", "matri|number")):
         field.fill(sentence)
