@@ -73,3 +73,14 @@ def test_every_interval_that_is_told_is_that_of_a_claim(page):
         rows = judged[(judged["study"] == "ours") & (judged["task"] == "mean")][["low", "high"]].dropna()
         known |= {tuple(map(signed, row)) for row in rows.itertuples(index=False)}
     assert told and told <= known, sorted(told - known)
+
+
+def test_the_picture_is_of_the_committed_claims():
+    told = re.search(r"<dc:title>(.*?)</dc:title>", committed("results/claims.svg"), re.DOTALL)[1]
+    for profile in PROFILES:
+        judged = pd.read_csv(io.StringIO(committed(f"results/{profile}/claims.csv")))
+        rows = judged[(judged["study"] == "ours") & (judged["task"] == "mean")].set_index("claim")
+        verdicts = rows.loc[[f"C{number}" for number in range(2, 12)], "verdict"].value_counts()
+        for verdict, words in (("holds", "hold"), ("equivalent", "are equivalent"), ("does not hold", "do not hold")):
+            found = re.search(rf"{profile}: [^;]*?\b(?<!not ){words} (\d+)", told)
+            assert (int(found[1]) if found else 0) == verdicts.get(verdict, 0), "run: dontstop forest mini laptop"
