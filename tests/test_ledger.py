@@ -65,3 +65,13 @@ def test_a_stage_that_finds_its_work_done_keeps_the_minutes_that_it_took(root, m
     with ledger.timed(paths, "claims"):  # which neither trains nor selects
         pass
     assert ledger.read_ledger(paths)["claims"] == 2.0
+
+
+def test_what_a_killed_command_has_half_written_goes_with_the_next(root):
+    paths = Paths("smoke", root)
+    part = paths.work / f".{paths.results.name}.stages.json.12345678.part"
+    part.parent.mkdir(parents=True)
+    part.write_text("{")
+    with ledger.timed(paths, "prepare"):
+        pass
+    assert not part.exists() and list(ledger.read_ledger(paths)) == ["prepare"]

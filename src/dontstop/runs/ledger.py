@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from dontstop.errors import StudyError
-from dontstop.machine import files
+from dontstop.machine import files, runner
 from dontstop.profiles import Paths
 from dontstop.runs.plan import NOTEBOOKS
 from dontstop.runs.records import rows_of
+from dontstop.runs.scratch import remove_parts
 
 
 def _file(paths: Paths) -> Path:
@@ -33,7 +34,9 @@ def timed(paths: Paths, stage: str) -> Iterator[None]:
     yield
     known = read_ledger(paths)
     if stage not in known or not 0 < before == _worked_seconds(paths, stage):
-        files.write_json(_file(paths), known | {stage: time.monotonic() - begin})
+        with runner.locked(_file(paths).with_suffix(".lock")):  # what else is half-written there is of killed commands
+            remove_parts(paths.work.glob(f".{_file(paths).name}.*.part"))
+            files.write_json(_file(paths), known | {stage: time.monotonic() - begin})
 
 
 def _worked_seconds(paths: Paths, stage: str) -> float:
