@@ -39,14 +39,17 @@ def guesses(study: Results, text: str, num: int) -> pd.DataFrame:
         other = study.profile.text.study.domain(text).irrelevant_domain
         phases = [Phase("dapt", name) for name in (text, other) if name is not None]
         rows = corpora.load_documents(study.paths.held_out(text))
+    found: dict = {}  # of the first replicate that has most of them: folders of some may be gone
     for replicate in range(study.profile.replicates):
         checkpoints = [Checkpoint(some, replicate) for some in ((), *((phase,) for phase in phases))]
         folders = {checkpoint.name: study.checkpoint_folder(checkpoint) for checkpoint in checkpoints}
         there = {name: folder for name, folder in folders.items() if (folder / "model.safetensors").is_file()}
-        if Checkpoint().name in there:
-            tokenizer = tokens.load_tokenizer(study.paths.tokenizer())
-            return guess(there, tokenizer, chosen((row["text"] for row in rows), tokenizer, num))
-    return pd.DataFrame(columns=COLUMNS)
+        if Checkpoint().name in there and len(there) > len(found):
+            found = there
+    if not found:
+        return pd.DataFrame(columns=COLUMNS)
+    tokenizer = tokens.load_tokenizer(study.paths.tokenizer())
+    return guess(found, tokenizer, chosen((row["text"] for row in rows), tokenizer, num))
 
 
 def chosen(documents: Iterable[str], tokenizer, num: int) -> dict[str, list[Masked]]:
