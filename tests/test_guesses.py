@@ -1,5 +1,6 @@
 """Masked guesses: sentences and words are chosen by rules, probabilities are the encoder's own."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -105,3 +106,14 @@ def test_the_base_the_domain_and_its_irrelevant_one_guess_in_the_first_replicate
     monkeypatch.setattr(guesses.tokens, "load_tokenizer", lambda _: None)
     found = guesses.guesses(study, "cs", 3)
     assert list(found) == ["base", "dapt_cs", "dapt_news"] and found["base"] == tmp_path / "1" / "base"
+    (tmp_path / "0" / "base").mkdir(parents=True)  # whose other encoders are gone: the second has more to show
+    (tmp_path / "0" / "base" / "model.safetensors").touch()
+    assert guesses.guesses(study, "cs", 3) == found
+
+
+@pytest.mark.parametrize("notebook", ["02_dapt", "03_tapt"])
+def test_the_committed_gallery_has_its_sentences(notebook):
+    executed = files.read_json(PROJECT / "results" / "laptop" / "notebooks" / f"{notebook}.ipynb")
+    drawn = [cell for cell in executed["cells"] if "gallery" in "".join(cell["source"]) and cell.get("outputs")]
+    said = str([cell["outputs"] for cell in drawn])
+    assert re.search(r"makes \d+ of 30 masked words more probable", said), "draw it where encoders are"

@@ -102,10 +102,11 @@ def one_record_a_run(study: Results, runs: pd.DataFrame, tasks: Sequence[Task] |
     tasks, profile = tasks or study.tasks, study.profile
     found = set(runs[_RUN].itertuples(index=False, name=None))
     _hold(len(runs), len(found), "records of distinct runs")
-    asked = [(t, arm.name) for arm, some in study.arms().items() for t in some if arm.name in set(runs["arm"])]
-    own = {arm.name: study.design.replicates_of(arm) for arm in study.arms()}
-    pairs = ((task.name, arm, product(own[arm], profile.seeds)) for task, arm in asked if task in tasks)
-    wanted = {(task, arm, *pair) for task, arm, some in pairs for pair in some}
+    shown, wanted = set(runs["arm"]), set()
+    for arm, some in study.arms().items():
+        if arm.name in shown:
+            names = [task.name for task in some if task in tasks]
+            wanted |= set(product(names, [arm.name], study.design.replicates_of(arm), profile.seeds))
     _hold(len(wanted - found), 0, f"runs without a record, the first {min(wanted - found, default=None)}")
     _hold(len(found - wanted), 0, f"records of other runs, the first {min(found - wanted, default=None)}")
     for split in SPLITS:

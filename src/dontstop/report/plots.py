@@ -26,9 +26,10 @@ def scores(runs: DataFrame, effects: DataFrame, question: str = "") -> StudyFigu
         effects: As `effects` returns it, of contrasts of two arms: columns contrast, task, effect, low, high.
         question: That the figure answers.
     """
-    if in_shared_replicates(runs).empty or effects.empty:
+    runs = in_shared_replicates(runs)
+    if runs.empty or effects.empty:
         return None
-    found = means(in_shared_replicates(runs)).query("task == @MEAN")
+    found = means(runs).query("task == @MEAN")
     told = ", ".join(
         f"{labels.arm(arm)} {labels.number(mean)}" for arm, mean in zip(found["arm"], found["mean"], strict=True)
     )

@@ -32,11 +32,11 @@ def timed(paths: Paths, stage: str) -> Iterator[None]:
     """Write down how long a stage took, once it has ended well; one that found its work done keeps what that took."""
     begin, before = time.monotonic(), _worked_seconds(paths, stage)
     yield
-    known = read_ledger(paths)
-    if stage not in known or not 0 < before == _worked_seconds(paths, stage):
-        with runner.locked(_file(paths).with_suffix(".lock")):  # what else is half-written there is of killed commands
+    if stage not in read_ledger(paths) or not 0 < before == _worked_seconds(paths, stage):
+        seconds = time.monotonic() - begin
+        with runner.locked(_file(paths).with_suffix(".lock")):  # what is half-written there is of killed commands
             remove_parts(paths.work.glob(f".{_file(paths).name}.*.part"))
-            files.write_json(_file(paths), known | {stage: time.monotonic() - begin})
+            files.write_json(_file(paths), read_ledger(paths) | {stage: seconds})
 
 
 def _worked_seconds(paths: Paths, stage: str) -> float:

@@ -1,7 +1,7 @@
 """How often this study's verdicts err, and what they see: whole families of claims, simulated with known truth."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 
 import numpy as np
@@ -143,21 +143,31 @@ def _wrong(claim: claimed.Claim, verdicts: np.ndarray, true: Mapping[str, float]
     return np.isin(verdicts, [word for word, is_wrong in wrong.items() if is_wrong])
 
 
+NOTHING, DAPT_ALONE = "no arm differs from another", "only DAPT gains: 2 points"
+FAR_MARGIN = "DAPT gains 4 points, all else lies on the margin of 2"
+
+
+def _truths() -> dict[str, Truth]:
+    """Return the truths under which errors are counted, by what is told of them."""
+    return {
+        NOTHING: Truth.of({}, 0.0, 0.0),
+        DAPT_ALONE: Truth.of(ONLY_DAPT, 2.0, 0.0),
+        "DAPT gains 2 points, all else lies on the margin of 1": Truth.of(ON_MARGIN, 2.0, 1.0),
+        FAR_MARGIN: Truth.of(ON_MARGIN, 4.0, 2.0),
+        "all claims hold, by 1 point": Truth.of(ALL_HOLD, 1.0, 1.0),
+    }
+
+
 def error_rates(world: World, num_studies: int) -> pd.DataFrame:
     """Tabulate errors in worlds where they are easiest to make.
 
     Columns truth, wrong (percent of studies with any wrong verdict), wrong_error (the simulation's standard error),
     covered (percent of 95 % intervals) and covered_error.
     """
-    heavy = World(**{**vars(world), "tails": 5.0})
-    asked = [
-        ("no arm differs from another", world, Truth.of({}, 0.0, 0.0)),
-        ("the same, checkpoints with heavy tails (t, 5 degrees of freedom)", heavy, Truth.of({}, 0.0, 0.0)),
-        ("only DAPT gains: 2 points", world, Truth.of(ONLY_DAPT, 2.0, 0.0)),
-        ("DAPT gains 2 points, all else lies on the margin of 1", world, Truth.of(ON_MARGIN, 2.0, 1.0)),
-        ("DAPT gains 4 points, all else lies on the margin of 2", world, Truth.of(ON_MARGIN, 4.0, 2.0)),
-        ("all claims hold, by 1 point", world, Truth.of(ALL_HOLD, 1.0, 1.0)),
-    ]
+    asked = [(what, world, truth) for what, truth in _truths().items()]
+    heavy = replace(world, tails=5.0)
+    told = "the same, checkpoints with heavy tails (t, 5 degrees of freedom)"
+    asked.insert(1, (told, heavy, _truths()[NOTHING]))
     rows = []
     for k, (what, where, truth) in enumerate(asked):
         found = simulate(where, truth, num_studies, seed=k)[["wrong", "covered"]].astype(float) * 100
@@ -171,13 +181,9 @@ def looks(world: World, num_studies: int) -> pd.DataFrame:
     Columns truth, num_replicates, wrong (percent of studies with any wrong verdict at this look), wrong_so_far (at this
     look or one before), turned (percent of the verdicts decided at this look that all replicates do not confirm).
     """
-    asked = [
-        ("no arm differs from another", Truth.of({}, 0.0, 0.0)),
-        ("only DAPT gains: 2 points", Truth.of(ONLY_DAPT, 2.0, 0.0)),
-        ("DAPT gains 4 points, all else lies on the margin of 2", Truth.of(ON_MARGIN, 4.0, 2.0)),
-    ]
-    rows = []
-    for k, (what, truth) in enumerate(asked):
+    rows, truths = [], _truths()
+    for k, what in enumerate((NOTHING, DAPT_ALONE, FAR_MARGIN)):
+        truth = truths[what]
         drawn, true = draw(world, truth, num_studies, np.random.default_rng(200 + k)), truth.values()
         last, so_far = _judged(drawn, true)[1], np.zeros(num_studies, bool)
         for num in range(2, world.num_replicates + 1):
