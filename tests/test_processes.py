@@ -53,6 +53,7 @@ import os, signal, sys
 from dontstop.machine.processes import CONTEXT
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as a terminal has it, and a background job does not
     worker = CONTEXT.Process(target=print, args=("done",))
     worker.start()
     os.kill(worker.pid, signal.SIGINT)
