@@ -44,6 +44,7 @@ FAULTS = [
     ("1 MB of gz takes 2.4 GB", "lines and archives are bounded, by settings", "test_bad_text"),
     ("custom code of an encoder can run; names escape the root", "machine/pretrained.py, inputs.py", "test_hostile"),
     ("one worker killed: the whole run stops", "its job is done again, others go on", "test_runner, test_processes"),
+    ("a killed worker took its idle neighbours along", "a pool ends its own processes alone", "test_runner"),
     ("Ctrl-C: 39 lines of traceback", "one line; a second one ends at once", "test_interrupts"),
     ("a killed notebook calls its cells completed", "copies are whole or absent", "test_executed, test_ledger"),
     ("kernel killed, disk full, under a notebook: traceback", "three lines say so", "test_executed, test_kill_outside"),

@@ -125,17 +125,31 @@ class Result:
             ) from error
 
 
+class _Listed:
+    """The context, with a list of what was started through it: an executor does not tell its processes."""
+
+    def __init__(self):
+        self.processes = []
+
+    def Process(self, *arguments, **more):
+        self.processes.append(CONTEXT.Process(*arguments, **more))
+        return self.processes[-1]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(CONTEXT, name)
+
+
 @contextlib.contextmanager
 def pool(num_workers: int, start: Callable[..., None], *arguments: Any) -> Iterator[ProcessPoolExecutor]:
     """Give worker processes that begin with start(*arguments); if the block fails, they are killed where they stand."""
-    before = set(multiprocessing.active_children())
-    executor = ProcessPoolExecutor(num_workers, CONTEXT, start, arguments)
+    context = _Listed()
+    executor = ProcessPoolExecutor(num_workers, context, start, arguments)
     try:
         yield executor
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
-        children = set(multiprocessing.active_children()) - before
-        for child in children:
+        children = [process for process in context.processes if process.pid is not None and process.is_alive()]
+        for child in children:  # and no other pool's
             child.kill()  # an interrupted notebook leaves nobody at work behind its back
         for child in children:
             child.join()  # so that none writes into a folder that is about to be removed
