@@ -135,7 +135,7 @@ def test_every_known_arm_has_a_name_of_its_own():
 
 
 def test_signs_are_typographic_and_zero_has_no_minus():
-    assert [labels.signed(value) for value in (1.25, -1.25, -0.04, 0)] == ["+1.2", "−1.2", "+0.0", "+0.0"]
+    assert [labels.signed(value) for value in (1.25, -1.25, -0.04, 0)] == ["+1.2", "−1.2", "0.0", "0.0"]
     assert [labels.number(value, 2) for value in (-0.001, 1234.5, np.nan)] == ["0.00", "1,234", "–"]
 
 

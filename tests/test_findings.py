@@ -8,8 +8,9 @@ from dontstop.report import claims, findings
 from dontstop.verdicts.losses import GENERAL, IN_DOMAIN
 
 TOLD = {"statement": "A is above B", "ours": "holds", "effect": 1.23, "low": 0.2, "high": 2.2, "p_holm": 0.012}
-TOLD |= {"detectable": 0.9, "margin": 0.75, "num_replicates": 10.0, "reason": "", "tasks": "3 holds, 5 inconclusive"}
-TOLD |= {"paper": "inconclusive", "paper_effect": -0.4, "paper_tasks": "8 inconclusive"}
+TOLD |= {"detectable": 0.9, "margin": 0.75, "num_replicates": 10.0, "reason": ""}
+TOLD |= {"tasks": "holds on 3, inconclusive on 5"}
+TOLD |= {"paper": "inconclusive", "paper_effect": -0.4, "paper_tasks": "inconclusive on 8"}
 
 
 def told(**changes):
@@ -19,10 +20,10 @@ def told(**changes):
 
 def test_a_claim_is_told_with_effect_interval_what_would_have_been_seen_and_the_papers():
     assert told().startswith(
-        "*A is above B*: **holds**. The effect over 10 replicates is +1.2 points (95 % interval +0.2 to +2.2, p = "
-        "0.012 after correction); one of 0.9 would have been seen four times in five. Task by task: 3 holds, 5 inconcl"
+        "*A is above B*: **holds**. The effect over 10 replicates is +1.2 points (95 % interval +0.2 to +2.2, "
+        "p\u00a0=\u00a00.012 after correction); one of 0.9 would have been seen four times in five. Task by task: holds on 3, inco"
     )
-    assert told().endswith("**inconclusive** (−0.4; 8 inconclusive).")
+    assert told().endswith("**inconclusive** (−0.4; inconclusive on 8).")
     assert told(ours="not run") == "*A is above B*: **not run**."
 
 
@@ -72,9 +73,12 @@ def test_the_rise_of_the_gain_is_told_with_its_interval_where_it_has_one():
 
 def test_nearness_is_told_by_tenths_of_the_vocabulary():
     near = {"slope": -6.0, "correlation": -0.5, "p_value": 1 / 24, "num_points": 32, "num_permutations": 24}
+    near |= {"own_gain": 5.0, "other_gain": 1.5, "other_correlation": 0.1, "num_others": 24}
     sentence = findings._nearness_sentence(near)
     assert "Over 32 pairs" in sentence and "changes by −0.6 points for every 10 percentage points less" in sentence
-    assert "correlation within tasks −0.50; p = 0.042 by the 24 permutations" in sentence
+    assert "correlation within tasks −0.50; p\u00a0=\u00a00.042 by the 24 permutations" in sentence
+    assert "own domain gains +5.0 points, that of other domains +1.5; over these 24 pairs alone the" in sentence
+    assert findings._nearness_sentence(near | {"other_correlation": np.nan}).endswith("own domain gains +5.0 points.")
 
 
 def test_losses_bear_the_verdict_of_the_claim_and_are_counted_by_domain():

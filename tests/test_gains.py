@@ -83,16 +83,31 @@ def test_nearness_predicts_gains_where_it_makes_them_and_only_there():
     found = gains.nearness(near)
     assert found["slope"] == pytest.approx(-5, abs=0.3) and found["correlation"] < -0.95
     assert found["p_value"] == pytest.approx(1 / 24)
-    assert (found["num_points"], found["num_permutations"]) == (32, 24)
+    assert (found["num_points"], found["num_permutations"], found["num_others"]) == (32, 24, 24)
+    assert found["own_gain"] == pytest.approx(5, abs=0.2) and found["other_correlation"] < -0.9
     one_for_all = gains.gain_matrix(make_matrix(lambda encoder, _: 2.0 * DOMAINS.index(encoder)), OVERLAP)
     assert gains.nearness(one_for_all)["p_value"] > 0.2  # an encoder that is better everywhere says nothing of nearness
 
 
 def test_the_permutation_test_by_hand():
     matrix = pd.DataFrame(itertools.product("ab", "xy"), columns=["encoder", "task"])
+    matrix = matrix.assign(domain=matrix["task"].map({"x": "a", "y": "b"}))
     found = gains.nearness(matrix.assign(gain=[4.0, 1, 2, 3], distance=[0.0, 1, 1, 0]))
     # Centred by task, gains are 1 and -1, distances -1/2 and 1/2; the one other order has the opposite sign.
-    assert found == {"slope": -2.0, "correlation": -1.0, "p_value": 1.0, "num_points": 4, "num_permutations": 2}
+    assert np.isnan(found.pop("other_correlation"))  # of one other encoder a task
+    counts = {"num_points": 4, "num_permutations": 2, "num_others": 2}
+    assert found == {"slope": -2.0, "correlation": -1.0, "p_value": 1.0, "own_gain": 3.5, "other_gain": 1.5} | counts
+
+
+def test_a_gain_by_the_own_domain_alone_is_told_from_one_by_nearness():
+    matrix = pd.DataFrame([(e, t) for t in "xyz" for e in "abc"], columns=["encoder", "task"])
+    matrix = matrix.assign(domain=matrix["task"].map(dict(zip("xyz", "abc", strict=True))))
+    matrix["distance"] = [0.0, 0.5, 0.9, 0.5, 0.0, 0.9, 0.5, 0.9, 0.0]
+    found = gains.nearness(matrix.assign(gain=[5.0, 1, 2, 2, 5, 1, 1.5, 1.5, 5]))
+    assert found["correlation"] < -0.8 and (found["own_gain"], found["other_gain"]) == (5.0, 1.5)
+    assert found["other_correlation"] == pytest.approx(0) and found["num_others"] == 6
+    found = gains.nearness(matrix.assign(gain=[5.0, 2, 1, 2, 5, 1, 2, 1, 5]))
+    assert found["other_correlation"] == pytest.approx(-1)
 
 
 def test_gains_at_each_number_of_labels_are_over_the_reference_with_as_many():

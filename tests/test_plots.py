@@ -124,6 +124,7 @@ def matrix():
 
 
 NEAR = {"slope": -6.0, "correlation": -1.0, "p_value": 0.5, "num_points": 8, "num_permutations": 2}
+NEAR |= {"own_gain": 5.0, "other_gain": 1.5, "other_correlation": 0.1, "num_others": 6}
 
 
 def forgetting():
@@ -149,7 +150,7 @@ def by_k(**bounds):
     ]
     rows = [(*row[:2], task, row[2]) for task in ("mean", *NAMES) for row in rows]
     table = pd.DataFrame(rows, columns=["text", "num_neighbours", "task", "effect"]).astype({"num_neighbours": "Int64"})
-    return table.assign(**{"low": table["effect"] - 1, "high": table["effect"] + 1, "other": "tapt"} | bounds)
+    return table.assign(**{"low": table["effect"] - 1, "high": table["effect"] + 1, "other": "TAPT"} | bounds)
 
 
 def course():
@@ -434,7 +435,7 @@ def test_distances_leave_out_what_was_not_measured_and_put_farther_to_the_right(
 
 def test_means_stand_first_and_tasks_below(drawn):
     means, tasks = drawn("scores").axes
-    assert [text.get_text() for text in means.texts] == ["+1.0 [+0.0, +2.0]"] * 2
+    assert [text.get_text() for text in means.texts] == ["+1.0 [0.0, +2.0]"] * 2
     assert [text.get_text() for text in means.get_yticklabels()] == ["DAPT\n− base", "DAPT\n− not-DAPT"]
     assert [text.get_text() for text in tasks.texts] == ["+1.0"] * 8
     dots = next(line for line in means.lines if line.get_alpha() == 0.35)
@@ -464,7 +465,7 @@ def test_titles_say_what_is_shown_what_is_not_and_that_there_is_one_replicate():
     assert "is not shown to rise" in titles.gain_against_distance(points(), rise)
     assert "rises with" in titles.gain_against_distance(points(), rise.replace(-0.5, 0.5))
     assert titles.gain_by_distance(NEAR).startswith("The nearness of DAPT's text is not shown to predict its gain")
-    assert titles.gain_by_distance(NEAR | {"p_value": 0.01}).startswith("The nearer the text")
+    assert titles.gain_by_distance(NEAR | {"p_value": 0.01}).startswith("Text of the task's own domain gains +5.0")
 
 
 def test_the_papers_points_stand_apart_and_other_distances_rises_are_told():
@@ -548,8 +549,8 @@ def test_every_arm_has_a_colour_of_its_own():
 
 def test_the_course_of_forgetting_prints_the_changes_and_has_bands_over_replicates(drawn):
     [axes] = drawn("course").axes
-    assert [text.get_text() for text in axes.texts] == ["−0.50", "−0.20", "+0.30", "+0.00"]
-    assert "DAPT +0.30, base and DAPT averaged +0.00" in drawn("course").get_suptitle().replace("\n", " ")
+    assert [text.get_text() for text in axes.texts] == ["−0.50", "−0.20", "+0.30", "0.00"]
+    assert "DAPT +0.30, base and DAPT averaged 0.00" in drawn("course").get_suptitle().replace("\n", " ")
     marks = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
     assert marks == pytest.approx([5.05, 4.55, 4.85])
     assert {round(patch.get_width(), 2) for bars in axes.containers for patch in bars} == {0.1}
@@ -558,7 +559,7 @@ def test_the_course_of_forgetting_prints_the_changes_and_has_bands_over_replicat
 def test_cells_of_losses_have_the_change_large_and_the_loss_small(drawn):
     [axes] = drawn("cross_task").axes
     sizes = {text.get_text(): text.get_fontsize() for text in axes.texts}
-    assert sizes["−0.50"] > sizes["3.50"] and "+0.00" in sizes
+    assert sizes["−0.50"] > sizes["3.50"] and "0.00" in sizes
     assert "−0.12 on the encoder's own text" in drawn("cross_task").get_suptitle()
 
 
@@ -587,7 +588,8 @@ def test_neighbours_and_random_text_are_two_lines_a_task(drawn):
     assert [axes.get_title(loc="left") for axes in panels[:2]] == ["mean over the tasks", "symbolic math topic"]
     assert len(panels) == 1 + len(NAMES)
     near, random = (panels[1].lines[k].get_ydata().tolist() for k in (1, 2))
-    assert (near, random) == ([1.0, 3.0], [0.5, 0.0]) and "4 of 4 tasks" in drawn("knn_gains").get_suptitle()
+    assert (near, random) == ([1.0, 3.0], [0.5, 0.0])
+    assert "gains +3.0 points in the mean" in drawn("knn_gains").get_suptitle()
     bare = selection_plots.score_against_k(by_k(low=np.nan, high=np.nan))
     assert not bare.axes[0].collections and bare.get_suptitle().startswith("In one replicate")
     assert any("base −2.0" in text for text in texts(bare))
@@ -678,7 +680,7 @@ def test_guesses_mark_the_true_word_and_tell_its_probability():
 def test_a_gallery_colours_what_rose_blue_and_what_fell_orange():
     figure = DRAWN["gallery"]()
     assert figure.get_suptitle().replace("\n", " ") == (
-        "DAPT numerical makes 2 of 4 masked words more probable: +0.00 nats in the mean"
+        "DAPT numerical makes 2 of 4 masked words more probable; in the mean their log-probability changes by 0.00 nats"
     )
     boxes = {text.get_text(): text.get_bbox_patch() for text in figure.texts if text.get_bbox_patch()}
     rose, fell = (boxes[text].get_facecolor() for text in ("alpha +1.0", "omega −1.0"))

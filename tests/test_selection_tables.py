@@ -82,7 +82,7 @@ def test_differences_go_by_the_text_that_was_read_and_the_number_of_neighbours()
     table = selection_tables.by_neighbours(pd.DataFrame(rows).assign(low=0.0, high=1.0))
     assert table["text"].tolist() == ["random", "neighbours", "neighbours", "base"]
     assert table["num_neighbours"].tolist()[:3] == [2, 2, 15] and table["effect"].tolist() == [0, 2, 1, 3]
-    assert set(table["other"]) == {"tapt"}
+    assert set(table["other"]) == {"TAPT"}
 
 
 def test_costs_hold_the_seconds_of_retrieval_and_leave_out_what_others_trained():

@@ -43,7 +43,7 @@ def test_the_advice_is_filled_in_from_the_verdicts():
     assert len(bullets) == 5
     assert "At `a` naive Bayes scores 20.0, the base encoder 21.0, after DAPT 22.2." in bullets[0]
     told = "A gain over the base encoder is shown by the paper (+2.8); contradicted by `a` (−1.0); not asked by `b`."
-    assert told in bullets[1] and "no difference that matters by `a` (+0.0)" in bullets[1]
+    assert told in bullets[1] and "found too small to matter by `a` (0.0)" in bullets[1]
     assert "`a` 25.0 % of the compute and under 0.1 % of the storage" in bullets[2]
     assert "`a` −1.25 and +0.50" in bullets[4]
 

@@ -8,6 +8,7 @@ from dontstop import paper
 from dontstop.report import gap_tables, tables
 from dontstop.runs.arms import BASE, DAPT, NOT_DAPT, short_tapt
 from dontstop.text.tasks import Task
+from dontstop.verdicts.claims import CLAIMS
 from dontstop.verdicts.effects import over
 
 DOMAINS = {
@@ -239,6 +240,7 @@ def test_remedies_of_forgetting_are_set_against_base_by_hand():
 
 
 def test_verdicts_of_several_profiles_stand_side_by_side():
+    names = {claim.id: f"{claim.id}: {claim.statement}" for claim in CLAIMS}  # and none that a table tells
     columns = ["claim", "statement", "study", "task", "verdict", "effect", "low", "high", "detectable"]
     rows = [("C2", "A", "ours", "mean", "holds", 2.75, 1.0, 4.5, 2.0)]
     rows += [("C2", "A", "ours", "x", "holds", 9.0, 8.0, 10.0, 2.0)]
@@ -251,14 +253,14 @@ def test_verdicts_of_several_profiles_stand_side_by_side():
     mini = laptop[laptop["claim"] == "C5"].drop(columns="detectable").replace({"inconclusive": "not run"})
     table = tables.side_by_side({"laptop": laptop, "mini": mini.assign(effect=np.nan, low=np.nan)}).set_index("claim")
     assert table.columns.tolist() == ["paper", "laptop", "mini"]
-    assert table.loc["C2: A"].tolist() == ["**holds** +2.8", "**holds** +2.8 [+1.0, +4.5]", "–"]
-    assert table.loc["C5: B", "laptop"] == "**inconclusive** −0.2 [−1.0, +0.6] (would see 1.5)"
-    assert table.loc["C5: B", "mini"] == "not run"
-    assert table.loc["C13: C", "laptop"] == "**holds** 41.0 % of the FLOPs, 0.2 % of the bytes"
-    assert table.loc["C13: C", "paper"] == "**holds** 41.0 % of the steps, 0.2 % of the bytes"
+    assert table.loc[names["C2"]].tolist() == ["**holds** +2.8", "**holds** +2.8 [+1.0, +4.5]", "–"]
+    assert table.loc[names["C5"], "laptop"] == "**inconclusive** −0.2 [−1.0, +0.6] (detectable: 1.5)"
+    assert table.loc[names["C5"], "mini"] == "not run"
+    assert table.loc[names["C13"], "laptop"] == "**holds** 41.0 % of the FLOPs, 0.2 % of the bytes"
+    assert table.loc[names["C13"], "paper"] == "**holds** 41.0 % of the steps, 0.2 % of the bytes"
     older = laptop.drop(columns="detectable").replace({"holds": "inconclusive"})  # by the rule before replicates
     table = tables.side_by_side({"mini": older, "laptop": laptop.assign(num_replicates=3)}).set_index("claim")
-    assert table.loc["C2: A"].tolist()[:2] == ["**holds** +2.8", "**inconclusive** +2.8 [+1.0, +4.5]"]
+    assert table.loc[names["C2"]].tolist()[:2] == ["**holds** +2.8", "**inconclusive** +2.8 [+1.0, +4.5]"]
 
 
 def test_the_arm_with_the_highest_mean_need_not_be_the_likeliest(runs):

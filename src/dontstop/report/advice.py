@@ -8,7 +8,7 @@ from pandas import DataFrame
 
 from dontstop.errors import counted
 from dontstop.machine import files
-from dontstop.report import own_text
+from dontstop.report import labels, own_text
 from dontstop.report.display import to_markdown
 from dontstop.report.labels import arm as named
 from dontstop.report.labels import number, signed
@@ -87,7 +87,8 @@ def answer(advice: Advice, others: DataFrame, runs: DataFrame, truth: Truth | No
 def _gain(arm: str, row: pd.Series) -> str:
     return (
         f"{named(arm)} scores {signed(row['effect'])} points over the base encoder (95 % interval {signed(row['low'])} "
-        f"to {signed(row['high'])}, {row['num_replicates']:.0f} replicates, p = {row['p_holm']:.3f} after correction); "
+        f"to {signed(row['high'])}, {row['num_replicates']:.0f} replicates, {labels.p_value(row['p_holm'])} after "
+        "correction); "
         + (
             f"a gain of {number(row['detectable'])} would have been seen four times in five."
             if row["detectable"] < MOST_POINTS

@@ -17,13 +17,13 @@ from dontstop.report.labels import signed
 from dontstop.runs.results import RUN_COLUMNS
 from dontstop.verdicts import calibration, judgements
 from dontstop.verdicts.calibration import World
-from dontstop.verdicts.claims import CLAIMS, EQUIVALENT, NOT_RUN
+from dontstop.verdicts.claims import CLAIMS, EQUIVALENT, INCONCLUSIVE, NOT_RUN
 from dontstop.verdicts.scores import MEAN
 
 
 def sentences(overview: DataFrame) -> list[str]:
     """Say of claims in points: verdict, effect with its interval, what would have been seen, tasks, the paper's."""
-    return [f"*{row.statement}*: **{row.ours}**.{_evidence(row)}" for row in overview.itertuples()]
+    return [f"*{labels.sentence(row.statement)}*: **{row.ours}**.{_evidence(row)}" for row in overview.itertuples()]
 
 
 def _evidence(row) -> str:
@@ -34,11 +34,13 @@ def _evidence(row) -> str:
     if row.reason:
         return f" The effect is {signed(row.effect)} points ({row.reason}). {paper_says}"
     margin = f", the margin being {labels.number(row.margin)}" if row.ours == EQUIVALENT else ""
+    nearest = ", of the nearest verdict" if row.ours == INCONCLUSIVE else ""
     tasks = f" Task by task: {row.tasks}." if row.tasks != "-" else ""
     return (
         f" The effect over {row.num_replicates:.0f} replicates is {signed(row.effect)} points (95 % interval "
-        f"{signed(row.low)} to {signed(row.high)}, p = {row.p_holm:.3f} after correction{margin}); one of "
-        f"{labels.number(row.detectable)} would have been seen four times in five.{tasks} {paper_says}"
+        f"{signed(row.low)} to {signed(row.high)}, {labels.p_value(row.p_holm)} after correction{nearest}"
+        f"{margin}); one of {labels.number(row.detectable)} would have been seen four times in five.{tasks} "
+        f"{paper_says}"
     )
 
 

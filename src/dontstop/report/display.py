@@ -112,7 +112,9 @@ def _cell(value: Any, factor: bool, column: str, decimals: int, signed: bool) ->
         return _NAMED.get(column, str)(value)
     if column.split("_")[0] == "p" and isinstance(value, float) and value < 10**-decimals / 2:
         return f"<{10**-decimals:.{decimals}f}"
-    return f"×{labels.text(value, decimals)}" if signed and factor else labels.text(value, decimals, signed=signed)
+    if signed and factor:
+        return f"<{10**-decimals}" if 0 < value < 10**-decimals else f"×{labels.text(value, decimals)}"
+    return labels.text(value, decimals, signed=signed)
 
 
 def _merged(value: str, *more: str) -> str:

@@ -143,7 +143,7 @@ def _naive_bayes_sentence(runs: DataFrame, naive_bayes: Series) -> str:
         below.append(f"{named(arm)} on {len(lost)}" + (f" ({', '.join(lost)})" if 0 < len(lost) < len(tasks) else ""))
     return (
         f"Naive Bayes, without any encoder, scores {naive_bayes[tasks].mean():.1f} on average. Of "
-        f"{counted(len(tasks), 'task')}, arms score below it on so many: {'; '.join(below)}."
+        f"{counted(len(tasks), 'task')}, arms score below it on as many as follow: {'; '.join(below)}."
     )
 
 
@@ -167,11 +167,17 @@ def _nearness_sentence(nearness: Mapping) -> str:
     if np.isnan(nearness["slope"]):
         return "All texts read are as near to the tasks' domains: nothing says whether nearness matters."
     slope, correlation = signed(nearness["slope"] / 10), signed(nearness["correlation"], 2)
-    return (
+    told = (
         f"Over {nearness['num_points']} pairs of an encoder and a task, the gain changes by {slope} points for every "
         "10 percentage points less of vocabulary overlap between the text read and the task's domain (correlation "
-        f"within tasks {correlation}; p = {nearness['p_value']:.3f} by the {nearness['num_permutations']} permutations "
-        "of encoders)."
+        f"within tasks {correlation}; {labels.p_value(nearness['p_value'])} by the {nearness['num_permutations']} "
+        f"permutations of encoders). Text of the task's own domain gains {signed(nearness['own_gain'])} points"
+    )
+    if np.isnan(nearness["other_correlation"]):
+        return f"{told}."
+    return (
+        f"{told}, that of other domains {signed(nearness['other_gain'])}; over these {nearness['num_others']} pairs "
+        f"alone the correlation is {signed(nearness['other_correlation'], 2)}."
     )
 
 
@@ -227,7 +233,7 @@ def of_dapt_tapt(overview, best, tests, runs, cheap_effects, parts) -> Markdown:
         *told(overview),
         f"Over all tasks {named(first)} is the likeliest to rank first ({100 * share:.0f} % of draws of replicates "
         f"and texts), then {named(second)} ({100 * next_share:.0f} %). Tasks on which each is the likeliest: {counts}.",
-        f"Of {len(tests)} differences in the mean over tasks, so many have p below {LEVEL} before any correction: "
+        f"Of {len(tests)} differences in the mean over tasks, these have p below {LEVEL} before any correction: "
         + ", ".join(f"{(tests[column] < LEVEL).sum()} {test}" for column, test in _TESTS.items())
         + f".{_fewest_flips(tests)}",
         *(
@@ -262,15 +268,17 @@ def of_transfer_tapt(overview, losses, tasks: Sequence[Task], runs) -> Markdown:
 
 def of_knn_tapt(overview, judged, runs, coverage, agreement, selector_effects, table9) -> Markdown:
     """Judge neighbours, random and curated text, say how much was selected, how methods agree, and what it costs."""
-    front = table9[(table9["study"] == "ours") & table9["pareto_optimal"].eq(True)].sort_values("tflops")
-    names = ", ".join(f"{named(row.arm)} ({row.score:.1f})" for row in front.itertuples())
+    front = table9[(table9["study"] == "ours") & table9["pareto_optimal"].eq(True)].assign(
+        seconds=lambda rows: rows["cpu_seconds"] + rows["selection_seconds"]
+    )
+    names = ", ".join(f"{named(row.arm)} ({row.score:.1f})" for row in front.sort_values("seconds").itertuples())
     return listed(
         *told(overview[overview["claim"].isin(["C8", "C9", "C10", "C11"])]),
         f"Of the domain's candidates, the training texts' neighbours are {shares_taken(coverage)}.",
         *_selector_sentences(agreement, selector_effects),
         _cost_sentence(judged),
-        f"The Pareto front of score and compute, from the cheapest arm up: {names}. Neighbours on this line need not "
-        "differ from one another by more than chance.",
+        f"The Pareto front of score and CPU-seconds, selection included, from the cheapest arm up: {names}. Neighbours "
+        "on this line need not differ from one another by more than chance.",
         of_degenerate(runs),
     )
 

@@ -15,6 +15,7 @@ from dontstop.errors import counted
 from dontstop.profiles import Selector
 from dontstop.runs import arms
 from dontstop.runs.arms import Arm
+from dontstop.verdicts import losses
 from dontstop.verdicts.claims import BYTES, FLOPS
 
 NAIVE_BAYES = "naive_bayes"
@@ -22,6 +23,12 @@ RATIOS = (FLOPS, BYTES)  # what the claim on costs compares: factors, not differ
 P_DECIMALS = 3
 _MINUS = "_minus_"  # between the two arms of a contrast, as `effects.over` names it
 _MOST_EPOCHS, _MOST_NEIGHBOURS = 300, 1000
+_MEASURED = {
+    FLOPS: "compute (FLOPs)",
+    BYTES: "storage (bytes of text)",
+    losses.IN_DOMAIN: "loss on the own domain (nats)",
+    losses.GENERAL: "loss on the general text (nats)",
+}
 _WORDS = {"dapt": "DAPT", "tapt": "TAPT", "lora": "LoRA"}
 
 
@@ -86,7 +93,9 @@ def _of_paper() -> dict[str, str]:
 
 
 def spelt(name: Any) -> str:
-    """Spell a domain's, task's or encoder's id for a reader, the paper's as it does: `tapt_ag` as `TAPT AGNews`."""
+    """Spell the id of a domain, task, encoder or measure, the paper's as it does: `tapt_ag` as `TAPT AGNews`."""
+    if name in _MEASURED:
+        return _MEASURED[name]
     words = str(name).split("_")
     for first in range(len(words)):
         if (known := _of_paper().get("_".join(words[first:]))) is not None:
@@ -148,12 +157,18 @@ def number(value: float, decimals: int = 1, *, signed: bool = False) -> str:
     if pd.isna(value):
         return "–"
     rounded = round(float(value), decimals if abs(value) < 1000 else 0) + 0.0  # adding zero turns -0.0 into 0.0
-    return f"{rounded:{'+' if signed else ''},.{decimals if abs(value) < 1000 else 0}f}".replace("-", "−")
+    return f"{rounded:{'+' if signed and rounded else ''},.{decimals if abs(value) < 1000 else 0}f}".replace("-", "−")
 
 
 def signed(value: float, decimals: int = 1) -> str:
     """Write a difference with its sign, for a sentence."""
     return number(value, decimals, signed=True)
+
+
+def p_value(value: float) -> str:
+    """Write a p-value for a sentence: `p = 0.042`, or `p < 0.001`."""
+    sign, least = ("<", 10.0**-P_DECIMALS) if value < 10.0**-P_DECIMALS else ("=", value)
+    return f"p\u00a0{sign}\u00a0{least:.{P_DECIMALS}f}"
 
 
 def text(value: Any, decimals: int = 1, *, signed: bool = False) -> str:

@@ -101,6 +101,16 @@ def checks(table) -> Markdown:
     )
 
 
+def dev_losses(losses) -> Markdown:
+    """Say whether TAPT lowers the loss on texts of the task that it has not read: of `tables.tapt_losses`."""
+    change, num = losses["change"].astype(float), len(losses)
+    told = (
+        f"On dev texts, which it does not read, TAPT lowers the loss on {(change < 0).sum()} of {counted(num, 'task')}"
+    )
+    meaning = "it learns the task's kind of text" if change.mean() < 0 else "it learns its texts by heart, and no more"
+    return Markdown(f"{told}; the mean change is {signed(change.mean(), 2)} nats: **{meaning}**.")
+
+
 def labels_needed(gains) -> Markdown:
     """Say how each arm's gain changes from the fewest labels to the most."""
     arms = gains[~gains["arm"].isin(["base", labels.NAIVE_BAYES])]

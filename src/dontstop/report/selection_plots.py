@@ -63,7 +63,7 @@ def knn_gains(table: DataFrame) -> StudyFigure | None:
         return None
     tasks = [MEAN, *(task for task in dict.fromkeys(some["task"]) if task != MEAN)]
     num_rows = -(-len(tasks) // _NUM_COLUMNS)
-    note = f"Difference to {labels.arm(some['other'].iloc[0])}, points, by neighbours of each training text; "
+    note = f"Difference to {some['other'].iloc[0]}, points, by neighbours of each training text; "
     title = titles.knn_gains(some, int(some["num_neighbours"].max()))
     figure = StudyFigure(0.5 + 1.6 * num_rows, title, note + titles.intervals(some, "bands"))
     panels = figure.subplots(num_rows, _NUM_COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
@@ -98,8 +98,8 @@ def score_against_k(table: DataFrame) -> StudyFigure | None:
     some = whole[whole["text"].isin(_LINES)]
     if some.empty:
         return None
-    other, others = labels.arm(some["other"].iloc[0]), whole[~whole["text"].isin(_LINES)]
-    told = [f"{labels.arm(row.text)} {labels.signed(row.effect)}" for row in others.itertuples()]
+    other, others = some["other"].iloc[0], whole[~whole["text"].isin(_LINES)]
+    told = [f"{row.text} {labels.signed(row.effect)}" for row in others.itertuples()]
     note = f"Mean over the tasks; {titles.intervals(some, 'bands')}"
     note += f" For scale, to {other}: {labels.listing(told)}." if told else ""
     figure = StudyFigure(3.1, titles.score_against_k(some), note)

@@ -11,7 +11,7 @@ from dontstop import paper
 from dontstop.report import labels
 from dontstop.runs.arms import BASE, TAPT, Arm
 from dontstop.text.tasks import SPLITS
-from dontstop.verdicts.claims import BYTES, FLOPS, INCONCLUSIVE, NOT_RUN
+from dontstop.verdicts.claims import BYTES, CLAIMS, FLOPS, INCONCLUSIVE, NOT_RUN
 from dontstop.verdicts.judgements import OURS, PAPER, PAPER_SEEDS, papers_rows
 from dontstop.verdicts.losses import loss_matrix
 from dontstop.verdicts.scores import MEAN, in_shared_replicates, means
@@ -233,13 +233,13 @@ def side_by_side(judged: Mapping[str, DataFrame]) -> DataFrame:
     Rows by profile are those of `judgements.judge`, as `claims.csv` keeps them; of designs without replicates too,
     which lack the columns reason, detectable and num_replicates. Cells are verdicts with their effects, in Markdown.
     """
-    first = next(iter(judged.values()))
     parts = {PAPER: papers_rows(judged).assign(low=np.nan, high=np.nan, detectable=np.nan)}
     parts |= {profile: table[table["study"] == OURS] for profile, table in judged.items()}
     rows = []
-    for claim, statement in first.drop_duplicates("claim").set_index("claim")["statement"].items():
-        cells = {name: _verdict_cell(part[part["claim"] == claim]) for name, part in parts.items()}
-        rows.append({"claim": f"{claim}: {statement}", **cells})
+    judged_ones = set().union(*(table["claim"] for table in judged.values()))
+    for claim in (claim for claim in CLAIMS if claim.id in judged_ones):
+        cells = {name: _verdict_cell(part[part["claim"] == claim.id]) for name, part in parts.items()}
+        rows.append({"claim": f"{claim.id}: {claim.statement}", **cells})
     return DataFrame(rows)
 
 
@@ -254,14 +254,18 @@ def _verdict_cell(rows: DataFrame) -> str:
         shares |= dict.fromkeys(("seconds", FLOPS), "steps")
     told = [f"**{found['verdict']}**" if found["verdict"] != NOT_RUN else NOT_RUN]
     costs = [(100 * parts.get(name, np.nan), what) for name, what in shares.items()]
-    told.append(", ".join(f"{labels.number(percent)} % of the {what}" for percent, what in costs if pd.notna(percent)))
+    told.append(", ".join(f"{_share(percent)} of the {what}" for percent, what in costs if pd.notna(percent)))
     if pd.notna(found["effect"]):
         told.append(labels.signed(found["effect"]))
     if pd.notna(found["low"]):
         told.append(f"[{labels.signed(found['low'])}, {labels.signed(found['high'])}]")
     if found["verdict"] == INCONCLUSIVE and pd.notna(found.get("detectable")):
-        told.append(f"(would see {labels.number(found['detectable'])})")
+        told.append(f"(detectable: {labels.number(found['detectable'])})")
     return " ".join(filter(None, told))
+
+
+def _share(percent: float) -> str:
+    return "under 0.1 %" if percent < 0.05 else f"{labels.number(percent)} %"
 
 
 def guesses(frame: DataFrame) -> DataFrame:

@@ -13,7 +13,7 @@ from dontstop.report import labels
 from dontstop.report.labels import listing, number, sentence, signed
 from dontstop.runs.arms import BASE
 from dontstop.text.tasks import GENERAL
-from dontstop.verdicts.claims import DOES_NOT_HOLD, EQUIVALENT, HOLDS
+from dontstop.verdicts.claims import DOES_NOT_HOLD, EQUIVALENT, HOLDS, LEVEL
 from dontstop.verdicts.scores import MEAN
 
 ONE_REPLICATE = "one replicate, hence no interval and no verdict"
@@ -183,12 +183,15 @@ def gain_matrix(matrix: DataFrame) -> str:
 
 
 def gain_by_distance(nearness: Mapping[str, float]) -> str:
-    """Say whether the nearness of the text that DAPT read predicts the gain."""
-    told = f"correlation {signed(nearness['correlation'], 2)}, p\u00a0=\u00a0{nearness['p_value']:.3f}"
-    if nearness["p_value"] >= 0.05:
+    """Say what text of the own domain gains, what that of others, and whether among these the nearer gains more."""
+    told = f"correlation {signed(nearness['correlation'], 2)}, {labels.p_value(nearness['p_value'])}"
+    if nearness["p_value"] >= LEVEL:
         return f"The nearness of DAPT's text is not shown to predict its gain ({told})"
-    word = "nearer" if nearness["slope"] < 0 else "farther"
-    return f"The {word} the text that DAPT reads, the larger its gain ({told})"
+    own, other = signed(nearness["own_gain"]), signed(nearness["other_gain"])
+    told = f"Text of the task's own domain gains {own} points, that of others {other} ({told})"
+    if np.isnan(nearness["other_correlation"]):
+        return told
+    return f"{told}; among others the correlation is {signed(nearness['other_correlation'], 2)}"
 
 
 def losses(changes: DataFrame, own: Mapping[str, str], domains: Mapping[str, str]) -> str:
@@ -225,13 +228,14 @@ def gallery(changes: Series, after: str) -> str:
     """Say how many masked words become more probable."""
     up = int((changes > 0).sum())
     told = f"{labels.column(after)} makes {up} of {counted(len(changes), 'masked word')} more probable"
-    return sentence(f"{told}: {signed(changes.mean(), 2)} nats in the mean")
+    return sentence(f"{told}; in the mean their log-probability changes by {signed(changes.mean(), 2)} nats")
 
 
 # Of claims and selection -------------------------------------------------------------------------------------------
 
 
-_DECIDED = {HOLDS: "hold", EQUIVALENT: "are equivalent", DOES_NOT_HOLD: "do not hold"}
+_DECIDED = {HOLDS: ("holds", "hold"), EQUIVALENT: ("is equivalent", "are equivalent")}
+_DECIDED |= {DOES_NOT_HOLD: ("does not hold", "do not hold")}
 
 
 def claims_forest(parts: Mapping[str, DataFrame], ids: list[str]) -> str:
@@ -240,7 +244,7 @@ def claims_forest(parts: Mapping[str, DataFrame], ids: list[str]) -> str:
     for name, part in parts.items():
         some = part.reindex(ids)
         counts = some["verdict"].value_counts()
-        found = [f"{word} {counts[verdict]}" for verdict, word in _DECIDED.items() if verdict in counts]
+        found = [f"{counts[v]} {words[int(counts[v] > 1)]}" for v, words in _DECIDED.items() if v in counts]
         is_one = name != "paper" and some["low"].isna().all()
         told.append(f"{name}: {ONE_REPLICATE if is_one else ', '.join(found) or 'none decided'}")
     return f"Of {counted(len(ids), 'claim')} on scores, {'; '.join(told)}"
@@ -254,12 +258,10 @@ def against_paper(both: DataFrame) -> str:
 
 
 def knn_gains(table: DataFrame, k: int) -> str:
-    """Say in how many tasks neighbours lie above as much random text, at the largest number."""
-    some = table[(table["task"] != MEAN) & (table["num_neighbours"] == k)]
-    by_text = some.pivot(index="task", columns="text", values="effect").astype(float)
-    num = int((by_text["neighbours"] > by_text["random"]).sum())
-    told = f"TAPT with {counted(k, 'neighbour')} per text scores above TAPT with as much random text on {num} of "
-    return sentence(_lead(table), told, counted(len(by_text), "task"))
+    """Say what neighbours gain in the mean at the largest number, and what as much random text."""
+    some = table[(table["task"] == MEAN) & (table["num_neighbours"] == k)].set_index("text")["effect"]
+    told = f"TAPT with {counted(k, 'neighbour')} per text gains {signed(some['neighbours'])} points in the mean, "
+    return sentence(_lead(table), told, f"with as much random text {signed(some['random'])}")
 
 
 def score_against_k(table: DataFrame) -> str:
@@ -272,7 +274,7 @@ def score_against_k(table: DataFrame) -> str:
         effect, low, high = some.loc[place]
         told[place] = signed(effect) + ("" if _is_shown(low, high) else " (its interval includes zero)")
     parts = [f"{counted(k, 'neighbour')} per text {value}" for (text, k), value in told.items() if text == "neighbours"]
-    other = labels.arm(table["other"].iloc[0])
+    other = table["other"].iloc[0]
     told = f"points over {other}: {'; '.join(parts)}; as much random text {told['random', ks[-1]]}"
     return sentence(_lead(table), told)
 

@@ -16,7 +16,7 @@ from dontstop.verdicts.scores import MEAN
 _TOLD = {
     HOLDS: "shown by",
     DOES_NOT_HOLD: "contradicted by",
-    EQUIVALENT: "no difference that matters by",
+    EQUIVALENT: "found too small to matter by",
     INCONCLUSIVE: "not decided by",
     NOT_RUN: "not asked by",
 }

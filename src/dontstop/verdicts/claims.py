@@ -202,7 +202,7 @@ CLAIMS = (
     _claim("C3", "DAPT scores above not-DAPT", 3, [("dapt", NOT_DAPT)]),
     _claim("C4", "not-DAPT is not better than the base encoder", 3, [(NOT_DAPT, "base")], _NOT_BETTER, "not_better"),
     _claim("C5", "TAPT scores above the base encoder", 5, [("tapt", "base")]),
-    _claim("C6", "DAPT then TAPT is the best of base, DAPT, TAPT and itself", 5, _DAPT_TAPT_PAIRS, _OF_ALL),
+    _claim("C6", "DAPT then TAPT scores above base, DAPT and TAPT", 5, _DAPT_TAPT_PAIRS, _OF_ALL),
     _claim("C7", "TAPT scores above transfer-TAPT", 6, [("tapt", "transfer_tapt")]),
     _claim(
         "C8", "curated TAPT scores above TAPT, and after DAPT it is the best of Table 7", 7, _CURATED_PAIRS, _OF_ALL

@@ -282,4 +282,5 @@ def _counts(of_claim: pd.DataFrame) -> str:
     """Say in how many tasks a claim holds, does not, is equivalent or inconclusive; of what is not tested, nothing."""
     measures = {name for claim in CLAIMS if not claim.of_scores for name in claim.names}
     counts = of_claim.loc[~of_claim["task"].isin({MEAN, *measures}), "verdict"].value_counts()
-    return ", ".join(f"{counts[word]} {word}" for word in (*_OUTCOMES, claimed.INCONCLUSIVE) if word in counts) or "-"
+    words = (word for word in (*_OUTCOMES, claimed.INCONCLUSIVE) if word in counts)
+    return ", ".join(f"{word} on {counts[word]}" for word in words) or "-"
