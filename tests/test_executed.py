@@ -25,10 +25,12 @@ def code(source: str, *outputs: dict, count: int | None = 1, tags=()) -> dict:
 LINES = {"output_type": "stream", "name": "stdout", "text": ["base: 3 min so far"]}
 BAR = {"output_type": "display_data", "data": {"text/plain": ["100 %"]}, "metadata": {}}
 TABLE = {"output_type": "execute_result", "data": {"text/html": ["<table>"], "text/plain": ["F1"]}, "metadata": {}}
+WIDGET = {"output_type": "execute_result", "metadata": {}, "data": {"text/plain": ["VBox(children=…)"]}}
+WIDGET["data"]["application/vnd.jupyter.widget-view+json"] = {"model_id": "c3"}
 NOTEBOOK = {
     "cells": [
         code("profile = 'tiny'", tags=["injected-parameters"]),
-        code("study.run('dapt')", LINES, BAR, TABLE),
+        code("study.run('dapt')", LINES, BAR, TABLE, WIDGET),
         code("print(study.provenance())", LINES),
         {"cell_type": "markdown", "id": "b2", "source": ["Prose"], "metadata": {}},
         code("study.runs()", count=None),

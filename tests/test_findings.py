@@ -21,7 +21,8 @@ def told(**changes):
 def test_a_claim_is_told_with_effect_interval_what_would_have_been_seen_and_the_papers():
     assert told().startswith(
         "*A is above B*: **holds**. The effect over 10 replicates is +1.2 points (95 % interval +0.2 to +2.2, "
-        "p\u00a0=\u00a00.012 after correction); one of 0.9 would have been seen four times in five. Task by task: holds on 3, inco"
+        "p\u00a0=\u00a00.012 after correction); one of 0.9 would have been seen four times in five. Task by "
+        "task: holds on 3, inco"
     )
     assert told().endswith("**inconclusive** (−0.4; inconclusive on 8).")
     assert told(ours="not run") == "*A is above B*: **not run**."

@@ -48,7 +48,7 @@ SHOWN = {
     "04_dapt_tapt": (
         ["tapt_losses", "table5_dapt_tapt", "published_leaks", "cheap_scores", "cheap_costs", "best_arms", "aggregates"]
         + ["label_curve", "tests", "degenerate_cells", "verdicts", "verdicts_by_task"],
-        ["loss_curves", "dapt_tapt_gains", "label_curve", "probability_best", "cheap_gains"],
+        ["loss_curves", "course", "dapt_tapt_gains", "label_curve", "probability_best", "cheap_gains"],
     ),
     "05_transfer_tapt": (
         ["table6_transfer", "cross_task_loss", "degenerate_cells", "verdicts", "verdicts_by_task"],

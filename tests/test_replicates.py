@@ -12,7 +12,7 @@ import tiny
 from dontstop.errors import StudyError
 from dontstop.machine import files, runner
 from dontstop.report import checks
-from dontstop.runs import records
+from dontstop.runs import arms, records
 from dontstop.runs.arms import Run
 from dontstop.study import Study, open_study
 from dontstop.verdicts.effects import effects, over
@@ -205,6 +205,16 @@ def test_arms_against_forgetting_are_trained_averaged_and_measured(two):
     assert {"replay_dapt", "average_dapt"} <= set(map(str, some.available_arms()))
 
 
+def test_encoders_after_both_phases_are_measured_on_their_own_domain_and_the_general_text(two):
+    some = study(two[0])
+    losses = some.losses().query("notebook == '04_dapt_tapt'")
+    asked = {(arms.DAPT_TAPT.checkpoint(task).name, text) for task in some.tasks for text in ("general", task.domain)}
+    found = losses[["encoder", "replicate", "held_out"]].itertuples(index=False, name=None)
+    assert sorted(found) == sorted((encoder, r, text) for encoder, text in asked for r in (0, 1))
+    assert losses["masked_lm_loss"].nunique() == len(losses)
+    assert "2 replicates" in checks.losses(some, losses)
+
+
 def test_beyond_the_full_replicates_only_what_claims_rest_on_is_run(one, two, tmp_path):
     root = tiny.copy(one[0], tmp_path / "study")
     done = run(root, 2, *EXPERIMENTS, full_replicates=1)
@@ -212,7 +222,8 @@ def test_beyond_the_full_replicates_only_what_claims_rest_on_is_run(one, two, tm
     skipped = Counter(two[1]) - Counter(done)
     with_16_labels = Counter(f"{task} {arm} seed 0 (1)" for task in tiny.TASKS for arm in ARMS_OF_LABELS)
     assert not with_16_labels - skipped and len(skipped - with_16_labels) > 8
-    assert all(any(part in name for part in ("replay", "average", "epochs")) for name in skipped - with_16_labels)
+    no_claim = ("replay", "average", "epochs", "on held_out")
+    assert all(any(part in name for part in no_claim) for name in skipped - with_16_labels)
     shared = [name for name, rows in rows_of(root, 1).items() if rows]
     assert {name: rows_of(two[0], 1)[name] for name in shared if "pretraining" not in name and "loss" not in name} == {
         name: rows_of(root, 1)[name] for name in shared if "pretraining" not in name and "loss" not in name
@@ -220,6 +231,7 @@ def test_beyond_the_full_replicates_only_what_claims_rest_on_is_run(one, two, tm
     some = study(root, "02_dapt")
     assert {"replay_dapt", "average_dapt", "dapt"} <= {arm.name for arm in some.available_arms()}
     assert "replay_dapt" not in {arm.name for arm in some.available_arms([1])}
+    assert set(some.losses().query("notebook == '04_dapt_tapt'")["replicate"]) == {0}
     assert set(some.label_curve()["replicate"]) == {0} and set(some.runs("dapt")["replicate"]) == {0, 1}
     runs = some.runs(*some.available_arms())
     numbers = effects(runs, [over("dapt", "base"), over("replay_dapt", "dapt")]).groupby("contrast")["num_replicates"]

@@ -9,6 +9,7 @@ from nbformat import v4
 
 import tiny
 from dontstop.errors import StudyError
+from dontstop.profiles import Paths
 from dontstop.report.display import show, styled
 from dontstop.site import pages, rendering
 from dontstop.verdicts.judgements import OURS, PAPER
@@ -90,6 +91,18 @@ def test_only_profiles_with_results_are_shown(results):
     assert rendering.shown_profiles(results, ["smoke"]) == ["smoke"]
     with pytest.raises(StudyError, match="no results of profile laptop(.|\n)*make study PROFILE=laptop"):
         rendering.shown_profiles(results, [])  # smoke's numbers mean nothing
+
+
+@pytest.mark.parametrize("columns", ["claim,verdict", "claim,verdict,num_replicates"])
+def test_notebooks_of_the_design_before_replicates_are_no_pages(results, columns):
+    folder, is_earlier = results / "results" / "mine", "num_replicates" not in columns
+    (folder / "claims.csv").write_text(f"{columns}\n")
+    (folder / "claims.md").write_text("# Claims\n")
+    rendering._write_profile(Paths("mine", results), results / "pages")
+    page = (results / "pages" / "index.md").read_text()
+    assert (results / "pages" / "data" / "02_dapt.md").is_file()
+    assert (results / "pages" / "notebooks").exists() is not is_earlier
+    assert ("of an earlier design" in page, "notebooks/02_dapt" in page) == (is_earlier, not is_earlier)
 
 
 @pytest.mark.filterwarnings("ignore")  # of Sphinx's own extensions

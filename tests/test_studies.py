@@ -102,3 +102,6 @@ def test_a_profile_may_name_the_arms_that_are_run():
     design = Design(profile, profile.text.study.tasks)
     assert {arm.name for arm in design.arms()} == {"base", "dapt_tapt"}
     assert {checkpoint.name for checkpoint, _ in design.measured("dapt")} == {"base"}
+    assert {store for _, store in design.measured("dapt_tapt")} == {"held_out/general", "held_out/mathematics"}
+    without = profile.model_copy(update={"arms": ["base", "tapt"]})
+    assert Design(without, without.text.study.tasks).measured("dapt_tapt") == []

@@ -11,6 +11,7 @@ from dontstop.profiles import Paths
 from dontstop.runs import ledger
 
 OF_ONE_EXECUTION = {"papermill", "execution"}  # metadata of cells: dates and durations
+_WIDGET = "application/vnd.jupyter.widget-view+json"  # lives with its kernel
 STOPPED = "**This execution was stopped.** Cells without a number have not run, and the last that has one did not end."
 
 
@@ -68,8 +69,8 @@ def is_said(record: logging.LogRecord) -> bool:
 def without_times(notebook: dict) -> dict:
     """Leave out of an executed notebook what another execution on the same kind of machine would not repeat.
 
-    Those are dates and durations, the patch version of Python, cells' ids made up by papermill, progress bars, and the
-    lines of a cell that trains, which tell of its progress.
+    Those are dates and durations, the patch version of Python, cells' ids made up by papermill, widgets, progress bars,
+    and the lines of a cell that trains, which tell of its progress.
     """
     kept = {name: value for name, value in notebook["metadata"].items() if name not in {"papermill", "widgets"}}
     kept["language_info"] = {**kept.get("language_info", {}), "version": "3"}
@@ -83,8 +84,12 @@ def _repeatable(cell: dict) -> dict:
         kept["id"] = "injected-parameters"
     if cell["cell_type"] == "code":
         prints = "print(" in "".join(cell["source"])
-        kept["outputs"] = [output for output in cell["outputs"] if prints or not _is_progress(output)]
+        kept["outputs"] = [o for o in cell["outputs"] if not _is_widget(o) and (prints or not _is_progress(o))]
     return kept
+
+
+def _is_widget(output: dict) -> bool:
+    return _WIDGET in output.get("data", {})
 
 
 def _is_progress(output: dict) -> bool:

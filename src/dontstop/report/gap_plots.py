@@ -286,7 +286,7 @@ def course(losses: DataFrame) -> StudyFigure | None:
             axes.plot([before, mean], [y, y], color=colour, linewidth=1.5)
             axes.plot(mean, y, marker, color=colour, markersize=9, label=label if place == 0 else None)
             if arm != BASE.name:
-                told, side = labels.signed(of_arm["change"].mean(), 2), -1 if text == "own" else 1
+                told, side = labels.signed(of_arm["change"].mean(), 2), -1 if mean < before else 1
                 how = {"textcoords": "offset points", "va": "center", "ha": "right" if side < 0 else "left"}
                 end = max(side * by_domain.max(), side * by_domain.min(), side * mean) * side
                 axes.annotate(told, (end, y), (9 * side, 0), fontsize=11, color="black", **how)

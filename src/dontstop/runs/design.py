@@ -113,8 +113,18 @@ class Design:
         kinds = [*wanted.measured, *(self.profile.forgetting.arms if "dapt" in wanted.measured else [])]
         kinds = [kind for kind in kinds if self.profile.arms is None or kind in (*self.profile.arms, "base")]
         kinds = [kind for kind in kinds if self._has(arms.ARMS[kind], replicate)]
+        if experiment == "dapt_tapt":
+            return self._measured_after_both(kinds, replicate)
         encoders = [encoder for kind in kinds for encoder in self.checkpoints(kind, replicate)]
         return [(encoder, store) for encoder in encoders for store in stores]
+
+    def _measured_after_both(self, kinds: Sequence[str], replicate: int) -> list[tuple[Checkpoint, str]]:
+        """Return what shows the course of forgetting to its end, in replicates that run more than claims rest on."""
+        tasks = [task for some, of in self.groups("dapt_tapt") if arms.DAPT_TAPT in some for task in of]
+        if not (kinds and self.profile.is_full(replicate)):
+            return []
+        texts = [(task, text) for task in tasks for text in (GENERAL, task.domain)]
+        return [(arms.DAPT_TAPT.checkpoint(task, replicate), held_out_store(text)) for task, text in texts]
 
     def checkpoints(self, kind: str, replicate: int = 0) -> list[Checkpoint]:
         """Return a replicate's encoders of a kind: `base` (one), `tapt` (one a task) or an arm (one a domain)."""

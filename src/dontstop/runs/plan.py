@@ -18,9 +18,10 @@ class Experiment:
     Attributes:
         notebook: That runs it, and under which its results stand.
         arms: To fine-tune on every task with every seed, beside those that a profile's settings decide.
-        measured: Kinds of the encoders whose masked-LM loss is measured: `base`, `dapt` or `tapt`; and, beside `dapt`,
-            those of the profile's arms against forgetting.
-        on: On what: every `domain`'s held-out sample (and the general text's), or every `task`'s dev texts.
+        measured: Kinds of the encoders whose masked-LM loss is measured: `base`, `dapt`, `tapt` or `dapt_tapt`; and,
+            beside `dapt`, those of the profile's arms against forgetting.
+        on: On what: every `domain`'s held-out sample (and the general text's), or every `task`'s dev texts; encoders of
+            `dapt_tapt` on their own domain's and the general text alone.
     """
 
     notebook: str
@@ -39,7 +40,7 @@ EXPERIMENTS = {
     "domain_gap": Experiment("01_domain_gap", measured=("base",)),
     "dapt": Experiment("02_dapt", (arms.BASE, arms.DAPT, *arms.NOT_DAPTS), ("base", "dapt")),
     "tapt": Experiment("03_tapt", (arms.TAPT,)),
-    "dapt_tapt": Experiment("04_dapt_tapt", (arms.DAPT_TAPT,)),
+    "dapt_tapt": Experiment("04_dapt_tapt", (arms.DAPT_TAPT,), ("dapt_tapt",)),
     "transfer_tapt": Experiment("05_transfer_tapt", (arms.TRANSFER_TAPT,), ("base", "tapt"), "task"),
     "knn_tapt": Experiment("06_knn_tapt"),
 }

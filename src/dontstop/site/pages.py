@@ -20,6 +20,10 @@ _TOLD = {
     INCONCLUSIVE: "not decided by",
     NOT_RUN: "not asked by",
 }
+_EARLIER = (
+    "**These results are of an earlier design**: several seeds of one pretraining, without replicates, so that no "
+    "interval covers the pretraining. Its notebooks are left out, since their words are not today's.\n"
+)
 _HEADING = re.compile(r"^(#+ )", re.MULTILINE)
 _COSTS = {"seconds": "time", FLOPS: "compute", BYTES: "storage"}  # the first of designs before FLOPs were counted
 
@@ -118,16 +122,26 @@ def _counting(profile: str, table: DataFrame) -> str:
 
 
 def profile_page(
-    profile: str, provenance: Sequence[str], costs: DataFrame, notebooks: Mapping[str, str], has_claims: bool
+    profile: str,
+    provenance: Sequence[str],
+    costs: DataFrame,
+    notebooks: Mapping[str, str],
+    has_claims: bool,
+    is_earlier: bool = False,
 ) -> str:
-    """Write a profile's page: its notebooks by title, the provenance that they print, and the costs of its stages."""
+    """Write a profile's page: its notebooks by title, the provenance that they print, and the costs of its stages.
+
+    Of an earlier design, only the tables and figures that its notebooks wrote.
+    """
     judged = "[The paper's claims, judged](claims.md); its" if has_claims else "Its"
-    rows = [f"| [{notebooks[n]}](notebooks/{n}.ipynb) | [tables and figures](data/{n}.md) |" for n in notebooks]
+    titles = {n: notebooks[n] if is_earlier else f"[{notebooks[n]}](notebooks/{n}.ipynb)" for n in notebooks}
+    rows = [f"| {titles[n]} | [tables and figures](data/{n}.md) |" for n in notebooks]
     lines = "\n".join(f"    {line}" for line in provenance)
     return "\n".join(
         [
             f"# Profile `{profile}`\n",
             f"{judged} [settings](../../docs/settings.md) stand in `configs/{profile}.yaml`.\n",
+            *([_EARLIER] if is_earlier else []),
             *("| notebook | what it wrote |", "|---|---|", *rows, ""),
             "## Costs\n",
             "Minutes of each stage: by the clock, of its execution here; and of processes that trained, over "

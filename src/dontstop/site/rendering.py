@@ -170,17 +170,22 @@ def _drawn(page: Path, found: re.Match[str]) -> str:
 
 
 def _write_profile(paths: Paths, target: Path) -> None:
-    titles, provenance = {}, {}
+    """Write a profile's pages; of the design before replicates without its notebooks, whose words are not today's."""
+    claims = ["claims"] if (paths.results / "claims.md").is_file() else []
+    is_earlier = bool(claims) and "num_replicates" not in pd.read_csv(paths.results / "claims.csv", nrows=0)
+    kinds, titles, provenance = ["data"] if is_earlier else ["notebooks", "data"], {}, {}
     for path in sorted(paths.results.glob("notebooks/*.ipynb")):
         cells = files.read_json(path)["cells"]
         prose = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
         titles[path.stem] = title[1] if (title := _TITLE.search(prose)) else path.stem
         provenance |= {line: None for line in _printed(cells, "provenance")}  # each once
-        _copy(path, target / "notebooks" / path.name)
+        if not is_earlier:
+            _copy(path, target / "notebooks" / path.name)
         _write_data(paths.results, path.stem, target / "data" / f"{path.stem}.md")
-    claims = ["claims"] if (paths.results / "claims.md").is_file() else []
-    page = pages.profile_page(target.name, list(provenance), ledger.stage_costs(paths), titles, bool(claims))
-    inside = claims + [f"{kind}/{name}" for name in titles for kind in ("notebooks", "data")]
+    page = pages.profile_page(
+        target.name, list(provenance), ledger.stage_costs(paths), titles, bool(claims), is_earlier
+    )
+    inside = claims + [f"{kind}/{name}" for name in titles for kind in kinds]
     files.write_text(target / "index.md", page + pages.contents(target.name, inside))
 
 
