@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 import tiny
-from dontstop.machine import files
 from dontstop.report import advice as page
 from dontstop.report import claims, measures, own_text
 from dontstop.runs import budget, identity, preparation, published, records
@@ -204,10 +203,10 @@ def test_other_versions_of_the_libraries_publish_beside_and_not_over(tmp_path, m
     others = identity.installed_versions() | {"numpy": "0.1"}
     assert published.place(paths, "any") == paths.results  # nobody has noted versions there
     for known, beside in (([others], True), ([others, identity.installed_versions()], False)):
-        files.write_json(paths.results / identity.LIBRARIES_FILE, known)
+        identity.note_versions(paths.results, known)
         name = f"tiny.any-numpy-{identity.installed_versions()['numpy'].replace('.', '-')}" if beside else "tiny"
         assert published.place(paths, "any") == root / "results" / name
-    files.write_json(paths.results / identity.LIBRARIES_FILE, [others])
+    identity.note_versions(paths.results, [others])
     monkeypatch.setenv("DONTSTOP_ACCEPT_OTHER_MACHINES", "1")
     assert published.place(paths, "any") == paths.results
 

@@ -487,7 +487,7 @@ def test_results_of_another_machine_are_found_where_they_are_accepted_only(manif
 def test_results_by_other_versions_of_the_libraries_are_found_where_they_are_accepted_only(manifests):
     """As on Python 3.12, whose pinned numpy is not that of 3.11: with those of the results' own file of versions."""
     others = {**identity.installed_versions(), "numpy": "0.1"}
-    files.write_json(manifests.results / identity.LIBRARIES_FILE, [identity.installed_versions(), others])
+    identity.note_versions(manifests.results, [identity.installed_versions(), others])
     made_with = Identity(made(manifests).profile, manifests, others)
     key = scratch.key_of(made_with.checkpoint(DAPT), made_with.capability)
     files.write_json(scratch.folder(manifests, key) / scratch.TRAINING_FILE, {"capability": made_with.capability})
@@ -496,6 +496,19 @@ def test_results_by_other_versions_of_the_libraries_are_found_where_they_are_acc
     assert some.checkpoint(DAPT) != made_with.checkpoint(DAPT) and some.alike(some.run(run)) == [made_with.run(run)]
     assert found[True].trained(some.checkpoint(DAPT)) == key and found[False].trained(some.checkpoint(DAPT)) is None
     assert found[False].others(some.checkpoint(DAPT)) == [key]  # which the message of what is missing names
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", b"0.1", b"[", b"\xff"])
+def test_damaged_notes_of_versions_are_as_good_as_none(tmp_path, damage):
+    own, others = identity.installed_versions(), {**identity.installed_versions(), "numpy": "0.1"}
+    identity.note_versions(tmp_path, [own, others])
+    assert identity.known_versions(tmp_path) == [own, others]
+    path = tmp_path / identity.LIBRARIES_FILE
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"0.1"', b'"0.2"'))
+    assert identity.known_versions(tmp_path) == [own]
+    path.write_bytes(damage)
+    assert identity.known_versions(tmp_path) == []
 
 
 def test_what_this_machine_makes_of_anothers_checkpoint_says_so(manifests):

@@ -1,5 +1,6 @@
 """Stopped or hurt at any moment, a study goes on under the same command and ends with the same numbers, to the bit."""
 
+import os
 import shutil
 import subprocess
 import time
@@ -130,9 +131,10 @@ def test_a_disk_that_fills_and_is_made_larger_costs_nothing_but_time(whole, disk
         "a disk in memory (tmpfs) that fills, and grows", "test_kill", 1, 100, "faults", "studies"
     )
     for rng in series.tries():
-        size, code, faults = round(needed * rng.uniform(0.05, 0.9)), None, 0
-        set_size(size)
-        full = make(place / "study")
+        set_size(2 * needed)
+        full, code, faults = make(place / "study"), None, 0
+        about = os.statvfs(place)
+        set_size(size := (about.f_blocks - about.f_bfree) * about.f_frsize + round(needed * rng.uniform(0.02, 0.9)))
         while code != 0:
             code, said = kills.told(full, *command)
             assert code in (0, 2) and "Traceback" not in said, (code, said)

@@ -5,11 +5,12 @@ import functools
 import importlib.metadata
 import platform
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
+from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import scratch
@@ -35,9 +36,25 @@ def installed_versions() -> dict[str, str]:
 
 
 def known_versions(results: Path) -> list[dict[str, str]]:
-    """Return the sets of versions that some published results were made with, as far as they tell."""
-    path = results / LIBRARIES_FILE
-    return files.read_json(path) if path.is_file() else []
+    """Return the sets of versions that some published results were made with, as far as they tell; damaged ones not."""
+    try:
+        rows = files.read_json(results / LIBRARIES_FILE)
+    except FileNotFoundError:
+        return []
+    except StudyError:
+        rows = []
+    entries = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    known = [{name: entry.get(name) for name in LIBRARIES} for entry in entries]
+    return [some for some, entry in zip(known, entries, strict=True) if entry == _with_digest(some)]
+
+
+def note_versions(results: Path, known: Sequence[dict[str, str]]) -> None:
+    """Write down the sets of versions that published results were made with."""
+    files.write_json(results / LIBRARIES_FILE, [_with_digest(some) for some in known])
+
+
+def _with_digest(versions: dict[str, str]) -> dict[str, str]:
+    return versions | {"sha256": files.fingerprint(versions)}
 
 
 def _with_others(method: Callable[..., str]) -> Callable[..., str]:

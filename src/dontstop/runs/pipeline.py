@@ -14,7 +14,7 @@ from dontstop.inputs import checked_name
 from dontstop.machine import clusters, digests, files, progress, runner
 from dontstop.runs import augmentation, jobs, preparation, published, records, scratch
 from dontstop.runs.arms import Checkpoint
-from dontstop.runs.identity import LIBRARIES_FILE, Identity, installed_versions, known_versions
+from dontstop.runs.identity import Identity, installed_versions, known_versions, note_versions
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.plan import LABEL_CURVE, Plan, get_experiment, owner_of, records_of, stage_of
 from dontstop.runs.results import Results
@@ -88,7 +88,7 @@ class Pipeline(Results):
         with runner.only_run(self.paths.lock):
             if wanted.is_written():  # by another command, which this one has waited for
                 return
-            scratch.remove_parts(self.paths.selected.parent.glob(f".{self.profile.name}.*.part"))
+            scratch.remove_parts(self.paths.selected.rglob(".*.part"))
             published.adopt(some, Plan((base,)))
             todo = self._selecting(wanted)
             scratch.sweep(self.paths, [job.key for job in todo])
@@ -279,7 +279,7 @@ class Pipeline(Results):
         known, own = known_versions(self.paths.results), installed_versions()
         by_own = {*map(some.identity.run, plan.runs), *(some.identity.loss(*loss) for loss in plan.losses)}
         if own not in known and any(row["fingerprint"] in by_own for row in results):
-            files.write_json(self.paths.results / LIBRARIES_FILE, [*known, own])
+            note_versions(self.paths.results, [*known, own])
 
     def _result(self, some: Jobs, fingerprint: str) -> dict:
         return files.read_json(scratch.result_path(self.paths, some.scratch.measured(fingerprint)))

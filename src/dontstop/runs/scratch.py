@@ -162,6 +162,7 @@ def is_whole(paths: Paths, key: str, last: Path) -> bool:
     if (wrong := _damage(paths, last)) is None:
         if not _kept(paths, last).is_file():  # written before digests were kept, or killed in between
             with runner.locked(_lock(paths, key)):  # else another command could sweep the part away
+                remove_parts(folder(paths, key).glob(f"{STATE}*"))
                 keep_digests(paths, last)
         return True
     with runner.locked(_lock(paths, key)):  # whoever held it may have made it again meanwhile
