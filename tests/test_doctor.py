@@ -5,7 +5,7 @@ import json
 import pytest
 
 import tiny
-from dontstop.machine import environment, files, runner
+from dontstop.machine import digests, environment, files, runner
 from dontstop.profiles import Encoder, Paths
 from dontstop.runs import doctor, preparation, records
 
@@ -32,20 +32,29 @@ def test_a_fresh_study_wants_its_text_and_nothing_is_written(study):
 
 
 def test_damage_leftovers_holders_and_other_machines_are_named(study):
-    (study.data / "tokens").mkdir(parents=True)
     row = {"replicate": 0, "capability": "an abacus", "fingerprint": "f" * 64}
     records.write_records(study.results / "records" / "02_dapt", "dapt", [row, row, {**row, "replicate": 1}])
     (study.results / "records" / "02_dapt" / "base.jsonl").write_text('{"replicate": 0')
-    files.write_json(study.corpus("cs"), {})
-    entry = {"sha256": "0" * 64}
-    files.write_json(study.data / "manifest.json", {"domains": {"cs": entry}, "held_out": {"cs": entry}, "tasks": {}})
+    damaged, missing, offsets = study.corpus("cs"), study.held_out("cs"), study.tokens("corpora", "cs") / "offsets.npy"
+    for path in (damaged, missing, offsets):
+        files.write_json(path, {})
+    digests.write_folder_digests(study.data)
+    files.write_json(damaged, [])
+    missing.unlink()
+    offsets.write_bytes(b"{}\0")
+    selected = study.selected / "replicate_0" / "sciie" / "knn_tapt_1" / "ids.npy"
+    files.write_json(selected, {})
+    digests.write_folder_digests(study.selected / "replicate_0")
+    files.write_json(selected, [])
     (study.results / ".x.12345678.part").touch()
     findings = doctor.examine("tiny", study.root)
     assert line(findings, "leftovers")["level"] == "warning"
     wrong = findings[findings["level"] == "broken"]["state"].tolist()
-    damaged, missing = study.corpus("cs"), study.held_out("cs")
     written = study.results / "records" / "02_dapt" / "base.jsonl"
-    assert wrong == [f"{damaged} is damaged", f"{missing} is missing", f"{written} is damaged"]
+    changed = [f"{path} is not as it was written" for path in (damaged, offsets, selected)]
+    assert wrong == [changed[0], f"{missing} is missing", *changed[1:], f"{written} is damaged"]
+    remedies = findings[findings["level"] == "broken"]["remedy"].tolist()
+    assert "dontstop prepare" in remedies[0] and "dontstop select" in remedies[3] and "make study" in remedies[4]
     assert doctor.exit_code(findings) == 2
     machines = findings[findings["what"] == "records"]["state"].tolist()
     assert machines == ["replicate 0: 2 records by an abacus", "replicate 1: 1 record by an abacus"]
@@ -53,6 +62,16 @@ def test_damage_leftovers_holders_and_other_machines_are_named(study):
         findings = doctor.examine("tiny", study.root)
     assert "a run of profile tiny under way" in line(findings, "locks")["state"]
     assert line(findings, "leftovers")["state"] == "1 half-written, as a run is under way"
+
+
+def test_folders_that_cannot_be_written_are_told(study, monkeypatch):
+    monkeypatch.setattr(doctor.os, "access", lambda place, how: place != study.root)
+    assert f"{study.root} cannot be written to" in doctor.examine("tiny", study.root)["state"].tolist()
+    monkeypatch.undo()
+    study.results.parent.mkdir(parents=True)
+    study.results.write_text("")
+    found = line(doctor.examine("tiny", study.root), "folders")
+    assert (found["level"], found["state"]) == ("broken", f"{study.results} is no folder")
 
 
 def test_prepared_text_is_known_by_its_settings(study, monkeypatch):

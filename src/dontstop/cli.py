@@ -12,7 +12,9 @@ import typer
 
 from dontstop.errors import StudyError
 from dontstop.fetch import commands
+from dontstop.inputs import checked_name
 from dontstop.machine import interrupts, progress
+from dontstop.profiles import MOST_MINUTES
 
 app = typer.Typer(
     help="Don't Stop Pretraining, as a study that anyone can run, trust and extend.",
@@ -112,7 +114,9 @@ def pretrain(
 @app.command()
 def advise(
     own: Annotated[str, typer.Argument(help="A YAML such as configs/own.example.yaml, or a profile's name.")],
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="The budget; default: the file's.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, max=MOST_MINUTES, help="The budget; default: the file's.")
+    ] = None,
     replicates: Replicates = None,
 ) -> None:
     """Answer whether to adapt an encoder to one's own text: check it, say the costs, run what a budget affords."""
@@ -228,7 +232,7 @@ def redraw(profile: ProfileName = None, others: Others = False, replicates: Repl
     for notebook in NOTEBOOKS:
         there = (study.paths.results / "records" / notebook).is_dir()
         if there:
-            executed.execute(study.paths, notebook, study.profile.name)
+            executed.execute(study.paths, notebook, _given(study, profile))
         told = f"no records of profile {study.profile.name} yet; `make study` makes them"
         progress.say(f"{notebook}: {f'tables and figures are in {study.paths.results}' if there else told}")
 
@@ -244,8 +248,22 @@ def notebook(
     """Execute a notebook, which trains what is missing, and keep the executed copy in results/, without dates."""
     from dontstop.report import executed
 
-    study = _study(profile, name)
-    executed.execute(study.paths, name, study.profile.name, log_output=True)
+    study = _study(profile, _a_notebook(name))
+    executed.execute(study.paths, name, _given(study, profile), log_output=True)
+
+
+def _a_notebook(name: str) -> str:
+    from dontstop.errors import chosen
+    from dontstop.profiles import find_root
+
+    names = sorted(path.stem for path in (find_root() / "notebooks").glob("*.ipynb"))
+    chosen("notebook", checked_name("notebook", name), dict.fromkeys(names))
+    return name
+
+
+def _given(study, profile: str | None) -> str:
+    """Return what names a study's profile in a notebook's kernel: its name, or the path that the user has given."""
+    return profile if profile is not None and profile.endswith((".yaml", ".yml")) else study.profile.name
 
 
 @app.command()

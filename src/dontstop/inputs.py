@@ -26,6 +26,18 @@ def checked_name(kind: str, name: str) -> str:
     return name
 
 
+def at_home(path: str | Path) -> Path:
+    """Return a path with `~` put in full.
+
+    Raises:
+        StudyError: If there is no such home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise StudyError(f"{path}: {error}", "a home that there is", "write the path in full") from error
+
+
 def read_settings(path: Path) -> dict[Any, Any]:
     """Read a YAML file of settings; nothing in it is run, and its size, depth and repetitions are bounded.
 

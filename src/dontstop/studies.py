@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from dontstop.errors import StudyError, chosen, meant
-from dontstop.inputs import checked_name, read_settings
+from dontstop.inputs import at_home, checked_name, read_settings
 
 STUDIES = Path("configs", "studies")
 PROJECT = Path(__file__).resolve().parents[2]  # whose studies serve where a root has none of that name
@@ -154,7 +154,7 @@ def with_whole_paths(study: StudyText, folder: Path) -> StudyText:
 
     def moved(one: Any, *names: str) -> Any:
         there = {name: value for name in names if (value := getattr(one, name)) is not None}
-        return replace(one, **{name: str(folder / Path(value).expanduser()) for name, value in there.items()})
+        return replace(one, **{name: str(folder / at_home(value)) for name, value in there.items()})
 
     changed = {
         "domains": tuple(moved(domain, "files") for domain in study.domains),

@@ -15,7 +15,18 @@ from transformers.utils import logging
 from dontstop import tokens
 from dontstop.errors import StudyError, counted, tell_plainly
 from dontstop.inputs import checked_name, read_settings
-from dontstop.profiles import Advice, Count, Paths, Profile, Settings, find_root, load_profile, with_replicates
+from dontstop.machine import progress
+from dontstop.profiles import (
+    MOST_MINUTES,
+    Advice,
+    Count,
+    Paths,
+    Profile,
+    Settings,
+    find_root,
+    load_profile,
+    with_replicates,
+)
 from dontstop.runs import arms, budget, guesses, published, records, trials
 from dontstop.runs.arms import BASE, DAPT, DAPT_TAPT, TAPT, Phase
 from dontstop.runs.design import Design
@@ -38,7 +49,7 @@ class Parameters(Settings):
 
     profile: str | None = None
     replicates: Count | None = None
-    minutes: Annotated[float, Field(gt=0)] | None = None  # of notebook 07 alone
+    minutes: Annotated[float, Field(gt=0, le=MOST_MINUTES)] | None = None  # of notebook 07 alone
 
 
 def open_study(notebook: str, **parameters) -> "Study":
@@ -198,6 +209,7 @@ class Study(Pipeline):
         self.prepare()
         minutes = self.profile.advice.minutes
         ahead = advice.costs(self, minutes)
+        progress.say(advice.said_ahead(ahead, minutes))
         budget.run_affordable(self, ahead)
         page = advice.page(self, ahead, minutes)
         advice.write_page(self, page)

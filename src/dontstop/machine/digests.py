@@ -1,7 +1,7 @@
 """Digests of what is read back: kept beside files when they are finished, compared before they are used."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dontstop.errors import StudyError
@@ -38,17 +38,22 @@ def damage(kept: Path, root: Path, under: tuple[str, ...] = ("",)) -> str | None
         root: Where the files stand that it names.
         under: Beginnings of the names of those that are to be read now; all unless given.
     """
+    return next(faults(kept, root, under), None)
+
+
+def faults(kept: Path, root: Path, under: tuple[str, ...] = ("",)) -> Iterator[str]:
+    """Say of every file that is not as its digest was kept what is wrong with it; `damage` tells the first."""
     if not kept.is_file():
-        return None
-    if (expected := _read(kept, root)) is None:
-        return f"{kept} is damaged"
+        return
+    if (expected := kept_digests(kept, root)) is None:
+        yield f"{kept} is damaged"
+        return
     for name, digest in expected.items():
         path = root / name
         if name.startswith(under) and not path.is_file():
-            return f"{path} is missing"
-        if name.startswith(under) and digest_once(path) != digest:
-            return f"{path} is not as it was written"
-    return None
+            yield f"{path} is missing"
+        elif name.startswith(under) and digest_once(path) != digest:
+            yield f"{path} is not as it was written"
 
 
 def _own_digest(kept: Path, root: Path, found: dict[str, str]) -> str:
@@ -56,7 +61,8 @@ def _own_digest(kept: Path, root: Path, found: dict[str, str]) -> str:
     return files.fingerprint([kept.relative_to(root).as_posix(), found])
 
 
-def _read(kept: Path, root: Path) -> dict[str, str] | None:
+def kept_digests(kept: Path, root: Path) -> dict[str, str] | None:
+    """Read the digests that were kept, by file's name; None if they are damaged."""
     try:
         content = files.read_json(kept)
         return content["files"] if content["sha256"] == _own_digest(kept, root, content["files"]) else None

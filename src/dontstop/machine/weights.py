@@ -10,13 +10,16 @@ from dontstop.machine.files import files_under
 _POINTER = b"version https://git-lfs"
 _INDEX = "model.safetensors.index.json"
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_TRAINED = {"F64", "F32", "F16", "BF16"}  # types of safetensors
 _WHOLE = "fetch it again, and compare its size with the one at its source"
 
 
 def file_faults(folder: Path) -> Iterator[StudyError]:
     """Yield what is wrong with an encoder's or a tokenizer's files, as errors that are not raised."""
     for path in files_under(folder):
-        if _begins(path, len(_POINTER)) == _POINTER:
+        if not path.is_file():
+            yield StudyError(f"{path}, which is no file", "files, and nothing that waits for a writer", "remove it")
+        elif _begins(path, len(_POINTER)) == _POINTER:
             remedy = "fetch the file itself (`git lfs pull`, or a download from the hub)"
             yield StudyError(f"{path}, a pointer of large-file storage (LFS)", "the file that it stands for", remedy)
         elif path.suffix == ".safetensors":
@@ -29,7 +32,13 @@ def weight_faults(folder: Path) -> Iterator[StudyError]:
     """Yield what an encoder's folder lacks: safetensors at all, or some of their shards."""
     index, there = folder / _INDEX, {path.name for path in folder.glob("*.safetensors") if path.is_file()}
     if index.is_file() and _is_json(index):
-        wanted = set(json.loads(index.read_bytes()).get("weight_map", {}).values())
+        content = json.loads(index.read_bytes())
+        places = content.get("weight_map") if isinstance(content, dict) else None
+        if not (isinstance(places, dict) and all(isinstance(name, str) for name in places.values())):
+            found = f"{index}, which does not say which shard holds which weights"
+            yield StudyError(found, "a `weight_map` of weights by shards", _WHOLE)
+            return
+        wanted = set(places.values())
         if missing := sorted(wanted - there):
             named = f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}"
             found = f"{len(wanted) - len(missing)} of {len(wanted)} shards in {folder}: {named} missing"
@@ -50,9 +59,14 @@ def _damage(path: Path) -> Iterator[StudyError]:
         entries = json.loads(_begins(path, 8 + length)[8:])
         ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
         told = 8 + length + max(ends, default=0)
+        kinds = {str(entries[name]["dtype"]) for name in entries if name.endswith((".weight", ".bias"))}
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         yield StudyError(f"{path}, whose header is damaged: {error}", "a file of safetensors", _WHOLE)
         return
+    if quantised := sorted(kinds - _TRAINED):
+        found = f"{path} with weights of type {', '.join(quantised)}"
+        expected = "floating-point weights: quantised ones cannot be trained"
+        yield StudyError(found, expected, "name the encoder that was quantised")
     if told != size:
         what = "cut" if size < told else "longer than its header says"
         yield StudyError(f"{path}, which is {what}: {size:,} bytes", f"{told:,} bytes, by its header", _WHOLE)

@@ -5,6 +5,6 @@ from dontstop.profiles.paths import Paths, find_root
 from dontstop.profiles.profile import Profile
 from dontstop.profiles.reading import load_profile, parse_profile, profile_names, with_replicates, with_whole_paths
 from dontstop.profiles.selection import Selection, Selector, Vampire
-from dontstop.profiles.speed import Advice, Cluster, Speed
+from dontstop.profiles.speed import MOST_MINUTES, Advice, Cluster, Speed
 from dontstop.profiles.text import Text, Tokens
 from dontstop.profiles.training import CheapAdaptation, Encoder, Finetune, Forgetting, Labels, PhaseSettings

@@ -12,6 +12,8 @@ from dontstop.profiles.speed import Advice, Speed
 from dontstop.profiles.text import DomainGap, Text, Tokens
 from dontstop.profiles.training import Finetune, PhaseSettings
 
+MOST_REPLICATES = 1000  # what is planned is listed whole
+
 
 class Profile(Settings):
     """Everything that one study is run with."""
@@ -37,7 +39,8 @@ class Profile(Settings):
     forgetting: training.Forgetting = training.Forgetting()
     labels: training.Labels = training.Labels()
     arms: list[str] | None = None  # which of those without selected text are run; None: all that have text
-    replicates: Count = 1  # of the whole study, each with its own base encoder, text drawn at random and labelled texts
+    # Of the whole study, each with its own base encoder, text drawn at random and labelled texts.
+    replicates: Annotated[Count, Field(le=MOST_REPLICATES)] = 1
     full_replicates: Count | None = None  # of these, with every arm; later ones have those of claims; None: all of them
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0, 1, 2, 3, 4]  # of fine-tuning, in each replicate
     task_finetune: dict[str, dict[str, Any]] = {}  # overrides of `finetune` for one task, by its id

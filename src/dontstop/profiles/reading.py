@@ -8,10 +8,10 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from dontstop.errors import StudyError
-from dontstop.inputs import checked_name, read_settings
+from dontstop.inputs import at_home, checked_name, read_settings
 from dontstop.profiles.groups import Settings
 from dontstop.profiles.paths import find_root
-from dontstop.profiles.profile import Profile
+from dontstop.profiles.profile import MOST_REPLICATES, Profile
 from dontstop.studies import with_whole_paths as with_whole_study
 
 
@@ -44,10 +44,14 @@ def load_profile(name: str, root: Path | None = None) -> Profile:
 
 def _profile_path(name: str, root: Path) -> Path:
     if str(name).endswith((".yaml", ".yml")):
-        path = Path(name).expanduser().absolute()
+        path = at_home(name).absolute()
         checked_name("profile", path.stem)
         if not path.is_file():
             raise StudyError(f"no file {path}", "a profile, such as configs/own.example.yaml", "mend the path")
+        other = root / "configs" / path.name
+        if other.is_file() and not other.samefile(path):
+            expected = "a name of its own: text and results of a profile are kept under it"
+            raise StudyError(f"{path}, which is named as {other} is", expected, "rename your file")
         return path
     path = root / "configs" / f"{checked_name('profile', name)}.yaml"
     if not path.is_file():
@@ -93,8 +97,9 @@ def with_replicates(profile: Profile, number: int | None = None) -> Profile:
     """
     named = os.environ.get("DONTSTOP_REPLICATES")
     if number is None and named:
-        if not named.isdecimal() or len(named) > 6 or int(named) == 0:
-            raise StudyError(f"DONTSTOP_REPLICATES = {named!r}", "a number from 1", "mend it, or unset it")
+        if not named.isdecimal() or len(named) > 6 or not 0 < int(named) <= MOST_REPLICATES:
+            expected = f"a number from 1 to {MOST_REPLICATES}"
+            raise StudyError(f"DONTSTOP_REPLICATES = {named!r}", expected, "mend it, or unset it")
         number = int(named)
     return profile if number is None else profile.model_copy(update={"replicates": number})
 
@@ -106,7 +111,7 @@ def with_whole_paths(profile: Profile, root: Path) -> Profile:
     """
 
     def whole(name: str | None, or_on_the_hub: bool = True) -> str | None:
-        path = root / Path(name or "").expanduser()
+        path = root / at_home(name or "")
         if or_on_the_hub and name is not None and not path.exists() and (here := root / "encoders" / name).is_dir():
             return str(here)
         is_path = name is not None and (path.exists() or not or_on_the_hub or name.startswith((".", "~")))

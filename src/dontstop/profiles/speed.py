@@ -31,7 +31,10 @@ class Speed(Settings):
     steps_between_saves: Count = 100
 
 
+MOST_MINUTES = 1_000_000.0  # two years
+
+
 class Advice(Settings):
     """What `dontstop advise` may spend."""
 
-    minutes: Positive = 60.0  # of this machine's time, for all arms and replicates
+    minutes: Annotated[Positive, Field(le=MOST_MINUTES)] = 60.0  # of this machine's time, for all arms and replicates

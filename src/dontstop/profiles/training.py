@@ -16,6 +16,12 @@ class Encoder(Settings):
     num_heads: Count = 2
     intermediate_size: Count = 192
 
+    @model_validator(mode="after")
+    def _check_heads(self):
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError("hidden_size must be a multiple of 2 * num_heads: rotations need heads of an even size")
+        return self
+
 
 class PhaseSettings(Settings):
     """One phase of masked-LM pretraining.

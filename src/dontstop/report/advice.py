@@ -34,6 +34,15 @@ def costs(study: Pipeline, minutes: float) -> DataFrame:
     return table.assign(tflops=[_tflops(study, speed, row) for row in table.itertuples()])
 
 
+def said_ahead(ahead: DataFrame, minutes: float) -> str:
+    """Say in a line, before anything is spent, what each arm would cost and which do not fit into the budget."""
+    told = [
+        f"{named(row.arm)} {number(row.wall_seconds / 60)}{'' if row.affordable else ' (left out)'}"
+        for row in ahead.itertuples()
+    ]
+    return f"minutes ahead, of a budget of {number(minutes)}: {', '.join(told)}"
+
+
 def _tflops(study: Pipeline, speed: Speed, row) -> float:
     shape, settings = costing.shape_of(speed.config), study.profile.dapt
     how = settings.sequence_length, settings.mlm_probability

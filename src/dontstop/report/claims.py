@@ -73,8 +73,28 @@ def save_claims(judged: DataFrame, folder: Path, profile: str, left_out: str = "
 
 def load_judged(folder: Path) -> DataFrame:
     """Load the verdicts that stand under a profile's results; before there are any, the paper's own alone."""
-    path = folder / "claims.csv"
-    return pd.read_csv(path) if path.is_file() else judgements.judge(pd.DataFrame(columns=RUN_COLUMNS))
+    there = (folder / "claims.csv").is_file()
+    return read_judged(folder) if there else judgements.judge(pd.DataFrame(columns=RUN_COLUMNS))
+
+
+def read_judged(folder: Path) -> DataFrame:
+    """Read a profile's claims.csv.
+
+    Raises:
+        StudyError: If it is not there, or not whole: no table, or without some of the claims.
+    """
+    path, expected = folder / "claims.csv", "the verdicts on all claims, ours and the paper's"
+    remedy = f"run `dontstop claims --profile {folder.name}`"
+    if not path.is_file():
+        raise StudyError(f"no claims.csv of profile {folder.name}", expected, remedy)
+    try:
+        judged = pd.read_csv(path)
+        whole = judged[["claim", "study"]].drop_duplicates()
+    except (ValueError, KeyError) as error:
+        raise StudyError(f"{path} is damaged: {error}", expected, remedy) from error
+    if len(whole) != 2 * len(CLAIMS) or judged["verdict"].isna().any():
+        raise StudyError(f"{path}, which is not whole", expected, remedy)
+    return judged
 
 
 def save_metrics(judged: DataFrame, mean_f1: Mapping[str, float], folder: Path) -> None:
@@ -88,13 +108,9 @@ def write_forest(results: Path, profiles: Sequence[str]) -> None:
     """Draw profiles' claims side by side, from the claims.csv of each, as claims.svg and .png under `results`.
 
     Raises:
-        StudyError: If a profile has no verdicts yet.
+        StudyError: If a profile has no verdicts yet, or damaged ones.
     """
-    for profile in profiles:
-        if not (results / profile / "claims.csv").is_file():
-            remedy = f"run `dontstop claims --profile {profile}`"
-            raise StudyError(f"no claims.csv of profile {profile}", "the verdicts of every profile named", remedy)
-    judged = {profile: pd.read_csv(results / profile / "claims.csv") for profile in profiles}
+    judged = {profile: read_judged(results / profile) for profile in profiles}
     write_figure(claim_plots.claims_forest(judged), results / "claims")
 
 

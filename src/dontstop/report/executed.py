@@ -28,7 +28,7 @@ def execute(paths: Paths, notebook: str, profile: str, *, log_output: bool = Fal
     from nbclient.exceptions import DeadKernelError
 
     # Seen from where the command is given: the executed copy keeps these paths, and should tell nothing of a machine.
-    unfinished = paths.work / "notebooks" / profile / f"{notebook}.ipynb"
+    unfinished = paths.work / "notebooks" / paths.data.name / f"{notebook}.ipynb"
     source, target = (Path(os.path.relpath(path)) for path in (paths.root / "notebooks" / unfinished.name, unfinished))
     target.parent.mkdir(parents=True, exist_ok=True)
     if log_output:

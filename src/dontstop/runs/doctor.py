@@ -1,9 +1,10 @@
 """What stands in a study's way, or soon will: environment, machine, text, locks, damage and leftovers, a line each."""
 
 import collections
+import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,7 @@ from dontstop.runs import compatibility, identity, jobs, preparation, records, s
 from dontstop.runs.design import Design
 from dontstop.runs.plan import EXPERIMENTS
 from dontstop.runs.records import NOT_RECORDED
-from dontstop.text import manifest, tasks
+from dontstop.text import tasks
 from dontstop.training import devices
 
 LEVELS = ("well", "warning", "broken")  # their places are the command's exit codes
@@ -50,6 +51,8 @@ def examine(name: str, root: Path | None = None) -> pd.DataFrame:
         profile, paths = loaded[0], Paths(loaded[0].name, root)
         for what, check in CHECKS.items():
             found += _told(what, lambda check=check: check(profile, paths))
+    if loaded and name != loaded[0].name:  # given by its path
+        found = [replace(f, remedy=f.remedy.replace(f"--profile {loaded[0].name}", f"--profile {name}")) for f in found]
     return pd.DataFrame([asdict(finding) for finding in found]).drop_duplicates("state", ignore_index=True)
 
 
@@ -64,7 +67,7 @@ def _told(what: str, check: Callable[[], Iterator[State]]) -> list[Finding]:
         return [Finding(what, *line) for line in check()]
     except StudyError as error:
         return [Finding(what, "broken", error.found, error.remedy)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         return [Finding(what, "broken", f"{type(error).__name__}: {error}", "mend or delete that file")]
 
 
@@ -153,6 +156,8 @@ def _encoder(profile: Profile, paths: Paths) -> Iterator[State]:
 def _text(profile: Profile, paths: Paths) -> Iterator[State]:
     if preparation.is_prepared(profile, paths, tasks.tasks_for(profile, paths)):
         yield "well", "prepared with these settings"
+        if digests.folder_damage(paths.data) is not None:  # told above; damaged tokens cannot be counted
+            return
         yield from token_counts.lines(token_counts.counts(paths))
     else:
         state = "prepared with others" if (paths.data / "prepared.json").is_file() else "not prepared yet"
@@ -180,40 +185,52 @@ def _held(paths: Paths) -> list[Path]:
 
 def _damage(profile: Profile, paths: Paths) -> Iterator[State]:
     count = 0
-    for path, digest in _digests(paths):
+    for kept, root, level, remedy in _kept(profile, paths):
+        count += 1 + len(digests.kept_digests(kept, root) or {})
+        yield from ((level, wrong, remedy) for wrong in digests.faults(kept, root))
+    again = f"delete it; `make study PROFILE={profile.name}` makes it anew"
+    for path in sorted([*paths.checkpoints.rglob(scratch.TRAINING_FILE), *paths.results.glob("records/*/*.jsonl")]):
         count += 1
-        if not path.is_file() or files.digest(path) != digest:
-            state = f"{path} is {'damaged' if path.is_file() else 'missing'}"
-            remedy = f"delete {paths.data}, then `dontstop prepare --profile {profile.name}` makes it anew"
-            yield "broken", state, remedy
-    written = [*paths.checkpoints.rglob(scratch.TRAINING_FILE), *paths.results.glob("records/*/*.jsonl")]
-    for path in sorted(written):
-        count += 1
-        if not _is_whole(path):
-            yield "broken", f"{path} is damaged", f"delete it; `make study PROFILE={profile.name}` makes it anew"
+        if not _is_read(path):
+            yield "broken", f"{path} is damaged", again
     yield "well", f"{counted(count, 'file')} looked at"
 
 
-def _digests(paths: Paths) -> Iterator[tuple[Path, str]]:
-    """Yield the files that prepared text consists of, each with its SHA-256 as the manifests have it."""
-    path, tokens = paths.data / "manifest.json", paths.data / "tokens" / "manifest.json"
-    if path.is_file():
-        yield from manifest.text_digests(paths, files.read_json(path)).items()
-    if tokens.is_file():
-        told = files.read_json(tokens)
-        yield paths.tokenizer() / "tokenizer.json", told["tokenizer"]
-        yield from ((paths.store(name) / "ids.npy", entry["sha256"]) for name, entry in told["stores"].items())
+def _kept(profile: Profile, paths: Paths) -> Iterator[tuple[Path, Path, str, str]]:
+    """Yield what keeps digests: the file, the folder of the files that it names, and of damage the level and remedy."""
+    of_text = f"delete {paths.data}, then `dontstop prepare --profile {profile.name}` makes it anew"
+    of_selected = f"`dontstop select --profile {profile.name}` makes it anew"
+    of_encoders = f"delete it; `make study PROFILE={profile.name}` makes it anew"
+    for folder, remedy in ((paths.data, of_text), (paths.selected, of_selected), (paths.checkpoints, of_encoders)):
+        yield from ((kept, kept.parent, "broken", remedy) for kept in sorted(folder.rglob(digests.DIGESTS)))
+    of_scratch = "what needs it makes it anew"
+    yield from ((kept, paths.work, "warning", of_scratch) for kept in sorted(paths.work.glob("digests/**/*.json")))
+
+
+def _folders(profile: Profile, paths: Paths) -> Iterator[State]:
+    for folder in (paths.data, paths.checkpoints, paths.selected, paths.results, paths.work):
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        if not there.is_dir():
+            yield "broken", f"{there} is no folder", "move that file away: results are to stand there"
+        elif not os.access(there, os.W_OK | os.X_OK):
+            yield "broken", f"{there} cannot be written to", "give yourself the right to, or take another checkout"
+    yield "well", "data, checkpoints, selected text, results and work can be written"
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether records, or what tells of an encoder and all that stands beside it, are as they were written."""
+    """Whether what tells of an encoder, and all that stands beside it, is as it was written."""
+    return _is_read(path) and digests.folder_damage(path.parent) is None
+
+
+def _is_read(path: Path) -> bool:
+    """Whether records, or what tells of an encoder, can be read."""
     if path.suffix == ".jsonl":
         return records.read_rows(path)[1] is None
     try:
         files.read_json(path)
     except StudyError:
         return False
-    return digests.folder_damage(path.parent) is None
+    return True
 
 
 def _leftovers(profile: Profile, paths: Paths) -> Iterator[State]:
@@ -259,10 +276,11 @@ CHECKS: dict[str, Callable[[Profile, Paths], Iterator[State]]] = {
     "device": _device,
     "memory": _memory,
     "encoder": _encoder,
+    "folders": _folders,
+    "damage": _damage,
     "text": _text,
     "disk": _disk,
     "locks": _locks,
-    "damage": _damage,
     "leftovers": _leftovers,
     "scratch": _scratch,
     "records": _recorded,

@@ -15,6 +15,7 @@ from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths
 from dontstop.report import claim_plots
+from dontstop.report.claims import read_judged
 from dontstop.report.display import write_figure
 from dontstop.runs import ledger
 from dontstop.site import pages
@@ -130,7 +131,8 @@ def write_sources(root: Path, sources: Path, profiles: Sequence[str]) -> None:
     for profile in profiles:
         _write_profile(Paths(profile, root), sources / "results" / profile)
     _write_data(root / "results", "benchmarks", sources / "results" / "benchmarks.md")
-    judged = _read_tables(root, profiles, "claims.csv")
+    there = [profile for profile in profiles if (root / "results" / profile / "claims.csv").is_file()]
+    judged = {profile: read_judged(root / "results" / profile) for profile in there}
     if judged:
         write_figure(claim_plots.claims_forest(judged), sources / "claims")
     front = pages.front_page(judged, _read_tables(root, profiles, "tables/02_dapt/table3_dapt.csv"))
