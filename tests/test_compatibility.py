@@ -1,6 +1,7 @@
 """Encoders and settings that do not fit: told before any text is read, in one error, and never by a traceback."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,14 @@ def sharded(folder: Path) -> None:
 def pickled(folder: Path) -> None:
     torch.save(load_file(folder / MODEL), folder / "pytorch_model.bin")
     (folder / MODEL).unlink()
+
+
+def quantised(folder: Path) -> None:
+    save_file({key: value.to(torch.int8) for key, value in load_file(folder / MODEL).items()}, folder / MODEL)
+
+
+def a_pipe(folder: Path) -> None:
+    os.mkfifo(folder / "notes.json")
 
 
 def without_tokens(name: str) -> Callable[[Path], None]:
@@ -271,6 +280,15 @@ CASES = {
         "a whole file",
         "fetch it again",
     ),
+    "an index of shards that names none": (
+        all_of(sharded, written("model.safetensors.index.json", b"[]")),
+        {},
+        "which does not say which shard holds which weights",
+        "a `weight_map`",
+        "fetch it again",
+    ),
+    "quantised weights": (quantised, {}, "with weights of type I8", "floating-point", "that was quantised"),
+    "a pipe": (a_pipe, {}, "which is no file", "nothing that waits", "remove it"),
     "code of a tokenizer": (
         changed("tokenizer_config.json", auto_map={"AutoTokenizer": ["code.T", None]}),
         {},

@@ -34,3 +34,6 @@ def test_doubts_about_labels_are_told_and_stop_nothing():
     assert list(examples.doubts(splits)) == []
     splits["dev"][2] |= {"text": "TEXT, ２!", "label": "a"}
     assert list(examples.doubts(splits))[0] == "1 text has two labels or more"
+    splits = {"train": rows("a", "b", "A "), "dev": rows("a", "b", "A "), "test": rows("a", "b", "A ")}
+    (told,) = examples.doubts(splits)
+    assert told == "the labels 'A ', 'a' differ by case or space alone, and are taken for different ones"

@@ -1,6 +1,7 @@
 """One's own files: gathered under any columns, divided by class and content, and looked at before any training."""
 
 import collections
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -90,6 +91,17 @@ def test_a_file_that_is_missing_or_not_named_is_told(gathered, tmp_path):
     tiny.make_own(tmp_path, text={"study": {"domains": {"support": {"files": "mine/cs"}}, "tasks": TASK}})
     with pytest.raises(StudyError, match="no file of tickets in the study"):
         own_files.is_gathered(load_profile("own", tmp_path))
+
+
+def test_links_out_of_a_folder_of_text_are_followed_only_if_asked_for(gathered, tmp_path):
+    study, folder = gathered[0].text.study, tmp_path / "many"
+    folder.mkdir()
+    (tmp_path / "outside.jsonl").write_text('{"body": "fo gu"}\n')
+    (folder / "a.jsonl").symlink_to(tmp_path / "outside.jsonl")
+    domain = replace(study.domains[0], files=str(folder))
+    with pytest.raises(StudyError, match=r"which a link leads to .*outside.jsonl\n(.|\n)*follow_links: true"):
+        own_files._corpus_files(domain, follow_links=False)
+    assert own_files._corpus_files(domain, follow_links=True) == [folder / "a.jsonl"]
 
 
 def test_scripts_are_told_apart():
@@ -228,9 +240,9 @@ WRONG = {
     ),
     "too few texts to divide": (
         table("body,queue\nba ce di,few\nfo gu ka,many\n"),
-        "no examples in test of tickets",
-        "one or more",
-        "fill the split",
+        "nothing for test and dev in",
+        "classes of 3 texts or more",
+        "name files of their own",
     ),
     "a row without a label": (
         table("body,queue\nba ce di,few\nfo gu ka,\n"),

@@ -108,6 +108,10 @@ def test_numbers_of_labels_differ_from_one_another(root, labels):
     ("content", "path"),
     [
         ({"replicates": 0}, "replicates"),
+        ({"replicates": 10**9}, "replicates"),
+        ({"advice": {"minutes": float("inf")}}, "advice.minutes"),
+        ({"encoder": {"hidden_size": 15}}, "encoder"),
+        ({"encoder": {"hidden_size": 16, "num_heads": 16}}, "encoder"),
         ({"labels": {"primary": 0}}, "labels.primary"),
         ({"forgetting": {"arms": ["replay"]}}, "forgetting.arms.0"),
         ({"forgetting": {"replayed_share": 1.5}}, "forgetting.replayed_share"),
@@ -243,6 +247,24 @@ def test_all_paths_of_a_profile_resolve_alike(root, tmp_path, monkeypatch, setti
     assert with_path(root, setting, "encoders/mine") == str(root / "encoders" / "mine")
     assert with_path(root, setting, "~/mine") == str(tmp_path / "home" / "mine")
     assert with_path(root, setting, str(tmp_path / "elsewhere")) == str(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("setting", PATHS)
+def test_a_home_that_there_is_not_is_told(root, setting):
+    with pytest.raises(StudyError, match="~no-such-user/mine: Could not determine home directory"):
+        with_path(root, setting, "~no-such-user/mine")
+
+
+def test_a_file_elsewhere_does_not_bear_the_name_of_a_profile_of_ours(root, tmp_path):
+    (tmp_path / "mine").mkdir()
+    for name in ("other", "tiny"):
+        (tmp_path / "mine" / f"{name}.yaml").write_text("seeds: [1]\n")
+    (root / "configs").mkdir(exist_ok=True)
+    (root / "configs" / "tiny.yaml").write_text("seeds: [2]\n")
+    assert load_profile(str(tmp_path / "mine" / "other.yaml"), root).name == "other"
+    assert load_profile(str(root / "configs" / "tiny.yaml"), root).seeds == [2]
+    with pytest.raises(StudyError, match=r"mine/tiny.yaml, which is named as .*configs/tiny.yaml is"):
+        load_profile(str(tmp_path / "mine" / "tiny.yaml"), root)
 
 
 @pytest.mark.parametrize("setting", PATHS)

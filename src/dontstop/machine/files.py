@@ -184,7 +184,13 @@ def files_under(folder: Path) -> list[Path]:
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        StudyError: If it is a pipe or a device, whose end never comes.
+    """
+    if path.exists() and not path.is_file():
+        raise StudyError(f"{path}, which is no file", "files, and nothing that waits for a writer", "remove it")
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

@@ -220,7 +220,8 @@ def _check_corpora(prepared: Prepared) -> None:
                 raise StudyError(
                     f"no document left in the {what} of {name}",
                     "one or more after duplicates, task texts and leaks are taken out",
-                    "give more text, or raise text.max_documents or text.held_out_fraction",
+                    "give more text, or raise text.max_documents or text.held_out_fraction; lower text.min_words where "
+                    "documents are short",
                 )
 
 

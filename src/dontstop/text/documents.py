@@ -3,7 +3,7 @@
 import glob
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,8 +89,17 @@ def check_mirror(folder: Path, *, follow_links: bool) -> None:
     Raises:
         StudyError: If a link leads out of the mirror, or a pipe or a device lies there, whose end never comes.
     """
+    check_links(
+        folder,
+        [path for kind in ("corpora", "tasks") for path in files.files_under(folder / kind)],
+        follow_links=follow_links,
+    )
+
+
+def check_links(folder: Path, paths: Iterable[Path], *, follow_links: bool) -> None:
+    """Make sure that what a folder holds are files, and none a link out of it; as `check_mirror` does."""
     inside = folder.resolve()
-    for path in (path for kind in ("corpora", "tasks") for path in files.files_under(folder / kind)):
+    for path in paths:
         target = path.resolve()
         if path.exists() and not path.is_file():
             raise StudyError(f"{path}, which is no file", "files of text", "move it away")
@@ -209,6 +218,9 @@ def _unreadable(path: Path, number: int, error: Exception) -> StudyError:
         return StudyError(
             f"{path}, packed by zstd with a long window", "a window of 128 MB at most", f"pack it anew: {how}"
         )
+    if "gzip" in str(error) or "BZ2" in str(error) or "Input format not supported" in str(error):
+        expected, remedy = f"what its ending says: packed as {path.suffix}", "name it by what it is, or copy it again"
+        return StudyError(f"{path} unreadable after row {number}: {error}", expected, remedy)
     return StudyError(f"{path} unreadable after row {number}: {error}", "a whole file", "copy it again")
 
 
@@ -233,6 +245,8 @@ def _value(row: dict[str, Any], field: str, where: str, settings: Text, *, is_la
     value = row[field]
     if is_label and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
+    if isinstance(value, float) and is_label and value > 10**15:
+        return Fault(f"an integer of many digits as {field} in {where}", "a label", "write it as a string")
     if not isinstance(value, str):
         found = f"{field} of type {type(value).__name__} in {where}"
         return Fault(found, "a string", "write it as a string", is_empty=value is None and not is_label)

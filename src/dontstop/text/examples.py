@@ -55,6 +55,11 @@ def doubts(by_split: dict[str, list[Row]]) -> Iterator[str]:
     if twice := sum(len(of_text) > 1 for of_text in labels.values()):
         yield f"{twice:,} {'text has' if twice == 1 else 'texts have'} two labels or more"
     held = {split: {row["label"] for row in rows} for split, rows in by_split.items()}
+    alike = collections.defaultdict(set)
+    for label in set().union(*held.values()):
+        alike[" ".join(label.lower().split())].add(label)
+    for some in sorted(sorted(some) for some in alike.values() if len(some) > 1):
+        yield f"the labels {', '.join(map(repr, some))} differ by case or space alone, and are taken for different ones"
     for split in ("dev", "test"):
         if alone := sorted(held["train"] - held[split]):
             yield f"{split} lacks the label {', '.join(alone)}, which macro-F1 counts as 0 there"

@@ -9,7 +9,7 @@ from dontstop.machine import files
 from dontstop.profiles import Profile, Text
 from dontstop.studies import Domain, StudyText, Task, read_study
 from dontstop.text import docstrings, examples, packages, splits, words
-from dontstop.text.documents import Refused, read_documents, shards_in
+from dontstop.text.documents import Refused, check_links, read_documents, shards_in
 from dontstop.text.manifest import Row
 from dontstop.text.tasks import GENERAL, SPLITS
 
@@ -53,7 +53,8 @@ def gather(profile: Profile, constraints: Path, tell: Tell) -> None:
 def _state(profile: Profile) -> str:
     """Return a fingerprint of all that the mirror is made of; of files, their sizes and times."""
     study, settings = profile.text.study, profile.text.model_dump(mode="json", exclude={"folder"})
-    given = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in _given_files(study)}
+    there = _given_files(study, follow_links=profile.text.follow_links)
+    given = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in there}
     return files.fingerprint({"study": study.model_dump(mode="json"), "text": settings, "files": given})
 
 
@@ -98,7 +99,7 @@ def _keep_every_class(places: dict[str, str], labelled: Sequence[tuple[str, str]
             in_train |= labels
 
 
-def _given_files(study: StudyText) -> list[Path]:
+def _given_files(study: StudyText, *, follow_links: bool) -> list[Path]:
     """Return the files that a study names, those of folders included; each domain and task must name some."""
     general = [] if study.general is None else [study.general]
     for one in (*study.domains, *general, *study.tasks):
@@ -107,7 +108,7 @@ def _given_files(study: StudyText) -> list[Path]:
             raise StudyError(
                 f"no file of {one.name} in the study", expected, "name it, as configs/own.example.yaml does"
             )
-    named = [path for domain in (*study.domains, *general) for path in _corpus_files(domain)]
+    named = [path for some in (*study.domains, *general) for path in _corpus_files(some, follow_links=follow_links)]
     of_tasks = (getattr(task, part) for task in study.tasks for part in ("labelled", "dev", "test", "unlabelled"))
     return named + [_there(Path(path)) for path in of_tasks if path is not None]
 
@@ -118,9 +119,13 @@ def _there(path: Path) -> Path:
     return path
 
 
-def _corpus_files(domain: Domain) -> list[Path]:
+def _corpus_files(domain: Domain, *, follow_links: bool) -> list[Path]:
     path = Path(domain.files)
-    return shards_in(path) if path.is_dir() else [_there(path)]
+    if not path.is_dir():
+        return [_there(path)]
+    found = shards_in(path)
+    check_links(path, found, follow_links=follow_links)
+    return found
 
 
 def _rows(path: Path, fields: tuple[str, ...], settings: Text, label: str = "label") -> Iterator[Row]:
@@ -131,7 +136,8 @@ def _rows(path: Path, fields: tuple[str, ...], settings: Text, label: str = "lab
 
 def _documents(domain: Domain, settings: Text) -> Iterator[str]:
     column = domain.text_column
-    return (row[column] for path in _corpus_files(domain) for row in _rows(path, (column,), settings))
+    paths = _corpus_files(domain, follow_links=settings.follow_links)
+    return (row[column] for path in paths for row in _rows(path, (column,), settings))
 
 
 def _docstrings(settings: Text, constraints: Path) -> Iterator[str]:
@@ -155,6 +161,12 @@ def _write_task(folder: Path, task: Task, settings: Text, tell: Tell) -> None:
         rows |= divide(rows["train"], made, seed=settings.split_seed)
         if repeated:
             tell(f"{task.name}: {repeated:,} repeated rows of {task.labelled} left out before it is divided")
+    if empty := [split for split in made if not rows[split]]:
+        raise StudyError(
+            f"nothing for {' and '.join(empty)} in {task.labelled}: too few texts in every class of {task.name}",
+            f"classes of {FEWEST} texts or more, all of one label each",
+            f"give more texts of each class, or name files of their own for {' and '.join(empty)}",
+        )
     examples.check_tasks({task.name: rows})
     for split in SPLITS:
         files.write_jsonl(folder / f"{split}.jsonl", rows[split])

@@ -223,7 +223,11 @@ def comma_separated(handle: BinaryIO, path: Path, fields: tuple[str, ...], setti
 
 def _columns(row: dict, reader: csv.DictReader, where: str) -> dict | Fault:
     if None not in row:
-        return row
+        there = sum(value is not None for value in row.values())
+        if there in (0, len(row)):
+            return row
+        found, expected = f"{there} of {len(row)} columns in {where}", "all that the first line names"
+        return Fault(found, expected, "fill the row, or quote texts that hold line breaks")
     found, expected = f"{len(row[None])} columns too many in {where}", f"the {len(reader.fieldnames)} of the first line"
     return Fault(found, expected, "quote texts that hold commas")
 
