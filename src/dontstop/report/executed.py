@@ -48,6 +48,7 @@ def execute(paths: Paths, notebook: str, profile: str, *, log_output: bool = Fal
         raise StudyError(found, expected, remedy) from None
     except BaseException as error:
         _note_stopped(target)
+        logging.getLogger("asyncio").disabled = True  # would print how the cell at work ended, as nobody's error
         if isinstance(error, DeadKernelError):
             raise StudyError(
                 f"the kernel of notebook {notebook} killed while it ran (memory is the usual reason)",
