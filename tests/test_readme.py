@@ -81,6 +81,7 @@ def test_the_picture_is_of_the_committed_claims():
         judged = pd.read_csv(io.StringIO(committed(f"results/{profile}/claims.csv")))
         rows = judged[(judged["study"] == "ours") & (judged["task"] == "mean")].set_index("claim")
         verdicts = rows.loc[[f"C{number}" for number in range(2, 12)], "verdict"].value_counts()
-        for verdict, words in (("holds", "hold"), ("equivalent", "are equivalent"), ("does not hold", "do not hold")):
-            found = re.search(rf"{profile}: [^;]*?\b(?<!not ){words} (\d+)", told)
+        words = {"holds": "holds?", "equivalent": "(?:is|are) equivalent", "does not hold": "do(?:es)? not hold"}
+        for verdict, word in words.items():
+            found = re.search(rf"{profile}: [^;]*?\b(\d+) {word}", told)
             assert (int(found[1]) if found else 0) == verdicts.get(verdict, 0), "run: dontstop forest mini laptop"
