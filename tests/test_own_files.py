@@ -108,6 +108,9 @@ def test_scripts_are_told_apart():
     assert inspection.script_shares(["abc", "где", "12!"]) == {"LATIN": 0.5, "CYRILLIC": 0.5}
     assert next(iter(inspection.script_shares(["文章分类任务 ab"]))) == "CJK"
     assert inspection.corpus(["one two", "three"])["num_words"] == 3
+    english, french = "The cat is on the table, and it sleeps.", "Le chat est sur la table, et il dort bien."
+    assert inspection.function_words([english]) > 50 and inspection.function_words([french]) < 15
+    assert inspection.function_words(["12 !"]) == 0
 
 
 def test_splits_are_described():

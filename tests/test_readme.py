@@ -1,6 +1,7 @@
 """The README's results are the committed ones; what a run of one's own has written since makes no test fail."""
 
 import io
+import json
 import re
 import subprocess
 
@@ -10,6 +11,8 @@ import pytest
 from conftest import PROJECT
 from dontstop.report import tables
 from dontstop.report.labels import signed
+from dontstop.runs.plan import NOTEBOOKS
+from dontstop.verdicts.claims import CLAIMS
 
 PROFILES = ("mini", "laptop")
 
@@ -45,6 +48,45 @@ def test_results_of_a_run_of_ones_own_are_not_looked_at(tmp_path, monkeypatch):
     path.write_text("of another processor")
     monkeypatch.setattr("test_readme.PROJECT", tmp_path)
     assert committed("results/claims.csv") == "committed"
+
+
+def of_laptop() -> pd.DataFrame:
+    """Return laptop's own verdicts over all tasks, by claim."""
+    judged = pd.read_csv(io.StringIO(committed("results/laptop/claims.csv")))
+    return judged[(judged["study"] == "ours") & (judged["task"] == "mean")].set_index("claim")
+
+
+@pytest.mark.parametrize("notebook", [name for name in NOTEBOOKS if name != "01_domain_gap"])
+def test_a_notebook_and_the_page_of_claims_say_the_same(notebook):
+    """A notebook takes the claims of others for not shown: it may lack a verdict, and tells no other one."""
+    table, whole = pd.read_csv(io.StringIO(committed(f"results/laptop/tables/{notebook}/verdicts.csv"))), of_laptop()
+    for row in table.itertuples():
+        of_all = whole.loc[row.claim]
+        assert row.ours in (of_all["verdict"], "inconclusive")
+        for name in ("effect", "low", "high", "num_replicates"):
+            assert getattr(row, name) == pytest.approx(of_all[name], nan_ok=True)
+
+
+@pytest.mark.parametrize("notebook", [name for name in NOTEBOOKS if name != "01_domain_gap"])
+def test_what_a_notebook_found_is_what_the_records_say(notebook):
+    """The sentences of the committed copy: of each claim on scores, verdict, effect and interval."""
+    cells = {cell["id"]: cell for cell in json.loads(committed(f"results/laptop/notebooks/{notebook}.ipynb"))["cells"]}
+    told = "".join(cells["findings"]["outputs"][0]["data"]["text/markdown"])
+    by_statement, whole, count = {claim.statement.lower(): claim.id for claim in CLAIMS}, of_laptop(), 0
+    sentence = (
+        r"\*([^*]+)\*: \*\*([^*]+)\*\*. The effect over (\d+) replicates is (\S+) points .95 % interval (\S+) to (\S+),"
+    )
+    for statement, verdict, *numbers in re.findall(sentence, told):
+        row, count = whole.loc[by_statement[statement.lower()]], count + 1
+        assert verdict in (row["verdict"], "inconclusive")
+        assert int(numbers[0]) == row["num_replicates"]
+        assert numbers[1:] == [signed(row[name]) for name in ("effect", "low", "high")]
+    assert count == sum(row.claim in whole.index[whole["effect"].notna()] for row in claims_of(notebook).itertuples())
+    assert not re.search(r"\bnan\b|p = 0\.000", told)
+
+
+def claims_of(notebook: str) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(committed(f"results/laptop/tables/{notebook}/verdicts.csv")))
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -9,13 +9,14 @@ from dontstop.report import measures
 from dontstop.runs.arms import Checkpoint
 from dontstop.runs.results import Results
 from dontstop.selection.selectors import EncoderMean
-from dontstop.text import inspection
+from dontstop.text import inspection, words
 from dontstop.text.examples import doubts
 from dontstop.text.tasks import GENERAL, SPLITS, Task
 from dontstop.verdicts import baselines
 
 SMALL_TEST, SMALL_CLASS, SMALL_CORPUS = 200, 10, 100_000  # texts, texts of one class in train, words
 MANY_TOKENS, MANY_UNKNOWN, MANY_CUT = 1.5, 1.0, 10.0  # per word, as a factor of the general text's; percent; percent
+OTHER_LANGUAGE = 0.4  # of the general text's share of function words
 
 
 def corpora(study: Results) -> pd.DataFrame:
@@ -24,31 +25,37 @@ def corpora(study: Results) -> pd.DataFrame:
     rows = []
     for name, texts in measures.corpus_texts(study).items():
         of_texts = inspection.corpus(texts) | {key: sizes[name][key] for key in ("num_documents", "num_words")}
-        rows.append({"text": name} | of_texts | _of_tokens(study, f"corpora/{name}", stores, of_texts["num_words"]))
+        num_tokens = stores[f"corpora/{name}"]["num_tokens"]
+        per_word = {"tokens_per_word": num_tokens / max(1, of_texts["num_words"])}
+        rows.append({"text": name} | of_texts | per_word | _unknown(study, f"corpora/{name}"))
     return pd.DataFrame(rows)
 
 
 def splits(study: Results) -> pd.DataFrame:
     """Tabulate the splits of the tasks: as `inspection.labelled`, with task, tokens and percent_cut.
 
-    A text counts as cut where it fills the whole of `finetune.max_length`.
+    A text counts as cut where it fills the whole of `finetune.max_length`; tokens per word are those of the others.
     """
-    stores, rows = study.token_counts(), []
+    rows = []
     for task, by_split in measures.examples(study).items():
         longest = study.profile.finetune_for(task).max_length
         for row in inspection.labelled(by_split):
             store = f"tasks/{task}/{row['split']}"
             lengths = np.diff(tokens.load_token_store(study.paths.store(store)).offsets)
-            cut = {"percent_cut": 100 * float((lengths >= longest).mean())}
-            rows.append({"task": task} | row | _of_tokens(study, store, stores, row["num_words"]) | cut)
+            is_whole = lengths < longest
+            texts = [of["text"] for of, whole in zip(by_split[row["split"]], is_whole, strict=True) if whole]
+            num_words = sum(map(words.num_words, texts))
+            per_word = {"tokens_per_word": lengths[is_whole].sum() / num_words if num_words else np.nan}
+            cut = {"percent_cut": 100 * float(1 - is_whole.mean())}
+            rows.append({"task": task} | row | per_word | _unknown(study, store) | cut)
     return pd.DataFrame(rows).rename(columns={"num_documents": "num_texts"})
 
 
-def _of_tokens(study: Results, store: str, stores: dict, num_words: int) -> dict[str, float]:
+def _unknown(study: Results, store: str) -> dict[str, float]:
     unknown = tokens.load_tokenizer(study.paths.tokenizer()).unk_token_id
     ids = tokens.load_token_store(study.paths.store(store)).ids
     share = 0.0 if unknown is None else float(np.mean(np.asarray(ids) == unknown))
-    return {"tokens_per_word": stores[store]["num_tokens"] / max(1, num_words), "percent_unknown": 100 * share}
+    return {"percent_unknown": 100 * share}
 
 
 def remarks(study: Results, of_corpora: pd.DataFrame, of_splits: pd.DataFrame) -> list[str]:
@@ -58,9 +65,9 @@ def remarks(study: Results, of_corpora: pd.DataFrame, of_splits: pd.DataFrame) -
 
 
 def _on_cleaning(study: Results) -> list[str]:
-    words = {"documents_repeated": "repeated", "documents_short": "too short", "documents_near_duplicate": "alike"}
+    kinds = {"documents_repeated": "repeated", "documents_short": "too short", "documents_near_duplicate": "alike"}
     counts = study.manifest()["cleaning"]
-    gone = ", ".join(f"{counts[key]:,} {word}" for key, word in words.items() if counts.get(key))
+    gone = ", ".join(f"{counts[key]:,} {word}" for key, word in kinds.items() if counts.get(key))
     found = [f"Of {counts['documents_read']:,} documents these were left out: {gone}."] if gone else []
     leaks = counts.get("documents_leaking", 0)
     told = f"Taken out of the corpora, for a dev or test text that they held: {counted(leaks, 'document')}."
@@ -76,6 +83,10 @@ def _on_corpora(study: Results, table: pd.DataFrame) -> list[str]:
         if row.script != general["script"]:
             told = f"{row.text} is written in {row.script}, the general text in {general['script']}"
             found.append(f"{told}: give general text in that script, or name an encoder that reads it.")
+        elif row.percent_function < OTHER_LANGUAGE * general["percent_function"]:
+            told = f"Of the words of {row.text} {row.percent_function:.0f} % are English function words, of the general"
+            remedy = "if it is of another language, give general text in that, or name an encoder that reads it"
+            found.append(f"{told} text's {general['percent_function']:.0f} %: {remedy}.")
         if (factor := row.tokens_per_word / general["tokens_per_word"]) > MANY_TOKENS:
             remedy = "`tokens.trained_on: all` would give it word pieces of its own"
             found.append(f"A word of {row.text} takes {factor:.1f} times the tokens of one of general text: {remedy}.")

@@ -1,13 +1,17 @@
 """What texts are like before anything is trained on them: sizes, classes, scripts, texts that stand there twice."""
 
 import collections
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from dontstop.text import words
 from dontstop.text.manifest import Row
 
-LOOKED_AT = 2000  # texts whose letters are counted, evenly spread
+LOOKED_AT = 2000  # texts whose letters and words are counted, evenly spread
+WORD = re.compile(r"[^\W\d_]+")
 
 
 def script_shares(texts: Sequence[str]) -> dict[str, float]:
@@ -24,8 +28,19 @@ def script_shares(texts: Sequence[str]) -> dict[str, float]:
     return {name: number / total for name, number in sorted(found.items(), key=lambda item: -item[1])}
 
 
+def function_words(texts: Sequence[str]) -> float:
+    """Return which percentage of words are English function words: some 40 of English text, hardly any of another."""
+    some = texts[:: max(1, len(texts) // LOOKED_AT)]
+    found = [word for text in some for word in WORD.findall(text.lower())]
+    return 100 * sum(word in ENGLISH_STOP_WORDS for word in found) / max(1, len(found))
+
+
 def corpus(texts: Sequence[str]) -> dict[str, object]:
-    """Describe a corpus, or a sample of it: num_documents, num_words, script and percent_script (the main one's)."""
+    """Describe a corpus, or a sample of it.
+
+    Returns:
+        num_documents; num_words; script and percent_script (the main one's); percent_function (see `function_words`).
+    """
     shares = script_shares(texts) or {"none": 0.0}
     script, share = next(iter(shares.items()))
     num_words = sum(words.num_words(text) for text in texts)
@@ -34,6 +49,7 @@ def corpus(texts: Sequence[str]) -> dict[str, object]:
         "num_words": num_words,
         "script": script.lower(),
         "percent_script": 100 * share,
+        "percent_function": function_words(texts),
     }
 
 
