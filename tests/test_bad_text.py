@@ -20,6 +20,7 @@ import pytest
 
 import reliability
 import tiny
+from conftest import PROJECT
 from dontstop.errors import StudyError
 from dontstop.fetch import task_files
 from dontstop.machine import files
@@ -316,3 +317,17 @@ def test_no_damage_ends_in_a_traceback_or_loses_a_row(tmp_path):
     for rng in series.tries():
         hypothesis.seed(rng.getrandbits(32))(tried)()
         series.counts["files"] += FILES_A_BATCH
+
+
+def test_bytes_that_reach_new_code_of_the_readers_are_told_or_read():
+    """Guided by coverage, where atheris is installed (`pip install -c constraints.txt -e '.[fuzz]'`)."""
+    pytest.importorskip("atheris")
+    what = "bytes that coverage guides to new code of the readers (atheris)"
+    series = reliability.Series(what, "test_bad_text", 3000, 300_000, "files")
+    for rng in series.tries():
+        number = min(series.left(), 30_000)
+        options = [f"-runs={number}", f"-seed={rng.randrange(1, 2**31)}"]
+        command = [sys.executable, PROJECT / "tests" / "fuzz_readers.py", *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        series.counts["files"] += number - 1  # the series counts one

@@ -18,7 +18,8 @@ REQUIREMENTS = [
     Requirement(line)
     for line in [*PROJECT_TABLE["dependencies"], *sum(PROJECT_TABLE["optional-dependencies"].values(), [])]
 ]
-NOT_SET_UP = {"playwright"}  # installed by .ci/browser where a browser is to be tested
+# Installed by .ci/browser where a browser is to be tested; and by whoever fuzzes the readers.
+NOT_SET_UP = {"playwright", "atheris"}
 LINES = (PROJECT / "constraints.txt").read_text(encoding="utf-8").splitlines()
 PINS = [Requirement(line) for line in LINES if line and not line.startswith("#")]
 PLATFORMS = [("linux", "Linux"), ("darwin", "Darwin"), ("win32", "Windows")]
