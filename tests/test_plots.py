@@ -166,7 +166,7 @@ def course():
 
 def judged(**changes):
     row = {"study": "ours", "task": "mean", "effect": 1.0, "low": 0.5, "high": 1.5, "verdict": "holds"}
-    rows = [row | {"claim": f"C{k}", "study": study} for k in range(1, 13) for study in ("ours", "paper")]
+    rows = [row | {"claim": f"C{k}", "study": study} for k in range(1, 14) for study in ("ours", "paper")]
     table = pd.DataFrame(rows, columns=[*rows[0], *(name for name in changes if name not in rows[0])])
     return table.assign(**{name: table[name].where(table["study"] == "paper", new) for name, new in changes.items()})
 
@@ -696,3 +696,9 @@ def test_profiles_claims_are_drawn_side_by_side_from_their_files(tmp_path):
     assert (tmp_path / "claims.png").is_file() and b"two" in (tmp_path / "claims.svg").read_bytes()
     with pytest.raises(StudyError, match="dontstop claims --profile three"):
         claims.write_forest(tmp_path, ["one", "three"])
+    path = tmp_path / "two" / "claims.csv"
+    whole = path.read_bytes()
+    for damage in (b"\0\0\xff\xfe", whole[:300], whole.replace(b"claim", b"clam"), b""):
+        path.write_bytes(damage)
+        with pytest.raises(StudyError, match=r"two/claims.csv(.|\n)*dontstop claims --profile two"):
+            claims.write_forest(tmp_path, ["one", "two"])

@@ -83,13 +83,15 @@ def checks(table: DataFrame) -> str:
 
 
 def tapt_curve(curve: DataFrame) -> str:
-    """Say at which number of epochs a task's mean test score is highest."""
+    """Say at which number of epochs a task's mean dev score is highest, and what the test score is there."""
     told = []
-    for task, rows in curve[curve["split"] == "test"].groupby("task", sort=False):
-        best, base = rows.loc[rows["mean"].idxmax()], rows.loc[(rows["epochs"] == "0").idxmax()]
-        at = "as kept" if best["epochs"] == "kept" else f"at {counted(best['epochs'], 'epoch')}"
-        both = [number(row["mean"]) + f" ± {number(row['std'])}" * bool(row["std"] > 0) for row in (best, base)]
-        told.append(f"{labels.spelt(task)} scores highest {at} ({both[0]}; base {both[1]})")
+    for task, rows in curve.groupby("task", sort=False):
+        dev, test = (rows[rows["split"] == split].set_index("epochs") for split in ("dev", "test"))
+        best = dev["mean"].idxmax()
+        at = "as kept" if best == "kept" else f"at {counted(best, 'epoch')}"
+        both = (test.loc[epochs] for epochs in (best, "0"))
+        scores = [number(row["mean"]) + f" ± {number(row['std'])}" * bool(row["std"] > 0) for row in both]
+        told.append(f"{labels.spelt(task)} scores highest on dev {at} (on test {scores[0]}; base {scores[1]})")
     return sentence(listing(told))
 
 

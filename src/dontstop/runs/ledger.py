@@ -1,6 +1,7 @@
 """What each stage of the pipeline cost: wall time, and the time that processes spent training and measuring."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,13 +64,13 @@ def trained_seconds(paths: Paths, notebook: str) -> float:
 
 
 def selected_seconds(paths: Paths) -> float:
-    """Sum the CPU-seconds of all rankings of candidates, those that replicates share once, by what they kept."""
+    """Sum the CPU-seconds of all rankings of candidates, those that replicates share once; NaN where none is here."""
     found = {
         (path.parent.name, selector, ranking["wall_seconds"])
         for path in paths.selected.glob("replicate_*/*/rankings.json")
         for selector, ranking in files.read_json(path).items()
     }
-    return sum((seconds for *_, seconds in sorted(found)), 0.0)
+    return sum((seconds for *_, seconds in sorted(found)), 0.0) if found else math.nan
 
 
 def stage_costs(paths: Paths) -> pd.DataFrame:
@@ -92,5 +93,5 @@ def stage_costs(paths: Paths) -> pd.DataFrame:
     rows.append(("claims", ledger.get("claims"), 0.0))
     columns = ["stage", "wall_minutes", "training_minutes"]
     table = pd.DataFrame(rows, columns=columns).set_index("stage").astype(float) / 60
-    table.loc["all"] = table.sum()
+    table.loc["all"] = table.sum(min_count=1)
     return table.reset_index()
