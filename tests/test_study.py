@@ -596,5 +596,5 @@ def test_verdicts_are_read_where_they_stand_and_are_the_papers_alone_before(tmp_
     before = claims.load_judged(tmp_path)
     assert set(before.query("study == 'ours'")["verdict"]) == {"not run"}
     assert "holds" in set(before.query("study == 'paper'")["verdict"])
-    before.query("claim == 'C2'").to_csv(tmp_path / "claims.csv", index=False)
-    assert set(claims.load_judged(tmp_path)["claim"]) == {"C2"}
+    before.assign(verdict="holds").to_csv(tmp_path / "claims.csv", index=False)
+    assert set(claims.load_judged(tmp_path)["verdict"]) == {"holds"}
