@@ -28,7 +28,15 @@ RUNS = {f"{task.name} {arm}" for task in TASKS for arm in ("base", "dapt", "not_
 LOSSES = {"loss base", "loss dapt"}
 DAPT_RUNS = {name for name in RUNS if not name.endswith(" base")}
 # Another value of each setting, where adding one or halving makes none.
-OTHER = {"hidden_size": 24, "num_heads": 1, "name": None, "num_steps": 13, "num_epochs": 3, "pooling": "first", "schedule": "linear"}
+OTHER = {
+    "hidden_size": 24,
+    "num_heads": 1,
+    "name": None,
+    "num_steps": 13,
+    "num_epochs": 3,
+    "pooling": "first",
+    "schedule": "linear",
+}
 OTHER |= {"sequences_at_once": 2, "num_checks": 3}
 PHASE_FIELDS = [name for name in PhaseSettings.model_fields if name not in ("num_epochs", "patience")]
 SPEED = {"cluster": {"kind": "local"}, "num_workers": 3, "progress_seconds": 9.0, "steps_between_saves": 7}

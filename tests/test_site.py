@@ -5,12 +5,13 @@ import re
 import nbformat
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from nbformat import v4
 
 import tiny
 from dontstop.errors import StudyError
 from dontstop.profiles import Paths
-from dontstop.report.display import show, styled
+from dontstop.report.display import show, styled, write_figure
 from dontstop.site import pages, rendering
 from dontstop.verdicts.judgements import OURS, PAPER
 
@@ -67,9 +68,11 @@ def results(tmp_path):
         link += "And [a source](../notebooks/07_own_data.ipynb), [speeds](../results/benchmarks).\n"
         link += "A [speed](../results/benchmarks/gpu.md).\n"
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        more = {"docs/results.md": link, "docs/settings.md": DIAGRAM}.get(name, "")
+        picture = "![All claims](results/claims.png)"
+        more = {"docs/results.md": link, "docs/settings.md": DIAGRAM, "README.md": picture}.get(name, "")
         (tmp_path / name).write_text(f"# {name}\n\n{more}")
     folder = tmp_path / "results" / "mine"
+    write_figure(Figure(), tmp_path / "results" / "claims")
     show(pd.DataFrame({"text": [HOSTILE], "score": [1.5]}), folder / "tables" / "02_dapt" / "table3_dapt")
     table = v4.new_output("execute_result", {"text/html": styled(pd.DataFrame({"text": [HOSTILE]})).to_html()})
     printed = v4.new_output("stream", text=f"profile mine; {HOSTILE}")

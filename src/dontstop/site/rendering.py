@@ -124,7 +124,7 @@ def _render(sources: Path, site: Path) -> list[str]:
 
 def write_sources(root: Path, sources: Path, profiles: Sequence[str]) -> None:
     """Write what the site is rendered from: docs and notebooks where links expect them, and the pages made here."""
-    pages_there = ("README.md", "CONTRIBUTING.md", "CITATION.cff", "docs/*")
+    pages_there = ("README.md", "CONTRIBUTING.md", "CITATION.cff", "docs/*", "results/claims.*")
     for pattern in (*pages_there, *(f"results/{profile}/claims.*" for profile in profiles)):
         for path in root.glob(pattern):
             _copy(path, sources / path.relative_to(root))
