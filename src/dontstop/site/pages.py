@@ -1,7 +1,7 @@
 """What the site has beside notebooks and docs, as Markdown: the front page, a profile's, tables and figures."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 from pandas import DataFrame
@@ -126,16 +126,19 @@ def profile_page(
     provenance: Sequence[str],
     costs: DataFrame,
     notebooks: Mapping[str, str],
+    wrote: Collection[str],
     has_claims: bool,
     is_earlier: bool = False,
 ) -> str:
     """Write a profile's page: its notebooks by title, the provenance that they print, and the costs of its stages.
 
-    Of an earlier design, only the tables and figures that its notebooks wrote.
+    Notebooks are by name, with their titles; of those that wrote some, tables and figures have a page. Of an earlier
+    design there are only these.
     """
     judged = "[The paper's claims, judged](claims.md); its" if has_claims else "Its"
     titles = {n: notebooks[n] if is_earlier else f"[{notebooks[n]}](notebooks/{n}.ipynb)" for n in notebooks}
-    rows = [f"| {titles[n]} | [tables and figures](data/{n}.md) |" for n in notebooks]
+    data = {n: f"[tables and figures](data/{n}.md)" if n in wrote else "" for n in notebooks}
+    rows = [f"| {titles[n]} | {data[n]} |" for n in notebooks]
     lines = "\n".join(f"    {line}" for line in provenance)
     return "\n".join(
         [

@@ -183,11 +183,13 @@ def _write_profile(paths: Paths, target: Path) -> None:
         provenance |= {line: None for line in _printed(cells, "provenance")}  # each once
         if not is_earlier:
             _copy(path, target / "notebooks" / path.name)
-        _write_data(paths.results, path.stem, target / "data" / f"{path.stem}.md")
-    page = pages.profile_page(
-        target.name, list(provenance), ledger.stage_costs(paths), titles, bool(claims), is_earlier
-    )
-    inside = claims + [f"{kind}/{name}" for name in titles for kind in kinds]
+        if any(paths.results.glob(f"*/{path.stem}/*")):
+            _write_data(paths.results, path.stem, target / "data" / f"{path.stem}.md")
+    wrote = {path.stem for path in (target / "data").glob("*.md")}
+    costs = ledger.stage_costs(paths)
+    page = pages.profile_page(target.name, list(provenance), costs, titles, wrote, bool(claims), is_earlier)
+    there = [f"{kind}/{name}" for name in titles for kind in kinds]
+    inside = claims + [page for page in there if any(target.glob(f"{page}.*"))]
     files.write_text(target / "index.md", page + pages.contents(target.name, inside))
 
 
