@@ -7,9 +7,17 @@ from dontstop.machine import files
 from dontstop.report import claims, findings
 from dontstop.verdicts.losses import GENERAL, IN_DOMAIN
 
-TOLD = {"statement": "A is above B", "ours": "holds", "effect": 1.23, "low": 0.2, "high": 2.2, "p_holm": 0.012}
+TOLD = {
+    "claim": "C2",
+    "statement": "A is above B",
+    "ours": "holds",
+    "effect": 1.23,
+    "low": 0.2,
+    "high": 2.2,
+    "p_holm": 0.012,
+}
 TOLD |= {"detectable": 0.9, "margin": 0.75, "num_replicates": 10.0, "reason": ""}
-TOLD |= {"tasks": "holds on 3, inconclusive on 5"}
+TOLD |= {"claim": "C2", "tasks": "holds on 3, inconclusive on 5"}
 TOLD |= {"paper": "inconclusive", "paper_effect": -0.4, "paper_tasks": "inconclusive on 8"}
 
 
@@ -26,6 +34,10 @@ def test_a_claim_is_told_with_effect_interval_what_would_have_been_seen_and_the_
     )
     assert told().endswith("**inconclusive** (−0.4; inconclusive on 8).")
     assert told(ours="not run") == "*A is above B*: **not run**."
+    small = (
+        "four times in five. That is above zero, and shown to be below 0.8: too small to matter beside DAPT. Task by"
+    )
+    assert small in told(claim="C4") and small not in told(claim="C4", low=-0.1) + told(claim="C4", ours="inconclusive")
 
 
 def test_an_equivalence_names_its_margin_and_one_replicate_says_that_it_has_no_interval():

@@ -17,8 +17,11 @@ from dontstop.report.labels import signed
 from dontstop.runs.results import RUN_COLUMNS
 from dontstop.verdicts import calibration, judgements
 from dontstop.verdicts.calibration import World
-from dontstop.verdicts.claims import CLAIMS, EQUIVALENT, INCONCLUSIVE, NOT_RUN
+from dontstop.verdicts.claims import CLAIMS, EQUIVALENT, HOLDS, INCONCLUSIVE, NOT_RUN
 from dontstop.verdicts.scores import MEAN
+
+
+_NOT_BETTER = {claim.id for claim in CLAIMS if claim.rule == "not_better"}
 
 
 def sentences(overview: DataFrame) -> list[str]:
@@ -35,11 +38,14 @@ def _evidence(row) -> str:
         return f" The effect is {signed(row.effect)} points ({row.reason}). {paper_says}"
     margin = f", the margin being {labels.number(row.margin)}" if row.ours == EQUIVALENT else ""
     nearest = ", of the nearest verdict" if row.ours == INCONCLUSIVE else ""
+    is_small = row.claim in _NOT_BETTER and row.ours == HOLDS and row.low > 0
+    more = f" That is above zero, and shown to be below {labels.number(row.margin)}: too small to matter beside DAPT."
+    small = more if is_small else ""
     tasks = f" Task by task: {row.tasks}." if row.tasks != "-" else ""
     return (
         f" The effect over {row.num_replicates:.0f} replicates is {signed(row.effect)} points (95 % interval "
         f"{signed(row.low)} to {signed(row.high)}, {labels.p_value(row.p_holm)} after correction{nearest}"
-        f"{margin}); one of {labels.number(row.detectable)} would have been seen four times in five.{tasks} "
+        f"{margin}); one of {labels.number(row.detectable)} would have been seen four times in five.{small}{tasks} "
         f"{paper_says}"
     )
 
