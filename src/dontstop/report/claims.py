@@ -20,7 +20,6 @@ from dontstop.verdicts.calibration import World
 from dontstop.verdicts.claims import CLAIMS, EQUIVALENT, HOLDS, INCONCLUSIVE, NOT_RUN
 from dontstop.verdicts.scores import MEAN
 
-
 _NOT_BETTER = {claim.id for claim in CLAIMS if claim.rule == "not_better"}
 
 
