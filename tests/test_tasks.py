@@ -61,8 +61,12 @@ def test_a_profile_of_files_goes_without_the_tasks_that_it_may_lack(tmp_path):
 
 
 def test_a_profile_of_files_without_tasks_is_an_error(tmp_path):
+    profile = of_files(folder="texts", tasks=["imdb"], may_lack=["imdb"])
+    with pytest.raises(StudyError, match="no folder .*texts\n.*\n.*DONTSTOP_MIRROR"):
+        tasks.tasks_for(profile, Paths("mini", tmp_path))
+    (tmp_path / "texts").mkdir()
     with pytest.raises(StudyError, match="no task folder"):
-        tasks.tasks_for(of_files(folder="texts", tasks=["imdb"], may_lack=["imdb"]), Paths("mini", tmp_path))
+        tasks.tasks_for(profile, Paths("mini", tmp_path))
 
 
 def test_a_mirror_need_not_be_named_again_once_its_text_is_prepared(tmp_path):

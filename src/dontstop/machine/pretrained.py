@@ -115,6 +115,10 @@ def _reason(error: Exception) -> str:
         return "its weights have other shapes than its config.json"
     if "Unrecognized configuration class" in text:
         return "its kind of model, by config.json, has no masked LM"
+    if "Repo id must" in text or "HFValidationError" in type(error).__name__:
+        return "there is no such folder, and it is no name on a hub"
+    if "Validation error for field" in text:
+        return " ".join(text.split())[:300]
     if isinstance(error, KeyError):
         return f"its files lack {text}"
     return text.splitlines()[0][:300] if text else type(error).__name__

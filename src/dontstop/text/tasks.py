@@ -46,6 +46,9 @@ def tasks_for(profile: Profile, paths: Paths) -> tuple[Task, ...]:
         return _prepared_tasks(profile, paths, wanted)
     folder = paths.root / profile.text.folder / "tasks"
     lacking = [task.name for task in wanted if not any(forms_of(folder / task.name, split) for split in SPLITS)]
+    if not folder.parent.is_dir():
+        remedy = "mend text.folder, or what names it: --mirror, DONTSTOP_MIRROR"
+        raise StudyError(f"no folder {folder.parent}", "a mirror of text", remedy)
     if refused := [name for name in lacking if name not in profile.text.may_lack]:
         raise StudyError(
             f"no {', '.join(refused)} in {folder}",
