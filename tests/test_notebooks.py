@@ -142,6 +142,7 @@ def test_the_notebook_of_ones_own_text_has_the_skeleton_too():
     targets = [target.id for statement in ast.parse(parameters).body for target in statement.targets]
     assert targets == ["profile", "replicates", "minutes"]
     assert opening.splitlines()[-1].startswith(f'study = open_study("{OWN}", profile=profile,')
+    assert any("study.show(schematic." in cell["source"] for cell in cells(OWN)[:5])
     # What is spent is said before it is spent.
     assert methods.index("advice.costs") < methods.index("budget.run_affordable") < methods.index("advise")
 
