@@ -1,7 +1,7 @@
 """Workers and kernels of tests are forks of one process that has all imported: 0.1 s of a core to start, not 2 to 6.
 
 The package's own way, a fresh interpreter for each, is that of the commands that tests give, and of the first kernel
-that a process of tests starts.
+that nbval starts.
 """
 
 import atexit
@@ -96,7 +96,7 @@ def _be_kernel(arguments: list[str], environment: dict[str, str], folder: str | 
 
 
 def launch_kernel(launched, command: list[str], *, env=None, cwd=None, **more):
-    """Fork a Python kernel, in place of Jupyter's `launch_kernel`; the first of this process is launched by that."""
+    """Fork a Python kernel, in place of Jupyter's `launch_kernel`; nbval's first is launched by that."""
     is_python = command[1:3] == ["-m", "ipykernel_launcher"]
     if not is_python or not launch_kernel.is_warm:
         launch_kernel.is_warm = launch_kernel.is_warm or is_python
@@ -104,7 +104,7 @@ def launch_kernel(launched, command: list[str], *, env=None, cwd=None, **more):
     return Kernel(command[2:], dict(os.environ if env is None else env), cwd)
 
 
-launch_kernel.is_warm = False
+launch_kernel.is_warm = "nbval" not in sys.modules  # where notebooks are tried as users run them
 if multiprocessing.parent_process() is None:  # and not in the process that all are forked from
     local_provisioner.launch_kernel = functools.partial(launch_kernel, local_provisioner.launch_kernel)
 processes.CONTEXT = Context()
