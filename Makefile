@@ -78,9 +78,9 @@ else
 endif
 	@echo "Tables, figures and executed notebooks are in results/; make lab opens the notebooks."
 
-# Side by side: either of them alone leaves a core idle for half its time.
-test: lint ## lint, then the unit tests and, beside them, every notebook at the smoke profile (nbval)
-	@$(MAKE) --no-print-directory -j 2 unit-tests notebook-tests
+# Side by side: any of them alone leaves a core idle for half its time.
+test: $(stamp) ## lint, the unit tests, and every notebook at the smoke profile (nbval), side by side
+	@$(MAKE) --no-print-directory -j 3 lint unit-tests notebook-tests
 
 unit-tests:
 	$(unit_tests)

@@ -1,8 +1,11 @@
 """One answer: the same bits whatever the number of workers, the order of runs and the way in; and the same files."""
 
+import json
 import shutil
+import socket
 import subprocess
 import sys
+import time
 
 import nbformat
 import pytest
@@ -72,9 +75,9 @@ def test_every_way_in_gives_the_same_bits(tmp_path):
     for command in ORDER:
         kills.finish(root, *command)
     found = tiny.outcomes(root)
-    about = "one way in or another: command, script, papermill, dontstop notebook, dvc repro"
+    about = "one way in or another: command, script, papermill, dontstop notebook, dvc repro, JupyterLab's server"
     for _ in reliability.Series(about, "test_one_answer", 0, 1, "times").tries():
-        for way in ("script", "papermill", "notebook", "dvc"):
+        for way in ("script", "papermill", "notebook", "dvc", "lab"):
             root = study(tmp_path / way, 2)
             for name in ("domain_gap", "tapt"):
                 _ask(root, way, name)
@@ -102,6 +105,8 @@ def _source(name: str) -> str:
 
 def _ask(root, way: str, name: str) -> None:
     """Ask for an experiment in one of the ways."""
+    if way == "lab":
+        return _ask_lab(root, f"profile = 'tiny'\n{_source(name)}")
     write_stage(root, way, name)
     python = [sys.executable, "-m"]
     command = {
@@ -112,3 +117,46 @@ def _ask(root, way: str, name: str) -> None:
     }[way]
     done = subprocess.run(command, cwd=root, env=tiny.environment(root), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def _ask_lab(root, source: str) -> None:
+    """Run a cell as JupyterLab does: by its server, over a socket to a kernel that the server starts."""
+    with socket.socket() as some:
+        some.bind(("127.0.0.1", 0))
+        port = some.getsockname()[1]
+    settings = {"ip": "127.0.0.1", "port": port, "root_dir": root, "open_browser": False, "allow_root": True}
+    options = [*(f"--ServerApp.{name}={value}" for name, value in settings.items()), "--IdentityProvider.token=one"]
+    environment = tiny.environment(root) | {"JUPYTER_CONFIG_DIR": str(root / "config")}
+    with open(root / "server.log", "wb") as log:
+        command = [sys.executable, "-m", "jupyter_server", *options]
+        server = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log)
+    try:
+        reply = _execute(f"127.0.0.1:{port}", source, time.monotonic() + 300)
+        assert reply["content"]["status"] == "ok", reply
+    finally:
+        server.terminate()
+        server.wait()
+    (root / "server.log").unlink()
+
+
+def _execute(address: str, source: str, until: float) -> dict:
+    requests, websocket = pytest.importorskip("requests"), pytest.importorskip("websocket")
+    known = {"Authorization": "token one"}
+    while True:
+        try:
+            kernel = requests.post(f"http://{address}/api/kernels", json={"name": "python3"}, headers=known, timeout=60)
+            break
+        except requests.ConnectionError:
+            assert time.monotonic() < until, "no server"
+            time.sleep(0.2)
+    place = f"ws://{address}/api/kernels/{kernel.json()['id']}/channels"
+    channel = websocket.create_connection(place, timeout=300, header=known)
+    header = {"msg_id": "ask", "msg_type": "execute_request", "username": "", "session": "one", "version": "5.3"}
+    content = {"code": source, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+    asked = {"header": header, "parent_header": {}, "metadata": {}, "channel": "shell", "buffers": []}
+    channel.send(json.dumps(asked | {"content": content}))
+    while True:
+        reply = json.loads(channel.recv())
+        if reply["msg_type"] == "execute_reply" and reply["parent_header"].get("msg_id") == "ask":
+            channel.close()
+            return reply
