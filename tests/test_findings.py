@@ -17,7 +17,7 @@ TOLD = {
     "p_holm": 0.012,
 }
 TOLD |= {"detectable": 0.9, "margin": 0.75, "num_replicates": 10.0, "reason": ""}
-TOLD |= {"claim": "C2", "tasks": "holds on 3, inconclusive on 5"}
+TOLD |= {"tasks": "holds on 3, inconclusive on 5"}
 TOLD |= {"paper": "inconclusive", "paper_effect": -0.4, "paper_tasks": "inconclusive on 8"}
 
 

@@ -1,5 +1,6 @@
 """Masked guesses: sentences and words are chosen by rules, probabilities are the encoder's own."""
 
+import json
 import re
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from dontstop.profiles import Encoder, load_profile
 from dontstop.runs import guesses
 from dontstop.text import corpora
 from dontstop.training import encoders
+from test_readme import committed
 
 DOCUMENTS = [f"{text}. Another is short." for text in tiny.texts("cs", "guesses", 12, 10)]
 
@@ -113,7 +115,7 @@ def test_the_base_the_domain_and_its_irrelevant_one_guess_in_the_first_replicate
 
 @pytest.mark.parametrize("notebook", ["02_dapt", "03_tapt"])
 def test_the_committed_gallery_has_its_sentences(notebook):
-    executed = files.read_json(PROJECT / "results" / "laptop" / "notebooks" / f"{notebook}.ipynb")
+    executed = json.loads(committed(f"results/laptop/notebooks/{notebook}.ipynb"))
     drawn = [cell for cell in executed["cells"] if "gallery" in "".join(cell["source"]) and cell.get("outputs")]
     said = str([cell["outputs"] for cell in drawn])
     assert re.search(r"makes \d+ of 30 masked words more probable", said), "draw it where encoders are"

@@ -99,13 +99,21 @@ def test_only_profiles_with_results_are_shown(results):
 @pytest.mark.parametrize("columns", ["claim,verdict", "claim,verdict,num_replicates"])
 def test_notebooks_of_the_design_before_replicates_are_no_pages(results, columns):
     folder, is_earlier = results / "results" / "mine", "num_replicates" not in columns
-    (folder / "claims.csv").write_text(f"{columns}\n")
     (folder / "claims.md").write_text("# Claims\n")
-    rendering._write_profile(Paths("mine", results), results / "pages")
+    judged = pd.DataFrame(columns=columns.split(","))
+    rendering._write_profile(Paths("mine", results), results / "pages", judged)
     page = (results / "pages" / "index.md").read_text()
     assert (results / "pages" / "data" / "02_dapt.md").is_file()
     assert (results / "pages" / "notebooks").exists() is not is_earlier
     assert ("of an earlier design" in page, "notebooks/02_dapt" in page) == (is_earlier, not is_earlier)
+
+
+def test_damaged_verdicts_are_told_before_a_page_is_written(results, monkeypatch, capsys):
+    monkeypatch.setenv("DONTSTOP_ROOT", str(results))
+    (results / "results" / "mine" / "claims.csv").write_bytes(b"\0\xff")
+    (results / "results" / "mine" / "claims.md").write_text("# Claims\n")
+    assert tiny.command("report", "mine") == 2
+    assert "dontstop claims --profile mine" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore")  # of Sphinx's own extensions

@@ -183,6 +183,11 @@ def files_under(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def no_file(path: Path) -> StudyError:
+    """Return the error of a pipe or a device among files, whose end never comes."""
+    return StudyError(f"{path}, which is no file", "files, and nothing that waits for a writer", "remove it")
+
+
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal.
 
@@ -190,7 +195,7 @@ def digest(path: Path) -> str:
         StudyError: If it is a pipe or a device, whose end never comes.
     """
     if path.exists() and not path.is_file():
-        raise StudyError(f"{path}, which is no file", "files, and nothing that waits for a writer", "remove it")
+        raise no_file(path)
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dontstop.errors import StudyError
-from dontstop.machine.files import files_under
+from dontstop.machine.files import files_under, no_file
 
 _POINTER = b"version https://git-lfs"
 _INDEX = "model.safetensors.index.json"
@@ -18,7 +18,7 @@ def file_faults(folder: Path) -> Iterator[StudyError]:
     """Yield what is wrong with an encoder's or a tokenizer's files, as errors that are not raised."""
     for path in files_under(folder):
         if not path.is_file():
-            yield StudyError(f"{path}, which is no file", "files, and nothing that waits for a writer", "remove it")
+            yield no_file(path)
         elif _begins(path, len(_POINTER)) == _POINTER:
             remedy = "fetch the file itself (`git lfs pull`, or a download from the hub)"
             yield StudyError(f"{path}, a pointer of large-file storage (LFS)", "the file that it stands for", remedy)

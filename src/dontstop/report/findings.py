@@ -19,7 +19,7 @@ from dontstop.report.labels import arm as named
 from dontstop.report.labels import signed, spelt
 from dontstop.report.readings import shares_taken
 from dontstop.text.tasks import Task
-from dontstop.verdicts import domain_gap
+from dontstop.verdicts import costs, domain_gap
 from dontstop.verdicts.claims import BYTES, FLOPS, LEVEL, NOT_RUN
 from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes_by_tapt
 from dontstop.verdicts.scores import MEAN, means
@@ -268,9 +268,7 @@ def of_transfer_tapt(overview, losses, tasks: Sequence[Task], runs) -> Markdown:
 
 def of_knn_tapt(overview, judged, runs, coverage, agreement, selector_effects, table9) -> Markdown:
     """Judge neighbours, random and curated text, say how much was selected, how methods agree, and what it costs."""
-    front = table9[(table9["study"] == "ours") & table9["pareto_optimal"].eq(True)].assign(
-        seconds=lambda rows: rows["cpu_seconds"] + rows["selection_seconds"]
-    )
+    front = table9[(table9["study"] == "ours") & table9["pareto_optimal"].eq(True)].assign(seconds=costs.seconds_of)
     names = ", ".join(f"{named(row.arm)} ({row.score:.1f})" for row in front.sort_values("seconds").itertuples())
     return listed(
         *told(overview[overview["claim"].isin(["C8", "C9", "C10", "C11"])]),

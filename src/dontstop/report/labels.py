@@ -165,6 +165,11 @@ def signed(value: float, decimals: int = 1) -> str:
     return number(value, decimals, signed=True)
 
 
+def percent(share: float) -> str:
+    """Write a share of something, 0 to 1, for a sentence: `4.4 %`, or `under 0.1 %`."""
+    return f"{number(100 * share)} %" if share >= 0.001 else "under 0.1 %"
+
+
 def p_value(value: float) -> str:
     """Write a p-value for a sentence: `p = 0.042`, or `p < 0.001`."""
     sign, least = ("<", 10.0**-P_DECIMALS) if value < 10.0**-P_DECIMALS else ("=", value)

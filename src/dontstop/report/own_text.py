@@ -27,7 +27,8 @@ def corpora(study: Results) -> pd.DataFrame:
         of_texts = inspection.corpus(texts) | {key: sizes[name][key] for key in ("num_documents", "num_words")}
         num_tokens = stores[f"corpora/{name}"]["num_tokens"]
         per_word = {"tokens_per_word": num_tokens / max(1, of_texts["num_words"])}
-        rows.append({"text": name} | of_texts | per_word | _unknown(study, f"corpora/{name}"))
+        store = tokens.load_token_store(study.paths.store(f"corpora/{name}"))
+        rows.append({"text": name} | of_texts | per_word | _unknown(study, store))
     return pd.DataFrame(rows)
 
 
@@ -40,8 +41,8 @@ def splits(study: Results) -> pd.DataFrame:
     for task, by_split in measures.examples(study).items():
         longest = study.profile.finetune_for(task).max_length
         for row in inspection.labelled(by_split):
-            store = f"tasks/{task}/{row['split']}"
-            lengths = np.diff(tokens.load_token_store(study.paths.store(store)).offsets)
+            store = tokens.load_token_store(study.paths.store(f"tasks/{task}/{row['split']}"))
+            lengths = np.diff(store.offsets)
             is_whole = lengths < longest
             texts = [of["text"] for of, whole in zip(by_split[row["split"]], is_whole, strict=True) if whole]
             num_words = sum(map(words.num_words, texts))
@@ -51,10 +52,9 @@ def splits(study: Results) -> pd.DataFrame:
     return pd.DataFrame(rows).rename(columns={"num_documents": "num_texts"})
 
 
-def _unknown(study: Results, store: str) -> dict[str, float]:
+def _unknown(study: Results, store: tokens.TokenStore) -> dict[str, float]:
     unknown = tokens.load_tokenizer(study.paths.tokenizer()).unk_token_id
-    ids = tokens.load_token_store(study.paths.store(store)).ids
-    share = 0.0 if unknown is None else float(np.mean(np.asarray(ids) == unknown))
+    share = 0.0 if unknown is None else float(np.mean(np.asarray(store.ids) == unknown))
     return {"percent_unknown": 100 * share}
 
 

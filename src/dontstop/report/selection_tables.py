@@ -152,8 +152,7 @@ def against_cost(table9: DataFrame, effects: DataFrame, naive_bayes: Mapping[str
         ["effect", "low", "high", "num_replicates"]
     ]
     table = whole.rename(columns={"effect": "gain"}).rename_axis("arm").reset_index()
-    seconds = ours["cpu_seconds"].astype(float) + ours["selection_seconds"].astype(float)
-    table.insert(1, "seconds", table["arm"].map(seconds))
+    table.insert(1, "seconds", table["arm"].map(costs.seconds_of(ours)))
     table = table.dropna(subset="seconds").reset_index(drop=True)
     table["pareto_optimal"] = Series(costs.pareto_optimal(table["seconds"], table["gain"]), dtype=bool)
     if naive_bayes is not None:
@@ -173,8 +172,7 @@ def table9(by_task: DataFrame, runs: DataFrame) -> DataFrame:
     """
     table = by_task.groupby("arm", sort=False)[list(costs.COLUMNS)].mean().reset_index()
     table["score"] = table["arm"].map(means(in_shared_replicates(runs)).set_index(["task", "arm"]).loc[MEAN, "mean"])
-    seconds = table["cpu_seconds"].astype(float) + table["selection_seconds"].astype(float)
-    table["pareto_optimal"] = Series(costs.pareto_optimal(seconds, table["score"]), dtype=object)
+    table["pareto_optimal"] = Series(costs.pareto_optimal(costs.seconds_of(table), table["score"]), dtype=object)
     counts = [name for name in table if name.startswith("num_") or name == "tokens_processed"]
     table[counts] = table[counts].round().astype("Int64")
     return below(table, paper.table9()).astype({"tokens_processed": "Int64"})

@@ -253,8 +253,8 @@ def _verdict_cell(rows: DataFrame) -> str:
     if found["study"] == PAPER:  # which tells no more of compute
         shares |= dict.fromkeys(("seconds", FLOPS), "steps")
     told = [f"**{found['verdict']}**" if found["verdict"] != NOT_RUN else NOT_RUN]
-    costs = [(100 * parts.get(name, np.nan), what) for name, what in shares.items()]
-    told.append(", ".join(f"{_share(percent)} of the {what}" for percent, what in costs if pd.notna(percent)))
+    costs = [(parts.get(name, np.nan), what) for name, what in shares.items()]
+    told.append(", ".join(f"{labels.percent(cost)} of the {what}" for cost, what in costs if pd.notna(cost)))
     if pd.notna(found["effect"]):
         told.append(labels.signed(found["effect"]))
     if pd.notna(found["low"]):
@@ -262,10 +262,6 @@ def _verdict_cell(rows: DataFrame) -> str:
     if found["verdict"] == INCONCLUSIVE and pd.notna(found.get("detectable")):
         told.append(f"(detectable: {labels.number(found['detectable'])})")
     return " ".join(filter(None, told))
-
-
-def _share(percent: float) -> str:
-    return "under 0.1 %" if percent < 0.05 else f"{labels.number(percent)} %"
 
 
 def guesses(frame: DataFrame) -> DataFrame:

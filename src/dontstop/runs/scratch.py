@@ -162,8 +162,7 @@ def is_whole(paths: Paths, key: str, last: Path) -> bool:
     if (wrong := _damage(paths, last)) is None:
         if not _kept(paths, last).is_file():  # written before digests were kept, or killed in between
             with runner.locked(_lock(paths, key)):  # else another command could sweep the part away
-                remove_parts(folder(paths, key).glob(f"{STATE}*"))
-                keep_digests(paths, last)
+                _end(paths, key, last)
         return True
     with runner.locked(_lock(paths, key)):  # whoever held it may have made it again meanwhile
         if not last.is_file() or _damage(paths, last) is None:
@@ -173,6 +172,12 @@ def is_whole(paths: Paths, key: str, last: Path) -> bool:
         _kept(paths, last).unlink(missing_ok=True)
     progress.say(f"{wrong}: moved to {paths.work / 'damaged'}, and made again where it is needed")
     return False
+
+
+def _end(paths: Paths, key: str, last: Path) -> None:
+    """Remove the states of a training that has ended, and keep the digests of what it made."""
+    remove_parts(folder(paths, key).glob(f"{STATE}*"))
+    keep_digests(paths, last)
 
 
 def keep_digests(paths: Paths, last: Path) -> None:
@@ -235,8 +240,7 @@ def once(paths: Paths, key: str, last: Path, function: Callable, *arguments, rea
                 remove_parts([*_parts(paths, key), _kept(paths, last)])
             function(*arguments, **how)
             if process_group.is_main_process():
-                remove_parts(folder(paths, key).glob(f"{STATE}*"))
-                keep_digests(paths, last)
+                _end(paths, key, last)
 
 
 def sweep(paths: Paths, keys: Iterable[str]) -> None:

@@ -95,13 +95,9 @@ def _prices(found: Mapping[str, DataFrame]) -> str:
     told = []
     for study, rows in found.items():
         costs = {what: rows["effect"].get(("C13", name)) for name, what in _COSTS.items()}
-        parts = [f"{_percent(cost)} of the {what}" for what, cost in costs.items() if cost is not None]
+        parts = [f"{labels.percent(cost)} of the {what}" for what, cost in costs.items() if cost is not None]
         told += [f"{study} {' and '.join(parts)}"] if parts else []
     return "; ".join(told) or NOT_RUN
-
-
-def _percent(share: float) -> str:
-    return f"{labels.number(100 * share)} %" if share >= 0.001 else "under 0.1 %"
 
 
 def _forgotten(found: Mapping[str, DataFrame]) -> str:

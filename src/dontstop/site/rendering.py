@@ -128,11 +128,11 @@ def write_sources(root: Path, sources: Path, profiles: Sequence[str]) -> None:
     for pattern in (*pages_there, *(f"results/{profile}/claims.*" for profile in profiles)):
         for path in root.glob(pattern):
             _copy(path, sources / path.relative_to(root))
-    for profile in profiles:
-        _write_profile(Paths(profile, root), sources / "results" / profile)
-    _write_data(root / "results", "benchmarks", sources / "results" / "benchmarks.md")
     there = [profile for profile in profiles if (root / "results" / profile / "claims.csv").is_file()]
     judged = {profile: read_judged(root / "results" / profile) for profile in there}
+    for profile in profiles:
+        _write_profile(Paths(profile, root), sources / "results" / profile, judged.get(profile))
+    _write_data(root / "results", "benchmarks", sources / "results" / "benchmarks.md")
     if judged:
         write_figure(claim_plots.claims_forest(judged), sources / "claims")
     front = pages.front_page(judged, _read_tables(root, profiles, "tables/02_dapt/table3_dapt.csv"))
@@ -171,10 +171,10 @@ def _drawn(page: Path, found: re.Match[str]) -> str:
     return f"![Diagram: {labels}]({name})"
 
 
-def _write_profile(paths: Paths, target: Path) -> None:
+def _write_profile(paths: Paths, target: Path, judged: pd.DataFrame | None) -> None:
     """Write a profile's pages; of the design before replicates without its notebooks, whose words are not today's."""
     claims = ["claims"] if (paths.results / "claims.md").is_file() else []
-    is_earlier = bool(claims) and "num_replicates" not in pd.read_csv(paths.results / "claims.csv", nrows=0)
+    is_earlier = judged is not None and "num_replicates" not in judged
     kinds, titles, provenance = ["data"] if is_earlier else ["notebooks", "data"], {}, {}
     for path in sorted(paths.results.glob("notebooks/*.ipynb")):
         cells = files.read_json(path)["cells"]

@@ -164,10 +164,10 @@ def error_rates(world: World, num_studies: int) -> pd.DataFrame:
     Columns truth, wrong (percent of studies with any wrong verdict), wrong_error (the simulation's standard error),
     covered (percent of 95 % intervals) and covered_error.
     """
-    asked = [(what, world, truth) for what, truth in _truths().items()]
-    heavy = replace(world, tails=5.0)
+    truths, heavy = _truths(), replace(world, tails=5.0)
+    asked = [(what, world, truth) for what, truth in truths.items()]
     told = "the same, checkpoints with heavy tails (t, 5 degrees of freedom)"
-    asked.insert(1, (told, heavy, _truths()[NOTHING]))
+    asked.insert(1, (told, heavy, truths[NOTHING]))
     rows = []
     for k, (what, where, truth) in enumerate(asked):
         found = simulate(where, truth, num_studies, seed=k)[["wrong", "covered"]].astype(float) * 100

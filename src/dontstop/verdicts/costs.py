@@ -178,6 +178,11 @@ def ratios(costs: pd.DataFrame, arm: Arm, other: Arm) -> pd.DataFrame:
     return (first / second).loc[first.index].rename(columns={"num_bytes": "bytes"}).reset_index()
 
 
+def seconds_of(table: pd.DataFrame) -> pd.Series:
+    """Return the CPU-seconds that rows of costs took, those of selecting text included."""
+    return table["cpu_seconds"].astype(float) + table["selection_seconds"].astype(float)
+
+
 def pareto_optimal(costs: Sequence[float], scores: Sequence[float]) -> list[bool]:
     """Tell which arms are on the Pareto front: no other costs no more and scores no less, one of the two strictly.
 
