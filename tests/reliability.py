@@ -47,7 +47,7 @@ FAULTS = [
     ("a killed worker took its idle neighbours along", "a pool ends its own processes alone", "test_runner"),
     ("parts of a selection left by a kill", "swept where they stand", "test_kill"),
     ("a training state left by a kill between its end and its removal", "removed with the result", "test_kill"),
-    ("a damaged note of libraries' versions stopped the study", "digests; as good as none", "test_jobs, test_damage"),
+    ("a damaged note of libraries' versions stopped the study", "told, and not read", "test_jobs, test_doctor"),
     ("labels and texts reach .md, .csv and HTML raw", "escaped where they are written", "test_display, test_hostile"),
     (
         "links out of a mirror, or of one's own folder, are followed",

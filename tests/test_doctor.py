@@ -1,6 +1,8 @@
 """The doctor says how it stands, what to do, and by its exit code how bad it is; it mends nothing."""
 
 import json
+import os
+import sys
 
 import pytest
 
@@ -8,6 +10,7 @@ import tiny
 from dontstop.machine import digests, environment, files, runner
 from dontstop.profiles import Encoder, Paths
 from dontstop.runs import doctor, preparation, records
+from dontstop.runs.identity import LIBRARIES_FILE, RESTORE_VERSIONS, note_versions
 
 
 @pytest.fixture
@@ -62,6 +65,14 @@ def test_damage_leftovers_holders_and_other_machines_are_named(study):
         findings = doctor.examine("tiny", study.root)
     assert "a run of profile tiny under way" in line(findings, "locks")["state"]
     assert line(findings, "leftovers")["state"] == "1 half-written, as a run is under way"
+    with runner.locked(study.work / "locks" / "one.lock"):
+        held = line(doctor.examine("tiny", study.root), "locks")["state"]
+    writer = os.getpid() if sys.platform == "linux" else "unknown"
+    assert held == f"1 result being written, by process {writer}"
+    note_versions(study.results, [{"numpy": "0.1"}])
+    (study.results / LIBRARIES_FILE).write_text("[{}]")
+    noted = doctor.examine("tiny", study.root).set_index("state").loc[f"{study.results / LIBRARIES_FILE} is damaged"]
+    assert noted["level"] == "warning" and noted["remedy"] == RESTORE_VERSIONS
 
 
 def test_folders_that_cannot_be_written_are_told(study, monkeypatch):

@@ -13,10 +13,11 @@ from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.machine import files, processes, runner
 from dontstop.profiles import Encoder, Finetune, Forgetting, Paths, PhaseSettings, Profile, Speed, with_whole_paths
-from dontstop.runs import arms, finetuning, identity, jobs, pretraining, scratch
+from dontstop.runs import arms, finetuning, identity, jobs, pretraining, published, scratch
 from dontstop.runs.arms import Arm, Checkpoint, Phase, Run
 from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs
+from dontstop.runs.plan import Plan
 from dontstop.runs.scratch import Scratch
 from dontstop.studies import read_study
 from dontstop.text.tasks import SPLITS
@@ -507,16 +508,25 @@ def test_results_by_other_versions_of_the_libraries_are_found_where_they_are_acc
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", b"0.1", b"[", b"\xff"])
-def test_damaged_notes_of_versions_are_as_good_as_none(tmp_path, damage):
+def test_damaged_notes_of_versions_are_as_good_as_none_and_told(tmp_path, damage):
     own, others = identity.installed_versions(), {**identity.installed_versions(), "numpy": "0.1"}
     identity.note_versions(tmp_path, [own, others])
-    assert identity.known_versions(tmp_path) == [own, others]
+    assert identity.known_versions(tmp_path) == [own, others] and identity.versions_damage(tmp_path) is None
     path = tmp_path / identity.LIBRARIES_FILE
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b'"0.1"', b'"0.2"'))
-    assert identity.known_versions(tmp_path) == [own]
+    assert identity.known_versions(tmp_path) == [own] and identity.versions_damage(tmp_path) == f"{path} is damaged"
     path.write_bytes(damage)
-    assert identity.known_versions(tmp_path) == []
+    assert identity.known_versions(tmp_path) == [] and identity.versions_damage(tmp_path) == f"{path} is damaged"
+    path.unlink()
+    assert identity.known_versions(tmp_path) == [] and identity.versions_damage(tmp_path) is None
+
+
+def test_a_run_tells_that_the_note_of_versions_is_damaged(manifests, capsys):
+    files.write_json(manifests.results / identity.LIBRARIES_FILE, [{}])
+    published.adopt(made(manifests), Plan(()))
+    told = capsys.readouterr().out
+    assert told == f"{manifests.results / identity.LIBRARIES_FILE} is damaged: {identity.RESTORE_VERSIONS}\n"
 
 
 def test_what_this_machine_makes_of_anothers_checkpoint_says_so(manifests):

@@ -171,7 +171,9 @@ def _locks(profile: Profile, paths: Paths) -> Iterator[State]:
             process = holder.read_text().strip() if holder.is_file() else "unknown"
             remedy = "wait for it, or stop it: what is finished is kept"
             yield "warning", f"a run of profile {lock.stem} under way (process {process})", remedy
-    yield "well", f"{sum(lock.parent != paths.work for lock in _held(paths))} results being written"
+    writers = [runner.lock_holder(lock) for lock in _held(paths) if lock.parent != paths.work]
+    by = sorted({f"process {writer or 'unknown'}" for writer in writers})
+    yield "well", f"{counted(len(writers), 'result')} being written" + (f", by {listed(by)}" if by else "")
 
 
 def _held(paths: Paths) -> list[Path]:
@@ -193,6 +195,8 @@ def _damage(profile: Profile, paths: Paths) -> Iterator[State]:
         count += 1
         if not _is_read(path):
             yield "broken", f"{path} is damaged", again
+    if (wrong := identity.versions_damage(paths.results)) is not None:
+        yield "warning", wrong, identity.RESTORE_VERSIONS
     yield "well", f"{counted(count, 'file')} looked at"
 
 

@@ -22,6 +22,7 @@ from dontstop.training import devices, encoders
 PACKAGE = Path(__file__).parents[1]
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 LIBRARIES_FILE = "libraries.json"  # in results: the sets of versions that they were made with
+RESTORE_VERSIONS = "restore it (`git checkout`): till then, no result by other versions of the libraries is found"
 # Where the code stands that decides what training and selection produce; text counts by its digests.
 DECIDING = ("machine/randomness.py", "tokens/", "training/", "selection/")
 # By the digest of code: the digest of older code whose results it gives to the bit, and by what that was shown.
@@ -37,15 +38,26 @@ def installed_versions() -> dict[str, str]:
 
 def known_versions(results: Path) -> list[dict[str, str]]:
     """Return the sets of versions that some published results were made with, as far as they tell; damaged ones not."""
+    return _noted_versions(results)[0]
+
+
+def versions_damage(results: Path) -> str | None:
+    """Say that the note of those versions is not as it was written; None where it is, or where there is none."""
+    return f"{results / LIBRARIES_FILE} is damaged" if _noted_versions(results)[1] else None
+
+
+def _noted_versions(results: Path) -> tuple[list[dict[str, str]], bool]:
+    """Return the sets of versions that are as they were written, and whether anything else stands there."""
     try:
         rows = files.read_json(results / LIBRARIES_FILE)
     except FileNotFoundError:
-        return []
+        return [], False
     except StudyError:
-        rows = []
-    entries = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    known = [{name: entry.get(name) for name in LIBRARIES} for entry in entries]
-    return [some for some, entry in zip(known, entries, strict=True) if entry == _with_digest(some)]
+        return [], True
+    entries = rows if isinstance(rows, list) else [rows]
+    whole = [{name: row.get(name) for name in LIBRARIES} for row in entries if isinstance(row, dict)]
+    whole = [some for some in whole if _with_digest(some) in entries]
+    return whole, len(whole) < len(entries)
 
 
 def note_versions(results: Path, known: Sequence[dict[str, str]]) -> None:

@@ -7,7 +7,7 @@ from dontstop.profiles import Paths
 from dontstop.runs import records, scratch
 from dontstop.runs.arms import Checkpoint
 from dontstop.runs.design import Design
-from dontstop.runs.identity import installed_versions, known_versions
+from dontstop.runs.identity import RESTORE_VERSIONS, installed_versions, known_versions, versions_damage
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.plan import Plan, folder_of
 from dontstop.runs.scratch import TRAINING_FILE
@@ -54,6 +54,8 @@ def adopt(some: Jobs, plan: Plan) -> None:
     scratch.sweep(paths, [scratch.key_of(fingerprint, identity.capability) for fingerprint in wanted])
     for checkpoint in plan.checkpoints:
         adopt_checkpoint(paths, identity.checkpoint(checkpoint), paths.checkpoints / folder_of(checkpoint))
+    if (wrong := versions_damage(paths.results)) is not None:
+        progress.say(f"{wrong}: {RESTORE_VERSIONS}")
     for path in sorted(paths.results.glob("records/*/*.jsonl")):
         _adopt_records(paths, path, wanted)
 
