@@ -267,6 +267,17 @@ def test_the_family_has_twelve_claims_and_costs_are_counted():
     assert [claim.id for claim in claims.CLAIMS if claim.rule == "fraction"] == ["C13"]
 
 
+def test_a_claim_that_is_added_is_judged_and_makes_the_others_stricter(monkeypatch, six_arms):
+    """As CONTRIBUTING.md says: a row in CLAIMS is all it takes."""
+    added = claims.Claim("C14", "DAPT scores above TAPT", "nowhere", (over("dapt", "tapt"),), "holds if above")
+    for module, names in ((claims, ("CLAIMS", "TESTED")), (judgements, ("CLAIMS", "TESTED"))):
+        for name in names:
+            monkeypatch.setattr(module, name, (*getattr(module, name), added))
+    judged = judge(SIX, distances=FAR)
+    assert row_of(judged, "C14")["verdict"] in {"holds", "inconclusive", "equivalent", "does not hold"}
+    assert row_of(judged, "C2")["p_holm"] > row_of(six_arms, "C2")["p_holm"]
+
+
 def test_a_study_and_many_at_once_are_judged_alike():
     rng, names = np.random.default_rng(0), ["dapt_minus_base", "tapt_minus_base", "tapt_minus_transfer_tapt"]
     asked = [name + more for name in names for more in ("", "_less_half_dapt", "_plus_half_dapt")]

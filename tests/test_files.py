@@ -22,6 +22,13 @@ def test_a_file_comes_back_as_written(tmp_path):
     assert (tmp_path / "text").read_bytes() == "dôc\n".encode()
 
 
+def test_what_is_half_written_of_a_folder_is_not_that_of_one_whose_name_begins_alike(tmp_path):
+    own, others = files.part_of(tmp_path / "own"), files.part_of(tmp_path / "own.example")
+    own.mkdir()
+    others.mkdir()
+    assert files.parts_of(tmp_path / "own") == [own] and files.parts_of(tmp_path / "own.example") == [others]
+
+
 @pytest.mark.parametrize("crash", [RuntimeError, KeyboardInterrupt])
 def test_a_crash_while_writing_leaves_the_old_file_and_no_other(tmp_path, crash):
     path = tmp_path / "scores"

@@ -8,8 +8,9 @@ import yaml
 
 import tiny
 from dontstop.errors import StudyError
-from dontstop.machine import files
-from dontstop.profiles import load_profile
+from dontstop.machine import files, runner
+from dontstop.profiles import Paths, load_profile
+from dontstop.runs import preparation
 from dontstop.text import inspection, own_files
 
 TASK = {"tickets": {"domain": "support", "metric": "macro_f1"}}
@@ -81,6 +82,21 @@ def test_they_are_gathered_again_only_once_they_change(gathered, tmp_path):
     said = []
     own_files.gather(profile, tmp_path / "constraints.txt", said.append)
     assert own_files.is_gathered(profile) and said[0].startswith("tickets: 1 repeated rows of")
+
+
+def test_they_are_gathered_by_one_command_at_a_time(gathered, tmp_path, monkeypatch):
+    paths, held = Paths("own", tmp_path), []
+
+    def look(*given):
+        with runner.locked(paths.lock, wait=False) as is_free:
+            held.append(not is_free)
+        raise StudyError("enough", "seen", "stop")
+
+    (tmp_path / "mine" / "tickets.csv").write_text("words,kind\nzu,many\n")
+    monkeypatch.setattr(own_files, "gather", look)
+    with pytest.raises(StudyError, match="enough"):
+        preparation.prepare(gathered[0], paths, [])
+    assert held == [True]
 
 
 def test_a_file_that_is_missing_or_not_named_is_told(gathered, tmp_path):

@@ -17,10 +17,21 @@ import numpy as np
 from dontstop.errors import StudyError
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_PART_DIGITS = 8  # of a random number, so that two writers do not meet
 # As writers in Rust put the system's error number into the text of their own errors, and as NumPy tells without one.
 _NO_SPACE_TOLD = re.compile(
     rf"\b(os error|code:) ({'|'.join(map(str, sorted(NO_SPACE)))})\b|^\d+ requested and \d+ written$"
 )
+
+
+def part_of(path: Path) -> Path:
+    """Return a name beside a file or folder, for what is to take its place once it is whole."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:_PART_DIGITS]}.part")
+
+
+def parts_of(path: Path) -> list[Path]:
+    """Return what is half-written of a file or folder, and of no other whose name begins alike."""
+    return [*path.parent.glob(f".{path.name}.{'[0-9a-f]' * _PART_DIGITS}.part")]
 
 
 @contextlib.contextmanager
@@ -33,7 +44,7 @@ def writing(path: Path) -> Iterator[Path]:
         StudyError: If the disk is full; the old file, if any, is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    part = part_of(path)
     try:
         yield part
         with open(part, "rb") as handle:
@@ -57,7 +68,7 @@ def saving_folder(folder: Path) -> Iterator[Path]:
     Raises:
         StudyError: If the disk is full; nothing half-written stays.
     """
-    part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
+    part = part_of(folder)
     try:
         part.mkdir(parents=True)
         yield part

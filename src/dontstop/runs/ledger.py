@@ -36,7 +36,7 @@ def timed(paths: Paths, stage: str) -> Iterator[None]:
     if stage not in read_ledger(paths) or not 0 < before == _worked_seconds(paths, stage):
         seconds = time.monotonic() - begin
         with runner.locked(_file(paths).with_suffix(".lock")):  # what is half-written there is of killed commands
-            remove_parts(paths.work.glob(f".{_file(paths).name}.*.part"))
+            remove_parts(files.parts_of(_file(paths)))
             files.write_json(_file(paths), read_ledger(paths) | {stage: seconds})
 
 

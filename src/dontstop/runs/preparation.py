@@ -66,7 +66,7 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
 
 
 def _make(profile: Profile, paths: Paths, some: Sequence[Task]) -> None:
-    scratch.remove_parts([*paths.data.rglob(".*.part"), *paths.data.parent.glob(f".{profile.name}.*.part")])
+    scratch.remove_parts([*paths.data.rglob(".*.part"), *files.parts_of(paths.data)])
     _say_differences(profile, paths, some)
     seconds = profile.speed.progress_seconds
     with progress.telling(f"prepare ({profile.name}): reading, cleaning, splitting", seconds):
@@ -78,7 +78,11 @@ def _make(profile: Profile, paths: Paths, some: Sequence[Task]) -> None:
 
 
 def _gather_own_files(profile: Profile, paths: Paths) -> None:
-    if not own_files.is_gathered(profile):
+    if own_files.is_gathered(profile):
+        return
+    with runner.only_run(paths.lock):
+        if own_files.is_gathered(profile):  # by another command, which this one has waited for
+            return
         with progress.telling(f"prepare ({profile.name}): gathering", profile.speed.progress_seconds):
             own_files.gather(profile, paths.root / "constraints.txt", progress.say)
 

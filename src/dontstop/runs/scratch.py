@@ -259,7 +259,7 @@ def _lock(paths: Paths, key: str) -> Path:
 def _parts(paths: Paths, key: str) -> list[Path]:
     kept = paths.work / "digests"
     found = [*folder(paths, key).rglob(".*.part"), *(kept / key[:2] / key).glob(".*.part")]
-    return found + [part for place in (paths.work, kept) for part in place.glob(f"results/.{key}.json.*.part")]
+    return found + [part for at in (paths.work, kept) for part in files.parts_of(at / "results" / f"{key}.json")]
 
 
 def remove_parts(parts: Iterable[Path]) -> None:

@@ -5,7 +5,6 @@ import contextlib
 import os
 import platform
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +37,7 @@ class Prepared:
 @contextlib.contextmanager
 def replacing(profile: Profile, paths: Paths) -> Iterator[Paths]:
     """Give the paths of a temporary folder beside data/<profile>/, and move what is there once the block has ended."""
-    part = Paths(f".{profile.name}.{uuid.uuid4().hex[:8]}.part", paths.root)
+    part = Paths(files.part_of(paths.data).name, paths.root)
     try:
         yield part
         _move(part.data, paths.data)

@@ -111,7 +111,7 @@ def draw(world: World, truth: Truth, num_studies: int, rng: np.random.Generator)
 def simulate(world: World, truth: Truth, num_studies: int, *, seed: int) -> pd.DataFrame:
     """Judge many studies as the real one is, a row a study.
 
-    Columns wrong (whether any of the twelve verdicts is), covered (the share of 95 % intervals that hold the truth),
+    Columns wrong (whether any of the verdicts is), covered (the share of 95 % intervals that hold the truth),
     and each claim's id: whether it is decided, and rightly.
     """
     rng, true, parts = np.random.default_rng(seed), truth.values(), []

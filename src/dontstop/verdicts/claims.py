@@ -229,4 +229,4 @@ CLAIMS = (
         has_margin=False,
     ),
 )
-TESTED = CLAIMS[:12]  # the family: all but the costs, which are counted and not sampled
+TESTED = tuple(claim for claim in CLAIMS if claim.rule != "fraction")  # the family: costs are counted, not sampled

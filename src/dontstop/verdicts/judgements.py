@@ -125,7 +125,7 @@ def judge(
     """Judge some of the claims, or all, by our evidence as far as it is there, and by the paper's own numbers.
 
     Only the arms that these claims need are looked at, so that a notebook's verdicts rest on its own arms and those
-    before it. The family has twelve claims all the same: what is said early is no bolder than what is said in the end.
+    before it. The family is whole all the same: what is said early is no bolder than what is said in the end.
 
     Single tasks come second: they are judged within claims that hold, corrected for the claim's tasks.
 
@@ -179,7 +179,7 @@ def _rise_rows(runs: pd.DataFrame, distances: pd.Series, score: str) -> pd.DataF
 
 
 def judge_effects(found: pd.DataFrame, claims: Iterable[Claim], study: str, ratios=None) -> list[dict[str, object]]:
-    """Judge claims by effects (and alike): the twelve of the family together, of which some are asked for."""
+    """Judge claims by effects (and alike): the family together, of which some are asked for."""
     by_task = {task: rows.set_index("contrast") for task, rows in found.groupby("task", sort=False)}
     whole = by_task.get(MEAN, pd.DataFrame(columns=["effect", "p_value"]))
     family, rows = claimed.judge_family(_evidence(whole)), []
