@@ -33,12 +33,12 @@ def test_arms_that_are_all_worse_are_advised_against():
     assert advice.advise(runs({"base": 0.8, "tapt": 0.6, "dapt": 0.65})).word == advice.LEAVE
 
 
-def test_what_is_not_shown_is_undecided_and_told_with_the_replicates_it_takes():
+def test_what_is_not_shown_is_inconclusive_and_told_with_the_replicates_it_takes():
     found = advice.advise(runs({"base": 0.6, "dapt": 0.61}, replicates=3, spread=0.03))
-    assert found.word == advice.UNDECIDED and found.gains["replicates_needed"].iloc[0] > 3
+    assert found.word == advice.INCONCLUSIVE and found.gains["replicates_needed"].iloc[0] > 3
     others = pd.DataFrame({"naive_bayes": [90.0], "linear_probe": [50.0]})
     told = page.answer(found, others, runs({"base": 0.6, "dapt": 0.61}), {"task": TRUTH})
-    assert told[0].startswith("**Undecided.** DAPT scores") and "On other test texts of the kind" in told[1]
+    assert told[0].startswith("**Inconclusive.** DAPT scores") and "On other test texts of the kind" in told[1]
     assert "replicates would show it" in told[2] and "(`--replicates " in told[2]
     assert "Naive Bayes, on words alone, scores more than every arm: no arm" in told[-1]
 
@@ -64,7 +64,7 @@ def test_two_replicates_are_told_to_be_too_few():
 
 def test_one_replicate_or_one_arm_gives_no_verdict():
     single = advice.advise(runs({"base": 0.6, "dapt": 0.9}, replicates=1))
-    assert single.word == advice.UNDECIDED and "needs two replicates" in page.answer(single, None, None)[0]
+    assert single.word == advice.INCONCLUSIVE and "needs two replicates" in page.answer(single, None, None)[0]
     alone = advice.advise(runs({"base": 0.6}))
     assert alone.word == advice.NOT_COMPARED and page.answer(alone, None, None)[0].startswith("**Not compared.**")
 

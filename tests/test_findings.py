@@ -26,27 +26,23 @@ def told(**changes):
     return sentence
 
 
-def test_a_claim_is_told_with_effect_interval_what_would_have_been_seen_and_the_papers():
-    assert told().startswith(
-        "*A is above B*: **holds**. The effect over 10 replicates is +1.2 points (95 % interval +0.2 to +2.2, "
-        "p\u00a0=\u00a00.012 after correction); one of 0.9 would have been seen four times in five. Task by "
-        "task: holds on 3, inco"
+def test_a_claim_is_told_in_a_line_with_effect_interval_and_the_papers():
+    assert told() == (
+        "*A is above B*: **holds**, +1.2 points [+0.2, +2.2], p\u00a0=\u00a00.012 "
+        "(tasks: holds on 3, inconclusive on 5). The paper: **inconclusive** (−0.4)."
     )
-    assert told().endswith("**inconclusive** (−0.4; inconclusive on 8).")
     assert told(ours="not run") == "*A is above B*: **not run**."
-    small = (
-        "four times in five. That is above zero, and shown to be below 0.8: too small to matter beside DAPT. Task by"
-    )
-    assert small in told(claim="C4") and small not in told(claim="C4", low=-0.1) + told(claim="C4", ours="inconclusive")
+    assert "; an effect of 0.9 would be detected with 80 % power" in told(ours="inconclusive")
 
 
-def test_an_equivalence_names_its_margin_and_one_replicate_says_that_it_has_no_interval():
-    assert "after correction, the margin being 0.8); one of" in told(ours="equivalent") and "margin" not in told()
+def test_what_a_margin_decides_names_it_and_one_replicate_says_that_it_has_no_interval():
+    margin = "p\u00a0=\u00a00.012; half of DAPT's gain is 0.8"
+    assert margin in told(ours="equivalent") and margin in told(claim="C4") and "half" not in told()
     unknown = dict.fromkeys(["low", "high", "p_holm", "detectable"], np.nan) | {"tasks": "-", "paper_tasks": "-"}
     one = told(ours="inconclusive", num_replicates=1.0, reason="one replicate: an interval needs two", **unknown)
     assert one == (
-        "*A is above B*: **inconclusive**. The effect is +1.2 points (one replicate: an interval needs two). The "
-        "paper's own numbers, put through the same rule: **inconclusive** (−0.4)."
+        "*A is above B*: **inconclusive**, +1.2 points (one replicate: an interval needs two). "
+        "The paper: **inconclusive** (−0.4)."
     )
 
 
@@ -77,21 +73,13 @@ def test_the_course_of_tapt_names_the_best_number_of_epochs_on_dev():
     assert findings._curve_sentences(curve[:0]) == []
 
 
-def test_the_rise_of_the_gain_is_told_with_its_interval_where_it_has_one():
-    table = pd.DataFrame({"effect": [0.9, -0.2], "low": [0.4, np.nan], "high": [1.0, np.nan]})
-    sentence = findings._course_sentence(table.set_axis(["jensen_shannon", "vocabulary_overlap"]))
-    assert "by Jensen-Shannon divergence +0.9 points (95 % interval +0.4 to +1.0)" in sentence
-    assert "by vocabulary overlap −0.2 points (one replicate: no interval)" in sentence and "nan" not in sentence
-
-
-def test_nearness_is_told_by_tenths_of_the_vocabulary():
-    near = {"slope": -6.0, "correlation": -0.5, "p_value": 1 / 24, "num_points": 32, "num_permutations": 24}
-    near |= {"own_gain": 5.0, "other_gain": 1.5, "other_correlation": 0.1, "num_others": 24}
-    sentence = findings._nearness_sentence(near)
-    assert "Over 32 pairs" in sentence and "changes by −0.6 points for every 10 percentage points less" in sentence
-    assert "correlation within tasks −0.50; p\u00a0=\u00a00.042 by the 24 permutations" in sentence
-    assert "own domain gains +5.0 points, that of other domains +1.5; over these 24 pairs alone the" in sentence
-    assert findings._nearness_sentence(near | {"other_correlation": np.nan}).endswith("own domain gains +5.0 points.")
+def test_an_arm_that_forgets_less_and_gains_no_less_is_named():
+    table = pd.DataFrame({"arm": ["dapt", "replay_dapt", "average_dapt"], "effect": [5.0, 5.1, 2.0]})
+    table["general_delta_loss"] = [0.4, 0.2, 0.1]
+    [told] = findings._kept_sentences(table)
+    assert "gain no less: replay-DAPT (DAPT +5.0 points and +0.40 nats on the general text, " in told
+    assert "gain no less: none (" in findings._kept_sentences(table.assign(effect=[5.0, 4.0, 2.0]))[0]
+    assert findings._kept_sentences(table[:1]) == []
 
 
 def test_losses_bear_the_verdict_of_the_claim_and_are_counted_by_domain():
@@ -119,7 +107,7 @@ def test_orders_go_from_near_to_far_for_similarity_and_distance_alike():
     by_loss = findings._order_sentence(measured, "masked_lm_loss")
     assert by_loss.index("far words (3.00 nats)") < by_loss.index("near words (4.00 nats)") and "ends" not in by_loss
     both = findings._farthest_sentence(measured, ["vocabulary_overlap", "masked_lm_loss"])
-    assert "do not take the same domain" in both and "far words (1), near words (1)" in both
+    assert "disagree on the farthest domain" in both and "far words (1), near words (1)" in both
     assert "All 1 distances" in findings._farthest_sentence(measured, ["masked_lm_loss"])
 
 
@@ -145,13 +133,13 @@ def test_the_likeliest_best_arm_is_told_with_its_share_tests_are_counted_and_che
     assert "each is the likeliest: DAPT 0, TAPT 1." in told
     assert "1 by t over replicates, 0 by flipping signs, 2 by the bootstrap" in told
     assert "With 4 replicates, flipping signs gives 0.125 at least." in told
-    assert "LoRA-TAPT trains 2.5 % of the encoder's parameters. Difference to TAPT: −0.5 points (95 %" in told
+    assert "LoRA-TAPT trains 2.5 % of the encoder's parameters. Difference to TAPT: −0.5 points [−1.0, 0.0]" in told
     assert told.endswith("1 of 2 fine-tuned classifiers gave every test text the same label; none is left out.")
 
 
-def test_arms_that_lose_to_naive_bayes_are_named_with_their_tasks():
+def test_arms_that_lose_to_naive_bayes_are_named_with_how_often():
     runs = pd.DataFrame({"task": ["x", "y"] * 2, "arm": ["base", "base", "dapt", "dapt"], "seed": 0, "replicate": 0})
     runs = runs.assign(test_score=[0.4, 0.6, 0.6, 0.6], degenerate=False)
     sentence = findings._naive_bayes_sentence(runs, pd.Series({"x": 50.0, "y": 50.0, "z": 90.0}))
     assert sentence.startswith("Naive Bayes, without any encoder, scores 50.0 on average. Of 2 tasks")
-    assert "base on 1 (x); DAPT on 0" in sentence
+    assert sentence.endswith("as many as follow: base 1, DAPT 0.")

@@ -159,13 +159,14 @@ def effects(*values: float, low: float = np.nan) -> pd.DataFrame:
 def test_gains_are_read_off_with_their_ends():
     told = readings.gains(effects(2.0, -1.0, 0.5)).data
     assert told == (
-        "- **DAPT − base**: +0.5 points (one replicate: no interval) over all tasks; above zero on 2 of 3 "
-        "tasks; most on task 0 (+2.0), least on task 1 (−1.0)."
+        "- **DAPT − base**: +0.5 points (one replicate: no interval) over all tasks, above zero on 2 of 3 "
+        "tasks; highest on task 0 (+2.0), lowest on task 1 (−1.0)."
     )
-    sure = readings.gains(effects(2.0, 3.0, low=1.0)).data
-    assert (
-        "[+1.0, +10.0] over all" in sure and "on 2 of 2 tasks (interval wholly above on 2, wholly below on 0)" in sure
-    )
+    assert "[+1.0, +10.0] over all tasks, above zero on 2 of 2" in readings.gains(effects(2.0, 3.0, low=1.0)).data
+    many = [effects(2.0, low=-1.0 if k else 1.0).assign(contrast=f"dapt_minus_arm_{k}") for k in range(5)]
+    told = readings.gains(pd.concat(many)).data
+    assert told.count("**DAPT − ") == 1 and told.endswith("Of the other 4 differences none is clear of zero.")
+    assert readings.gains(pd.concat(many[1:])).data.count("\n") == 3  # four contrasts are told one by one
     assert readings.gains(effects(1.0)[:0]).data == readings.NOT_RUN
 
 
@@ -183,7 +184,11 @@ def test_checks_say_whether_longer_training_was_of_use():
         rows = [("a", step, step == kept) for step in (0, 10, 20)]
         return readings.checks(pd.DataFrame(rows, columns=["task", "step", "kept"])).data
 
-    assert "1 had the least loss before" in told(10) and "overfitting" in told(10) and "longer training" in told(20)
+    assert (
+        "In 1 of 1 training the least loss came before" in told(10)
+        and "overfitting" in told(10)
+        and "longer training" in told(20)
+    )
 
 
 def test_one_number_is_no_span():
@@ -204,7 +209,7 @@ def test_words_ranks_and_texts_are_read_off():
     names = ["general", "near", "far"]
     matrix = pd.DataFrame([[100, 40, 20], [40, 100, 30], [20, 30, 100.0]], names, names)
     assert readings.overlap(matrix, "general").data.startswith(
-        "Of the domains' frequent words the general text has most of **near**'s"
+        "**Near** shares most frequent words with the general text (40.0 %), **far** fewest (20.0 %)."
     )
     some = read_study("docstrings").tasks[:2]
     own, other = (task.name for task in some)

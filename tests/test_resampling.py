@@ -1,4 +1,4 @@
-"""Test texts and replicates drawn anew: sklearn's scores, known variances, errors for what does not follow."""
+"""Test texts and replicates resampled: sklearn's scores, known variances, errors for what does not follow."""
 
 import numpy as np
 import pandas as pd

@@ -80,9 +80,9 @@ def answer(advice: Advice, others: DataFrame, runs: DataFrame, truth: Truth | No
     row = advice.gains.set_index("arm").loc[advice.arm]
     if np.isnan(row["low"]):
         told = f"{named(advice.arm)} scores {signed(row['effect'])} points over the base encoder in one replicate"
-        return [f"**Undecided.** {told}; an interval needs two replicates, a verdict three or more."]
+        return [f"**Inconclusive.** {told}; an interval needs two replicates, a verdict three or more."]
     words = {ADAPT: f"Adapt, by {named(advice.arm)}", LEAVE: "Do not adapt: every arm that ran is shown to be worse"}
-    found = [f"**{words.get(advice.word, 'Undecided')}.** {_gain(advice.arm, row)}"]
+    found = [f"**{words.get(advice.word, 'Inconclusive')}.** {_gain(advice.arm, row)}"]
     if truth is not None:
         found.append(_on_other_texts(advice, runs, truth))
     if advice.word not in words:
@@ -99,7 +99,7 @@ def _gain(arm: str, row: pd.Series) -> str:
         f"to {signed(row['high'])}, {row['num_replicates']:.0f} replicates, {labels.p_value(row['p_holm'])} after "
         "correction); "
         + (
-            f"a gain of {number(row['detectable'])} would have been seen four times in five."
+            f"a gain of {number(row['detectable'])} would be detected with 80 % power."
             if row["detectable"] < MOST_POINTS
             else "so few replicates, as far apart, would have shown no gain that a score can have."
         )

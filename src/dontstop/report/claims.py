@@ -17,36 +17,31 @@ from dontstop.report.labels import signed
 from dontstop.runs.results import RUN_COLUMNS
 from dontstop.verdicts import calibration, judgements
 from dontstop.verdicts.calibration import World
-from dontstop.verdicts.claims import CLAIMS, EQUIVALENT, HOLDS, INCONCLUSIVE, NOT_RUN
+from dontstop.verdicts.claims import CLAIMS, EQUIVALENT, INCONCLUSIVE, NOT_RUN
 from dontstop.verdicts.scores import MEAN
 
 _NOT_BETTER = {claim.id for claim in CLAIMS if claim.rule == "not_better"}
 
 
 def sentences(overview: DataFrame) -> list[str]:
-    """Say of claims in points: verdict, effect with its interval, what would have been seen, tasks, the paper's."""
-    return [f"*{labels.sentence(row.statement)}*: **{row.ours}**.{_evidence(row)}" for row in overview.itertuples()]
+    """Say of claims in points, a line each: the verdict, the effect with its interval, what decides, the paper's."""
+    return [f"*{labels.sentence(row.statement)}*: **{row.ours}**{_evidence(row)}." for row in overview.itertuples()]
 
 
 def _evidence(row) -> str:
     if row.ours == NOT_RUN:
         return ""
-    theirs = signed(row.paper_effect) + ("" if row.paper_tasks == "-" else f"; {row.paper_tasks}")
-    paper_says = f"The paper's own numbers, put through the same rule: **{row.paper}** ({theirs})."
+    theirs = f"The paper: **{row.paper}** ({signed(row.paper_effect)})"
     if row.reason:
-        return f" The effect is {signed(row.effect)} points ({row.reason}). {paper_says}"
-    margin = f", the margin being {labels.number(row.margin)}" if row.ours == EQUIVALENT else ""
-    nearest = ", of the nearest verdict" if row.ours == INCONCLUSIVE else ""
-    is_small = row.claim in _NOT_BETTER and row.ours == HOLDS and row.low > 0
-    more = f" That is above zero, and shown to be below {labels.number(row.margin)}: too small to matter beside DAPT."
-    small = more if is_small else ""
-    tasks = f" Task by task: {row.tasks}." if row.tasks != "-" else ""
-    return (
-        f" The effect over {row.num_replicates:.0f} replicates is {signed(row.effect)} points (95 % interval "
-        f"{signed(row.low)} to {signed(row.high)}, {labels.p_value(row.p_holm)} after correction{nearest}"
-        f"{margin}); one of {labels.number(row.detectable)} would have been seen four times in five.{small}{tasks} "
-        f"{paper_says}"
-    )
+        return f", {signed(row.effect)} points ({row.reason}). {theirs}"
+    decides = ""
+    if row.ours == EQUIVALENT or row.claim in _NOT_BETTER:
+        decides = f"; half of DAPT's gain is {labels.number(row.margin)}"
+    if row.ours == INCONCLUSIVE:
+        decides = f"; an effect of {labels.number(row.detectable)} would be detected with 80 % power"
+    interval = f"[{signed(row.low)}, {signed(row.high)}]"
+    tasks = f" (tasks: {row.tasks})" if row.tasks != "-" else ""
+    return f", {signed(row.effect)} points {interval}, {labels.p_value(row.p_holm)}{decides}{tasks}. {theirs}"
 
 
 def claims_page(judged: DataFrame, heading: str) -> str:
@@ -56,7 +51,7 @@ def claims_page(judged: DataFrame, heading: str) -> str:
         "Each of the paper's claims, judged by this study's replicates and, by the same rule as far as its means and "
         "standard deviations allow, by the paper's own numbers. Effects are points of F1 (C12: nats; C13: factors), "
         "their 95 % intervals over replicates; `p` is corrected for all claims together (Holm, C1 to C12). The "
-        "smallest detectable effect is what these replicates would have shown four times in five. Tasks are judged "
+        "smallest detectable effect is what these replicates would detect with 80 % power. Tasks are judged "
         f"within claims that hold.\n\n{to_markdown(narrowed(judgements.overview(judged)))}"
     )
     shown = ["study", "task", "effect", "low", "high", "p_holm", "detectable", "margin", "verdict"]

@@ -17,9 +17,9 @@ from dontstop.report.claims import sentences as told
 from dontstop.report.display import listed
 from dontstop.report.labels import arm as named
 from dontstop.report.labels import signed, spelt
-from dontstop.report.readings import shares_taken
+from dontstop.report.readings import points
 from dontstop.text.tasks import Task
-from dontstop.verdicts import costs, domain_gap
+from dontstop.verdicts import domain_gap
 from dontstop.verdicts.claims import BYTES, FLOPS, LEVEL, NOT_RUN
 from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes_by_tapt
 from dontstop.verdicts.scores import MEAN, means
@@ -37,11 +37,6 @@ _TESTS = {
     "p_bootstrap": "by the bootstrap over replicates and test texts",
     "p_over_tasks": "by t with tasks as the sample",
 }
-
-
-def _points(row) -> str:
-    known = f"95 % interval {signed(row.low)} to {signed(row.high)}"
-    return f"{signed(row.effect)} points ({'one replicate: no interval' if np.isnan(row.low) else known})"
 
 
 def _of_means(effects: DataFrame) -> DataFrame:
@@ -99,7 +94,7 @@ def _farthest_sentence(measured: DataFrame, names: list[str]) -> str:
     if len(set(farthest)) == 1:
         return f"All {len(names)} distances take the same domain for the farthest: {farthest[0]}."
     votes = ", ".join(f"{domain} ({farthest.count(domain)})" for domain in dict.fromkeys(farthest))
-    return f"The {len(names)} distances do not take the same domain for the farthest: {votes}."
+    return f"The {len(names)} distances disagree on the farthest domain: {votes}."
 
 
 def of_degenerate(runs) -> str:
@@ -108,10 +103,8 @@ def of_degenerate(runs) -> str:
     return f"{number} of {of} gave every test text the same label; none is left out."
 
 
-def of_dapt(
-    overview, runs, naive_bayes: Series, overlap, rises, nearness: Mapping, forgetting, against_forgetting
-) -> Markdown:
-    """Judge DAPT and not-DAPT against the base encoder and each other, the gain's course, and forgetting."""
+def of_dapt(overview, runs, naive_bayes: Series, overlap, forgetting, against_forgetting) -> Markdown:
+    """Judge DAPT and not-DAPT against the base encoder and each other, and what they forget."""
     return listed(
         *told(overview[overview["claim"].isin(["C1", "C2", "C3", "C4"])]),
         _naive_bayes_sentence(runs, naive_bayes),
@@ -121,63 +114,21 @@ def of_dapt(
             f"{', '.join(f'{named(row.arm)} {signed(row.change)} points' for row in of.itertuples())}."
             for task, of in overlap.groupby("task", sort=False)
         ),
-        _course_sentence(rises),
-        _nearness_sentence(nearness),
         _loss_sentence(overview, forgetting),
-        *(
-            f"{named(row.arm)}: {_points(row)} over base in {counted(row.num_replicates, 'replicate')}; loss "
-            f"{signed(row.in_domain_delta_loss, 2)} nats on its own domain, {signed(row.general_delta_loss, 2)} on the "
-            "general text."
-            for row in against_forgetting.itertuples()
-        ),
+        *_kept_sentences(against_forgetting),
         of_degenerate(runs),
     )
 
 
 def _naive_bayes_sentence(runs: DataFrame, naive_bayes: Series) -> str:
-    """Say which arms lose to naive Bayes, and where."""
+    """Say on how many tasks each arm loses to naive Bayes."""
     found = means(runs)[lambda table: table["task"] != MEAN]
-    tasks, below = list(dict.fromkeys(found["task"])), []
-    for arm, of in found.groupby("arm", sort=False):
-        lost = of.loc[of["mean"] < of["task"].map(naive_bayes), "task"].map(spelt).tolist()
-        below.append(f"{named(arm)} on {len(lost)}" + (f" ({', '.join(lost)})" if 0 < len(lost) < len(tasks) else ""))
+    below = found.assign(lost=found["mean"] < found["task"].map(naive_bayes)).groupby("arm", sort=False)["lost"].sum()
+    tasks = found["task"].unique()
     return (
         f"Naive Bayes, without any encoder, scores {naive_bayes[tasks].mean():.1f} on average. Of "
-        f"{counted(len(tasks), 'task')}, arms score below it on as many as follow: {'; '.join(below)}."
-    )
-
-
-def _course_sentence(rises: DataFrame) -> str:
-    if rises.empty:
-        return "A single domain has no nearest and farthest, along which DAPT's gain could change."
-    theirs = paper.dapt_gains()
-    found = "; ".join(f"by {_DISTANCES[row.Index][0]} {_points(row)}" for row in rises.itertuples())
-    far = {name: domain_gap.as_distance(name, theirs[name]) for name in ("vocabulary_overlap", "masked_lm_loss")}
-    in_paper = ", ".join(
-        f"{signed(domain_gap.spearman(values, theirs['gain']), 2)} by {_DISTANCES[name][0]}"
-        for name, values in far.items()
-    )
-    return (
-        f"From the nearest domain to the farthest DAPT's gain changes, along a fitted line: {found}. The rank "
-        f"correlation of gain and distance over the paper's eight tasks, taken from its tables, is {in_paper}."
-    )
-
-
-def _nearness_sentence(nearness: Mapping) -> str:
-    if np.isnan(nearness["slope"]):
-        return "All texts read are as near to the tasks' domains: nothing says whether nearness matters."
-    slope, correlation = signed(nearness["slope"] / 10), signed(nearness["correlation"], 2)
-    told = (
-        f"Over {nearness['num_points']} pairs of an encoder and a task, the gain changes by {slope} points for every "
-        "10 percentage points less of vocabulary overlap between the text read and the task's domain (correlation "
-        f"within tasks {correlation}; {labels.p_value(nearness['p_value'])} by the {nearness['num_permutations']} "
-        f"permutations of encoders). Text of the task's own domain gains {signed(nearness['own_gain'])} points"
-    )
-    if np.isnan(nearness["other_correlation"]):
-        return f"{told}."
-    return (
-        f"{told}, that of other domains {signed(nearness['other_gain'])}; over these {nearness['num_others']} pairs "
-        f"alone the correlation is {signed(nearness['other_correlation'], 2)}."
+        f"{counted(len(tasks), 'task')}, arms score below it on as many as follow: "
+        f"{', '.join(f'{named(arm)} {lost}' for arm, lost in below.items())}."
     )
 
 
@@ -195,13 +146,27 @@ def _loss_sentence(overview, forgetting: DataFrame) -> str:
     )
 
 
+def _kept_sentences(table: DataFrame) -> list[str]:
+    """Say which arms forget less than DAPT and gain no less, by their means: of `gap_tables.against_forgetting`."""
+    if len(table) < 2:
+        return []
+    dapt, others = table.iloc[0], table.iloc[1:]
+    is_better = (others["general_delta_loss"] < dapt["general_delta_loss"]) & (others["effect"] >= dapt["effect"])
+    better = labels.listing(list(others.loc[is_better, "arm"].map(named))) if is_better.any() else "none"
+    numbers = ", ".join(
+        f"{named(row.arm)} {signed(row.effect)} points and {signed(row.general_delta_loss, 2)} nats on the general text"
+        for row in table.itertuples()
+    )
+    return [f"Of the arms against forgetting, those that forget less than DAPT and gain no less: {better} ({numbers})."]
+
+
 def of_tapt(overview, effects, losses, curve, runs) -> Markdown:
     """Judge TAPT against the base encoder, set it beside DAPT, and say what its loss and its course show."""
     over_dapt = _of_means(effects).set_index("contrast").loc["tapt_minus_dapt"]
     change, kept = losses["change"], losses["kept_step"]
     return listed(
         *told(overview),
-        f"TAPT − DAPT, over all tasks: {_points(over_dapt)}.",
+        f"TAPT − DAPT, over all tasks: {points(over_dapt)}.",
         f"The masked-LM loss on dev texts fell in {int((change < 0).sum())} of {counted(len(losses), 'task')}; mean "
         f"change {signed(change.mean(), 2)} nats, from {signed(change.min(), 2)} to {signed(change.max(), 2)}.",
         f"The encoders were kept after {counted(labels.span(kept), 'step')} (means over replicates, by task).",
@@ -238,7 +203,7 @@ def of_dapt_tapt(overview, best, tests, runs, cheap_effects, parts) -> Markdown:
         + f".{_fewest_flips(tests)}",
         *(
             f"{named(arm)} trains {trained[arm]:.1f} % of the encoder's parameters. Difference "
-            f"{'; '.join(f'to {named(row.other)}: {_points(row)}' for row in of.itertuples())}."
+            f"{'; '.join(f'to {named(row.other)}: {points(row)}' for row in of.itertuples())}."
             for arm, of in _of_means(cheap_effects).groupby("arm", sort=False)
         ),
         of_degenerate(runs),
@@ -266,32 +231,21 @@ def of_transfer_tapt(overview, losses, tasks: Sequence[Task], runs) -> Markdown:
     )
 
 
-def of_knn_tapt(overview, judged, runs, coverage, agreement, selector_effects, table9) -> Markdown:
-    """Judge neighbours, random and curated text, say how much was selected, how methods agree, and what it costs."""
-    front = table9[(table9["study"] == "ours") & table9["pareto_optimal"].eq(True)].assign(seconds=costs.seconds_of)
-    names = ", ".join(f"{named(row.arm)} ({row.score:.1f})" for row in front.sort_values("seconds").itertuples())
+def of_knn_tapt(overview, judged, runs, selector_effects) -> Markdown:
+    """Judge neighbours, random and curated text, retrieval methods against their controls, and what TAPT costs."""
     return listed(
         *told(overview[overview["claim"].isin(["C8", "C9", "C10", "C11"])]),
-        f"Of the domain's candidates, the training texts' neighbours are {shares_taken(coverage)}.",
-        *_selector_sentences(agreement, selector_effects),
+        *_selector_sentences(selector_effects),
         _cost_sentence(judged),
-        f"The Pareto front of score and CPU-seconds, selection included, from the cheapest arm up: {names}. Neighbours "
-        "on this line need not differ from one another by more than chance.",
         of_degenerate(runs),
     )
 
 
-def _selector_sentences(matrix: DataFrame, effects: DataFrame) -> list[str]:
+def _selector_sentences(effects: DataFrame) -> list[str]:
     if effects.empty:
         return []
-    between = matrix.drop(index="random", columns="random")
-    pairs, random = between.to_numpy()[np.triu_indices(len(between), 1)], matrix.loc[between.index, "random"]
-    found = "; ".join(f"{named(row.arm)} {_points(row)}" for row in _of_means(effects).itertuples())
-    return [
-        f"Of what two retrieval methods choose, {pairs.min():.0f} to {pairs.max():.0f} % is chosen by both "
-        f"(with random text: {random.min():.0f} to {random.max():.0f} %).",
-        f"Difference between each retrieval method and its own size-matched random control, mean over tasks: {found}.",
-    ]
+    found = "; ".join(f"{named(row.arm)} {points(row)}" for row in _of_means(effects).itertuples())
+    return [f"Each retrieval method over its own size-matched random control, mean over tasks: {found}."]
 
 
 def _cost_sentence(judged: DataFrame) -> str:

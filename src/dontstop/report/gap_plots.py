@@ -67,7 +67,7 @@ def distances(measured: DataFrame) -> StudyFigure:
     parts = {name: parts[name] for name in DISTANCES if name in parts}
     far = DataFrame({n: (-1 if n in _SIMILARITIES else 1) * part["value"].astype(float) for n, part in parts.items()})
     order = far.iloc[:, 0].sort_values().index
-    note = "Farther is to the right. Bars: 95 % interval, bootstrap over documents; the loss is measured once."
+    note = "Farther is to the right. Bars: 95 % interval, bootstrap over documents; the loss has none."
     figure = StudyFigure(0.9 + 0.36 * len(order), titles.distances(far.idxmax(), far.idxmin()), note)
     panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
     for axes, (name, part) in zip(panels, parts.items(), strict=True):
@@ -178,7 +178,7 @@ def gain_by_distance(matrix: DataFrame, nearness: Mapping[str, float]) -> StudyF
         matrix: Of `gains.gain_matrix`.
         nearness: Of `gains.nearness`; its slope is drawn through the points' middle.
     """
-    note = "A point: an encoder on a task, by the task's domain; panels: whose text DAPT read. "
+    note = "A point: an encoder on a task, by the task's domain, points at one distance drawn side by side. "
     note += labels.sentence(titles.intervals(matrix))
     figure, is_own = StudyFigure(3.7, titles.gain_by_distance(nearness), note), matrix["encoder"] == matrix["domain"]
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 2.6])
@@ -186,14 +186,14 @@ def gain_by_distance(matrix: DataFrame, nearness: Mapping[str, float]) -> StudyF
     for axes, some, title in ((left, matrix[is_own], "the task's domain"), (right, matrix[~is_own], "another domain")):
         _draw_matrix(axes, some, matrix["domain"])
         axes.set_title(title)
-        ends = np.array(axes.get_xlim())
-        line = middle["gain"] + nearness["slope"] * (ends - middle["distance"])
-        axes.plot(ends, line, color=theme.INK, linewidth=1.4, linestyle="--", label="slope within tasks", zorder=1)
-        axes.set_xlim(ends)
-    left.set_xticks([0])
+    ends = np.array(right.get_xlim())
+    line = middle["gain"] + nearness["slope"] * (ends - middle["distance"])
+    right.plot(ends, line, color=theme.INK, linewidth=1.4, linestyle="--", label="slope within tasks", zorder=1)
+    right.set_xlim(ends)
+    left.set_xticks([])
     left.set_ylabel("gain over base, points")
     right.set_xlabel("distance of the text read from the task's domain (1 − vocabulary overlap)")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5, columnspacing=1.2)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=5, columnspacing=1.2)
     return figure
 
 

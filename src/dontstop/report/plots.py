@@ -93,7 +93,9 @@ def _with_interval(row) -> str:
 
 
 @styled
-def curves(curves: DataFrame, held_out: DataFrame | None = None, by: str = "checkpoint") -> StudyFigure | None:
+def curves(
+    curves: DataFrame, held_out: DataFrame | None = None, by: str = "checkpoint", what: str = "held-out"
+) -> StudyFigure | None:
     """Draw the held-out loss and the training loss against the tokens processed: means, and each training faintly.
 
     Args:
@@ -101,6 +103,7 @@ def curves(curves: DataFrame, held_out: DataFrame | None = None, by: str = "chec
             larger, are drawn only where there are no others.
         held_out: As `tables.held_out_losses` returns it, of the same checkpoints.
         by: The column that names the trainings.
+        what: The kind of text that `held_out` is measured on: a task's is `dev`.
     """
     curves = curves[curves[by] != BASE.name] if (curves[by] != BASE.name).any() else curves
     if curves.empty:
@@ -110,11 +113,11 @@ def curves(curves: DataFrame, held_out: DataFrame | None = None, by: str = "chec
     measured = measured.assign(**{by: measured["checkpoint"].map(named)}) if len(measured) else measured
     num = curves[[by, "replicate"]].drop_duplicates().shape[0]
     note = f"Thick: mean over {num} trainings; thin: each of them; named: the highest and the lowest at the end."
-    figure = StudyFigure(3.5, titles.curves(curves, measured), note if num > 1 else "One training.")
+    figure = StudyFigure(3.5, titles.curves(curves, measured, what), note if num > 1 else "One training.")
     axes = figure.subplots()
     _draw_courses(axes, curves, [by, "replicate"], "num_tokens", (theme.GREY, "", "training text"))
     if len(measured):
-        _draw_courses(axes, measured, [by, "replicate"], "num_tokens", (theme.CYCLE[0], "o", "held-out text"))
+        _draw_courses(axes, measured, [by, "replicate"], "num_tokens", (theme.CYCLE[0], "o", f"{what} text"))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}")
     axes.set(xlabel="tokens processed (millions)", ylabel="masked-LM loss (nats)")
     _name_ends(axes, measured if len(measured) else curves, by, "num_tokens")
@@ -176,8 +179,11 @@ def tapt_curve(curve: DataFrame) -> StudyFigure | None:
     for axes, task in zip(panels, tasks, strict=True):
         for split, (colour, marker, line, shift) in looks.items():
             rows = curve[(curve["task"] == task) & (curve["split"] == split)]
-            how = {"color": colour, "marker": marker, "linestyle": line, "capsize": 3, "label": split, "markersize": 7}
-            axes.errorbar(np.arange(len(rows)) + shift, rows["mean"], yerr=rows["std"].fillna(0), **how)
+            how = {"color": colour, "marker": marker, "capsize": 3, "markersize": 7}
+            at, spread = np.arange(len(rows)) + shift, rows["std"].fillna(0)
+            joined = (rows["epochs"] != "kept").to_numpy()  # its steps are others, and no point of the course
+            axes.errorbar(at[joined], rows["mean"][joined], yerr=spread[joined], linestyle=line, label=split, **how)
+            axes.errorbar(at[~joined], rows["mean"][~joined], yerr=spread[~joined], linestyle="none", **how)
         axes.set_xticks(range(len(rows)), rows["epochs"])
         axes.set(title=labels.spelt(task), xlabel="epochs of TAPT (not to scale)")
     panels[0].set_ylabel("mean F1 × 100")

@@ -19,6 +19,7 @@ from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes_by_tapt
 from dontstop.verdicts.scores import MEAN
 
 NOT_RUN = "This profile runs no such arm."
+_MOST = 4  # differences that are told one by one, whatever they are
 FLAT = 0.01  # nats: a change of the loss below it is called none
 
 
@@ -30,9 +31,19 @@ def points(row) -> str:
 
 
 def gains(effects) -> Markdown:
-    """Say of every contrast its mean over tasks, on how many tasks it is above zero, and where it is most and least."""
-    found = effects.groupby("contrast", sort=False)
-    return listed(*(_gain(name, of.set_index("task")) for name, of in found)) if len(effects) else Markdown(NOT_RUN)
+    """Say of contrasts, of many of those clear of zero, the mean over tasks and on how many tasks it is above zero."""
+    found = {name: of.set_index("task") for name, of in effects.groupby("contrast", sort=False)}
+    clear = {name: of for name, of in found.items() if _is_clear(of.loc[MEAN])}
+    shown = found if len(found) <= _MOST else clear
+    rest = [f"Of the other {len(found) - len(shown)} differences none is clear of zero."] * (len(shown) < len(found))
+    if not clear and rest:
+        rest = [f"None of {len(found)} differences is clear of zero."]
+    return listed(*(_gain(name, of) for name, of in shown.items()), *rest) if found else Markdown(NOT_RUN)
+
+
+def _is_clear(whole) -> bool:
+    """Whether an interval excludes zero; of one replicate there is none."""
+    return bool(np.isnan(whole["low"]) or whole["low"] > 0 or whole["high"] < 0)
 
 
 def _gain(contrast: str, of: DataFrame) -> str:
@@ -41,10 +52,7 @@ def _gain(contrast: str, of: DataFrame) -> str:
     if len(by_task) < 2:
         return f"{told}."
     low, high = (f"{spelt(task)} ({signed(by_task[task])})" for task in (by_task.index[0], by_task.index[-1]))
-    above, bounds, sure = (by_task > 0).sum(), of.drop(index=MEAN), ""
-    if of["low"].notna().any():
-        sure = f" (interval wholly above on {(bounds['low'] > 0).sum()}, wholly below on {(bounds['high'] < 0).sum()})"
-    return f"{told}; above zero on {above} of {len(by_task)} tasks{sure}; most on {high}, least on {low}."
+    return f"{told}, above zero on {(by_task > 0).sum()} of {len(by_task)} tasks; highest on {high}, lowest on {low}."
 
 
 def overlap(matrix, general: str) -> Markdown:
@@ -54,9 +62,9 @@ def overlap(matrix, general: str) -> Markdown:
     upper = np.triu(np.ones(square.shape, bool), 1)
     first, second = square.where(upper).stack().idxmax()
     return Markdown(
-        f"Of the domains' frequent words the general text has most of **{spelt(near.index[-1])}**'s "
-        f"({near.iloc[-1]:.0f} %) and fewest of **{spelt(near.index[0])}**'s ({near.iloc[0]:.0f} %). Most alike among "
-        f"the domains: {spelt(first)} and {spelt(second)} ({square.loc[first, second]:.0f} %)."
+        f"**{labels.sentence(spelt(near.index[-1]))}** shares most frequent words with the general text "
+        f"({near.iloc[-1]:.1f} %), **{spelt(near.index[0])}** fewest ({near.iloc[0]:.1f} %). Most alike among the "
+        f"domains: {spelt(first)} and {spelt(second)} ({square.loc[first, second]:.1f} %)."
     )
 
 
@@ -68,7 +76,9 @@ def own_words(task_overlap, tasks: Sequence[Task]) -> Markdown:
     ]
     num = f"{len(tasks) - len(other)} of {counted(len(tasks), 'task')}"
     told = f"{num} share more frequent words with their own domain than with any other"
-    return Markdown(f"{told}; not so: {', '.join(other)}." if other else f"{told}: DAPT brings each its own words.")
+    return Markdown(
+        f"{told}; not so: {', '.join(other)}." if other else f"{told}, so DAPT reads words that the task uses."
+    )
 
 
 def forgetting(changes) -> Markdown:
@@ -95,10 +105,10 @@ def checks(table) -> Markdown:
     kept = table[table["kept"]].assign(at_end=table["step"] == last)
     early, where = (~kept["at_end"]).sum(), labels.span(kept["step"])
     meaning = "overfitting had set in before the end" if early > len(kept) / 2 else "longer training might bring more"
-    return Markdown(
-        f"Of {counted(len(kept), 'training')} {early} had the least loss before the last check (kept: step {where}): "
-        f"**{meaning}**."
-    )
+    told = f"In {early} of {counted(len(kept), 'training')} the least loss came before the last check"
+    if not early:
+        told = f"In all {counted(len(kept), 'training')} the last check has the least loss"
+    return Markdown(f"{told} (kept: step {where}): **{meaning}**.")
 
 
 def dev_losses(losses) -> Markdown:
@@ -107,7 +117,7 @@ def dev_losses(losses) -> Markdown:
     told = (
         f"On dev texts, which it does not read, TAPT lowers the loss on {(change < 0).sum()} of {counted(num, 'task')}"
     )
-    meaning = "it learns the task's kind of text" if change.mean() < 0 else "it learns its texts by heart, and no more"
+    meaning = "it learns the task's kind of text" if change.mean() < 0 else "it memorises its texts, and no more"
     return Markdown(f"{told}; the mean change is {signed(change.mean(), 2)} nats: **{meaning}**.")
 
 

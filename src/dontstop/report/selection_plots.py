@@ -34,10 +34,8 @@ def neighbours(table: DataFrame) -> StudyFigure | None:
         f"A training text of {labels.spelt(one['task'].iloc[0])} and what is found for it. Marked: the words that both "
     )
     note += "have, stop words aside. Before each: its similarity, by each method's own measure; random text has none."
-    if (first["similarity"] >= 0.995).all():
-        note += (
-            f" {method} compares mixtures of a few topics: many candidates have the very same, and none is then nearer."
-        )
+    if first["similarity"].max() - first["similarity"].min() < titles.ALIKE:
+        note += f" {method} compares mixtures of a few topics, in which many candidates are nearly alike."
     lines = [*marks.lines_of([("query:", None), *((word, None) for word in query.split())]), []]
     for selector, rows in one.groupby("selector", sort=False):
         lines.append([(0, labels.SELECTORS.get(selector, selector), theme.BAND)])

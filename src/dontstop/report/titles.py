@@ -18,6 +18,8 @@ from dontstop.verdicts.scores import MEAN
 
 ONE_REPLICATE = "one replicate, hence no interval and no verdict"
 _MOST = 4  # comparisons in a title
+ALIKE = 0.01  # similarities that differ by less tell no order
+_STEEP = 0.05  # nats: a smaller fall of the loss in the last tenth of a training is not told
 
 
 def intervals(frame: DataFrame, what: str = "bars", more: str = "") -> str:
@@ -58,19 +60,19 @@ def differences(effects: DataFrame) -> str:
     return sentence(_lead(effects), listing(told), rest)
 
 
-def curves(curves: DataFrame, held_out: DataFrame) -> str:
-    """Say how the held-out loss ends, that of the encoder kept, and whether training still lowers the loss."""
+def curves(curves: DataFrame, held_out: DataFrame, what: str) -> str:
+    """Say how the loss on `what` text ends, that of the encoder kept, and whether training still lowers the loss."""
     whole = curves.groupby(["checkpoint", "replicate"])["masked_lm_loss"]
     tenth = max(1, int(whole.size().min() // 10))
     fall = float((whole.apply(lambda loss: loss.iloc[-2 * tenth : -tenth].mean() - loss.iloc[-tenth:].mean())).mean())
-    word = "still falls" if fall > 0.01 else "no longer falls"
-    told = f"it {word} at the end ({signed(-fall, 2)} in the last tenth)"
+    told = f"; in training it still falls at the end ({signed(-fall, 2)} in the last tenth)" * (fall >= _STEEP)
     if held_out.empty:
-        return f"The training loss ends at {number(whole.last().mean(), 2)} nats; {told}"
+        return f"The training loss ends at {number(whole.last().mean(), 2)} nats{told}"
     ends = held_out.groupby(["checkpoint", "replicate"])["masked_lm_loss"]
     before, after = ends.first().mean(), ends.apply(lambda loss: loss.iloc[1:].min()).mean()
-    moves = "falls" if after < before else "rises"
-    return f"Held-out loss {moves} from {number(before, 2)} to {number(after, 2)} nats in the mean; in training {told}"
+    moves, place = "falls" if after < before else "rises", " at the step kept" if ends.size().max() > 2 else ""
+    mean = f"from {number(before, 2)} to {number(after, 2)} nats{place}, in the mean"
+    return sentence(f"{what} loss {moves} {mean}{told}")
 
 
 def checks(table: DataFrame) -> str:
@@ -124,11 +126,11 @@ def changed(counts: DataFrame) -> str:
 
 
 def power_curve(curve: DataFrame, claim: str = "C2") -> str:
-    """Say how large DAPT's gain must be for its claim to be decided four times in five."""
+    """Say how large DAPT's gain must be for its claim to be decided with 80 % power."""
     some = curve[(curve["claim"] == claim) & (curve["percent"] >= 80) & (curve["points"] > 0)]
     if some.empty:
-        return f"No gain tried decides {claim} four times in five"
-    return f"{claim} is decided rightly four times in five from a gain of {number(some['points'].min())} points on"
+        return f"No gain tried decides {claim} with 80 % power"
+    return f"{claim} is decided rightly with 80 % power from a gain of {number(some['points'].min())} points on"
 
 
 # Of text -----------------------------------------------------------------------------------------------------------
@@ -274,11 +276,12 @@ def score_against_k(table: DataFrame) -> str:
     told = {}
     for place in kinds:
         effect, low, high = some.loc[place]
-        told[place] = signed(effect) + ("" if _is_shown(low, high) else " (its interval includes zero)")
-    parts = [f"{counted(k, 'neighbour')} per text {value}" for (text, k), value in told.items() if text == "neighbours"]
-    other = table["other"].iloc[0]
-    told = f"points over {other}: {'; '.join(parts)}; as much random text {told['random', ks[-1]]}"
-    return sentence(_lead(table), told)
+        told[place] = signed(effect), _is_shown(low, high)
+    parts = [f"{counted(k, 'neighbour')} {value}" for (text, k), (value, _) in told.items() if text == "neighbours"]
+    other, shown = table["other"].iloc[0], [is_shown for _, is_shown in told.values()]
+    clear = f", {sum(shown) or 'none'} of {len(shown)} clear of zero"
+    random = f"as much random text as of {ks[-1]} {told['random', ks[-1]][0]}"
+    return sentence(_lead(table), f"points over {other}{clear} ({', '.join(parts)}, {random})")
 
 
 def selector_agreement(values: np.ndarray) -> str:
@@ -301,7 +304,8 @@ def cost(table: DataFrame) -> str:
 
 def neighbours(scores: Series, method: str) -> str:
     """Say how like the neighbours are that are shown, and where that no longer orders them."""
-    if (scores >= 0.995).mean() > 0.5:
-        return f"By {method} the nearest candidates are all alike (similarity 1.00), so that their order says little"
+    if scores.max() - scores.min() < ALIKE:
+        least, most = number(scores.min(), 3), number(scores.max(), 3)
+        return f"By {method} the nearest candidates are nearly alike ({least} to {most}): their order says little"
     least, most = number(scores.min(), 2), number(scores.max(), 2)
     return f"By {method} the nearest candidates have a similarity of {least} to {most}"

@@ -1,6 +1,7 @@
 """Trying things out: an encoder at hand, and a short study of one task that takes minutes and publishes nothing."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,12 +30,21 @@ class Tried(NamedTuple):
 
 
 def load_encoder(study: Results, *phases: Phase):
-    """Load an encoder, of the first replicate whose weights are here; where none are, a new one, and say so."""
-    found = (Checkpoint(phases, replicate) for replicate in range(study.profile.replicates))
-    folders = [study.checkpoint_folder(checkpoint) for checkpoint in found]
-    here = [folder for folder in folders if (folder / "model.safetensors").is_file()]
-    if here:
-        return encoders.load_encoder(here[0])
+    """Load an encoder, of the replicate that has most weights here; where there are none, a new one, and say so.
+
+    So encoders that are loaded one after another are of one replicate, wherever one has them all: they share a base.
+    """
+    known = study.checkpoints()
+
+    def has(checkpoint: Checkpoint) -> bool:
+        return (study.checkpoint_folder(checkpoint) / "model.safetensors").is_file()
+
+    def lacking(replicate: int) -> int:
+        return sum(not has(replace(checkpoint, replicate=replicate)) for checkpoint in known)
+
+    found = [Checkpoint(phases, replicate) for replicate in sorted(range(study.profile.replicates), key=lacking)]
+    if here := list(filter(has, found)):
+        return encoders.load_encoder(study.checkpoint_folder(here[0]))
     progress.say(f"no weights of {Checkpoint(phases).name} here: an encoder that has learnt nothing takes its place")
     return pretraining.load_start(study.profile, study.paths, Checkpoint(), None)
 

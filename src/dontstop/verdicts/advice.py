@@ -11,7 +11,7 @@ from dontstop.verdicts.effects import LEVEL, POWER, effects, of_moments, over, p
 from dontstop.verdicts.scores import MEAN
 
 FAMILY = "advice"
-ADAPT, LEAVE, UNDECIDED, NOT_COMPARED = "adapt", "leave it", "undecided", "not compared"
+ADAPT, LEAVE, INCONCLUSIVE, NOT_COMPARED = "adapt", "leave it", "inconclusive", "not compared"
 MOST_REPLICATES = 1000
 
 
@@ -20,7 +20,7 @@ class Advice:
     """What the runs say.
 
     Attributes:
-        word: `adapt`, `leave it` (every arm that ran is shown to be worse), `undecided` or `not compared`.
+        word: `adapt`, `leave it` (every arm that ran is shown to be worse), `inconclusive` or `not compared`.
         arm: The arm to adapt by, or the most promising one; none where nothing was compared.
         gains: As `gains_over_base` returns it.
     """
@@ -84,4 +84,4 @@ def advise(runs: pd.DataFrame) -> Advice:
     if len(holding):
         return Advice(ADAPT, holding.iloc[0], gains)
     worse = (gains["verdict"] == claims.DOES_NOT_HOLD).all()
-    return Advice(LEAVE if worse else UNDECIDED, best["arm"].iloc[0], gains)
+    return Advice(LEAVE if worse else INCONCLUSIVE, best["arm"].iloc[0], gains)

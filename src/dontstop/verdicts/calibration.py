@@ -21,7 +21,7 @@ DOMAINS = pd.Series(np.repeat(["a", "b", "c", "d"], 2), [f"task {k}" for k in ra
 DISTANCES = pd.Series({"a": 0.0, "b": 1.0, "c": 2.0, "d": 3.0})
 GAINS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # DAPT's, points
 AT_ONCE = 500  # studies
-LOSS_CHANGES, LOSS_DEVIATION = (-0.5, 0.1), 0.03  # nats; of C12, which is far from undecided in our records
+LOSS_CHANGES, LOSS_DEVIATION = (-0.5, 0.1), 0.03  # nats; of C12, which is far from inconclusive in our records
 
 
 @dataclass(frozen=True)

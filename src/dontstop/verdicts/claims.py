@@ -200,7 +200,7 @@ CLAIMS = (
     Claim("C1", "DAPT gains more the farther the domain", "section 3.1", (_MEASURED[RISE],), _RISE),
     _claim("C2", "DAPT scores above the base encoder", 3, [("dapt", "base")]),
     _claim("C3", "DAPT scores above not-DAPT", 3, [("dapt", NOT_DAPT)]),
-    _claim("C4", "not-DAPT is not better than the base encoder", 3, [(NOT_DAPT, "base")], _NOT_BETTER, "not_better"),
+    _claim("C4", "not-DAPT gains less than half as much as DAPT", 3, [(NOT_DAPT, "base")], _NOT_BETTER, "not_better"),
     _claim("C5", "TAPT scores above the base encoder", 5, [("tapt", "base")]),
     _claim("C6", "DAPT then TAPT scores above base, DAPT and TAPT", 5, _DAPT_TAPT_PAIRS, _OF_ALL),
     _claim("C7", "TAPT scores above transfer-TAPT", 6, [("tapt", "transfer_tapt")]),

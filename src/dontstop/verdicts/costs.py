@@ -19,6 +19,7 @@ Arms = Mapping[Arm, Sequence[Task]]  # each with the tasks that it is run on
 ByName = Mapping[str, Mapping]
 _OF_PHASE = ("num_documents", "num_text_tokens", "num_bytes", "num_steps", "tokens_processed", "tflops", "cpu_seconds")
 COLUMNS = (*_OF_PHASE, "selection_seconds")
+SAME_COST = 0.25  # of a cost: CPU-seconds of equal work were seen to differ by a fifth
 
 
 @dataclass(frozen=True)
@@ -186,9 +187,10 @@ def seconds_of(table: pd.DataFrame) -> pd.Series:
 def pareto_optimal(costs: Sequence[float], scores: Sequence[float]) -> list[bool]:
     """Tell which arms are on the Pareto front: no other costs no more and scores no less, one of the two strictly.
 
-    An arm of unknown cost neither beats another nor stands on the front.
+    Costs within `SAME_COST` of one another count as equal: seconds of equal work differ by as much, and chance would
+    put one of them on the front. An arm of unknown cost neither beats another nor stands on the front.
     """
     costs, scores = np.asarray(costs, float), np.asarray(scores, float)
-    no_more, no_less = costs <= costs[:, None], scores >= scores[:, None]  # a row an arm: what the others do
-    beaten = no_more & no_less & ((costs < costs[:, None]) | (scores > scores[:, None]))
+    no_more, no_less = costs <= (1 + SAME_COST) * costs[:, None], scores >= scores[:, None]  # a row an arm: the others
+    beaten = no_more & no_less & (((1 + SAME_COST) * costs < costs[:, None]) | (scores > scores[:, None]))
     return (~beaten.any(axis=1) & ~np.isnan(costs)).tolist()

@@ -54,7 +54,7 @@ def effects(runs: pd.DataFrame, contrasts: Sequence[Contrast], *, score: str = "
     """Compare arms on every task on which all arms of a contrast have run, and over these tasks.
 
     The replicate is the unit: in each, a contrast is the weighted sum of its arms' means over seeds, and its mean over
-    tasks; over replicates it has Student's t distribution. The interval so covers whatever is drawn anew in a replicate
+    tasks; over replicates it has Student's t distribution. The interval so covers whatever a replicate draws at random
     (pretraining, labels, fine-tuning), on these tasks and their test texts. One replicate gives an effect, and neither
     interval nor p-value. A replicate counts once all arms of a contrast have run in it on all its tasks.
 

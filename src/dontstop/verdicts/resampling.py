@@ -1,4 +1,4 @@
-"""Test texts and replicates drawn anew, from recorded predictions: a check on the t tests that needs no normality."""
+"""Test texts and replicates resampled, from recorded predictions: a check on the t tests that needs no normality."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
