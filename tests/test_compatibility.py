@@ -16,8 +16,10 @@ from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.fetch import conversion
 from dontstop.profiles import Paths, load_profile
-from dontstop.runs import compatibility, pretraining, token_counts
+from dontstop.runs import pretraining
 from dontstop.runs.arms import Checkpoint
+from dontstop.tokens import token_counts
+from dontstop.training import compatibility
 from test_encoders import BERT_SIZES
 
 VOCABULARY, POSITIONS = 300, 24

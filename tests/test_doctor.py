@@ -9,8 +9,9 @@ import pytest
 import tiny
 from dontstop.machine import digests, environment, files, runner
 from dontstop.profiles import Encoder, Paths
-from dontstop.runs import doctor, preparation, records
+from dontstop.runs import preparation, records
 from dontstop.runs.identity import LIBRARIES_FILE, RESTORE_VERSIONS, note_versions
+from dontstop.upkeep import doctor
 
 
 @pytest.fixture

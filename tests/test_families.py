@@ -9,8 +9,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 import reliability
 from dontstop.profiles import CheapAdaptation, Finetune
-from dontstop.runs import compatibility
-from dontstop.training import encoders, finetune
+from dontstop.training import compatibility, encoders, finetune
 from dontstop.training.optimizers import FlatParameters
 
 FEW = ("bert", "distilbert", "fnet", "modernbert", "roberta")

@@ -13,9 +13,9 @@ from conftest import PROJECT
 from dontstop import tokens
 from dontstop.machine import files
 from dontstop.profiles import Encoder, load_profile
-from dontstop.runs import guesses
 from dontstop.text import corpora
 from dontstop.training import encoders
+from dontstop.verdicts import guesses
 from test_readme import committed
 
 DOCUMENTS = [f"{text}. Another is short." for text in tiny.texts("cs", "guesses", 12, 10)]

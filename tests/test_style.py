@@ -12,8 +12,8 @@ from conftest import PROJECT
 # A room (a folder of the package, or a module beside the folders) imports only from rooms that stand before it:
 # text -> tokens -> checkpoint -> score -> verdict -> picture.
 ORDER = """
-    __init__ errors inputs paper studies profiles machine text tokens fetch training selection runs verdicts report
-    site study lab departures cli __main__
+    __init__ errors inputs paper studies profiles machine text tokens fetch training selection runs verdicts upkeep
+    report site study lab departures cli __main__
 """.split()
 SOURCE = PROJECT / "src" / "dontstop"
 MODULES = sorted(SOURCE.rglob("*.py"))

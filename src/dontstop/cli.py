@@ -173,7 +173,7 @@ def verify(
     replicate: Annotated[int, typer.Option(min=0, help="Whose seeds they were trained with.")] = 0,
 ) -> None:
     """Train and fine-tune a part of the study again, and compare with its records; exit code 1 where they differ."""
-    from dontstop.runs import verification
+    from dontstop.upkeep import verification
 
     table = verification.verify(_study(profile), names or [], replicate)
     for row in table.itertuples():
@@ -185,8 +185,8 @@ def verify(
 @app.command()
 def doctor(profile: ProfileName = None, mirror: Mirror = None, replicates: Replicates = None) -> None:
     """Say what stands in a study's way and what to do about it; exit code 0: well, 1: warnings, 2: a run would fail."""
-    from dontstop.runs import doctor as examination
     from dontstop.study import default_profile
+    from dontstop.upkeep import doctor as examination
 
     findings = examination.examine(default_profile() if profile is None else profile)
     for finding in findings.itertuples():

@@ -27,12 +27,13 @@ from dontstop.profiles import (
     load_profile,
     with_replicates,
 )
-from dontstop.runs import arms, budget, guesses, published, records, trials
+from dontstop.runs import arms, budget, published, records, trials
 from dontstop.runs.arms import BASE, DAPT, DAPT_TAPT, TAPT, Phase
 from dontstop.runs.design import Design
 from dontstop.runs.pipeline import Pipeline
 from dontstop.runs.plan import EXPERIMENTS, records_of
-from dontstop.text import tasks
+from dontstop.text import corpora, tasks
+from dontstop.verdicts import guesses
 
 OWN_NOTEBOOK = "07_own_data"  # which begins with an example of one's own text, not with the study's
 # The arms of earlier notebooks that a notebook compares its own with.
@@ -188,8 +189,10 @@ class Study(Pipeline):
         return trials.Trial(self.profile, self.paths, self.tasks, self.notebook).try_out(task)
 
     def guesses_of(self, folders: Mapping[str, Path], text: str, num: int = 10) -> pd.DataFrame:
-        """Return what some encoders guess for masked words in a domain's held-out text; see `trials.guesses_of`."""
-        return trials.guesses_of(self, folders, text, num)
+        """Return what some encoders guess for masked words in a domain's held-out text; see `guesses.guess`."""
+        rows = corpora.load_documents(self.paths.held_out(text))
+        sentences = guesses.chosen((row["text"] for row in rows), self.tokenizer(), num)
+        return guesses.guess(folders, self.tokenizer(), sentences)
 
     def judge(self) -> str:
         """Judge all claims by the records that are there, write text, picture and metrics, and say the verdicts."""

@@ -9,13 +9,13 @@ from dontstop.machine import files
 from dontstop.machine.processes import num_cores
 from dontstop.machine.progress import Job
 from dontstop.profiles import Paths, Profile
-from dontstop.runs import compatibility, finetuning, pretraining, scratch
+from dontstop.runs import finetuning, pretraining, scratch
 from dontstop.runs.arms import Checkpoint, Run, phase_settings
 from dontstop.runs.identity import Identity, released_folder
 from dontstop.runs.plan import held_out_of, text_of
 from dontstop.runs.scratch import Reads, Scratch, Target, key_of
 from dontstop.text.tasks import GENERAL
-from dontstop.training import devices
+from dontstop.training import compatibility, devices
 
 PROCESSES_ON_A_GPU = 4  # runs that keep one busy; of RoBERTa-base at length 512 they need some 30 GB together
 

@@ -8,11 +8,13 @@ from dontstop import tokens
 from dontstop.errors import StudyError
 from dontstop.machine import digests, files, progress, runner
 from dontstop.profiles import Paths, Profile
-from dontstop.runs import compatibility, scratch, token_counts
+from dontstop.runs import scratch
 from dontstop.runs.identity import folder_digests
 from dontstop.studies import StudyText
 from dontstop.text import corpora, documents, own_files, packages, tasks
 from dontstop.text.tasks import Task
+from dontstop.tokens import token_counts
+from dontstop.training import compatibility
 
 VERSION = 4  # raised when the same settings and texts come to give other prepared text
 TOKENIZER_FILES = (".json", ".txt", ".model")

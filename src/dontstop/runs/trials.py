@@ -1,21 +1,18 @@
 """Trying things out: an encoder at hand, and a short study of one task that takes minutes and publishes nothing."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from dontstop import tokens
 from dontstop.machine import progress, runner
 from dontstop.profiles import PhaseSettings
-from dontstop.runs import arms, guesses, pretraining, published, scratch
+from dontstop.runs import arms, pretraining, published, scratch
 from dontstop.runs.arms import BASE, DAPT, Checkpoint, Phase
 from dontstop.runs.pipeline import Pipeline
 from dontstop.runs.plan import Plan, plan_runs
 from dontstop.runs.results import Results
-from dontstop.text import corpora
 from dontstop.text.tasks import Task
 from dontstop.training import encoders
 
@@ -90,10 +87,3 @@ def shortened(settings: PhaseSettings) -> PhaseSettings:
     """Return a phase's settings with few steps."""
     steps = MOST_STEPS if settings.num_steps is None else min(settings.num_steps, MOST_STEPS)
     return settings.model_copy(update={"num_steps": steps, "num_epochs": None})
-
-
-def guesses_of(study: Results, folders: Mapping[str, Path], text: str, num: int) -> pd.DataFrame:
-    """Return what some encoders guess for masked words in a domain's held-out text, as `guesses.guess` has it."""
-    tokenizer = tokens.load_tokenizer(study.paths.tokenizer())
-    rows = corpora.load_documents(study.paths.held_out(text))
-    return guesses.guess(folders, tokenizer, guesses.chosen((row["text"] for row in rows), tokenizer, num))

@@ -14,12 +14,13 @@ from dontstop.machine import digests, environment, files, runner
 from dontstop.machine.environment import State, listed
 from dontstop.machine.processes import num_cores
 from dontstop.profiles import Encoder, Paths, Profile, find_root, load_profile, with_replicates
-from dontstop.runs import compatibility, identity, jobs, preparation, records, scratch, token_counts
+from dontstop.runs import identity, jobs, preparation, records, scratch
 from dontstop.runs.design import Design
 from dontstop.runs.plan import EXPERIMENTS
 from dontstop.runs.records import NOT_RECORDED
 from dontstop.text import tasks
-from dontstop.training import devices
+from dontstop.tokens import token_counts
+from dontstop.training import compatibility, devices
 
 LEVELS = ("well", "warning", "broken")  # their places are the command's exit codes
 UNKNOWN_ENCODER = 500_000_000  # bytes of one that is known by its name on the hub alone: RoBERTa-base's
