@@ -7,6 +7,7 @@ import tiny
 from dontstop import tokens
 from dontstop.machine import files
 from dontstop.profiles import Paths
+from dontstop.runs import identity
 from dontstop.runs.arms import Checkpoint
 from dontstop.runs.augmentation import CANDIDATES_FILE, Selections
 from dontstop.runs.identity import Identity
@@ -158,6 +159,13 @@ def test_what_decides_a_ranking_is_in_its_fingerprint(prepared):
         assert (fingerprint(selector) == fingerprint(selector, 1)) == (selector != "vampire")
         assert (fingerprint(selector) == fingerprint(selector, seed=5)) == (selector in ("bm25", "dsir"))
         assert fingerprint(selector) != fingerprint(selector, min_words=4)
+
+
+@pytest.mark.parametrize("library", ["numpy", "scikit-learn", "faiss-cpu"])
+def test_a_selection_is_told_by_the_libraries_that_make_it(prepared, monkeypatch, library):
+    before, version = selections(prepared, 0).fingerprint(), identity.importlib.metadata.version
+    monkeypatch.setattr(identity.importlib.metadata, "version", lambda name: "0" if name == library else version(name))
+    assert selections(prepared, 0).fingerprint() != before
 
 
 def test_the_selector_by_encoder_waits_for_the_base_of_its_replicate(prepared):

@@ -1,6 +1,6 @@
 """What a study is, in sentences and tables whose numbers and names come from its profile, its text and its design."""
 
-from itertools import chain, takewhile
+from itertools import takewhile
 
 from IPython.display import Markdown
 from pandas import DataFrame
@@ -142,7 +142,12 @@ def profiles() -> DataFrame:
 
 
 def differences(study: Results, *more: str) -> Markdown:
-    """List what is done otherwise than in the paper: what the profile decides, then what the notebook adds."""
+    """List what is done otherwise than in the paper: by the profile, told in the first notebook, and by the notebook."""
+    shared = _shared(study) if study.notebook == "01_domain_gap" else ["What all notebooks share: `01_domain_gap`."]
+    return listed(*shared, *more, "All departures, with reasons: `docs/departures.md`.")
+
+
+def _shared(study: Results) -> list[str]:
     profile, encoder = study.profile, study.profile.encoder
     size = "It is the encoder that the profile names"
     if encoder.name is None:
@@ -165,4 +170,4 @@ def differences(study: Results, *more: str) -> Markdown:
         f"each{later}; the paper has one DAPT encoder a domain and five seeds. Intervals, corrections and verdicts are "
         "ours."
     )
-    return listed(*chain(given, more), "All departures, with reasons: `docs/departures.md`.")
+    return given

@@ -102,8 +102,10 @@ def gain_against_distance(
         parts["the paper"] = theirs.reset_index().rename(columns={name: "value"}).assign(**unknown)
     others = {} if rises is None else rises["effect"].drop(name, errors="ignore").to_dict()
     told = [f"{labels.column(other).partition(' (')[0]} {labels.signed(value)}" for other, value in others.items()]
-    note = labels.sentence(titles.intervals(parts["here"])) + (
-        f" By the other distances: {labels.listing(told)}." if told else ""
+    note = (
+        "Tasks at one distance are drawn side by side. "
+        + labels.sentence(titles.intervals(parts["here"]))
+        + (f" By the other distances: {labels.listing(told)}." if told else "")
     )
     rise = None if rises is None or name not in rises.index else rises.loc[name]
     figure = StudyFigure(2.6 * len(parts), titles.gain_against_distance(parts["here"], rise), note)
@@ -115,7 +117,18 @@ def gain_against_distance(
     for axes, part, x in zip(panels, parts.values(), places, strict=True):
         names, bars = list(map(labels.spelt, part["task"])), marks.bars(part, "gain")
         marks.label_points(axes, x, part["gain"].to_numpy(float), names, bars)
+    if rise is not None:
+        _draw_rise(panels[0], parts["here"], rise["effect"], name)
     return figure
+
+
+def _draw_rise(axes: Axes, points: DataFrame, rise: float, distance: str) -> None:
+    """Draw the line whose rise from the nearest domain to the farthest the title tells, through the points' middle."""
+    values = points["value"].astype(float)
+    far, near = (values.min(), values.max()) if distance in _SIMILARITIES else (values.max(), values.min())
+    ends = np.array([near, far])
+    line = points["gain"].mean() + rise * (ends - values.mean()) / (far - near)
+    axes.plot(ends, line, color=theme.INK, linewidth=1.4, linestyle="--", zorder=1)
 
 
 def _key(points: DataFrame) -> str:

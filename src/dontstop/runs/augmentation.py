@@ -11,7 +11,7 @@ from dontstop.machine.progress import Job
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import scratch
 from dontstop.runs.arms import CURATED_TAPT, Checkpoint
-from dontstop.runs.identity import code_digest
+from dontstop.runs.identity import LIBRARIES, code_digest, installed_versions
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.records import RANKINGS_FILE
 from dontstop.runs.scratch import key_of, result_of_prepare
@@ -20,6 +20,9 @@ from dontstop.text.corpora import load_examples, load_unlabelled
 from dontstop.text.tasks import Task
 
 CANDIDATES_FILE = "counts.json"  # written last, so a folder that holds it is whole
+# What decides what is selected: the code that this module runs through and that compares texts, and the libraries.
+DECIDED_BY = ("runs/augmentation.py", "text/grams.py", "text/leakage.py", "text/words.py")
+SELECTING = (*LIBRARIES, "scikit-learn", "faiss-cpu")
 
 
 class Selections:
@@ -67,8 +70,9 @@ class Selections:
         evaluated = [[of_task[split]["sha256"] for split in ("dev", "test")] for of_task in splits.values()]
         own = {name: splits[name]["train"]["sha256"] for name in self.tasks_of(domain)}
         settings = [self.settings.granularity, self.settings.min_words, self.profile.text.leak_containment]
-        corpus, code = self._text["domains"][domain]["sha256"], code_digest("runs/augmentation.py")
-        return files.fingerprint(["candidates", code, settings, corpus, evaluated, own, self._tokens["tokenizer"]])
+        made_by = [code_digest(*DECIDED_BY), installed_versions(SELECTING)]
+        read = [self._text["domains"][domain]["sha256"], evaluated, own, self._tokens["tokenizer"]]
+        return files.fingerprint(["candidates", *made_by, settings, *read])
 
     def ranking_fingerprint(self, domain: str, selector: str) -> str:
         """Return the fingerprint of the ranking of a domain's candidates by a selector, for all tasks of the domain."""

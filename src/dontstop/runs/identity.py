@@ -31,9 +31,9 @@ LOSS_SETTINGS = {"sequence_length", "mlm_probability", "seed"}  # what a phase's
 READ_BY_TRANSFORMERS = (".safetensors", ".json", ".txt", ".model")  # weights, settings, tokenizer files
 
 
-def installed_versions() -> dict[str, str]:
+def installed_versions(libraries: Sequence[str] = LIBRARIES) -> dict[str, str]:
     """Return the versions of the libraries that decide results; builds for other devices count as one version."""
-    return {name: importlib.metadata.version(name).split("+")[0] for name in LIBRARIES}
+    return {name: importlib.metadata.version(name).split("+")[0] for name in libraries}
 
 
 def known_versions(results: Path) -> list[dict[str, str]]:
