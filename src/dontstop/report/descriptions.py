@@ -142,7 +142,7 @@ def profiles() -> DataFrame:
 
 
 def differences(study: Results, *more: str) -> Markdown:
-    """List what is done otherwise than in the paper: by the profile, told in the first notebook, and by the notebook."""
+    """List what is done otherwise than in the paper: by the profile (in 01 alone), and by the notebook."""
     shared = _shared(study) if study.notebook == "01_domain_gap" else ["What all notebooks share: `01_domain_gap`."]
     return listed(*shared, *more, "All departures, with reasons: `docs/departures.md`.")
 
