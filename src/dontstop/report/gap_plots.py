@@ -128,7 +128,7 @@ def _draw_rise(axes: Axes, points: DataFrame, rise: float, distance: str) -> Non
     far, near = (values.min(), values.max()) if distance in _SIMILARITIES else (values.max(), values.min())
     ends = np.array([near, far])
     line = points["gain"].mean() + rise * (ends - values.mean()) / (far - near)
-    axes.plot(ends, line, color=theme.INK, linewidth=1.4, linestyle="--", zorder=1)
+    axes.plot(ends, line, color=theme.GREY, linewidth=1.4, alpha=0.6, linestyle="--", zorder=1)
 
 
 def _key(points: DataFrame) -> str:

@@ -34,13 +34,15 @@ def neighbours(table: DataFrame) -> StudyFigure | None:
         f"A training text of {labels.spelt(one['task'].iloc[0])} and what is found for it. Marked: the words that both "
     )
     note += "have, stop words aside. Before each: its similarity, by each method's own measure; random text has none."
-    if first["similarity"].max() - first["similarity"].min() < titles.ALIKE:
+    is_alike = np.ptp(first["similarity"]) < titles.ALIKE
+    if is_alike:
         note += f" {method} compares mixtures of a few topics, in which many candidates are nearly alike."
     lines = [*marks.lines_of([("query:", None), *((word, None) for word in query.split())]), []]
     for selector, rows in one.groupby("selector", sort=False):
         lines.append([(0, labels.SELECTORS.get(selector, selector), theme.BAND)])
         for row in rows.itertuples():
-            shared, told = shared_words(query, row.neighbour), labels.number(row.similarity, 2)
+            decimals = 4 if is_alike and selector == first["selector"].iloc[0] else 2
+            shared, told = shared_words(query, row.neighbour), labels.number(row.similarity, decimals)
             words = [(w, _SHARED if shared & set(WORD.findall(w.lower())) else None) for w in row.neighbour.split()]
             found = list(marks.lines_of(words, indent=6))
             lines += [[(0, told, None), *found[0]], *found[1:]]

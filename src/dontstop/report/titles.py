@@ -305,7 +305,7 @@ def cost(table: DataFrame) -> str:
 def neighbours(scores: Series, method: str) -> str:
     """Say how like the neighbours are that are shown, and where that no longer orders them."""
     if scores.max() - scores.min() < ALIKE:
-        least, most = number(scores.min(), 3), number(scores.max(), 3)
+        least, most = number(scores.min(), 4), number(scores.max(), 4)
         return f"By {method} the nearest candidates are nearly alike ({least} to {most}): their order says little"
     least, most = number(scores.min(), 2), number(scores.max(), 2)
     return f"By {method} the nearest candidates have a similarity of {least} to {most}"
