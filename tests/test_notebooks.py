@@ -35,28 +35,36 @@ SHOWN = {
         ["pipeline", "loss_curves", "figure2_overlap", "task_domain_overlap", "distances"],
     ),
     "02_dapt": (
-        ["guesses", "pretraining", "table1_corpora", "table3_dapt", "published_leaks", "table12_cross_domain_loss"]
+        ["guesses", "pretraining", "table1_corpora", "table3_dapt", "train_test_overlap", "table12_cross_domain_loss"]
         + ["forgetting", "changed_texts"]
-        + ["gain_against_distance", "gain_rises", "gain_matrix", "against_forgetting", "degenerate_cells", "verdicts"],
+        + ["gain_against_distance", "gain_rises", "gain_matrix", "against_forgetting", "degenerate_runs", "verdicts"],
         ["guesses", "gallery", "loss_curves", "dapt_gains", "forgetting", "gain_against_distance", "gain_matrix"]
         + ["gain_by_distance", "course", "changed"],
     ),
     "03_tapt": (
-        ["tapt_losses", "tapt_curve", "table5_tapt", "degenerate_cells", "verdicts"],
+        ["tapt_losses", "tapt_curve", "table5_tapt", "degenerate_runs", "verdicts"],
         ["guesses", "gallery", "loss_curves", "tapt_checks", "tapt_curve", "tapt_gains"],
     ),
     "04_dapt_tapt": (
-        ["tapt_losses", "table5_dapt_tapt", "published_leaks", "cheap_scores", "cheap_costs", "best_arms", "aggregates"]
-        + ["label_curve", "tests", "degenerate_cells", "verdicts", "verdicts_by_task"],
+        [
+            "tapt_losses",
+            "table5_dapt_tapt",
+            "train_test_overlap",
+            "cheap_scores",
+            "cheap_costs",
+            "best_arms",
+            "aggregates",
+        ]
+        + ["label_curve", "tests", "degenerate_runs", "verdicts", "verdicts_by_task"],
         ["loss_curves", "course", "dapt_tapt_gains", "label_curve", "probability_best", "cheap_gains"],
     ),
     "05_transfer_tapt": (
-        ["table6_transfer", "cross_task_loss", "degenerate_cells", "verdicts", "verdicts_by_task"],
+        ["table6_transfer", "cross_task_loss", "degenerate_runs", "verdicts", "verdicts_by_task"],
         ["transfer_drop", "cross_task_loss"],
     ),
     "06_knn_tapt": (
         ["neighbours", "topics", "coverage", "table7_curated", "table8_knn", "score_against_k", "selector_agreement"]
-        + ["selector_scores", "table9_costs", "table10_strategies", "degenerate_cells", "verdicts", "verdicts_by_task"],
+        + ["selector_scores", "table9_costs", "table10_strategies", "degenerate_runs", "verdicts", "verdicts_by_task"],
         ["loss_curves", "knn_gains", "score_against_k", "curated_gains", "selector_agreement", "selector_gains"]
         + ["score_against_compute", "neighbours", "claims", "against_paper"],
     ),

@@ -4,6 +4,8 @@ import errno
 import os
 import shutil
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from dontstop.machine import digests, files, runner
 from dontstop.profiles import load_profile
 from dontstop.report import claims, measures
 from dontstop.runs import records, scratch, trials
-from dontstop.runs.arms import Phase
+from dontstop.runs.arms import TAPT, Checkpoint, Phase
 from dontstop.study import Study, open_study
 
 NUM_RUNS = 3 * 2 * 2  # arms, tasks, seeds
@@ -132,6 +134,25 @@ def test_what_costs_depend_on_is_known_where_records_alone_are_left(with_tapt, t
         some.profile = some.profile.model_copy(update={"encoder": named})
         with pytest.raises(StudyError, match="no base encoder here"):
             measures.encoder_shape(some)
+
+
+def test_costs_are_a_frame_of_the_arms_asked_for(with_tapt):
+    with tiny.at(with_tapt):
+        found = Study("tiny", "04_dapt_tapt").costs("dapt", TAPT)
+    assert found[["arm", "task"]].drop_duplicates().shape[0] == len(found) == 2 * len(tiny.TASKS)
+    assert (found["tflops"] > 0).all()
+
+
+def test_encoders_to_try_things_on_are_of_one_replicate_wherever_one_has_them(tmp_path, monkeypatch):
+    """Of replicate 0 the TAPT encoder is gone: the mean of two encoders with other bases is an encoder of nothing."""
+    known = [Checkpoint(), Checkpoint((Phase("dapt", "cs"),)), Checkpoint((Phase("tapt", "sciie"),))]
+    study = SimpleNamespace(profile=SimpleNamespace(replicates=2), checkpoints=lambda: known)
+    study.checkpoint_folder = lambda checkpoint: tmp_path / str(checkpoint.replicate) / checkpoint.name
+    for one in (*known[:2], *(replace(checkpoint, replicate=1) for checkpoint in known)):
+        files.write_text(study.checkpoint_folder(one) / "model.safetensors", "")
+    monkeypatch.setattr(trials.encoders, "load_encoder", lambda folder: folder.relative_to(tmp_path).parts)
+    assert trials.load_encoder(study, Phase("dapt", "cs")) == ("1", "dapt_cs")
+    assert trials.load_encoder(study, Phase("tapt", "sciie"))[0] == trials.load_encoder(study)[0] == "1"
 
 
 def test_no_checkpoint_is_trained_twice(with_tapt, tmp_path, planned):

@@ -28,7 +28,7 @@ from dontstop.profiles import (
     with_replicates,
 )
 from dontstop.runs import arms, budget, published, records, trials
-from dontstop.runs.arms import BASE, DAPT, DAPT_TAPT, TAPT, Phase
+from dontstop.runs.arms import BASE, DAPT, DAPT_TAPT, TAPT, Arm, Phase
 from dontstop.runs.design import Design
 from dontstop.runs.pipeline import Pipeline
 from dontstop.runs.plan import EXPERIMENTS, records_of
@@ -193,6 +193,13 @@ class Study(Pipeline):
         rows = corpora.load_documents(self.paths.held_out(text))
         sentences = guesses.chosen((row["text"] for row in rows), self.tokenizer(), num)
         return guesses.guess(folders, self.tokenizer(), sentences)
+
+    def costs(self, *wanted: Arm | str) -> pd.DataFrame:
+        """Return what some arms cost, or all that have run, a row an arm and task; columns: see `measures.costs`."""
+        from dontstop.report import measures
+
+        known = self.arms()
+        return measures.costs(self, {arm: known[arm] for arm in map(self.arm, wanted or self.available_arms())})
 
     def judge(self) -> str:
         """Judge all claims by the records that are there, write text, picture and metrics, and say the verdicts."""

@@ -4,6 +4,7 @@ Each check returns a sentence, or stops with what was found and what expected; `
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from dontstop.errors import StudyError, counted
 from dontstop.machine import files
 from dontstop.report.labels import extent, span
+from dontstop.runs.arms import KNN, RAND, Phase
 from dontstop.runs.identity import Identity
 from dontstop.runs.plan import EXPERIMENTS, NOTEBOOKS, plan_runs
 from dontstop.runs.results import Results
@@ -151,31 +153,38 @@ def selected_text(study: Results) -> str:
 
     A control has as many texts and tokens as the neighbours that it stands for, and none of them.
     """
-    num_stores, num_controls = 0, 0
+    num_stores, controls = 0, _controls(study)
     for replicate in range(study.profile.replicates):
         stores = study.selection_counts(replicate)["stores"]
         for name, entry in stores.items():
-            folder, task, kind = study.paths.store(name), *name.split("/")[2:]
+            folder, task = study.paths.store(name), name.split("/")[2]
             _hold(files.digest(folder / "ids.npy"), entry["sha256"], f"as digest of the tokens in {folder}")
             num_train = _entry(study, task, "train")["num_examples"]
             _hold(entry["num_documents"] - entry["num_selected"], num_train, f"own texts in {name}")
-            if kind.startswith("rand_"):
-                _hold_control(study, stores, task, kind, replicate)
-                num_controls += 1
+        for control in controls:
+            _hold_control(study, stores, control, replicate)
         num_stores += len(stores)
+    num_controls = len(controls) * study.profile.replicates
     return (
         f"{num_stores} augmented corpora have the digests recorded; {num_controls} random controls have as many texts "
         "and tokens as the neighbours they stand for, and none of these"
     )
 
 
-def _hold_control(study: Results, stores: dict, task: str, control: str, replicate: int) -> None:
-    neighbours = control.replace("rand_", "knn_", 1)
-    ours, theirs = (stores[f"selected/replicate_{replicate}/{task}/{kind}"] for kind in (neighbours, control))
+def _controls(study: Results) -> set[Phase]:
+    """Return what reads random text in the place of neighbours, each on its task."""
+    found = ((phase, task) for arm, some in study.arms().items() for phase in arm.phases for task in some)
+    return {replace(phase, text=task.name) for phase, task in found if phase.kind == RAND}
+
+
+def _hold_control(study: Results, stores: dict, control: Phase, replicate: int) -> None:
+    task, kinds = control.text, [replace(control, kind=KNN).name, control.name]
+    neighbours = kinds[0]
+    ours, theirs = (stores[f"selected/replicate_{replicate}/{task}/{kind}"] for kind in kinds)
     for column in ("num_selected", "num_selected_tokens"):
-        _hold(theirs[column], ours[column], f"as {column} of {control} on {task}")
-    chosen = (study.chosen(task, kind, replicate) for kind in (neighbours, control))
-    _hold(len(np.intersect1d(*chosen)), 0, f"candidates both in {control} and in {neighbours} on {task}")
+        _hold(theirs[column], ours[column], f"as {column} of {control.name} on {task}")
+    chosen = (study.chosen(task, kind, replicate) for kind in kinds)
+    _hold(len(np.intersect1d(*chosen)), 0, f"candidates both in {control.name} and in {neighbours} on {task}")
 
 
 def no_evaluated_text_selected(study: Results) -> str:

@@ -8,7 +8,8 @@ from dontstop.machine.randomness import seed_of
 from dontstop.profiles import PhaseSettings, Profile
 from dontstop.text.tasks import GENERAL, Task
 
-_AUGMENTED = ("knn_tapt", "rand_tapt", "curated_tapt")
+KNN, RAND = "knn_tapt", "rand_tapt"  # kinds of phases
+_AUGMENTED = (KNN, RAND, "curated_tapt")
 
 
 @dataclass(frozen=True)
