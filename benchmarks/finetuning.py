@@ -11,7 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from transformers import AutoModelForSequenceClassification, Trainer, default_data_collator
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForMaskedLM,
+    Trainer,
+    default_data_collator,
+)
 
 from benchmarks import measuring
 from benchmarks.pretraining import NUM_SPECIAL, save_start
@@ -19,7 +26,7 @@ from dontstop import tokens
 from dontstop.machine import files
 from dontstop.machine.randomness import generator
 from dontstop.machine.runner import Job, carry_out, say
-from dontstop.profiles import Finetune, load_profile
+from dontstop.profiles import Finetune, Profile, load_profile
 from dontstop.tokens import TokenStore
 from dontstop.training import devices, finetune
 
@@ -28,6 +35,8 @@ AIMS = {AS_SCRIPT: 6.0, TUNED: 2.5}
 SCRIPT_BATCH = 8  # run_glue.py's default, in training and in evaluation
 NUM_LABELS, METRIC = 5, "macro_f1"
 MEDIAN_LENGTH, LENGTH_SPREAD = 25, 0.6  # a log-normal with mean 30, like the documentation strings' passages
+MINILM = {"vocab_size": 30522, "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12}
+MINILM |= {"intermediate_size": 1536}
 NUM_CLUES, CLUE_SHARE = 40, 0.2  # words that tell a label, and how much of a text they make up
 START_UP = "import datasets, sklearn.metrics; from transformers import {}".format(
     "AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments"
@@ -58,13 +67,22 @@ class Grid:
         return self.folder / f"task_{index}"
 
 
-def make_grid(folder: Path, settings: Finetune, *, quick: bool) -> Grid:
-    """List the runs: 2 tasks, 3 checkpoints, 4 seeds; fewer and smaller if quick."""
-    num_checkpoints, num_seeds = (1, 2) if quick else (3, 4)
+def make_grid(folder: Path, profile: Profile, *, quick: bool) -> Grid:
+    """List the runs: 2 tasks, 3 checkpoints, 4 seeds; fewer and smaller if quick, or of a named encoder.
+
+    Of an encoder that is pretrained from scratch, three epochs whatever dev says, so that all do the same work; of a
+    named one, ten on as many labelled texts as its profile has, dev once.
+    """
+    is_named = profile.encoder.name is not None
+    changes = {"num_epochs": 10, "patience": None} if is_named else {"num_epochs": 3, "patience": 3}
+    if quick:
+        changes["num_epochs"] = 1
+    num_checkpoints, num_seeds = (1, 2) if quick or is_named else (3, 4)
     runs = list(itertools.product(range(2), range(num_checkpoints), range(num_seeds)))
-    measured = {AS_SCRIPT: 1, TUNED: 2, OURS: len(runs)} if quick else {AS_SCRIPT: 3, TUNED: 6, OURS: len(runs)}
-    sizes = dict(zip(("train", "dev", "test"), (64, 64, 128) if quick else (500, 500, 2000), strict=True))
-    return Grid(runs, measured, sizes, settings, folder)
+    of_peers = {AS_SCRIPT: 1, TUNED: 2} if quick or is_named else {AS_SCRIPT: 3, TUNED: 6}
+    numbers = (64, 64, 128) if quick else (profile.labels.primary, 500, 1000) if is_named else (500, 500, 2000)
+    sizes = dict(zip(("train", "dev", "test"), numbers, strict=True))
+    return Grid(runs, of_peers | {OURS: len(runs)}, sizes, profile.finetune.model_copy(update=changes), folder)
 
 
 def make_texts(num: int, vocabulary_size: int, max_length: int, *, rng: np.random.Generator) -> finetune.Examples:
@@ -96,11 +114,16 @@ def load_examples(folder: Path) -> finetune.Examples:
     return finetune.Examples(tokens.load_token_store(folder), np.load(folder / "labels.npy", allow_pickle=False))
 
 
-def prepare(grid: Grid, profile) -> None:
-    """Write the grid's checkpoints and tasks."""
-    size, length = profile.tokens.vocabulary_size, grid.settings.max_length
+def prepare(grid: Grid, profile: Profile) -> None:
+    """Write the grid's checkpoints and tasks; an encoder that has a name is one of its size, with random weights."""
+    is_named, length = profile.encoder.name is not None, grid.settings.max_length
+    size = MINILM["vocab_size"] if is_named else profile.tokens.vocabulary_size
     for checkpoint in {checkpoint for _, checkpoint, _ in grid.runs}:
-        save_start(grid.checkpoint(checkpoint), profile.encoder, size, length, seed=checkpoint)
+        if is_named:
+            torch.manual_seed(checkpoint)
+            BertForMaskedLM(BertConfig(**MINILM)).save_pretrained(grid.checkpoint(checkpoint))
+        else:
+            save_start(grid.checkpoint(checkpoint), profile.encoder, size, length, seed=checkpoint)
     for task in {task for task, _, _ in grid.runs}:
         for split, num in grid.sizes.items():
             rng = generator("benchmark task", task, split)
@@ -169,17 +192,19 @@ def fine_tune_with_trainer(
         "adam_beta2": settings.adam_beta2,
         "adam_epsilon": settings.adam_epsilon,
         "max_grad_norm": settings.max_grad_norm,
-        "eval_strategy": "epoch",
+        "eval_strategy": "no" if settings.patience is None else "epoch",
         "seed": seed,
     }
     with measuring.threads(measuring.NUM_CORES):
         torch.manual_seed(seed)
+        about = AutoConfig.from_pretrained(grid.checkpoint(checkpoint))
+        pooling = {"classifier_pooling": settings.pooling if settings.pooling == "mean" else "cls"}
         model = AutoModelForSequenceClassification.from_pretrained(
             grid.checkpoint(checkpoint),
             num_labels=NUM_LABELS,
-            classifier_pooling=settings.pooling if settings.pooling == "mean" else "cls",
             classifier_dropout=settings.dropout,
             dtype=torch.float32,
+            **(pooling if hasattr(about, "classifier_pooling") else {}),
         )
         trainer = measuring.silent_trainer(
             Trainer,
@@ -240,27 +265,26 @@ def start_up_seconds() -> float:
     return time.perf_counter() - begin
 
 
-def benchmark(scratch: Path, results: Path | None, *, num_repeats: int, quick: bool) -> None:
-    """Measure every contender on the grid, print and write the table."""
+def benchmark(scratch: Path, results: Path | None, *, num_repeats: int, quick: bool, name: str = "laptop") -> None:
+    """Measure every contender on the grid of a profile, print and write the table."""
     transformers.logging.set_verbosity_error()
-    profile = load_profile("laptop")
+    profile = load_profile(name)
     precision = devices.resolve_precision(profile.precision)
-    # Three epochs whatever dev says, so that all do the same work.
-    settings = profile.finetune.model_copy(update={"num_epochs": 3, "patience": 3})
-    grid = make_grid(scratch / "grid", settings, quick=quick)
+    grid = make_grid(scratch / "grid", profile, quick=quick)
     say(f"fine-tuning: a grid of {len(grid.runs)} runs, {' / '.join(map(str, grid.sizes.values()))} texts each")
     prepare(grid, profile)
     contenders = _contenders(grid, precision)
     start_ups = [start_up_seconds() for _ in range(num_repeats)]
     say(f"a fresh Python has imported what fine-tuning needs after {', '.join(f'{s:.1f}' for s in start_ups)} s")
     runs = []
-    for repeat, name in measuring.alternating(list(contenders), num_repeats):
-        title = f"fine-tuning {repeat + 1}/{num_repeats}, {name}"
+    for repeat, contender in measuring.alternating(list(contenders), num_repeats):
+        title = f"fine-tuning {repeat + 1}/{num_repeats}, {contender}"
         with measuring.CoreShare() as share:
-            run = _measure(name, grid, scratch, precision, start_ups[repeat], title=title)
-        runs.append({"contender": name, "repeat": repeat + 1, **run, "others_share": share.of_others})
+            run = _measure(contender, grid, scratch, precision, start_ups[repeat], title=title)
+        runs.append({"contender": contender, "repeat": repeat + 1, **run, "others_share": share.of_others})
     summary = measuring.summarise(runs, contenders)
-    measuring.write_tables(results, "finetuning", "Fine-tuning a grid", summary, runs, _notes(summary, grid))
+    place = "finetuning" if profile.encoder.name is None else f"finetuning_{profile.name}"
+    measuring.write_tables(results, place, "Fine-tuning a grid", summary, runs, _notes(summary, grid))
 
 
 def _contenders(grid: Grid, precision: str) -> dict[str, dict]:
@@ -306,10 +330,11 @@ def _notes(summary, grid: Grid) -> list[str]:
         started = measuring.ratio(summary, "grid_seconds_with_start_up", OURS, peer, less_is_better=True)
         notes.append(f"{OURS}: {found:.2f} times as fast as {peer} (aim {aim:g}); {started:.2f} with start-up.")
     sizes = " / ".join(map(str, grid.sizes.values()))
+    dev = "every epoch" if grid.settings.patience is not None else "the last epoch, by ours alone"
     return [
         *notes,
         f"{len(grid.runs)} runs: {grid.settings.num_epochs} epochs, {sizes} texts of 30 tokens on average and "
-        f"{grid.settings.max_length} at most; dev after every epoch, test once. Loading the encoder counts.",
+        f"{grid.settings.max_length} at most; dev after {dev}, test once. Loading the encoder counts.",
         "Where fewer runs were measured, their mean is scaled up to the grid. The Trainer's texts are tokenised and, "
         "for run_glue.py, padded before its clock runs.",
         "Start-up: run_glue.py is started anew for every run, the tuned Trainer once; ours once, and its processes.",

@@ -84,10 +84,12 @@ def test_both_padders_keep_every_token():
     assert {len(row) for row in finetuning.pad_rows(rows, 64)["input_ids"]} == {64}
 
 
-@pytest.mark.parametrize("quick", [False, True])
-def test_measured_runs_are_spread_over_the_grid(tmp_path, quick):
-    grid = finetuning.make_grid(tmp_path, Finetune(), quick=quick)
-    assert len(grid.runs) == (4 if quick else 24)
+@pytest.mark.parametrize(
+    ("profile", "quick", "num"), [("laptop", False, 24), ("laptop", True, 4), ("minilm", False, 4)]
+)
+def test_measured_runs_are_spread_over_the_grid(tmp_path, profile, quick, num):
+    grid = finetuning.make_grid(tmp_path, load_profile(profile), quick=quick)
+    assert len(grid.runs) == num
     for name, number in grid.num_measured.items():
         runs = grid.measured(name)
         assert len(set(runs)) == number
