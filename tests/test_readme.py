@@ -73,14 +73,11 @@ def test_what_a_notebook_found_is_what_the_records_say(notebook):
     cells = {cell["id"]: cell for cell in json.loads(committed(f"results/laptop/notebooks/{notebook}.ipynb"))["cells"]}
     told = "".join(cells["findings"]["outputs"][0]["data"]["text/markdown"])
     by_statement, whole, count = {claim.statement.lower(): claim.id for claim in CLAIMS}, of_laptop(), 0
-    sentence = (
-        r"\*([^*]+)\*: \*\*([^*]+)\*\*. The effect over (\d+) replicates is (\S+) points .95 % interval (\S+) to (\S+),"
-    )
+    sentence = r"\*([^*]+)\*: \*\*([^*]+)\*\*, (\S+) points \[(\S+), (\S+)\]"
     for statement, verdict, *numbers in re.findall(sentence, told):
         row, count = whole.loc[by_statement[statement.lower()]], count + 1
         assert verdict in (row["verdict"], "inconclusive")
-        assert int(numbers[0]) == row["num_replicates"]
-        assert numbers[1:] == [signed(row[name]) for name in ("effect", "low", "high")]
+        assert numbers == [signed(row[name]) for name in ("effect", "low", "high")]
     assert count == sum(row.claim in whole.index[whole["effect"].notna()] for row in claims_of(notebook).itertuples())
     assert not re.search(r"\bnan\b|p = 0\.000", told)
 
