@@ -15,8 +15,8 @@ from dontstop.verdicts.scores import MEAN
 
 _INKS = (theme.INK, *(theme.CYCLE[k] for k in (0, 5, 2, 3)))  # the paper's first; dark enough for text
 _NOTE = (
-    "Effect in points of F1. Bars: 95 % interval, ours over replicates, {} over seeds of one pretraining run. Faint band: "
-    "an effect within it would be detected with less than 80 % power. Hollow: one replicate, no interval."
+    "Effect in points of F1. Bars: 95 % interval, ours over replicates, {} over seeds of one pretraining run. Faint "
+    "band: an effect within it would be detected with less than 80 % power. Hollow: one replicate, no interval."
 )
 _OF_PAPER = ("C2", "C5", "C3", "C7")  # claims on the difference of two arms, which the paper has task by task
 
@@ -34,7 +34,8 @@ def claims_forest(judged: Mapping[str, DataFrame]) -> StudyFigure:
     parts |= {profile: _whole(table, OURS) for profile, table in judged.items()}
     title = titles.claims_forest(parts, [claim.id for claim in shown])
     of_seeds = ["the paper's", *(f"{name}'s" for name, table in judged.items() if "num_replicates" not in table)]
-    figure = StudyFigure(0.8 + len(shown) * max(0.44, 0.1 + 0.2 * len(parts)), title, _NOTE)
+    note = _NOTE.format(labels.listing(of_seeds))
+    figure = StudyFigure(0.8 + len(shown) * max(0.44, 0.1 + 0.2 * len(parts)), title, note)
     axes, words = figure.subplots(1, 2, sharey=True, width_ratios=[2.3, 1])
     axes.axvline(0, **theme.ZERO)
     for number, (name, part) in enumerate(parts.items()):
