@@ -10,7 +10,7 @@ from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths, load_profile
 from dontstop.report import checks
-from dontstop.runs.arms import ARMS, BASE, DAPT, NOT_DAPT, Checkpoint, Phase
+from dontstop.runs.arms import ARMS, BASE, DAPT, NOT_DAPT, Checkpoint, Phase, knn_tapt, rand_tapt
 from dontstop.text.tasks import SPLITS, Domain, Task
 
 SIZES = {"train": 24, "dev": 24, "test": 40}
@@ -176,6 +176,7 @@ def augmented(study):
         counts = {"num_documents": SIZES["train"] + 3, "num_selected": 3, "num_selected_tokens": 30}
         stores[replicate][name] = {**counts, "sha256": digest}
     study.selection_counts = lambda replicate: {"stores": stores[replicate]}
+    study.arms = lambda: {arm: study.tasks for arm in (knn_tapt(1, "bm25"), rand_tapt(1, "bm25"))}
     study.chosen = lambda task, kind, replicate: np.array(chosen[kind])
     return study, stores[1], chosen
 
@@ -188,6 +189,11 @@ def test_augmented_corpora_hold_the_tasks_own_whatever_the_text_comes_from(augme
     stores["selected/replicate_1/t/knn_tapt_1_bm25"]["num_documents"] -= 1
     with pytest.raises(StudyError, match="23 own texts in selected/replicate_1/t/knn_tapt_1_bm25"):
         checks.selected_text(study)
+
+
+def test_what_has_passed_is_counted_and_folded():
+    told = checks.passed("one thing holds", "another").data
+    assert "2 checks passed" in told and "- one thing holds\n- another" in told
 
 
 def test_a_control_of_another_size_or_with_what_was_selected_stops(augmented):

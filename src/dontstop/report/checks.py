@@ -1,6 +1,6 @@
 """Identities that must hold for a notebook's results to mean anything: counts, digests, fingerprints; never scores.
 
-Each check returns a sentence, or stops with what was found and what expected; `listed` makes a list of sentences.
+Each check returns a sentence, or stops with what was found and what expected; `passed` lists the sentences.
 """
 
 from collections.abc import Sequence
@@ -9,9 +9,11 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown
 
 from dontstop.errors import StudyError, counted
 from dontstop.machine import files
+from dontstop.report.display import listed
 from dontstop.report.labels import extent, span
 from dontstop.runs.arms import KNN, RAND, Phase
 from dontstop.runs.identity import Identity
@@ -28,6 +30,13 @@ _ANEW = "prepare the text and run the study again"
 def _hold(found, expected, what: str) -> None:
     if found != expected:
         raise StudyError(f"{found} {what}", f"{expected}", _ANEW)
+
+
+def passed(*told: str) -> Markdown:
+    """Say how many checks have passed, and list them folded."""
+    return Markdown(
+        f"<details><summary>{counted(len(told), 'check')} passed</summary>\n\n{listed(*told).data}\n\n</details>"
+    )
 
 
 def split_sizes(study: Results) -> str:
