@@ -179,18 +179,6 @@ def test_one_verdict_on_forgetting_is_told():
     assert "had not finished" in told(-0.4) and "price" not in told(-0.4) and "next to nothing" in told(0.001)
 
 
-def test_checks_say_whether_longer_training_was_of_use():
-    def told(kept: int) -> str:
-        rows = [("a", step, step == kept) for step in (0, 10, 20)]
-        return readings.checks(pd.DataFrame(rows, columns=["task", "step", "kept"])).data
-
-    assert (
-        "In 1 of 1 training the least loss came before" in told(10)
-        and "overfitting" in told(10)
-        and "longer training" in told(20)
-    )
-
-
 def test_one_number_is_no_span():
     assert (labels.span([200, 200]), labels.span([40.0, 1200.0])) == ("200", "40 to 1,200")
 
@@ -205,7 +193,7 @@ def test_labels_replace_pretraining_or_do_not():
     assert "nothing for labels to replace" in readings.labels_needed(table.assign(gain=-table["gain"])).data
 
 
-def test_words_ranks_and_texts_are_read_off():
+def test_words_and_texts_are_read_off():
     names = ["general", "near", "far"]
     matrix = pd.DataFrame([[100, 40, 20], [40, 100, 30], [20, 30, 100.0]], names, names)
     assert readings.overlap(matrix, "general").data.startswith(
@@ -213,16 +201,6 @@ def test_words_ranks_and_texts_are_read_off():
     )
     some = read_study("docstrings").tasks[:2]
     own, other = (task.name for task in some)
-    words = pd.DataFrame({"deep_learning": [30.0, 20.0], "numerical": [10.0, 25.0]}, index=[own, other])
-    assert (
-        "1 of 2 tasks" in readings.own_words(words, some).data
-        and "(nearest: numerical)" in readings.own_words(words, some).data
-    )
-    best = pd.DataFrame({"dapt": [1.0, 0.4, 0.7], "tapt": [0.0, 0.6, 0.3]}, index=["a", "b", "mean"])
-    assert (
-        readings.ranks(best).data.startswith("On 1 of 2 tasks")
-        and "**DAPT** (70 %), ahead of TAPT (30 %)" in readings.ranks(best).data
-    )
     losses = pd.DataFrame([[3.0, 3.0], [2.0, 2.8], [2.8, 2.0]], ["base", f"tapt_{own}", f"tapt_{other}"], [own, other])
     assert "which is 20 %: **most of what TAPT learns is the task's own**" in readings.own_texts(losses, some).data
 

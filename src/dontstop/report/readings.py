@@ -68,19 +68,6 @@ def overlap(matrix, general: str) -> Markdown:
     )
 
 
-def own_words(task_overlap, tasks: Sequence[Task]) -> Markdown:
-    """Say how many tasks share most words with their own domain, and name those that do not."""
-    best = {task.name: task_overlap.loc[task.name].idxmax() for task in tasks}
-    other = [
-        f"{spelt(task.name)} (nearest: {spelt(best[task.name])})" for task in tasks if best[task.name] != task.domain
-    ]
-    num = f"{len(tasks) - len(other)} of {counted(len(tasks), 'task')}"
-    told = f"{num} share more frequent words with their own domain than with any other"
-    return Markdown(
-        f"{told}; not so: {', '.join(other)}." if other else f"{told}, so DAPT reads words that the task uses."
-    )
-
-
 def forgetting(changes) -> Markdown:
     """Say what DAPT did to the loss on the own domain and on the general text, and what the latter means."""
     ours = changes[changes["study"] == "ours"]
@@ -95,20 +82,6 @@ def forgetting(changes) -> Markdown:
         f"{-own.mean():.2f} nats in the mean. On the general text it rose for {(general > 0).sum()}; the mean change "
         f"is {signed(general.mean(), 2)} nats: {meaning}."
     )
-
-
-def checks(table) -> Markdown:
-    """Say where TAPT's loss on dev texts was least, and whether longer training was of use."""
-    if table.empty:
-        return Markdown("This profile trains TAPT to the end, and checks nothing on the way.")
-    last = table.groupby("task", sort=False)["step"].transform("max")
-    kept = table[table["kept"]].assign(at_end=table["step"] == last)
-    early, where = (~kept["at_end"]).sum(), labels.span(kept["step"])
-    meaning = "overfitting had set in before the end" if early > len(kept) / 2 else "longer training might bring more"
-    told = f"In {early} of {counted(len(kept), 'training')} the least loss came before the last check"
-    if not early:
-        told = f"In all {counted(len(kept), 'training')} the last check has the least loss"
-    return Markdown(f"{told} (kept: step {where}): **{meaning}**.")
 
 
 def dev_losses(losses) -> Markdown:
@@ -142,17 +115,6 @@ def labels_needed(gains) -> Markdown:
     return Markdown(
         f"Gains over the base encoder with {counted(int(fewest), 'label')} and with {most:,}, in points: {told}; "
         f"{meaning}."
-    )
-
-
-def ranks(best) -> Markdown:
-    """Say on how many tasks one arm is the clear first, and which is the likeliest over all tasks."""
-    by_task, mean = best.drop(index=MEAN), best.loc[MEAN].sort_values(ascending=False)
-    clear = (by_task.max(axis=1) > 0.95).sum()
-    return Markdown(
-        f"On {clear} of {counted(len(by_task), 'task')} one arm ranks first in more than 95 % of draws. Over all tasks "
-        f"the likeliest is **{labels.arm(mean.index[0])}** ({100 * mean.iloc[0]:.0f} %), ahead of "
-        f"{labels.arm(mean.index[1])} ({100 * mean.iloc[1]:.0f} %)."
     )
 
 
