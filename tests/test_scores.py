@@ -23,11 +23,11 @@ def grid():
 
 def test_cells_are_means_over_seeds_by_replicate_and_task(grid):
     tapt = grid[(grid["task"] == "x") & (grid["replicate"] == 1)].assign(arm="tapt", test_score=0.5)
-    found = scores.cells(pd.concat([grid, tapt]))
+    found = scores.run_means(pd.concat([grid, tapt]))
     assert found.columns.tolist() == ["base", "tapt"] and found.index.names == ["replicate", "task"]
     assert found.loc[(1, "y"), "base"] == pytest.approx(100 * 1.135)
     assert found.loc[(1, "x"), "tapt"] == 50 and found["tapt"].isna().sum() == 3
-    nats = scores.cells(grid.assign(test_log_probability=-1.5), "test_log_probability")
+    nats = scores.run_means(grid.assign(test_log_probability=-1.5), "test_log_probability")
     assert set(nats["base"]) == {-1.5}
 
 

@@ -18,7 +18,6 @@ from dontstop.runs.arms import Arm
 from dontstop.verdicts import losses
 from dontstop.verdicts.claims import BYTES, FLOPS
 
-NAIVE_BAYES = "naive_bayes"
 RATIOS = (FLOPS, BYTES)  # what the claim on costs compares: factors, not differences
 P_DECIMALS = 3
 _MINUS = "_minus_"  # between the two arms of a contrast, as `effects.over` names it

@@ -12,7 +12,7 @@ from dontstop.report import labels, marks, theme, titles
 from dontstop.report.theme import StudyFigure, styled
 from dontstop.runs.arms import BASE
 from dontstop.verdicts import effects as compared
-from dontstop.verdicts.scores import MEAN, in_shared_replicates, means
+from dontstop.verdicts.scores import MEAN, NAIVE_BAYES, in_shared_replicates, means
 
 _LEAST_RANGE = 1.0  # points: what is smaller shall not look large
 
@@ -203,14 +203,14 @@ def label_curve(gains: DataFrame) -> StudyFigure | None:
     note = labels.sentence(titles.intervals(gains, what="bands"))
     figure = StudyFigure(3.7, titles.label_curve(gains), f"Mean over the tasks. {note}")
     left, right = figure.subplots(1, 2)
-    colours = theme.colours(dict.fromkeys(gains["arm"])) | {labels.NAIVE_BAYES: "black"}
+    colours = theme.colours(dict.fromkeys(gains["arm"])) | {NAIVE_BAYES: "black"}
     for (arm, rows), marker in zip(gains.groupby("arm", sort=False), theme.MARKERS, strict=False):
         looks = {"color": colours[arm], "marker": marker, "markersize": 6, "label": labels.arm(arm)}
-        looks["linestyle"] = ":" if arm == labels.NAIVE_BAYES else "-"
+        looks["linestyle"] = ":" if arm == NAIVE_BAYES else "-"
         left.plot(rows["num_train"], rows["score"], **looks)
         if arm != BASE.name:
             right.plot(rows["num_train"], rows["gain"], **looks)
-        if known and arm not in (BASE.name, labels.NAIVE_BAYES):
+        if known and arm not in (BASE.name, NAIVE_BAYES):
             bounds = rows[["low", "high"]].astype(float).to_numpy().T
             right.fill_between(rows["num_train"], *bounds, color=looks["color"], alpha=0.15, linewidth=0)
     right.axhline(0, **theme.ZERO)

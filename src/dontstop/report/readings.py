@@ -16,7 +16,7 @@ from dontstop.report.display import listed
 from dontstop.report.labels import signed, spelt
 from dontstop.text.tasks import Task
 from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes_by_tapt
-from dontstop.verdicts.scores import MEAN
+from dontstop.verdicts.scores import MEAN, NAIVE_BAYES
 
 NOT_RUN = "This profile runs no such arm."
 _MOST = 4  # differences that are told one by one, whatever they are
@@ -96,7 +96,7 @@ def dev_losses(losses) -> Markdown:
 
 def labels_needed(gains) -> Markdown:
     """Say how each arm's gain changes from the fewest labels to the most."""
-    arms = gains[~gains["arm"].isin(["base", labels.NAIVE_BAYES])]
+    arms = gains[~gains["arm"].isin(["base", NAIVE_BAYES])]
     if arms.empty:
         return Markdown("This profile has one number of labels, and no curve over them.")
     ends = arms.sort_values("num_train").groupby("arm", sort=False)["gain"].agg(["first", "last"])

@@ -7,7 +7,7 @@ from pandas import DataFrame
 from dontstop.report import labels, marks, theme, titles
 from dontstop.report.selection_tables import shared_words
 from dontstop.report.theme import StudyFigure, styled
-from dontstop.verdicts.scores import MEAN
+from dontstop.verdicts.scores import MEAN, NAIVE_BAYES
 from dontstop.verdicts.vocabulary import WORD
 
 _LINES = {  # of a text: its colour, marker, line, name
@@ -118,7 +118,7 @@ def score_against_cost(table: DataFrame) -> StudyFigure | None:
     Args:
         table: As `selection_tables.against_cost` returns it.
     """
-    arms = table[table["arm"] != labels.NAIVE_BAYES].sort_values("seconds", kind="stable").reset_index(drop=True)
+    arms = table[table["arm"] != NAIVE_BAYES].sort_values("seconds", kind="stable").reset_index(drop=True)
     if arms.empty:
         return None
     note = "Mean over the tasks. Diamonds and bold: no arm above gains as much; line: the most that is gained so far. "
@@ -136,7 +136,7 @@ def score_against_cost(table: DataFrame) -> StudyFigure | None:
     left.xaxis.set_major_formatter("{x:,g}")
     left.minorticks_off()
     left.set_xlim(arms["seconds"].min() / 2, arms["seconds"].max() * 6)
-    _draw_gains(right, arms, table[table["arm"] == labels.NAIVE_BAYES])
+    _draw_gains(right, arms, table[table["arm"] == NAIVE_BAYES])
     for axes in (right, left):
         marks.name_rows(axes, list(map(labels.arm, arms["arm"])))
     right.tick_params(labelleft=False)

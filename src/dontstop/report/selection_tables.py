@@ -16,7 +16,7 @@ from dontstop.runs.plan import text_of
 from dontstop.text.tasks import Task
 from dontstop.verdicts import costs
 from dontstop.verdicts.judgements import OURS, PAPER_NEIGHBOURS
-from dontstop.verdicts.scores import MEAN, in_shared_replicates, means
+from dontstop.verdicts.scores import MEAN, NAIVE_BAYES, in_shared_replicates, means
 from dontstop.verdicts.vocabulary import WORD
 
 NUM_TOPICS = 8  # of each task, those that its texts use most
@@ -158,7 +158,7 @@ def against_cost(table9: DataFrame, effects: DataFrame, naive_bayes: Mapping[str
     if naive_bayes is not None:
         tasks = effects.loc[effects["task"] != MEAN, "task"].unique()
         gain = float(np.mean([naive_bayes[task] for task in tasks]) - ours["score"]["base"])
-        table.loc[len(table)] = [labels.NAIVE_BAYES, 0.0, gain, np.nan, np.nan, 0, False]
+        table.loc[len(table)] = [NAIVE_BAYES, 0.0, gain, np.nan, np.nan, 0, False]
     return table
 
 

@@ -14,7 +14,7 @@ from dontstop.text.tasks import SPLITS
 from dontstop.verdicts.claims import BYTES, CLAIMS, FLOPS, INCONCLUSIVE, NOT_RUN
 from dontstop.verdicts.judgements import OURS, PAPER, PAPER_SEEDS, papers_rows
 from dontstop.verdicts.losses import loss_matrix
-from dontstop.verdicts.scores import MEAN, in_shared_replicates, means
+from dontstop.verdicts.scores import MEAN, NAIVE_BAYES, in_shared_replicates, means
 
 _OF_ARM, _OF_CONTRAST = ("mean", "std"), ("effect", "low", "high", "p")
 
@@ -161,7 +161,7 @@ def scores(
     columns: dict[tuple[str, str], Any] = {("task", ""): [*tasks, MEAN]}
     if naive_bayes is not None:
         of_tasks = [naive_bayes[task] for task in tasks]
-        columns[labels.NAIVE_BAYES, ""] = [*of_tasks, float(np.mean(of_tasks))]
+        columns[NAIVE_BAYES, ""] = [*of_tasks, float(np.mean(of_tasks))]
     of_contrasts = effects.rename(columns={"p_holm": "p"})
     for by, long, parts in (("arm", found, _OF_ARM), ("contrast", of_contrasts, _OF_CONTRAST)):
         for name, group in long.groupby(by, sort=False):

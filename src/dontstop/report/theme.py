@@ -16,7 +16,6 @@ from dontstop.runs.arms import Arm
 # Okabe and Ito's colours, which readers with any colour vision distinguish; in grey, markers and lines tell them apart.
 CYCLE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LINES = ("-", "--", ":", "-.")
 # Of changes: blue below zero, white at zero, orange above.
 CHANGES = seaborn.blend_palette(["#2f7fb8", "#cfe1ee", "#ffffff", "#f7dcc0", "#e08a2e"], as_cmap=True)
 GREY, INK, BAND, ZERO = "#999999", "#333333", "#f4f4f4", {"color": "#555555", "linewidth": 1, "zorder": 1}

@@ -14,7 +14,7 @@ from dontstop.report.labels import listing, number, sentence, signed
 from dontstop.runs.arms import BASE
 from dontstop.text.tasks import GENERAL
 from dontstop.verdicts.claims import DOES_NOT_HOLD, EQUIVALENT, HOLDS, LEVEL
-from dontstop.verdicts.scores import MEAN
+from dontstop.verdicts.scores import MEAN, NAIVE_BAYES
 
 ONE_REPLICATE = "one replicate, hence no interval and no verdict"
 _MOST = 4  # comparisons in a title
@@ -100,14 +100,14 @@ def tapt_curve(curve: DataFrame) -> str:
 def label_curve(gains: DataFrame) -> str:
     """Say what the arm that gains most with fewest labels gains there and with most, and where counting words wins."""
     few, many = gains["num_train"].min(), gains["num_train"].max()
-    arms = gains[~gains["arm"].isin([BASE.name, labels.NAIVE_BAYES])].set_index("num_train")
+    arms = gains[~gains["arm"].isin([BASE.name, NAIVE_BAYES])].set_index("num_train")
     best = arms.loc[[few]].sort_values("gain")["arm"].iloc[-1]
     own = arms[arms["arm"] == best]["gain"]
     told = f"{labels.arm(best)} gains {signed(own[few])} points with {few} labels, {signed(own[many])} with {many}"
     first = gains.loc[gains.groupby("num_train")["score"].idxmax()]
-    won = first[first["arm"] == labels.NAIVE_BAYES]["num_train"].map("{:,}".format).tolist()
+    won = first[first["arm"] == NAIVE_BAYES]["num_train"].map("{:,}".format).tolist()
     more = f"; with {listing(won)} naive Bayes scores highest" if won else "; naive Bayes never scores highest"
-    return sentence(_lead(arms), told, more if labels.NAIVE_BAYES in set(gains["arm"]) else "")
+    return sentence(_lead(arms), told, more if NAIVE_BAYES in set(gains["arm"]) else "")
 
 
 def probability_best(best: DataFrame) -> str:
@@ -293,11 +293,11 @@ def selector_agreement(values: np.ndarray) -> str:
 
 def cost(table: DataFrame) -> str:
     """Say what the best arm gains at which cost, and what naive Bayes does: as of `selection_tables.against_cost`."""
-    arms = table[table["arm"] != labels.NAIVE_BAYES]
+    arms = table[table["arm"] != NAIVE_BAYES]
     best = arms.loc[arms["gain"].astype(float).idxmax()]
     gain, seconds = signed(best["gain"]), number(best["seconds"], 0 if best["seconds"] >= 10 else 1)
     told = f"{labels.arm(best['arm'])} gains most, {gain} points over base for {seconds}"
-    counted = table[table["arm"] == labels.NAIVE_BAYES]["gain"]
+    counted = table[table["arm"] == NAIVE_BAYES]["gain"]
     more = f"; naive Bayes {signed(counted.iloc[0])} for none" if len(counted) else ""
     return sentence(_lead(arms), f"{told} CPU-seconds of pretraining{more}")
 

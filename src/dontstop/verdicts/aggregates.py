@@ -28,7 +28,12 @@ def aggregates(runs: pd.DataFrame, reference="base") -> pd.DataFrame:
         places = [place for place in own if place in against]
         wins = pd.Series([_wins(own[k], against[k]) for k in places], pd.MultiIndex.from_tuples(places))
         found = effects.student(effects.complete(wins.unstack()).mean(axis=1).to_numpy())
-        rows[arm] = [scores.cells(runs[runs["arm"] == arm])[arm].mean(), found["effect"], found["low"], found["high"]]
+        rows[arm] = [
+            scores.run_means(runs[runs["arm"] == arm])[arm].mean(),
+            found["effect"],
+            found["low"],
+            found["high"],
+        ]
     bounded = [f"probability_of_improvement{bound}" for bound in ("", "_low", "_high")]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["mean", *bounded]).rename_axis("arm").astype(float)
     return table.assign(num_replicates=runs["replicate"].nunique())
@@ -70,7 +75,7 @@ def tests(runs: pd.DataFrame, contrasts: Sequence[Contrast], truth: Truth, *, nu
     """
     found, key = effects.effects(runs, contrasts), "contrast"
     kept, num_left_out = scores.without_degenerate(runs)
-    left = {c.name: effects.by_replicate(scores.cells(kept), c).to_numpy(float) for c in contrasts}
+    left = {c.name: effects.by_replicate(scores.run_means(kept), c).to_numpy(float) for c in contrasts}
     without = pd.Series({name: values.mean() if values.size else np.nan for name, values in left.items()}, dtype=float)
     drawn = resampling.multi_bootstrap(runs, contrasts, truth, num_resamples=num_resamples)
     names = {"low": "bootstrap_low", "high": "bootstrap_high", "p_value": "p_bootstrap"}

@@ -17,9 +17,8 @@ from dontstop.runs.records import decode_predictions
 from dontstop.text.words import fold
 from dontstop.training import finetune
 from dontstop.verdicts.resampling import Truth, weighted_scores
-from dontstop.verdicts.scores import checked, runs_of_arm
+from dontstop.verdicts.scores import NAIVE_BAYES, checked, runs_of_arm
 
-NAIVE_BAYES = "naive_bayes"
 _WORD = regex.compile(r"\w+")  # in folded text
 Texts = Sequence[str]
 Marks = Mapping[str, np.ndarray]  # by task, (num_test,) whether a test text stands in train or dev too

@@ -75,7 +75,7 @@ def effects(runs: pd.DataFrame, contrasts: Sequence[Contrast], *, score: str = "
 
     Departure: the paper gives means and standard deviations over seeds of one pretraining run, and no test.
     """
-    by_task = scores.cells(scores.checked(runs), score)
+    by_task = scores.run_means(scores.checked(runs), score)
     found = {contrast: by_replicate(by_task, contrast) for contrast in contrasts}
     parts = [tabulated(table.assign(**{MEAN: table.mean(axis=1)}), c) for c, table in found.items() if table.size]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*COLUMNS[:3], *STATISTICS])
@@ -85,11 +85,11 @@ def effects(runs: pd.DataFrame, contrasts: Sequence[Contrast], *, score: str = "
 
 def of_replicates(runs: pd.DataFrame, contrast: Contrast, *, score: str = "test_score") -> pd.DataFrame:
     """Return a contrast's values, replicates by tasks, as `by_replicate` does; raise as `effects` does."""
-    return by_replicate(scores.cells(scores.checked(runs), score), contrast)
+    return by_replicate(scores.run_means(scores.checked(runs), score), contrast)
 
 
 def by_replicate(by_task: pd.DataFrame, contrast: Contrast) -> pd.DataFrame:
-    """Return a contrast of `scores.cells` by replicate (row) and task (column), as far as all its arms have run."""
+    """Return a contrast of `scores.run_means` by replicate (row) and task (column), as far as all its arms have run."""
     shares = pd.Series(contrast.shares(), dtype=float)
     if not len(shares) or not set(shares.index) <= set(by_task):
         return pd.DataFrame()

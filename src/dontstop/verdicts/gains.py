@@ -83,7 +83,7 @@ def gain_matrix(runs: pd.DataFrame, overlap: pd.DataFrame) -> pd.DataFrame:
     encoders, parts = {f"dapt_{domain}": domain for domain in overlap.index}, []
     named = runs["checkpoint"].map(encoders).where(runs["arm"].isin(DAPT_ARMS))
     some = runs.assign(arm=named.where(runs["arm"] != "base", "base"))
-    by_task = scores.cells(scores.checked(some[some["arm"].notna()]))
+    by_task = scores.run_means(scores.checked(some[some["arm"].notna()]))
     for encoder in (name for name in overlap.index if name in by_task):
         found = described(by_replicate(by_task, over(encoder, "base"))).rename_axis("task").reset_index()
         parts.append(found.assign(encoder=encoder, domain=found["task"].map(domains_of(runs))))
@@ -144,7 +144,7 @@ def label_gains(runs: pd.DataFrame, reference: str = "base", *, score: str = "te
     """
     rows = []
     for number, some in runs.groupby("num_train"):
-        by_task = scores.cells(scores.in_shared_replicates(some), score)
+        by_task = scores.run_means(scores.in_shared_replicates(some), score)
         for arm in by_task if reference in by_task else ():
             gains = complete((by_task[arm] - by_task[reference]).unstack("task", sort=False))
             found = described(gains.mean(axis=1).to_frame(MEAN)).iloc[0]

@@ -9,6 +9,7 @@ from dontstop.errors import StudyError
 MEAN = "mean"  # the row that is over all tasks
 PAIR = ["replicate", "seed"]  # what tells the runs of an arm on a task apart
 SCORES = ("test_score", "test_log_probability")
+NAIVE_BAYES = "naive_bayes"  # beside the arms, where it has none of their runs
 SCALES = {"test_log_probability": 1.0}  # of scores; those that are not named are shown x 100
 
 
@@ -31,7 +32,7 @@ def checked(runs: pd.DataFrame) -> pd.DataFrame:
     return runs
 
 
-def cells(runs: pd.DataFrame, score: str = "test_score") -> pd.DataFrame:
+def run_means(runs: pd.DataFrame, score: str = "test_score") -> pd.DataFrame:
     """Return means over seeds: index (replicate, task), a column an arm; x 100, or as `SCALES` has it.
 
     What has not run is NaN. Tasks and arms keep the order of the rows.
