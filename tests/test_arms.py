@@ -2,11 +2,11 @@
 
 import pytest
 
+from dontstop.design import arms
+from dontstop.design.arms import ARMS, Arm, Checkpoint, Phase, Run, phase_settings
+from dontstop.design.plan import plan_runs
 from dontstop.errors import StudyError
 from dontstop.profiles import Profile
-from dontstop.runs import arms
-from dontstop.runs.arms import ARMS, Arm, Checkpoint, Phase, Run, phase_settings
-from dontstop.runs.plan import plan_runs
 from dontstop.studies import read_study
 
 TASKS = [

@@ -5,10 +5,10 @@ import pytest
 
 import tiny
 from dontstop import tokens
+from dontstop.design.arms import Checkpoint
 from dontstop.machine import files
 from dontstop.profiles import Paths
 from dontstop.runs import identity
-from dontstop.runs.arms import Checkpoint
 from dontstop.runs.augmentation import CANDIDATES_FILE, Selections
 from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs

@@ -164,7 +164,7 @@ def checkout(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def trained(checkout, inside) -> None:
     """Train what is missing at smoke, as `dontstop run` does with each experiment: notebooks then read it."""
-    code = "from dontstop.runs.plan import EXPERIMENTS\nfrom dontstop.study import Study\n"
+    code = "from dontstop.design.plan import EXPERIMENTS\nfrom dontstop.study import Study\n"
     code += "[Study('smoke', experiment.notebook).run(name) for name, experiment in EXPERIMENTS.items()]"
     subprocess.run([sys.executable, "-c", code], env=inside, check=True, timeout=1800)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dontstop.design.arms import ARMS, BASE, DAPT, NOT_DAPT, Checkpoint, Phase, knn_tapt, rand_tapt
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths, load_profile
 from dontstop.report import checks
-from dontstop.runs.arms import ARMS, BASE, DAPT, NOT_DAPT, Checkpoint, Phase, knn_tapt, rand_tapt
 from dontstop.text.tasks import SPLITS, Domain, Task
 
 SIZES = {"train": 24, "dev": 24, "test": 40}

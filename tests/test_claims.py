@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dontstop.runs import arms
+from dontstop.design import arms
 from dontstop.runs.records import decode_predictions
 from dontstop.verdicts import claims, effects, judgements
 from dontstop.verdicts.claims import verdict

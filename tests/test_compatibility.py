@@ -13,11 +13,11 @@ from transformers import BertConfig, BertForMaskedLM, RobertaConfig, RobertaForM
 
 import tiny
 from dontstop import tokens
+from dontstop.design.arms import Checkpoint
 from dontstop.errors import StudyError
 from dontstop.fetch import conversion
 from dontstop.profiles import Paths, load_profile
 from dontstop.runs import pretraining
-from dontstop.runs.arms import Checkpoint
 from dontstop.tokens import token_counts
 from dontstop.training import compatibility
 from test_encoders import BERT_SIZES

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from dontstop.design import arms
+from dontstop.design.plan import text_of
 from dontstop.profiles import CheapAdaptation, load_profile
-from dontstop.runs import arms
-from dontstop.runs.plan import text_of
 from dontstop.studies import read_study
 from dontstop.training import encoders
 from dontstop.verdicts import costs

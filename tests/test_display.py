@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dontstop.design.arms import ARMS, knn_tapt, rand_tapt, short_tapt
 from dontstop.errors import counted
 from dontstop.report import display, labels
-from dontstop.runs.arms import ARMS, knn_tapt, rand_tapt, short_tapt
 
 
 def test_values_are_rounded_and_merged_with_std_and_interval_and_the_table_left_alone():

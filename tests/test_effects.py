@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from dontstop.design import arms
 from dontstop.errors import StudyError
-from dontstop.runs import arms
 from dontstop.verdicts import effects, judgements
 from dontstop.verdicts.effects import Contrast, over
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from dontstop import tokens
+from dontstop.design.plan import get_experiment
 from dontstop.errors import StudyError, visible
 from dontstop.fetch import conversion, task_files
 from dontstop.inputs import MAX_BYTES
@@ -18,7 +19,6 @@ from dontstop.machine import pretrained, progress
 from dontstop.profiles import load_profile, with_replicates
 from dontstop.report import display
 from dontstop.runs.pipeline import Pipeline
-from dontstop.runs.plan import get_experiment
 from dontstop.studies import read_study
 from dontstop.study import Study, default_profile
 from dontstop.text import documents

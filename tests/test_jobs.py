@@ -10,14 +10,15 @@ import pytest
 
 import tiny
 from dontstop import tokens
+from dontstop.design import arms
+from dontstop.design.arms import Arm, Checkpoint, Phase, Run
+from dontstop.design.plan import Plan
 from dontstop.errors import StudyError
 from dontstop.machine import files, processes, runner
 from dontstop.profiles import Encoder, Finetune, Forgetting, Paths, PhaseSettings, Profile, Speed, with_whole_paths
-from dontstop.runs import arms, augmentation, finetuning, identity, jobs, pretraining, published, scratch
-from dontstop.runs.arms import Arm, Checkpoint, Phase, Run
+from dontstop.runs import augmentation, finetuning, identity, jobs, pretraining, published, scratch
 from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs
-from dontstop.runs.plan import Plan
 from dontstop.runs.scratch import Scratch
 from dontstop.studies import read_study
 from dontstop.text.tasks import SPLITS

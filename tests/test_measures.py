@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dontstop.design.arms import BASE, DAPT, EMBEDDING_TAPT, LORA_DAPT, LORA_TAPT, TAPT
 from dontstop.machine import files
 from dontstop.profiles import Paths, load_profile
 from dontstop.report import measures
-from dontstop.runs.arms import BASE, DAPT, EMBEDDING_TAPT, LORA_DAPT, LORA_TAPT, TAPT
 from dontstop.text.tasks import Task
 from fabricated import make_records
 

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 from conftest import PROJECT
-from dontstop.runs.plan import NOTEBOOKS
+from dontstop.design.plan import NOTEBOOKS
 
 START = "00_start_here"  # which runs no experiment, shows no table of its own, and keeps no output
 OWN = "07_own_data"  # about one's own text, not an experiment of the paper

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dontstop.design import arms
+from dontstop.design.arms import Arm
+from dontstop.design.needs import Design
+from dontstop.design.plan import EXPERIMENTS, NOTEBOOKS, folder_of, owner_of
 from dontstop.profiles import load_profile, profile_names
-from dontstop.runs import arms
-from dontstop.runs.arms import Arm
-from dontstop.runs.design import Design
-from dontstop.runs.plan import EXPERIMENTS, NOTEBOOKS, folder_of, owner_of
 from dontstop.text import tasks
 
-TRAINING = {"machine/randomness.py", "runs", "tokens", "training"}
+TRAINING = {"design", "machine/randomness.py", "runs", "tokens", "training"}
 
 
 def stages(project: Path) -> dict[str, dict]:

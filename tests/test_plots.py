@@ -10,6 +10,7 @@ import pytest
 from matplotlib.text import Text
 
 from dontstop import paper
+from dontstop.design.arms import BASE, DAPT, NOT_DAPT, knn_tapt, rand_tapt
 from dontstop.errors import StudyError
 from dontstop.report import (
     claim_plots,
@@ -25,7 +26,6 @@ from dontstop.report import (
     theme,
     titles,
 )
-from dontstop.runs.arms import BASE, DAPT, NOT_DAPT, knn_tapt, rand_tapt
 from dontstop.text.tasks import Task
 from dontstop.verdicts.effects import over
 

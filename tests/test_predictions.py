@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from dontstop.runs.arms import BASE, DAPT
+from dontstop.design.arms import BASE, DAPT
 from dontstop.verdicts import predictions
 from fabricated import make_record
 

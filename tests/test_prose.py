@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from conftest import PROJECT
+from dontstop.design.needs import Design
+from dontstop.design.plan import NOTEBOOKS
 from dontstop.profiles import Paths, load_profile, profile_names
 from dontstop.report import descriptions, labels, readings
-from dontstop.runs.design import Design
-from dontstop.runs.plan import NOTEBOOKS
 from dontstop.runs.results import Results
 from dontstop.studies import read_study
 from dontstop.text import tasks

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from conftest import PROJECT
+from dontstop.design.plan import NOTEBOOKS
 from dontstop.report import tables
 from dontstop.report.labels import signed
-from dontstop.runs.plan import NOTEBOOKS
 from dontstop.verdicts.claims import CLAIMS
 
 PROFILES = ("mini", "laptop")

@@ -11,9 +11,9 @@ from transformers import RobertaConfig, RobertaForMaskedLM, RobertaModel
 
 import tiny
 from dontstop import tokens
+from dontstop.design.needs import Design
 from dontstop.machine import files, runner
 from dontstop.runs import scratch
-from dontstop.runs.design import Design
 from dontstop.studies import read_study
 from dontstop.study import Study
 from dontstop.training import encoders

@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 import tiny
+from dontstop.design import arms
+from dontstop.design.arms import Run
 from dontstop.errors import StudyError
 from dontstop.machine import files, runner
 from dontstop.report import checks
-from dontstop.runs import arms, records
-from dontstop.runs.arms import Run
+from dontstop.runs import records
 from dontstop.study import Study, open_study
 from dontstop.verdicts.effects import effects, over
 

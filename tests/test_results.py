@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dontstop.design.arms import BASE, DAPT, TAPT, short_tapt
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Labels, Paths, Profile
 from dontstop.runs import finetuning, records, results
-from dontstop.runs.arms import BASE, DAPT, TAPT, short_tapt
 from dontstop.runs.results import Results
 from dontstop.studies import read_study
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dontstop.runs.arms import Arm
+from dontstop.design.arms import Arm
 from dontstop.verdicts import scores
 from fabricated import make_record
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from dontstop import paper
+from dontstop.design.arms import BASE, CURATED_TAPT, DAPT, DAPT_TAPT, TAPT, knn_tapt, rand_tapt
 from dontstop.report import selection_tables
-from dontstop.runs.arms import BASE, CURATED_TAPT, DAPT, DAPT_TAPT, TAPT, knn_tapt, rand_tapt
 from dontstop.text.tasks import Task
 from dontstop.verdicts import costs
 from dontstop.verdicts.effects import over

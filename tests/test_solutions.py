@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from conftest import PROJECT
-from dontstop.runs.plan import NOTEBOOKS
+from dontstop.design.plan import NOTEBOOKS
 
 every_notebook = pytest.mark.parametrize("name", [*NOTEBOOKS, "07_own_data"])
 

@@ -3,10 +3,10 @@
 import pytest
 import yaml
 
+from dontstop.design import arms
+from dontstop.design.needs import Design
 from dontstop.errors import StudyError
 from dontstop.profiles import load_profile
-from dontstop.runs import arms
-from dontstop.runs.design import Design
 from dontstop.studies import parse_study, read_study
 
 ONE = {"domains": {"support": None}, "tasks": {"queue": {"domain": "support", "metric": "macro_f1"}}}

@@ -14,12 +14,12 @@ import torch
 import kills
 import tiny
 from conftest import PROJECT
+from dontstop.design.arms import TAPT, Checkpoint, Phase
 from dontstop.errors import StudyError
 from dontstop.machine import digests, files, runner
 from dontstop.profiles import load_profile
 from dontstop.report import claims, measures
 from dontstop.runs import records, scratch, trials
-from dontstop.runs.arms import TAPT, Checkpoint, Phase
 from dontstop.study import Study, open_study
 
 NUM_RUNS = 3 * 2 * 2  # arms, tasks, seeds

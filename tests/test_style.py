@@ -12,8 +12,8 @@ from conftest import PROJECT
 # A room (a folder of the package, or a module beside the folders) imports only from rooms that stand before it:
 # text -> tokens -> checkpoint -> score -> verdict -> picture.
 ORDER = """
-    __init__ errors inputs paper studies profiles machine text tokens fetch training selection runs verdicts upkeep
-    report site study lab departures cli __main__
+    __init__ errors inputs paper studies profiles machine text tokens fetch training selection design runs verdicts
+    upkeep report site study lab departures cli __main__
 """.split()
 SOURCE = PROJECT / "src" / "dontstop"
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -128,10 +128,10 @@ from dontstop import errors, __version__
 from .profiles import Paths
 from . import text as f
 def late():
-    from dontstop.runs.arms import Arm
+    from dontstop.design.arms import Arm
 import torch
 """
-    assert own_imports(ast.parse(text)) == {"machine", "errors", "__init__", "profiles", "text", "runs"}
+    assert own_imports(ast.parse(text)) == {"machine", "errors", "__init__", "profiles", "text", "design"}
 
 
 # ---------------------------------------------------------------------------------------------------------- notebooks

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from dontstop import paper
+from dontstop.design.arms import BASE, DAPT, NOT_DAPT, short_tapt
 from dontstop.report import gap_tables, tables
-from dontstop.runs.arms import BASE, DAPT, NOT_DAPT, short_tapt
 from dontstop.text.tasks import Task
 from dontstop.verdicts.claims import CLAIMS
 from dontstop.verdicts.effects import over

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from dontstop import cli
+from dontstop.design.plan import get_experiment
 from dontstop.machine import files
 from dontstop.machine.randomness import generator
-from dontstop.runs.plan import get_experiment
 from dontstop.runs.records import OF_ONE_RUN
 from dontstop.study import Study
 

@@ -94,7 +94,7 @@ def run(
     replicates: Replicates = None,
 ) -> None:
     """Train and measure what an experiment still lacks."""
-    from dontstop.runs.plan import get_experiment
+    from dontstop.design.plan import get_experiment
 
     with _timed_study(experiment, profile, get_experiment(experiment).notebook) as study:
         study.run(experiment)
@@ -223,8 +223,8 @@ def report(
 @app.command()
 def redraw(profile: ProfileName = None, others: Others = False, replicates: Replicates = None) -> None:
     """Execute the notebooks again, and so make all tables and figures, without training: all results must be there."""
+    from dontstop.design.plan import NOTEBOOKS
     from dontstop.report import executed
-    from dontstop.runs.plan import NOTEBOOKS
     from dontstop.runs.scratch import READ_ONLY
 
     os.environ[READ_ONLY] = "1"  # the notebooks' kernels read it

@@ -13,6 +13,10 @@ from pydantic import Field, ValidationError
 from transformers.utils import logging
 
 from dontstop import tokens
+from dontstop.design import arms
+from dontstop.design.arms import BASE, DAPT, DAPT_TAPT, TAPT, Arm, Phase
+from dontstop.design.needs import Design
+from dontstop.design.plan import EXPERIMENTS, records_of
 from dontstop.errors import StudyError, counted, tell_plainly
 from dontstop.inputs import checked_name, read_settings
 from dontstop.machine import progress
@@ -27,11 +31,8 @@ from dontstop.profiles import (
     load_profile,
     with_replicates,
 )
-from dontstop.runs import arms, budget, published, records, trials
-from dontstop.runs.arms import BASE, DAPT, DAPT_TAPT, TAPT, Arm, Phase
-from dontstop.runs.design import Design
+from dontstop.runs import budget, published, records, trials
 from dontstop.runs.pipeline import Pipeline
-from dontstop.runs.plan import EXPERIMENTS, records_of
 from dontstop.text import corpora, tasks
 from dontstop.verdicts import guesses
 

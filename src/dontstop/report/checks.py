@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
+from dontstop.design.arms import KNN, RAND, Phase
+from dontstop.design.plan import EXPERIMENTS, NOTEBOOKS, plan_runs
 from dontstop.errors import StudyError, counted
 from dontstop.machine import files
 from dontstop.report.display import listed
 from dontstop.report.labels import extent, span
-from dontstop.runs.arms import KNN, RAND, Phase
 from dontstop.runs.identity import Identity
-from dontstop.runs.plan import EXPERIMENTS, NOTEBOOKS, plan_runs
 from dontstop.runs.results import Results
 from dontstop.selection.candidates import load_candidates
 from dontstop.text import corpora, leakage, manifest

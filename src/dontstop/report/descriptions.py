@@ -5,13 +5,13 @@ from itertools import takewhile
 from IPython.display import Markdown
 from pandas import DataFrame
 
+from dontstop.design.arms import Arm, Phase
+from dontstop.design.plan import NOTEBOOKS
 from dontstop.errors import counted
 from dontstop.profiles import find_root, profile_names
 from dontstop.report import measures
 from dontstop.report.display import listed
 from dontstop.report.labels import SELECTORS, extent, listing, span, spelt
-from dontstop.runs.arms import Arm, Phase
-from dontstop.runs.plan import NOTEBOOKS
 from dontstop.runs.results import Results
 from dontstop.text.tasks import GENERAL
 

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from pandas import DataFrame, Series
 
+from dontstop.design.arms import BASE
 from dontstop.report import labels, marks, theme, titles
 from dontstop.report.theme import StudyFigure, styled
-from dontstop.runs.arms import BASE
 from dontstop.text.tasks import Task
 from dontstop.verdicts.domain_gap import DISTANCES
 from dontstop.verdicts.losses import loss_changes

@@ -6,8 +6,8 @@ import pandas as pd
 from pandas import DataFrame, Series
 
 from dontstop import paper
+from dontstop.design.arms import BASE
 from dontstop.report.tables import below
-from dontstop.runs.arms import BASE
 from dontstop.text.tasks import Task
 from dontstop.verdicts.domain_gap import DISTANCES
 from dontstop.verdicts.effects import effects, over

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from dontstop import paper
+from dontstop.design import arms
+from dontstop.design.arms import Arm
 from dontstop.errors import counted
 from dontstop.profiles import Selector
-from dontstop.runs import arms
-from dontstop.runs.arms import Arm
 from dontstop.verdicts import losses
 from dontstop.verdicts.claims import BYTES, FLOPS
 

@@ -8,12 +8,12 @@ import pandas as pd
 import torch
 
 from dontstop import tokens
+from dontstop.design.arms import BASE, DAPT, FULL, TAPT, Arm, Checkpoint, rand_tapt
+from dontstop.design.plan import text_of
 from dontstop.errors import StudyError, counted
 from dontstop.machine import files, pretrained
 from dontstop.machine.randomness import generator
 from dontstop.profiles import PhaseSettings
-from dontstop.runs.arms import BASE, DAPT, FULL, TAPT, Arm, Checkpoint, rand_tapt
-from dontstop.runs.plan import text_of
 from dontstop.runs.results import Results
 from dontstop.selection.candidates import load_candidates
 from dontstop.text import corpora, leakage

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 
 from dontstop import tokens
+from dontstop.design.arms import Checkpoint
 from dontstop.errors import counted
 from dontstop.report import measures
-from dontstop.runs.arms import Checkpoint
 from dontstop.runs.results import Results
 from dontstop.selection.selectors import EncoderMean
 from dontstop.text import inspection, words

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from pandas import DataFrame
 
+from dontstop.design.arms import BASE
 from dontstop.report import labels, marks, theme, titles
 from dontstop.report.theme import StudyFigure, styled
-from dontstop.runs.arms import BASE
 from dontstop.verdicts import effects as compared
 from dontstop.verdicts.scores import MEAN, NAIVE_BAYES, in_shared_replicates, means
 

@@ -9,10 +9,10 @@ from pandas import DataFrame, Series
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from dontstop import paper
+from dontstop.design.arms import Arm, Phase, knn_tapt, rand_tapt
+from dontstop.design.plan import text_of
 from dontstop.report import labels
 from dontstop.report.tables import below
-from dontstop.runs.arms import Arm, Phase, knn_tapt, rand_tapt
-from dontstop.runs.plan import text_of
 from dontstop.text.tasks import Task
 from dontstop.verdicts import costs
 from dontstop.verdicts.judgements import OURS, PAPER_NEIGHBOURS

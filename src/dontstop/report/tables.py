@@ -8,8 +8,8 @@ import pandas as pd
 from pandas import DataFrame
 
 from dontstop import paper
+from dontstop.design.arms import BASE, TAPT, Arm
 from dontstop.report import labels
-from dontstop.runs.arms import BASE, TAPT, Arm
 from dontstop.text.tasks import SPLITS
 from dontstop.verdicts.claims import BYTES, CLAIMS, FLOPS, INCONCLUSIVE, NOT_RUN
 from dontstop.verdicts.judgements import OURS, PAPER, PAPER_SEEDS, papers_rows

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
+from dontstop.design.arms import Arm
 from dontstop.report import labels
-from dontstop.runs.arms import Arm
 
 # Okabe and Ito's colours, which readers with any colour vision distinguish; in grey, markers and lines tell them apart.
 CYCLE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 from pandas import DataFrame, Series
 
+from dontstop.design.arms import BASE
 from dontstop.errors import counted
 from dontstop.report import labels
 from dontstop.report.labels import listing, number, sentence, signed
-from dontstop.runs.arms import BASE
 from dontstop.text.tasks import GENERAL
 from dontstop.verdicts.claims import DOES_NOT_HOLD, EQUIVALENT, HOLDS, LEVEL
 from dontstop.verdicts.scores import MEAN, NAIVE_BAYES

@@ -1,1 +1,1 @@
-"""Arms, what they are identified by, and the runs that they are made of."""
+"""Jobs and what they are identified by: doing what is missing, keeping records, reading them."""

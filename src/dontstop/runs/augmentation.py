@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from dontstop import tokens
+from dontstop.design.arms import CURATED_TAPT, Checkpoint
 from dontstop.machine import files
 from dontstop.machine.progress import Job
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import scratch
-from dontstop.runs.arms import CURATED_TAPT, Checkpoint
 from dontstop.runs.identity import LIBRARIES, code_digest, installed_versions
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.records import RANKINGS_FILE

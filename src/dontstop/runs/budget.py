@@ -11,14 +11,15 @@ import pandas as pd
 from transformers.utils import logging
 
 from dontstop import tokens
+from dontstop.design import arms
+from dontstop.design.arms import Arm, Checkpoint, phase_settings
+from dontstop.design.plan import EXPERIMENTS
 from dontstop.machine import runner
 from dontstop.machine.processes import num_cores, one_thread
 from dontstop.machine.progress import Job
 from dontstop.profiles import PhaseSettings, Profile
-from dontstop.runs import arms, finetuning, jobs, pretraining
-from dontstop.runs.arms import Arm, Checkpoint, phase_settings
+from dontstop.runs import finetuning, jobs, pretraining
 from dontstop.runs.pipeline import Pipeline
-from dontstop.runs.plan import EXPERIMENTS
 from dontstop.training import devices, encoders, finetune, mlm
 from dontstop.training.optimizers import FlatParameters, ScheduledAdamW
 

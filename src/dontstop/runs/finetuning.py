@@ -5,12 +5,12 @@ import time
 import numpy as np
 
 from dontstop import tokens
+from dontstop.design.arms import Run
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.machine.randomness import generator, seed_of
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import scratch
-from dontstop.runs.arms import Run
 from dontstop.runs.records import encode_predictions
 from dontstop.runs.scratch import Target
 from dontstop.text.tasks import SPLITS

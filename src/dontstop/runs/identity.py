@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
+from dontstop.design.arms import Checkpoint, Run, phase_settings
+from dontstop.design.plan import held_out_of, text_of
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import scratch
-from dontstop.runs.arms import Checkpoint, Run, phase_settings
-from dontstop.runs.plan import held_out_of, text_of
 from dontstop.text.tasks import GENERAL, SPLITS
 from dontstop.training import devices, encoders
 

@@ -4,15 +4,15 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dontstop.design.arms import Checkpoint, Run, phase_settings
+from dontstop.design.plan import held_out_of, text_of
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.machine.processes import num_cores
 from dontstop.machine.progress import Job
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import finetuning, pretraining, scratch
-from dontstop.runs.arms import Checkpoint, Run, phase_settings
 from dontstop.runs.identity import Identity, released_folder
-from dontstop.runs.plan import held_out_of, text_of
 from dontstop.runs.scratch import Reads, Scratch, Target, key_of
 from dontstop.text.tasks import GENERAL
 from dontstop.training import compatibility, devices

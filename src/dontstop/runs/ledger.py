@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from dontstop.design.plan import NOTEBOOKS
 from dontstop.errors import StudyError
 from dontstop.machine import files, runner
 from dontstop.profiles import Paths
-from dontstop.runs.plan import NOTEBOOKS
 from dontstop.runs.records import rows_of
 from dontstop.runs.scratch import remove_parts
 

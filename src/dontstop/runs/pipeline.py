@@ -9,14 +9,14 @@ from typing import Self
 
 import pandas as pd
 
+from dontstop.design.arms import Checkpoint
+from dontstop.design.plan import LABEL_CURVE, Plan, get_experiment, owner_of, records_of, stage_of
 from dontstop.errors import StudyError, chosen
 from dontstop.inputs import checked_name
 from dontstop.machine import clusters, digests, files, progress, runner
 from dontstop.runs import augmentation, jobs, preparation, published, records, scratch
-from dontstop.runs.arms import Checkpoint
 from dontstop.runs.identity import Identity, installed_versions, known_versions, note_versions
 from dontstop.runs.jobs import Jobs
-from dontstop.runs.plan import LABEL_CURVE, Plan, get_experiment, owner_of, records_of, stage_of
 from dontstop.runs.results import Results
 from dontstop.runs.scratch import READ_ONLY, TRAINING_FILE, Reads, Scratch, is_set
 from dontstop.training import devices, process_group

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from dontstop import tokens
+from dontstop.design.arms import Checkpoint, phase_settings
+from dontstop.design.plan import held_out_of, text_of
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.machine.randomness import seed_of
 from dontstop.profiles import Paths, PhaseSettings, Profile
 from dontstop.runs import scratch
-from dontstop.runs.arms import Checkpoint, phase_settings
-from dontstop.runs.plan import held_out_of, text_of
 from dontstop.runs.scratch import Target
 from dontstop.text.tasks import GENERAL
 from dontstop.training import devices, encoders, mlm, optimizers, process_group

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+from dontstop.design.arms import Checkpoint
+from dontstop.design.needs import Design
+from dontstop.design.plan import Plan, folder_of
 from dontstop.machine import digests, files, progress
 from dontstop.profiles import Paths
 from dontstop.runs import records, scratch
-from dontstop.runs.arms import Checkpoint
-from dontstop.runs.design import Design
 from dontstop.runs.identity import RESTORE_VERSIONS, installed_versions, known_versions, versions_damage
 from dontstop.runs.jobs import Jobs
-from dontstop.runs.plan import Plan, folder_of
 from dontstop.runs.scratch import TRAINING_FILE
 
 PART = "advice"  # of results/<profile>

@@ -8,12 +8,13 @@ import pandas as pd
 import torch
 
 import dontstop
+from dontstop.design import arms
+from dontstop.design.arms import Arm, Checkpoint
+from dontstop.design.needs import Design
+from dontstop.design.plan import EXPERIMENTS, LABEL_CURVE, LABEL_CURVE_ARMS, NOTEBOOKS, folder_of, records_of
 from dontstop.machine import files
 from dontstop.profiles import Profile
-from dontstop.runs import arms, identity, records
-from dontstop.runs.arms import Arm, Checkpoint
-from dontstop.runs.design import Design
-from dontstop.runs.plan import EXPERIMENTS, LABEL_CURVE, LABEL_CURVE_ARMS, NOTEBOOKS, folder_of, records_of
+from dontstop.runs import identity, records
 from dontstop.runs.texts import Texts
 from dontstop.text.tasks import Task
 from dontstop.training import devices

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from dontstop import tokens
+from dontstop.design.arms import Checkpoint, Phase
 from dontstop.machine import digests, files
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import finetuning, pretraining
-from dontstop.runs.arms import Checkpoint, Phase
 from dontstop.runs.preparation import missing_tasks
 from dontstop.text import corpora, tasks
 from dontstop.text.tasks import Domain, Task

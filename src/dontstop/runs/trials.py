@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from dontstop.design import arms
+from dontstop.design.arms import BASE, DAPT, Checkpoint, Phase
+from dontstop.design.plan import Plan, plan_runs
 from dontstop.machine import progress, runner
 from dontstop.profiles import PhaseSettings
-from dontstop.runs import arms, pretraining, published, scratch
-from dontstop.runs.arms import BASE, DAPT, Checkpoint, Phase
+from dontstop.runs import pretraining, published, scratch
 from dontstop.runs.pipeline import Pipeline
-from dontstop.runs.plan import Plan, plan_runs
 from dontstop.runs.results import Results
 from dontstop.text.tasks import Task
 from dontstop.training import encoders

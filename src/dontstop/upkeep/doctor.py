@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from dontstop.design.needs import Design
+from dontstop.design.plan import EXPERIMENTS
 from dontstop.errors import StudyError, counted
 from dontstop.machine import digests, environment, files, runner
 from dontstop.machine.environment import State, listed
 from dontstop.machine.processes import num_cores
 from dontstop.profiles import Encoder, Paths, Profile, find_root, load_profile, with_replicates
 from dontstop.runs import identity, jobs, preparation, records, scratch
-from dontstop.runs.design import Design
-from dontstop.runs.plan import EXPERIMENTS
 from dontstop.runs.records import NOT_RECORDED
 from dontstop.text import tasks
 from dontstop.tokens import token_counts

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dontstop.design.arms import Checkpoint
+from dontstop.design.plan import EXPERIMENTS, Plan, folder_of, owner_of
 from dontstop.errors import StudyError
 from dontstop.machine import files, progress, runner
 from dontstop.profiles import Paths
 from dontstop.runs import jobs, published, records, scratch
-from dontstop.runs.arms import Checkpoint
 from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.pipeline import Pipeline
-from dontstop.runs.plan import EXPERIMENTS, Plan, folder_of, owner_of
 from dontstop.runs.scratch import Scratch
 
 # Where the kind of processor, the code or the libraries are others than those of the record.

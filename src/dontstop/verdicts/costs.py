@@ -8,9 +8,9 @@ import pandas as pd
 import torch
 from torch import nn
 
+from dontstop.design.arms import Arm, Checkpoint, phase_settings
+from dontstop.design.plan import text_of
 from dontstop.profiles import Profile
-from dontstop.runs.arms import Arm, Checkpoint, phase_settings
-from dontstop.runs.plan import text_of
 from dontstop.text.tasks import Task
 from dontstop.training import modernbert
 from dontstop.verdicts.scores import in_shared_replicates

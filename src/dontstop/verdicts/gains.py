@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from dontstop.runs.arms import DAPT, NOT_DAPTS
+from dontstop.design.arms import DAPT, NOT_DAPTS
 from dontstop.verdicts import scores
 from dontstop.verdicts.domain_gap import as_distances, spearman
 from dontstop.verdicts.effects import STATISTICS, Contrast, by_replicate, complete, described, of_replicates, over

@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 
 from dontstop import tokens
+from dontstop.design.arms import Checkpoint, Phase
 from dontstop.machine import files
 from dontstop.machine.processes import one_thread
-from dontstop.runs.arms import Checkpoint, Phase
 from dontstop.runs.results import Results
 from dontstop.selection.candidates import split_text
 from dontstop.text import corpora

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dontstop import paper
-from dontstop.runs import arms
+from dontstop.design import arms
 from dontstop.verdicts import claims as claimed
 from dontstop.verdicts import effects, gains, losses
 from dontstop.verdicts.claims import BYTES, CLAIMS, DAPT_GAIN, FLOPS, MARGIN, RISE, TESTED, Claim, less_margin

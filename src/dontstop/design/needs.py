@@ -4,10 +4,10 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from dontstop.design import arms
+from dontstop.design.arms import Arm, Checkpoint, Phase
+from dontstop.design.plan import EXPERIMENTS, LABEL_CURVE_ARMS, Plan, dev_store, held_out_store, plan_runs
 from dontstop.profiles import Paths, Profile
-from dontstop.runs import arms
-from dontstop.runs.arms import Arm, Checkpoint, Phase
-from dontstop.runs.plan import EXPERIMENTS, LABEL_CURVE_ARMS, Plan, dev_store, held_out_store, plan_runs
 from dontstop.text import corpora
 from dontstop.text.tasks import GENERAL, Task, domains_of
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dontstop.design import arms
+from dontstop.design.arms import Arm, Checkpoint, Run
 from dontstop.errors import StudyError, chosen
-from dontstop.runs import arms
-from dontstop.runs.arms import Arm, Checkpoint, Run
 from dontstop.text.tasks import Task
 
 
