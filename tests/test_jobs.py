@@ -302,6 +302,20 @@ def test_anothers_tapt_is_not_taken_where_a_task_has_few_of_its_examples(root):
     assert identity.released_folder(few, tapt) is None and identity.released_folder(few, both) is None
 
 
+def test_the_mask_token_of_a_given_tokenizer_is_part_of_every_fingerprint(manifests):
+    """It may change in the tokenizer's settings alone, where `tokenizer.json` stays as it is."""
+    told, given = manifests.tokenizer() / "tokenizer_config.json", {"tokens": {"tokenizer": "somewhere"}}
+    files.write_json(told, {"mask_token": "<mask>", "is_local": True})
+    before = fingerprints(manifests, **given)
+    files.write_json(told, {"mask_token": "<mask>", "is_local": False})
+    assert fingerprints(manifests, **given) == before
+    files.write_json(told, {"mask_token": "<other>"})
+    assert not set(before.values()) & set(fingerprints(manifests, **given).values())
+    own = fingerprints(manifests)
+    told.unlink()
+    assert fingerprints(manifests) == own
+
+
 def made(paths, accept_others: bool = False, **changes) -> Jobs:
     profile = Profile.model_validate({**tiny.SETTINGS, "name": "tiny", **changes})
     found = Identity(profile, paths)

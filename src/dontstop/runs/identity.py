@@ -103,6 +103,8 @@ class Identity:
         self.precision = devices.resolve_precision(profile.precision, self.device)
         self.capability = capability(self.device, self.precision)
         asked = {"precision": profile.precision, "compiled": profile.compiled, "tokenizer": manifest["tokenizer"]}
+        if profile.tokens.tokenizer is not None:
+            asked["special_tokens"] = _special_tokens(paths.tokenizer() / "tokenizer_config.json")
         own = versions or installed_versions()
         self._common = asked | dict(own)
         self._encoder = profile.encoder.model_dump() | given_encoder(profile.encoder.name)
@@ -185,6 +187,12 @@ class Identity:
                 "settings": self.profile.dapt.model_dump(include=LOSS_SETTINGS),
             }
         )
+
+
+def _special_tokens(path: Path) -> dict[str, object]:
+    """Return what a given tokenizer's settings name as mask, pad and the like, which its `tokenizer.json` does not."""
+    about = files.read_json(path) if path.is_file() else {}
+    return {name: value for name, value in about.items() if name.endswith("_token")}
 
 
 def capability(device: str, precision: str) -> str:
