@@ -509,10 +509,10 @@ def test_an_encoder_that_is_damaged_wherever_it_stands_is_trained_again(finished
 def test_temporary_files_of_a_killed_run_are_swept_up(finished, tmp_path, forbidden):
     root = tiny.copy(finished, tmp_path / "study")
     encoder = next((root / "work").glob("*/*/encoder"))
-    (encoder.parent / ".encoder.0a1b.part").mkdir()
-    (encoder.parent / ".encoder.0a1b.part" / "config.json").touch()
-    (encoder.parent / ".state.safetensors.0a1b.part").touch()
-    (root / "results" / "tiny" / "records" / "02_dapt" / ".dapt.jsonl.0a1b.part").touch()
+    (encoder.parent / ".encoder.0a1b2c3d.part").mkdir()
+    (encoder.parent / ".encoder.0a1b2c3d.part" / "config.json").touch()
+    (encoder.parent / ".state.safetensors.0a1b2c3d.part").touch()
+    (root / "results" / "tiny" / "records" / "02_dapt" / ".dapt.jsonl.0a1b2c3d.part").touch()
     tiny.run(root, "dapt")
     assert tiny.unfinished(root) == []
 
@@ -523,9 +523,9 @@ def test_half_written_results_are_swept_up_and_those_of_other_studies_left(finis
     rows += files.read_jsonl(root / "results" / "tiny" / "records" / "02_dapt" / "cross_domain_loss.jsonl")
     for row in rows:
         key = scratch.key_of(row["fingerprint"], row["capability"])
-        (root / "work" / "results" / f".{key}.json.0a1b.part").touch()
-        (root / "work" / "digests" / "results" / f".{key}.json.0a1b.part").touch()
-    other = root / "work" / "results" / ".another.json.0a1b.part"
+        (root / "work" / "results" / f".{key}.json.0a1b2c3d.part").touch()
+        (root / "work" / "digests" / "results" / f".{key}.json.0a1b2c3d.part").touch()
+    other = root / "work" / "results" / ".another.json.0a1b2c3d.part"
     other.touch()
     tiny.run(root, "dapt")
     assert tiny.unfinished(root) == [str(other.relative_to(root))]

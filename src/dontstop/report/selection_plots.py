@@ -44,7 +44,7 @@ def neighbours(table: DataFrame) -> StudyFigure | None:
             decimals = 4 if is_alike and selector == first["selector"].iloc[0] else 2
             shared, told = shared_words(query, row.neighbour), labels.number(row.similarity, decimals)
             words = [(w, _SHARED if shared & set(WORD.findall(w.lower())) else None) for w in row.neighbour.split()]
-            found = list(marks.lines_of(words, indent=6))
+            found = list(marks.lines_of(words, indent=7))
             lines += [[(0, told, None), *found[0]], *found[1:]]
     figure = StudyFigure(marks.LINE * len(lines) + 0.1, titles.neighbours(first["similarity"], method), note)
     marks.write_lines(figure, lines)
