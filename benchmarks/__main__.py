@@ -16,7 +16,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3, help="runs of every contender, in alternating order (3)")
     parser.add_argument("--steps", type=int, default=50, help="pretraining steps of 32 x 128 tokens in a run (50)")
     parser.add_argument("--gigabytes", type=float, default=1.0, help="of text that is prepared (1; 10 takes hours)")
-    parser.add_argument("--profile", default="laptop", help="whose fine-tuning is measured: laptop, or minilm")
+    parser.add_argument("--profile", default="laptop", choices=("laptop", "minilm"), help="whose fine-tuning (laptop)")
     parser.add_argument("--quick", action="store_true", help="one small run of each, to see that all works; no files")
     options = parser.parse_args()
     if options.repeats < 1 or options.steps < 10:

@@ -73,16 +73,16 @@ def make_grid(folder: Path, profile: Profile, *, quick: bool) -> Grid:
     Of an encoder that is pretrained from scratch, three epochs whatever dev says, so that all do the same work; of a
     named one, ten on as many labelled texts as its profile has, dev once.
     """
-    is_named = profile.encoder.name is not None
-    changes = {"num_epochs": 10, "patience": None} if is_named else {"num_epochs": 3, "patience": 3}
-    if quick:
-        changes["num_epochs"] = 1
-    num_checkpoints, num_seeds = (1, 2) if quick or is_named else (3, 4)
+    if is_named := profile.encoder.name is not None:
+        changes, numbers = {"num_epochs": 10, "patience": None}, (profile.labels.primary, 500, 1000)
+    else:
+        changes, numbers = {"num_epochs": 3, "patience": 3}, (500, 500, 2000)
+    is_small = quick or is_named
+    num_checkpoints, num_seeds = (1, 2) if is_small else (3, 4)
     runs = list(itertools.product(range(2), range(num_checkpoints), range(num_seeds)))
-    of_peers = {AS_SCRIPT: 1, TUNED: 2} if quick or is_named else {AS_SCRIPT: 3, TUNED: 6}
-    numbers = (64, 64, 128) if quick else (profile.labels.primary, 500, 1000) if is_named else (500, 500, 2000)
-    sizes = dict(zip(("train", "dev", "test"), numbers, strict=True))
-    return Grid(runs, of_peers | {OURS: len(runs)}, sizes, profile.finetune.model_copy(update=changes), folder)
+    measured = {AS_SCRIPT: 1 if is_small else 3, TUNED: 2 if is_small else 6, OURS: len(runs)}
+    sizes = dict(zip(("train", "dev", "test"), (64, 64, 128) if quick else numbers, strict=True))
+    return Grid(runs, measured, sizes, profile.finetune.model_copy(update=changes), folder)
 
 
 def make_texts(num: int, vocabulary_size: int, max_length: int, *, rng: np.random.Generator) -> finetune.Examples:

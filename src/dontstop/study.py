@@ -192,8 +192,8 @@ class Study(Pipeline):
     def guesses_of(self, folders: Mapping[str, Path], text: str, num: int = 10) -> pd.DataFrame:
         """Return what some encoders guess for masked words in a domain's held-out text; see `guesses.guess`."""
         rows = corpora.load_documents(self.paths.held_out(text))
-        sentences = guesses.chosen((row["text"] for row in rows), self.tokenizer(), num)
-        return guesses.guess(folders, self.tokenizer(), sentences)
+        tokenizer = self.tokenizer()
+        return guesses.guess(folders, tokenizer, guesses.chosen((row["text"] for row in rows), tokenizer, num))
 
     def costs(self, *wanted: Arm | str) -> pd.DataFrame:
         """Return what some arms cost, or all that have run, a row an arm and task; columns: see `measures.costs`."""

@@ -187,8 +187,8 @@ def _controls(study: Results) -> set[Phase]:
 
 
 def _hold_control(study: Results, stores: dict, control: Phase, replicate: int) -> None:
-    task, kinds = control.text, [replace(control, kind=KNN).name, control.name]
-    neighbours = kinds[0]
+    task, neighbours = control.text, replace(control, kind=KNN).name
+    kinds = (neighbours, control.name)
     ours, theirs = (stores[f"selected/replicate_{replicate}/{task}/{kind}"] for kind in kinds)
     for column in ("num_selected", "num_selected_tokens"):
         _hold(theirs[column], ours[column], f"as {column} of {control.name} on {task}")

@@ -10,7 +10,7 @@ from IPython.display import Markdown
 from pandas import DataFrame
 
 from dontstop.errors import counted
-from dontstop.report import labels
+from dontstop.report import labels, titles
 from dontstop.report.claim_plots import shared_tasks
 from dontstop.report.display import listed
 from dontstop.report.labels import signed, spelt
@@ -19,7 +19,6 @@ from dontstop.verdicts.losses import GENERAL, IN_DOMAIN, loss_changes_by_tapt
 from dontstop.verdicts.scores import MEAN, NAIVE_BAYES
 
 NOT_RUN = "This profile runs no such arm."
-_MOST = 4  # differences that are told one by one, whatever they are
 FLAT = 0.01  # nats: a change of the loss below it is called none
 
 
@@ -33,17 +32,15 @@ def points(row) -> str:
 def gains(effects) -> Markdown:
     """Say of contrasts, of many of those clear of zero, the mean over tasks and on how many tasks it is above zero."""
     found = {name: of.set_index("task") for name, of in effects.groupby("contrast", sort=False)}
-    clear = {name: of for name, of in found.items() if _is_clear(of.loc[MEAN])}
-    shown = found if len(found) <= _MOST else clear
-    rest = [f"Of the other {len(found) - len(shown)} differences none is clear of zero."] * (len(shown) < len(found))
-    if not clear and rest:
-        rest = [f"None of {len(found)} differences is clear of zero."]
-    return listed(*(_gain(name, of) for name, of in shown.items()), *rest) if found else Markdown(NOT_RUN)
-
-
-def _is_clear(whole) -> bool:
-    """Whether an interval excludes zero; of one replicate there is none."""
-    return bool(np.isnan(whole["low"]) or whole["low"] > 0 or whole["high"] < 0)
+    if not found:
+        return Markdown(NOT_RUN)
+    clear = {name: of for name, of in found.items() if titles.is_shown(*of.loc[MEAN, ["low", "high"]].astype(float))}
+    shown = found if len(found) <= titles.MOST else clear
+    told = [_gain(name, of) for name, of in shown.items()]
+    if num_others := len(found) - len(shown):
+        others = f"Of the other {num_others} differences none" if shown else f"None of {num_others} differences"
+        told.append(f"{others} is clear of zero.")
+    return listed(*told)
 
 
 def _gain(contrast: str, of: DataFrame) -> str:

@@ -17,7 +17,7 @@ from dontstop.verdicts.claims import DOES_NOT_HOLD, EQUIVALENT, HOLDS, LEVEL
 from dontstop.verdicts.scores import MEAN, NAIVE_BAYES
 
 ONE_REPLICATE = "one replicate, hence no interval and no verdict"
-_MOST = 4  # comparisons in a title
+MOST = 4  # comparisons that are told one by one, whatever they are
 ALIKE = 0.01  # similarities that differ by less tell no order
 _STEEP = 0.05  # nats: a smaller fall of the loss in the last tenth of a training is not told
 
@@ -35,7 +35,7 @@ def _lead(frame: DataFrame) -> str:
     return "in one replicate, " if frame["low"].isna().all() else ""
 
 
-def _is_shown(low: float, high: float) -> bool:
+def is_shown(low: float, high: float) -> bool:
     """Whether an interval excludes zero; of one that is not known, nothing is said."""
     return bool(np.isnan(low) or low > 0 or high < 0)
 
@@ -43,16 +43,16 @@ def _is_shown(low: float, high: float) -> bool:
 def differences(effects: DataFrame) -> str:
     """Say what the contrasts' means over tasks are; of many, those that are shown to differ from zero."""
     whole, told, last = labels.with_arms(effects[effects["task"] == MEAN]), [], None
-    num, shown = len(whole), whole[[_is_shown(*bounds) for bounds in whole[["low", "high"]].to_numpy(float)]]
-    if num > _MOST and shown.empty:
+    num, shown = len(whole), whole[[is_shown(*bounds) for bounds in whole[["low", "high"]].to_numpy(float)]]
+    if num > MOST and shown.empty:
         return f"None of {num} differences is distinguished from zero"
-    others = num - len(shown) if num > _MOST else 0
+    others = num - len(shown) if num > MOST else 0
     rest = f"; the other {others} not distinguished from zero" if others else ""
-    whole = (whole if num <= _MOST else shown).iloc[:_MOST]
+    whole = (whole if num <= MOST else shown).iloc[:MOST]
     for row in whole.itertuples():
         effect, arm, other = float(row.effect), labels.arm(row.arm), labels.arm(row.other)
         subject = "" if arm == last else f"{arm} "
-        if _is_shown(row.low, row.high):
+        if is_shown(row.low, row.high):
             told.append(f"{subject}{number(abs(effect))} points {'above' if effect > 0 else 'below'} {other}")
         else:
             told.append(f"{subject}not distinguished from {other} ({signed(effect)})")
@@ -276,7 +276,7 @@ def score_against_k(table: DataFrame) -> str:
     told = {}
     for place in kinds:
         effect, low, high = some.loc[place]
-        told[place] = signed(effect), _is_shown(low, high)
+        told[place] = signed(effect), is_shown(low, high)
     parts = [f"{counted(k, 'neighbour')} {value}" for (text, k), (value, _) in told.items() if text == "neighbours"]
     other, shown = table["other"].iloc[0], [is_shown for _, is_shown in told.values()]
     clear = f", {sum(shown) or 'none'} of {len(shown)} clear of zero"

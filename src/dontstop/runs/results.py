@@ -1,7 +1,8 @@
 """What a study found, as pandas frames: runs, losses, pretraining, curves; its text and settings."""
 
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 
 import pandas as pd
@@ -244,6 +245,20 @@ class Results(Texts):
         folders = (self.paths.results / "records" / name for name in self._notebooks())
         rows = records.rows_of(path for folder in folders for path in folder.glob("*.jsonl"))
         return {row.get("capability", records.NOT_RECORDED) for row in rows}
+
+
+def has_weights(study: Results, checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint's weights are here: those of some replicates may be gone, or not pulled."""
+    return (study.checkpoint_folder(checkpoint) / "model.safetensors").is_file()
+
+
+def most_weights_first(study: Results, checkpoints: Sequence[Checkpoint]) -> list[int]:
+    """Return the replicates, those first that have the weights of most of some checkpoints here."""
+
+    def number(replicate: int) -> int:
+        return sum(has_weights(study, replace(checkpoint, replicate=replicate)) for checkpoint in checkpoints)
+
+    return sorted(range(study.profile.replicates), key=number, reverse=True)
 
 
 def _joined(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

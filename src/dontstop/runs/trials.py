@@ -1,6 +1,5 @@
 """Trying things out: an encoder at hand, and a short study of one task that takes minutes and publishes nothing."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from dontstop.machine import progress, runner
 from dontstop.profiles import PhaseSettings
 from dontstop.runs import pretraining, published, scratch
 from dontstop.runs.pipeline import Pipeline
-from dontstop.runs.results import Results
+from dontstop.runs.results import Results, has_weights, most_weights_first
 from dontstop.text.tasks import Task
 from dontstop.training import encoders
 
@@ -32,17 +31,9 @@ def load_encoder(study: Results, *phases: Phase):
 
     So encoders that are loaded one after another are of one replicate, wherever one has them all: they share a base.
     """
-    known = study.checkpoints()
-
-    def has(checkpoint: Checkpoint) -> bool:
-        return (study.checkpoint_folder(checkpoint) / "model.safetensors").is_file()
-
-    def lacking(replicate: int) -> int:
-        return sum(not has(replace(checkpoint, replicate=replicate)) for checkpoint in known)
-
-    found = [Checkpoint(phases, replicate) for replicate in sorted(range(study.profile.replicates), key=lacking)]
-    if here := list(filter(has, found)):
-        return encoders.load_encoder(study.checkpoint_folder(here[0]))
+    for replicate in most_weights_first(study, study.checkpoints()):
+        if has_weights(study, checkpoint := Checkpoint(phases, replicate)):
+            return encoders.load_encoder(study.checkpoint_folder(checkpoint))
     progress.say(f"no weights of {Checkpoint(phases).name} here: an encoder that has learnt nothing takes its place")
     return pretraining.load_start(study.profile, study.paths, Checkpoint(), None)
 

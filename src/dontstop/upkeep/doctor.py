@@ -166,13 +166,14 @@ def _text(profile: Profile, paths: Paths) -> Iterator[State]:
 
 
 def _locks(profile: Profile, paths: Paths) -> Iterator[State]:
-    for lock in _held(paths):
+    held = _held(paths)
+    for lock in held:
         if lock.parent == paths.work:
             holder = lock.with_suffix(".process")
             process = holder.read_text().strip() if holder.is_file() else "unknown"
             remedy = "wait for it, or stop it: what is finished is kept"
             yield "warning", f"a run of profile {lock.stem} under way (process {process})", remedy
-    writers = [runner.lock_holder(lock) for lock in _held(paths) if lock.parent != paths.work]
+    writers = [runner.lock_holder(lock) for lock in held if lock.parent != paths.work]
     by = sorted({f"process {writer or 'unknown'}" for writer in writers})
     yield "well", f"{counted(len(writers), 'result')} being written" + (f", by {listed(by)}" if by else "")
 

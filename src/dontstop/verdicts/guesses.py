@@ -1,6 +1,7 @@
 """What encoders guess for words that are masked in sentences which none of them has read."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from dontstop import tokens
 from dontstop.design.arms import Checkpoint, Phase
 from dontstop.machine import files
 from dontstop.machine.processes import one_thread
-from dontstop.runs.results import Results
+from dontstop.runs.results import Results, has_weights, most_weights_first
 from dontstop.selection.candidates import split_text
 from dontstop.text import corpora
 from dontstop.training import encoders
@@ -39,15 +40,12 @@ def guesses(study: Results, text: str, num: int) -> pd.DataFrame:
         other = study.profile.text.study.domain(text).irrelevant_domain
         phases = [Phase("dapt", name) for name in (text, other) if name is not None]
         rows = corpora.load_documents(study.paths.held_out(text))
-    found: dict = {}  # of the first replicate that has most of them: folders of some may be gone
-    for replicate in range(study.profile.replicates):
-        checkpoints = [Checkpoint(some, replicate) for some in ((), *((phase,) for phase in phases))]
-        folders = {checkpoint.name: study.checkpoint_folder(checkpoint) for checkpoint in checkpoints}
-        there = {name: folder for name, folder in folders.items() if (folder / "model.safetensors").is_file()}
-        if Checkpoint().name in there and len(there) > len(found):
-            found = there
-    if not found:
+    wanted = [Checkpoint(some) for some in ((), *((phase,) for phase in phases))]
+    with_base = [r for r in most_weights_first(study, wanted) if has_weights(study, Checkpoint((), r))]
+    if not with_base:
         return pd.DataFrame(columns=COLUMNS)
+    of_one = [replace(checkpoint, replicate=with_base[0]) for checkpoint in wanted]
+    found = {c.name: study.checkpoint_folder(c) for c in of_one if has_weights(study, c)}
     tokenizer = tokens.load_tokenizer(study.paths.tokenizer())
     return guess(found, tokenizer, chosen((row["text"] for row in rows), tokenizer, num))
 
