@@ -69,7 +69,9 @@ endif
 	else $(MAKE) --no-print-directory study PROFILE="$(params_profile)" REPLICATES=; fi
 else
 	"$(bin)/dontstop" prepare -p $(PROFILE)
-	"$(bin)/dontstop" run base -p $(PROFILE)
+	@for experiment in base domain_gap dapt tapt dapt_tapt transfer_tapt knn_tapt; do \
+		echo "dontstop run $$experiment -p $(PROFILE)"; \
+		"$(bin)/dontstop" run "$$experiment" -p $(PROFILE) || exit 1; done
 	@for notebook in $(filter-out 07_own_data,$(basename $(notdir $(wildcard notebooks/*.ipynb)))); do \
 		echo "dontstop notebook $$notebook -p $(PROFILE)"; \
 		"$(bin)/dontstop" notebook "$$notebook" -p $(PROFILE) || exit 1; done

@@ -166,28 +166,27 @@ def test_a_loss_that_is_missing_or_measured_twice_stops(study):
 
 @pytest.fixture
 def augmented(study):
-    """Give the study, in either replicate, one augmented corpus and its control: 24 own texts and 3 selected ones."""
-    chosen = {"knn_tapt_1_bm25": [0, 2, 4], "rand_tapt_1_bm25": [1, 3, 5]}
-    stores = [{}, {}]
-    for replicate, kind in ((replicate, kind) for replicate in (0, 1) for kind in chosen):
-        name = f"selected/replicate_{replicate}/t/{kind}"
+    """Give the study, in its first replicate, an augmented corpus and its control: 24 own texts and 3 selected ones."""
+    chosen, stores = {"knn_tapt_1_bm25": [0, 2, 4], "rand_tapt_1_bm25": [1, 3, 5]}, {}
+    for kind in chosen:
+        name = f"selected/replicate_0/t/{kind}"
         files.write_bytes(study.paths.store(name) / "ids.npy", name.encode())
         digest = files.digest(study.paths.store(name) / "ids.npy")
         counts = {"num_documents": SIZES["train"] + 3, "num_selected": 3, "num_selected_tokens": 30}
-        stores[replicate][name] = {**counts, "sha256": digest}
-    study.selection_counts = lambda replicate: {"stores": stores[replicate]}
+        stores[name] = {**counts, "sha256": digest}
+    study.selection_counts = lambda: {"stores": stores}
     study.arms = lambda: {arm: study.tasks for arm in (knn_tapt(1, "bm25"), rand_tapt(1, "bm25"))}
-    study.chosen = lambda task, kind, replicate: np.array(chosen[kind])
-    return study, stores[1], chosen
+    study.chosen = lambda task, kind: np.array(chosen[kind])
+    return study, stores, chosen
 
 
 def test_augmented_corpora_hold_the_tasks_own_whatever_the_text_comes_from(augmented):
     study, stores, _ = augmented
-    assert checks.selected_text(study).startswith("4 augmented corpora have the digests recorded; 2 random controls")
+    assert checks.selected_text(study).startswith("2 augmented corpora have the digests recorded; 1 random control")
     study.profile = study.profile.model_copy(update={"text": study.profile.text.model_copy(update={"source": "files"})})
-    assert checks.selected_text(study).startswith("4 augmented corpora")
-    stores["selected/replicate_1/t/knn_tapt_1_bm25"]["num_documents"] -= 1
-    with pytest.raises(StudyError, match="23 own texts in selected/replicate_1/t/knn_tapt_1_bm25"):
+    assert checks.selected_text(study).startswith("2 augmented corpora")
+    stores["selected/replicate_0/t/knn_tapt_1_bm25"]["num_documents"] -= 1
+    with pytest.raises(StudyError, match="23 own texts in selected/replicate_0/t/knn_tapt_1_bm25"):
         checks.selected_text(study)
 
 
@@ -198,9 +197,10 @@ def test_what_has_passed_is_counted_and_folded():
 
 def test_a_control_of_another_size_or_with_what_was_selected_stops(augmented):
     study, stores, chosen = augmented
-    stores["selected/replicate_1/t/rand_tapt_1_bm25"]["num_selected_tokens"] += 1
+    stores["selected/replicate_0/t/rand_tapt_1_bm25"]["num_selected_tokens"] += 1
     with pytest.raises(StudyError, match="31 as num_selected_tokens of rand_tapt_1_bm25 on t"):
         checks.selected_text(study)
+    stores["selected/replicate_0/t/rand_tapt_1_bm25"]["num_selected_tokens"] -= 1
     chosen["rand_tapt_1_bm25"] = [1, 2, 4]
     with pytest.raises(StudyError, match="2 candidates both in rand_tapt_1_bm25 and in knn_tapt_1_bm25 on t"):
         checks.selected_text(study)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 import tiny
 from dontstop.design import arms
 from dontstop.design.arms import Run
+from dontstop.design.plan import get_experiment
 from dontstop.errors import StudyError
 from dontstop.machine import files, runner
 from dontstop.report import checks
@@ -19,7 +20,16 @@ from dontstop.study import Study, open_study
 from dontstop.verdicts.effects import effects, over
 
 EXPERIMENTS, TEXTS = ("dapt", "tapt", "dapt_tapt"), ("general", *tiny.DOMAINS)
+SELECTION = {
+    "num_neighbours": [1, 2],
+    "selector": "tfidf",
+    "compared": [],
+    "min_words": 3,
+    "num_dimensions": 4,
+}
 SETTINGS = {
+    "augmented_tapt": None,
+    "selection": SELECTION,
     "tapt": {"num_epochs": None, "num_steps": 8, "num_checks": 4, "patience": 1},
     "forgetting": {"arms": ["replay_dapt", "average_dapt"], "replayed_share": 0.5},
     "finetune": {"patience": None},
@@ -31,7 +41,7 @@ SETTINGS = {
 
 def run(root, replicates: int, *experiments: str, **changes) -> list[str]:
     """Run experiments with a number of replicates, and return the names of the jobs that were done."""
-    tiny.set_profile(root, **SETTINGS, replicates=replicates, **changes)
+    tiny.set_profile(root, **{**SETTINGS, "replicates": replicates, **changes})
     done, carry_out = [], runner.carry_out
 
     def note(title, some, **how):
@@ -240,6 +250,75 @@ def test_beyond_the_full_replicates_only_what_claims_rest_on_is_run(one, two, tm
     held = checks.one_record_a_run(some, runs), checks.losses(some, some.losses().query("notebook == '02_dapt'"))
     assert len(runs) == len(some.runs()) - 1 and "one a task, arm, replicate and seed" in held[0]  # TAPT of one epoch
     assert "7 encoders" in held[1] and "2 replicates" in held[1]
+
+
+@pytest.fixture(scope="module")
+def augmented(one, tmp_path_factory):
+    """The study with two replicates of notebook 06 too; not to be written to."""
+    root = tiny.copy(one[0], tmp_path_factory.mktemp("augmented") / "study")
+    run(root, 2, *EXPERIMENTS, "knn_tapt")
+    return root
+
+
+def elsewhere(root, place, *kept: str):
+    """Return what another clone of a study has: its settings and texts, and some of what was made of them."""
+    for name in ("configs", "texts", "params.yaml", *kept):
+        copy = shutil.copytree if (root / name).is_dir() else shutil.copy
+        place.mkdir(exist_ok=True)
+        copy(root / name, place / name)
+    return place
+
+
+def test_replicates_that_stand_in_the_results_are_read_unless_fewer_are_asked_for(augmented, tmp_path, monkeypatch):
+    root = elsewhere(augmented, tmp_path / "clone", "results")
+    tiny.set_profile(root, **SETTINGS, replicates=1)
+    before = tiny.outcomes(root)
+    with tiny.at(root):
+        some = Study("tiny", "02_dapt").run("dapt")
+        assert some.profile.replicates == 2 and set(some.runs("dapt")["replicate"]) == {0, 1}
+        judging = Study("tiny")
+        judging.judge()
+        assert judging.profile.replicates == 2
+        assert Study("tiny", "02_dapt", replicates=1).run("dapt").profile.replicates == 1
+        monkeypatch.setenv("DONTSTOP_REPLICATES", "1")
+        assert Study("tiny", "02_dapt").run("dapt").profile.replicates == 1
+    assert tiny.outcomes(root).items() >= before.items()
+
+
+def test_replicates_of_other_settings_are_neither_read_nor_trained_anew(augmented, tmp_path):
+    root = tiny.copy(augmented, tmp_path / "study")
+    done = run(root, 1, "dapt", "tapt", finetune={"patience": None, "num_epochs": 1})
+    assert done and not any("(1)" in name for name in done)
+    some = study(root, "03_tapt")
+    assert set(some.runs("tapt")["replicate"]) == {0}
+    with tiny.at(root):
+        judging = Study("tiny")
+        judging.judge()
+    assert judging.profile.replicates == 1
+
+
+def test_text_is_selected_again_for_the_first_replicate_alone_where_results_tell_of_the_others(augmented, tmp_path):
+    root = elsewhere(augmented, tmp_path / "clone", "results")
+    before = rows_of(root, 0), rows_of(root, 1)
+    done = run(root, 2, "knn_tapt")
+    assert done and all("by tfidf" in name or "candidates of" in name for name in done)
+    assert [path.name for path in (root / "selected/tiny").glob("replicate_*")] == ["replicate_0"]
+    assert (rows_of(root, 0), rows_of(root, 1)) == before
+    # Where what selects has changed, nothing that tells of a selection is believed.
+    again = run(root, 2, "knn_tapt", selection={**SELECTION, "num_dimensions": 3})
+    assert any("by tfidf" in name for name in again) and (root / "selected/tiny/replicate_1").is_dir()
+
+
+def test_a_command_trains_the_first_replicates_encoders_for_notebooks_to_open(augmented, tmp_path):
+    root = elsewhere(augmented, tmp_path / "clone", "results")
+    assert run(root, 2, "dapt", "tapt") == []
+    with tiny.at(root):
+        for experiment in ("dapt", "dapt_tapt"):
+            Study("tiny", get_experiment(experiment).notebook).run(experiment, with_encoders=True)
+    not_opened = ("average", "replay", "epochs", "augmented")
+    opened = {n: digest for n, digest in weights_of(augmented, 0).items() if not any(some in n for some in not_opened)}
+    assert weights_of(root, 0) == opened and weights_of(root, 1) == {}
+    assert (rows_of(root, 0), rows_of(root, 1)) == (rows_of(augmented, 0), rows_of(augmented, 1))
 
 
 def test_one_checkpoint_of_a_replicate_is_trained_and_found(one, tmp_path):

@@ -128,7 +128,7 @@ class Study(Pipeline):
     Args:
         profile: A profile's name; None takes `default_profile()`.
         notebook: The notebook that asks, such as `02_dapt`; its results stand under this name.
-        replicates: How many; None takes DONTSTOP_REPLICATES if set, else the profile's.
+        replicates: How many; None takes DONTSTOP_REPLICATES if set, else the profile's, and those that stand beyond.
         minutes: The budget of `advise`; None takes the profile's.
     """
 
@@ -149,6 +149,7 @@ class Study(Pipeline):
             whole, settings = settings, budget.affordable_part(settings)
             published.set_apart(paths, Design(settings, some), Design(whole, some))
         super().__init__(settings, paths, some, checked_name("notebook", notebook))
+        self.reads_on = replicates is None and not os.environ.get("DONTSTOP_REPLICATES")
         if any((paths.root / "results").glob(f"{settings.name}.*")):  # of another kind of machine
             own = published.place(paths, self.capability())
             paths.results = own if own.is_dir() else paths.results
@@ -207,6 +208,7 @@ class Study(Pipeline):
         from dontstop.report import claims, measures
         from dontstop.verdicts.judgements import overview
 
+        self.read_on(*EXPERIMENTS)
         judged, left_out = measures.judged(self), self.design.left_out()
         claims.save_claims(judged, self.paths.results, self.profile.name, left_out)
         claims.save_metrics(judged, measures.mean_f1(self), self.paths.results)

@@ -161,6 +161,7 @@ _FIXED = (
     DAPT_CURATED_TAPT,
 )
 ARMS: dict[str, Arm] = {arm.name: arm for arm in (*_FIXED, LORA_DAPT, LORA_TAPT, EMBEDDING_TAPT)}
+OPENED = (BASE, DAPT, TAPT, DAPT_TAPT)  # whose encoders notebooks open, beside reading their records
 # Of the arms that train few parameters, the arms that train all in the same phase.
 FULL: dict[Arm, Arm] = {LORA_DAPT: DAPT, LORA_TAPT: TAPT, EMBEDDING_TAPT: TAPT}
 

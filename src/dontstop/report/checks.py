@@ -158,25 +158,22 @@ def no_checkpoint_twice(pretraining: pd.DataFrame, runs: pd.DataFrame) -> str:
 
 
 def selected_text(study: Results) -> str:
-    """Hold every augmented corpus to its digest and the task's own texts, every control to its selection.
+    """Hold every augmented corpus of the first replicate to its digest and the task's own texts, controls to theirs.
 
-    A control has as many texts and tokens as the neighbours that it stands for, and none of them.
+    A control has as many texts and tokens as the neighbours that it stands for, and none of them. Other replicates'
+    text may not stand here; where it does, it is held to its digests before it is trained on.
     """
-    num_stores, controls = 0, _controls(study)
-    for replicate in range(study.profile.replicates):
-        stores = study.selection_counts(replicate)["stores"]
-        for name, entry in stores.items():
-            folder, task = study.paths.store(name), name.split("/")[2]
-            _hold(files.digest(folder / "ids.npy"), entry["sha256"], f"as digest of the tokens in {folder}")
-            num_train = _entry(study, task, "train")["num_examples"]
-            _hold(entry["num_documents"] - entry["num_selected"], num_train, f"own texts in {name}")
-        for control in controls:
-            _hold_control(study, stores, control, replicate)
-        num_stores += len(stores)
-    num_controls = len(controls) * study.profile.replicates
+    stores, controls = study.selection_counts()["stores"], _controls(study)
+    for name, entry in stores.items():
+        folder, task = study.paths.store(name), name.split("/")[2]
+        _hold(files.digest(folder / "ids.npy"), entry["sha256"], f"as digest of the tokens in {folder}")
+        num_train = _entry(study, task, "train")["num_examples"]
+        _hold(entry["num_documents"] - entry["num_selected"], num_train, f"own texts in {name}")
+    for control in controls:
+        _hold_control(study, stores, control)
     return (
-        f"{num_stores} augmented corpora have the digests recorded; {num_controls} random controls have as many texts "
-        "and tokens as the neighbours they stand for, and none of these"
+        f"{len(stores)} augmented corpora have the digests recorded; {counted(len(controls), 'random control')} of as "
+        "many texts and tokens as the neighbours stood for, and none of these (first replicate)"
     )
 
 
@@ -186,13 +183,13 @@ def _controls(study: Results) -> set[Phase]:
     return {replace(phase, text=task.name) for phase, task in found if phase.kind == RAND}
 
 
-def _hold_control(study: Results, stores: dict, control: Phase, replicate: int) -> None:
+def _hold_control(study: Results, stores: dict, control: Phase) -> None:
     task, neighbours = control.text, replace(control, kind=KNN).name
     kinds = (neighbours, control.name)
-    ours, theirs = (stores[f"selected/replicate_{replicate}/{task}/{kind}"] for kind in kinds)
+    ours, theirs = (stores[f"selected/replicate_0/{task}/{kind}"] for kind in kinds)
     for column in ("num_selected", "num_selected_tokens"):
         _hold(theirs[column], ours[column], f"as {column} of {control.name} on {task}")
-    chosen = (study.chosen(task, kind, replicate) for kind in kinds)
+    chosen = (study.chosen(task, kind) for kind in kinds)
     _hold(len(np.intersect1d(*chosen)), 0, f"candidates both in {control.name} and in {neighbours} on {task}")
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from dontstop.design.arms import Checkpoint, Run, phase_settings
-from dontstop.design.plan import held_out_of, text_of
+from dontstop.design.plan import EXPERIMENTS, held_out_of, text_of
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths, Profile
-from dontstop.runs import scratch
+from dontstop.runs import records, scratch
 from dontstop.text.tasks import GENERAL, SPLITS
 from dontstop.training import devices, encoders
 
@@ -96,6 +96,9 @@ class Identity:
         self.profile, self.paths = profile, paths
         manifest = scratch.result_of_prepare(paths.data / "tokens" / "manifest.json")
         self._stores = dict(manifest["stores"])
+        published = selected_records(paths)
+        for row in records.read_rows(published)[0] if published.is_file() else []:
+            self._stores |= row["stores"]  # of text that may not stand here
         for selected in sorted(paths.selected.glob("replicate_*/manifest.json")):
             self._stores |= files.read_json(selected)["stores"]
         self._splits = scratch.result_of_prepare(paths.data / "manifest.json")["tasks"]
@@ -187,6 +190,11 @@ class Identity:
                 "settings": self.profile.dapt.model_dump(include=LOSS_SETTINGS),
             }
         )
+
+
+def selected_records(paths: Paths) -> Path:
+    """Return the file with the records of selected text."""
+    return paths.results / "records" / EXPERIMENTS["knn_tapt"].notebook / f"{records.SELECTED}.jsonl"
 
 
 def _special_tokens(path: Path) -> dict[str, object]:

@@ -4,16 +4,18 @@ import contextlib
 import functools
 import os
 from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Self
 
 import pandas as pd
 
-from dontstop.design.arms import Checkpoint
+from dontstop.design.arms import OPENED, Checkpoint
 from dontstop.design.plan import LABEL_CURVE, Plan, get_experiment, owner_of, records_of, stage_of
 from dontstop.errors import StudyError, chosen
 from dontstop.inputs import checked_name
 from dontstop.machine import clusters, digests, files, progress, runner
+from dontstop.profiles import with_replicates
 from dontstop.runs import augmentation, jobs, preparation, published, records, scratch
 from dontstop.runs.identity import Identity, installed_versions, known_versions, note_versions
 from dontstop.runs.jobs import Jobs
@@ -28,22 +30,31 @@ class Pipeline(Results):
     """Prepares, selects, trains and publishes for one profile, runs and losses under the name of the asking notebook.
 
     Its arguments are those of `Results`.
+
+    Attributes:
+        reads_on: Whether replicates beyond the profile's are read too, as far as they stand whole in its results.
     """
+
+    reads_on = False
 
     def prepare(self) -> None:
         """Make corpora, splits, tokenizer and token stores, unless they stand there made with these settings."""
         preparation.prepare(self.profile, self.paths, self.tasks, read_only=is_set(READ_ONLY))
 
     @runner.warm_workers()
-    def run(self, experiment: str) -> Self:
+    def run(self, experiment: str, with_encoders: bool = False) -> Self:
         """Train and measure whatever the experiment still lacks; what is finished is found, not done again.
+
+        Args:
+            with_encoders: Whether the encoders of `arms.OPENED` are trained in the first replicate though their records
+                are there, where they are not themselves: notebooks open them.
 
         Raises:
             StudyError: If the experiment is unknown, its text or settings are wrong, or something is missing and
                 nothing may be trained.
         """
         losses = get_experiment(experiment).losses
-        self.prepare()
+        self.read_on(experiment)
         if experiment == "knn_tapt":
             self.select()
         if left_out := self.design.left_out(experiment):
@@ -52,7 +63,7 @@ class Pipeline(Results):
         with runner.only_run(self.paths.lock):
             some = self._jobs()
             published.adopt(some, plan)
-            todo = self._missing(some, plan)
+            todo = self._missing(some, plan, self._opened() if with_encoders else ())
             if todo and is_set(READ_ONLY):
                 raise self._not_made(some, todo)
             some.check_encoder(todo)
@@ -60,8 +71,7 @@ class Pipeline(Results):
             self._choose_place(some)
             results = self._publish(some, plan, losses)
             if experiment == "knn_tapt":
-                rankings = [records.of_rankings(self._selected(k), k) for k in range(self.profile.replicates)]
-                self._write(self.notebook, records.RANKINGS, sum(rankings, []))
+                self._publish_selections(some)
         self._say_given(some, plan, results)
         return self
 
@@ -69,15 +79,35 @@ class Pipeline(Results):
         """Return the jobs that an experiment still lacks, of prepared text."""
         return self._missing(self._jobs(), self.design.plan(experiment))
 
-    def select(self) -> None:
-        """Select the text that tasks are augmented by, unless it stands there selected with these settings."""
+    def read_on(self, *experiments: str) -> None:
+        """Prepare; if it `reads_on`, count in the replicates beyond the profile's that experiments have on record."""
         self.prepare()
-        for replicate in range(self.profile.replicates):
+        if self.reads_on and (num := self._num_on_record(*experiments)) > self.profile.replicates:
+            progress.say(f"{num} replicates stand in {self.paths.results}: all are read (fewer by REPLICATES)")
+            self.profile = with_replicates(self.profile, num)
+
+    def _num_on_record(self, *experiments: str) -> int:
+        some = self._jobs()
+        told_of = functools.cache(lambda replicate: published.tells_of(self._selections(some, replicate)))
+        return published.num_on_record(some, self.design, experiments, told_of)
+
+    def _selections(self, some: Jobs, replicate: int) -> augmentation.Selections:
+        return augmentation.Selections(some, self.design.augmented_tasks(), self.tasks, replicate)
+
+    def select(self) -> None:
+        """Select the text that tasks are augmented by, unless it stands there selected with these settings.
+
+        In the first replicate, whose texts notebooks show, and where results are missing: those on record are found
+        again by the digests of their text.
+        """
+        self.read_on("knn_tapt")
+        num = self._num_on_record("knn_tapt")
+        for replicate in (0, *range(max(1, num), self.profile.replicates)):
             self._select(replicate)
 
     def _select(self, replicate: int) -> None:
         some, base = self._jobs(), Checkpoint((), replicate)
-        wanted = augmentation.Selections(some, self.design.augmented_tasks(), self.tasks, replicate)
+        wanted = self._selections(some, replicate)
         if wanted.is_written():
             if not is_set(READ_ONLY):
                 self._keep_digests(wanted)
@@ -174,17 +204,20 @@ class Pipeline(Results):
         place = Scratch(self.paths, identity.capability, is_set(scratch.ACCEPT_OTHERS), identity.alike)
         return Jobs(self.profile, self.paths, identity, place)
 
-    def _missing(self, some: Jobs, plan: Plan) -> list[progress.Job]:
-        """Return the jobs that lack their results; an encoder is needed by them alone, or if nothing tells of it."""
+    def _missing(self, some: Jobs, plan: Plan, opened: Collection[Checkpoint] = ()) -> list[progress.Job]:
+        """Return the jobs that lack their results; an encoder is needed by them, if nothing tells of it, or opened."""
         found, identity = some.scratch, some.identity
         runs = [run for run in plan.runs if found.measured(identity.run(run)) is None]
         losses = [loss for loss in plan.losses if found.measured(identity.loss(*loss)) is None]
         starts = [run.checkpoint for run in runs] + [encoder for encoder, _ in losses]
-        starts += [c for c in plan.checkpoints if not self._is_told_of(some, c)]
+        starts += [c for c in plan.checkpoints if c in opened or not self._is_told_of(some, c)]
         needed = dict.fromkeys(parent for start in starts for parent in start.lineage)
         todo = [some.checkpoint(c) for c in needed if found.trained(identity.checkpoint(c)) is None]
         todo += [some.run(run) for run in runs] + [some.loss(*loss) for loss in losses]
         return list({job.key: job for job in todo}.values())
+
+    def _opened(self) -> set[Checkpoint]:
+        return {arm.checkpoint(task) for arm, tasks in self.arms().items() if arm in OPENED for task in tasks}
 
     def _is_told_of(self, some: Jobs, checkpoint: Checkpoint) -> bool:
         """Whether a checkpoint is there, or its record, which is enough unless its encoder stands there damaged."""
@@ -262,17 +295,25 @@ class Pipeline(Results):
             progress.say(f"{found}: this one's results stand in {place}")
             self.paths.results = place
 
-    def _write(self, owner: str, name: str, rows: list[dict]) -> None:
-        """Write records; those of replicates beyond the ones asked for stay as they are.
+    def _write(self, owner: str, name: str, rows: list[dict], replicates: Sequence[int] | None = None) -> None:
+        """Write records of some replicates, or of all that are asked for; those of others stay as they are.
 
         So do those that differ from what stands there by their seconds alone.
         """
         folder = self.paths.results / "records" / owner
         path = folder / f"{name}.jsonl"
         recorded = records.read_rows(path)[0] if path.is_file() else []
-        beyond = [row for row in recorded if row.get("replicate", 0) >= self.profile.replicates]
+        own = range(self.profile.replicates) if replicates is None else replicates
+        others = [row for row in recorded if row.get("replicate", 0) not in own]
         known = {records.untimed(row): row for row in recorded}
-        records.write_records(folder, name, [known.get(records.untimed(row), row) for row in rows] + beyond)
+        both = [known.get(records.untimed(row), row) for row in rows] + others
+        records.write_records(folder, name, sorted(both, key=lambda row: row.get("replicate", 0)))
+
+    def _publish_selections(self, some: Jobs) -> None:
+        """Write what tells of the selected text that stands here; what tells of other replicates' stays."""
+        here = [k for k in range(self.profile.replicates) if self._selections(some, k).is_written()]
+        for name, of in ((records.RANKINGS, records.of_rankings), (records.SELECTED, records.of_selected)):
+            self._write(self.notebook, name, [row for k in here for row in of(self._selected(k), k)], here)
 
     def _note_versions(self, some: Jobs, plan: Plan, results: list[dict]) -> None:
         """Note the versions of the libraries that are installed, if any of the results was made with them."""

@@ -1,14 +1,23 @@
 """What is published: taken over into scratch where it is whole and asked for, and put where DVC and readers look."""
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 from dontstop.design.arms import Checkpoint
 from dontstop.design.needs import Design
-from dontstop.design.plan import Plan, folder_of
+from dontstop.design.plan import Plan, folder_of, get_experiment
 from dontstop.machine import digests, files, progress
 from dontstop.profiles import Paths
 from dontstop.runs import records, scratch
-from dontstop.runs.identity import RESTORE_VERSIONS, installed_versions, known_versions, versions_damage
+from dontstop.runs.augmentation import Selections
+from dontstop.runs.identity import (
+    RESTORE_VERSIONS,
+    installed_versions,
+    known_versions,
+    selected_records,
+    versions_damage,
+)
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.scratch import TRAINING_FILE
 
@@ -42,12 +51,57 @@ def place(paths: Paths, capability: str) -> Path:
     return own / paths.part
 
 
+def num_on_record(some: Jobs, design: Design, experiments: tuple[str, ...], is_selected: Callable[[int], bool]) -> int:
+    """Return how many replicates, from the first on, stand whole in the published results, as they would be made now.
+
+    A study grows notebook by notebook: an experiment that has nothing of a replicate does not end the count, where
+    another has all of it. What other settings have left does.
+
+    Args:
+        is_selected: Whether a replicate's selected text, or its digests, are known as they would be selected now.
+    """
+    rows = {path: records.read_rows(path)[0] for path in some.paths.results.glob("records/*/*.jsonl")}
+    begun = {(path.parent.name, row.get("replicate", 0)) for path, found in rows.items() for row in found}
+    by_any, own = some.scratch.accept_others, some.identity.capability
+    every = (row for found in rows.values() for row in found if by_any or row.get("capability") == own)
+    known = {row.get("fingerprint") for row in every}
+
+    def is_whole(experiment: str, replicate: int) -> bool:
+        if experiment == "knn_tapt" and not is_selected(replicate):
+            return False
+        wanted = _wanted(some, design.plan(experiment, [replicate]))
+        return all(known & {fingerprint, *some.identity.alike(fingerprint)} for fingerprint in wanted)
+
+    def is_there(replicate: int) -> bool:
+        there = [name for name in experiments if (get_experiment(name).notebook, replicate) in begun]
+        return bool(there) and all(is_whole(name, replicate) for name in there)
+
+    return next(replicate for replicate in itertools.count() if not is_there(replicate))
+
+
+def tells_of(wanted: Selections) -> bool:
+    """Whether a replicate's text stands here as it is to be selected, or nothing does and results tell of its digests.
+
+    This machine's, or those of another kind where they are accepted.
+    """
+    if (wanted.folder / "manifest.json").is_file():
+        return wanted.is_written()
+    path, fingerprint = selected_records(wanted.paths), wanted.fingerprint()
+    rows = [row for row in records.read_rows(path)[0] if row["fingerprint"] == fingerprint] if path.is_file() else []
+    return any(wanted.found.accept_others or row["capability"] == wanted.capability for row in rows)
+
+
+def _wanted(some: Jobs, plan: Plan) -> set[str]:
+    """Return the fingerprints of all that a plan asks for."""
+    identity = some.identity
+    wanted = {identity.run(run) for run in plan.runs} | {identity.loss(*loss) for loss in plan.losses}
+    return wanted | {identity.checkpoint(checkpoint) for checkpoint in plan.checkpoints}
+
+
 def adopt(some: Jobs, plan: Plan) -> None:
     """Take what is published (pulled by DVC, say) into scratch, and remove what killed runs left half-written."""
     paths, identity = some.paths, some.identity
-    wanted = {identity.run(run) for run in plan.runs}
-    wanted |= {identity.loss(*loss) for loss in plan.losses}
-    wanted |= {identity.checkpoint(checkpoint) for checkpoint in plan.checkpoints}
+    wanted = _wanted(some, plan)
     wanted |= {other for fingerprint in wanted for other in identity.alike(fingerprint)}
     for folder in (paths.checkpoints, paths.results):
         scratch.remove_parts([*folder.rglob(".*.part")])

@@ -17,6 +17,7 @@ _DIGEST = {"num_records", "sha256"}  # beside every record: how many stand in it
 OF_ONE_RUN = {"wall_seconds", "tokens_per_second", "num_processes", "ranking_seconds"}
 NOT_RECORDED = "not recorded"  # the capability of a record that was written before it was kept
 RANKINGS = "rankings"  # the records of how long rankings took
+SELECTED = "selected"  # the records of what is selected: the digests and counts of every text
 RANKINGS_FILE = "rankings.json"  # what is kept of a task's rankings, beside its selected text
 
 
@@ -56,6 +57,14 @@ def of_rankings(selected: Path, replicate: int) -> list[dict]:
             row |= {"fingerprint": about["selection"], "capability": about["capability"]}
             rows.append(row | {"ranking_seconds": ranking["wall_seconds"]})
     return rows
+
+
+def of_selected(selected: Path, replicate: int) -> list[dict]:
+    """Return the record of a replicate's selected text, by which results are found again where it does not stand."""
+    about = files.read_json(selected / "manifest.json")
+    row = {"replicate": replicate, "fingerprint": about["selection"], "capability": about["capability"]}
+    stores = {name: {key: entry[key] for key in ("num_tokens", "sha256")} for name, entry in about["stores"].items()}
+    return [row | {"stores": stores}]
 
 
 def read_rows(path: Path) -> tuple[list[dict], str | None]:
