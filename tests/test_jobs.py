@@ -16,7 +16,7 @@ from dontstop.design.plan import Plan
 from dontstop.errors import StudyError
 from dontstop.machine import files, processes, runner
 from dontstop.profiles import Encoder, Finetune, Forgetting, Paths, PhaseSettings, Profile, Speed, with_whole_paths
-from dontstop.runs import augmentation, finetuning, identity, jobs, pretraining, published, scratch
+from dontstop.runs import adoption, augmentation, finetuning, identity, jobs, pretraining, scratch
 from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.scratch import Scratch
@@ -541,7 +541,7 @@ def test_damaged_notes_of_versions_are_as_good_as_none_and_told(tmp_path, damage
 
 def test_a_run_tells_that_the_note_of_versions_is_damaged(manifests, capsys):
     files.write_json(manifests.results / identity.LIBRARIES_FILE, [{}])
-    published.adopt(made(manifests), Plan(()))
+    adoption.adopt(made(manifests), Plan(()))
     told = capsys.readouterr().out
     assert told == f"{manifests.results / identity.LIBRARIES_FILE} is damaged: {identity.RESTORE_VERSIONS}\n"
 

@@ -3,24 +3,22 @@
 import contextlib
 import functools
 import os
-from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Self
 
-import pandas as pd
-
 from dontstop.design.arms import OPENED, Checkpoint
-from dontstop.design.plan import LABEL_CURVE, Plan, get_experiment, owner_of, records_of, stage_of
+from dontstop.design.plan import Plan, get_experiment
 from dontstop.errors import StudyError, chosen
 from dontstop.inputs import checked_name
-from dontstop.machine import clusters, digests, files, progress, runner
+from dontstop.machine import clusters, digests, progress, runner
 from dontstop.profiles import with_replicates
-from dontstop.runs import augmentation, jobs, preparation, published, records, scratch
-from dontstop.runs.identity import Identity, installed_versions, known_versions, note_versions
+from dontstop.runs import adoption, augmentation, jobs, preparation, published, scratch
+from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs
+from dontstop.runs.published import Publisher
 from dontstop.runs.results import Results
-from dontstop.runs.scratch import READ_ONLY, TRAINING_FILE, Reads, Scratch, is_set
+from dontstop.runs.scratch import READ_ONLY, Reads, Scratch, is_set
 from dontstop.training import devices, process_group
 
 NUM_NAMED = 3  # missing results that an error names
@@ -62,17 +60,19 @@ class Pipeline(Results):
         plan = self.design.plan(experiment)
         with runner.only_run(self.paths.lock):
             some = self._jobs()
-            published.adopt(some, plan)
+            adoption.adopt(some, plan)
             todo = self._missing(some, plan, self._opened() if with_encoders else ())
             if todo and is_set(READ_ONLY):
                 raise self._not_made(some, todo)
             some.check_encoder(todo)
             self._carry_out(f"{experiment} ({self.profile.name})", todo)
-            self._choose_place(some)
-            results = self._publish(some, plan, losses)
+            publisher = Publisher(some, self.notebook)
+            publisher.choose_place()
+            results = publisher.publish(plan, losses)
             if experiment == "knn_tapt":
-                self._publish_selections(some)
-        self._say_given(some, plan, results)
+                here = (k for k in range(self.profile.replicates) if self._selections(some, k).is_written())
+                publisher.publish_selections({k: self._selected(k) for k in here})
+        self._say_given(publisher, plan, results)
         return self
 
     def ahead(self, experiment: str) -> list[progress.Job]:
@@ -119,7 +119,7 @@ class Pipeline(Results):
             if wanted.is_written():  # by another command, which this one has waited for
                 return
             scratch.remove_parts(self.paths.selected.rglob(".*.part"))
-            published.adopt(some, Plan((base,)))
+            adoption.adopt(some, Plan((base,)))
             todo = self._selecting(wanted)
             scratch.sweep(self.paths, [job.key for job in todo])
             needs_base = "encoder" in self.profile.selection.selectors
@@ -178,7 +178,7 @@ class Pipeline(Results):
     def _pretrain(self, checkpoint: Checkpoint, here: str | None) -> None:
         some, parent = self._jobs(), checkpoint.parent
         if process_group.is_main_process():
-            published.adopt(some, Plan(checkpoint.lineage))
+            adoption.adopt(some, Plan(checkpoint.lineage))
         process_group.barrier()
         trained = {c: some.scratch.trained(some.identity.checkpoint(c)) for c in (parent, checkpoint) if c is not None}
         if trained[checkpoint] is not None:
@@ -246,101 +246,13 @@ class Pipeline(Results):
         else:
             clusters.carry_out(title, todo, cluster, self.paths.work / "cluster" / self.profile.name, **every)
 
-    def _say_given(self, some: Jobs, plan: Plan, results: list[dict]) -> None:
+    def _say_given(self, publisher: Publisher, plan: Plan, results: list[dict]) -> None:
         """Say which checkpoints others have trained, and what they lacked; and which results are other machines'."""
-        trainings = [self._training(some, checkpoint) for checkpoint in plan.checkpoints]
+        trainings = [publisher.training(checkpoint) for checkpoint in plan.checkpoints]
         for training in (training for training in trainings if "taken_from" in training):
             missing = ", ".join(training["newly_initialised"])
             more = f"; it lacked {missing}, newly initialised" if missing else ""
             progress.say(f"{training['checkpoint']}: taken from {training['taken_from']}, not trained here{more}")
         made_by = {row["capability"] for row in (*trainings, *results)}
-        if others := made_by - {some.identity.capability}:
+        if others := made_by - {publisher.identity.capability}:
             progress.say(f"results of other machines are among these, as accepted: {', '.join(sorted(others))}")
-
-    # Publishing ---------------------------------------------------------------------------------------------------
-
-    def _publish(self, some: Jobs, plan: Plan, losses: str) -> list[dict]:
-        """Put finished checkpoints, records and curves where DVC and the reader look for them.
-
-        Records and curves of another notebook's checkpoints are that notebook's to write.
-
-        Returns:
-            The records of runs and losses.
-        """
-        for checkpoint in plan.checkpoints:
-            (self.paths.checkpoints / stage_of(checkpoint)).mkdir(parents=True, exist_ok=True)
-            published.publish_checkpoint(some, checkpoint)
-        for owner in {"base", self.notebook}:
-            self._publish_trainings(some, owner, [c for c in plan.checkpoints if owner_of(c) == owner])
-        rows: dict[str, list[dict]] = defaultdict(list)
-        for run in plan.runs:
-            is_primary = run.num_labels == self.profile.labels.primary
-            name = records_of(run.arm)[1] if is_primary else LABEL_CURVE
-            rows[name].append(self._result(some, some.identity.run(run)) | {"arm": run.arm.name})
-        for of_runs in rows.values():
-            of_runs.sort(key=lambda row: (row["replicate"], row["task"], row["num_train"], row["seed"]))
-        for loss in plan.losses:
-            row = self._result(some, some.identity.loss(*loss))  # of an encoder that others trained: in all replicates
-            rows[losses].append(row | {"replicate": loss[0].replicate})
-        for name, some_rows in rows.items():
-            self._write(self.notebook, name, some_rows)
-        results = [row for some_rows in rows.values() for row in some_rows]
-        self._note_versions(some, plan, results)
-        return results
-
-    def _choose_place(self, some: Jobs) -> None:
-        """Publish beside the results of machines of another kind, or other libraries, and not over them."""
-        if (place := published.place(self.paths, some.identity.capability)) != self.paths.results:
-            found = f"{self.paths.results} is of other machines, or other versions of libraries"
-            progress.say(f"{found}: this one's results stand in {place}")
-            self.paths.results = place
-
-    def _write(self, owner: str, name: str, rows: list[dict], replicates: Sequence[int] | None = None) -> None:
-        """Write records of some replicates, or of all that are asked for; those of others stay as they are.
-
-        So do those that differ from what stands there by their seconds alone.
-        """
-        folder = self.paths.results / "records" / owner
-        path = folder / f"{name}.jsonl"
-        recorded = records.read_rows(path)[0] if path.is_file() else []
-        own = range(self.profile.replicates) if replicates is None else replicates
-        others = [row for row in recorded if row.get("replicate", 0) not in own]
-        known = {records.untimed(row): row for row in recorded}
-        both = [known.get(records.untimed(row), row) for row in rows] + others
-        records.write_records(folder, name, sorted(both, key=lambda row: row.get("replicate", 0)))
-
-    def _publish_selections(self, some: Jobs) -> None:
-        """Write what tells of the selected text that stands here; what tells of other replicates' stays."""
-        here = [k for k in range(self.profile.replicates) if self._selections(some, k).is_written()]
-        for name, of in ((records.RANKINGS, records.of_rankings), (records.SELECTED, records.of_selected)):
-            self._write(self.notebook, name, [row for k in here for row in of(self._selected(k), k)], here)
-
-    def _note_versions(self, some: Jobs, plan: Plan, results: list[dict]) -> None:
-        """Note the versions of the libraries that are installed, if any of the results was made with them."""
-        known, own = known_versions(self.paths.results), installed_versions()
-        by_own = {*map(some.identity.run, plan.runs), *(some.identity.loss(*loss) for loss in plan.losses)}
-        if own not in known and any(row["fingerprint"] in by_own for row in results):
-            note_versions(self.paths.results, [*known, own])
-
-    def _result(self, some: Jobs, fingerprint: str) -> dict:
-        return files.read_json(scratch.result_path(self.paths, some.scratch.measured(fingerprint)))
-
-    def _training(self, some: Jobs, checkpoint: Checkpoint) -> dict:
-        """Return what is told of a checkpoint's training: beside the encoder, or by a record where that is all."""
-        fingerprint = some.identity.checkpoint(checkpoint)
-        if (key := some.scratch.trained(fingerprint)) is None:
-            return self._result(some, fingerprint) | {"curve": [], "replicate": checkpoint.replicate}
-        training = files.read_json(scratch.folder(self.paths, key) / TRAINING_FILE)
-        seconds = training["wall_seconds"]
-        speed = training["num_tokens"] / seconds if seconds else None
-        return training | {"tokens_per_second": speed, "replicate": checkpoint.replicate}
-
-    def _publish_trainings(self, some: Jobs, owner: str, checkpoints: list[Checkpoint]) -> None:
-        trainings = [self._training(some, checkpoint) for checkpoint in checkpoints]
-        for training in trainings:
-            if curve := training.pop("curve"):
-                place = self.paths.results / "curves" / owner / f"replicate_{training['replicate']}"
-                path = place / f"{training['checkpoint']}.csv"
-                files.write_text(path, pd.DataFrame(curve).to_csv(index=False))
-        if trainings:
-            self._write(owner, "pretraining", trainings)

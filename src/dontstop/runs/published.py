@@ -1,23 +1,21 @@
-"""What is published: taken over into scratch where it is whole and asked for, and put where DVC and readers look."""
+"""What is published: where it stands, how much of it, and putting it where DVC and readers look."""
 
 import itertools
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+
+import pandas as pd
 
 from dontstop.design.arms import Checkpoint
 from dontstop.design.needs import Design
-from dontstop.design.plan import Plan, folder_of, get_experiment
+from dontstop.design.plan import LABEL_CURVE, Plan, folder_of, get_experiment, owner_of, records_of, stage_of
 from dontstop.machine import digests, files, progress
 from dontstop.profiles import Paths
 from dontstop.runs import records, scratch
+from dontstop.runs.adoption import fingerprints_of
 from dontstop.runs.augmentation import Selections
-from dontstop.runs.identity import (
-    RESTORE_VERSIONS,
-    installed_versions,
-    known_versions,
-    selected_records,
-    versions_damage,
-)
+from dontstop.runs.identity import installed_versions, known_versions, note_versions, selected_records
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.scratch import TRAINING_FILE
 
@@ -69,7 +67,7 @@ def num_on_record(some: Jobs, design: Design, experiments: tuple[str, ...], is_s
     def is_whole(experiment: str, replicate: int) -> bool:
         if experiment == "knn_tapt" and not is_selected(replicate):
             return False
-        wanted = _wanted(some, design.plan(experiment, [replicate]))
+        wanted = fingerprints_of(some, design.plan(experiment, [replicate]))
         return all(known & {fingerprint, *some.identity.alike(fingerprint)} for fingerprint in wanted)
 
     def is_there(replicate: int) -> bool:
@@ -91,57 +89,103 @@ def tells_of(wanted: Selections) -> bool:
     return any(wanted.found.accept_others or row["capability"] == wanted.capability for row in rows)
 
 
-def _wanted(some: Jobs, plan: Plan) -> set[str]:
-    """Return the fingerprints of all that a plan asks for."""
-    identity = some.identity
-    wanted = {identity.run(run) for run in plan.runs} | {identity.loss(*loss) for loss in plan.losses}
-    return wanted | {identity.checkpoint(checkpoint) for checkpoint in plan.checkpoints}
+class Publisher:
+    """Puts finished checkpoints, records and curves where DVC and the reader look for them.
 
+    Args:
+        some: Whose results they are.
+        notebook: The asking one, under whose name runs and losses stand.
+    """
 
-def adopt(some: Jobs, plan: Plan) -> None:
-    """Take what is published (pulled by DVC, say) into scratch, and remove what killed runs left half-written."""
-    paths, identity = some.paths, some.identity
-    wanted = _wanted(some, plan)
-    wanted |= {other for fingerprint in wanted for other in identity.alike(fingerprint)}
-    for folder in (paths.checkpoints, paths.results):
-        scratch.remove_parts([*folder.rglob(".*.part")])
-    scratch.sweep(paths, [scratch.key_of(fingerprint, identity.capability) for fingerprint in wanted])
-    for checkpoint in plan.checkpoints:
-        adopt_checkpoint(paths, identity.checkpoint(checkpoint), paths.checkpoints / folder_of(checkpoint))
-    if (wrong := versions_damage(paths.results)) is not None:
-        progress.say(f"{wrong}: {RESTORE_VERSIONS}")
-    for path in sorted(paths.results.glob("records/*/*.jsonl")):
-        _adopt_records(paths, path, wanted)
+    def __init__(self, some: Jobs, notebook: str):
+        self.some, self.paths, self.notebook = some, some.paths, notebook
+        self.identity = some.identity
 
+    def publish(self, plan: Plan, losses: str) -> list[dict]:
+        """Publish what a plan asked for, its losses under a name of their own.
 
-def _adopt_records(paths: Paths, path: Path, wanted: set[str]) -> None:
-    rows, wrong = records.read_rows(path)
-    if wrong is not None:
-        progress.say(f"{wrong}: made again where they are asked for, unless they stand in {paths.work}")
-    for row in rows:
-        if row.get("fingerprint") in wanted and "capability" in row:
-            key = scratch.key_of(row["fingerprint"], row["capability"])
-            if not scratch.is_whole(paths, key, scratch.result_path(paths, key)):
-                scratch.write_result(paths, key, row)
+        Records and curves of another notebook's checkpoints are that notebook's to write.
 
+        Returns:
+            The records of runs and losses.
+        """
+        for checkpoint in plan.checkpoints:
+            (self.paths.checkpoints / stage_of(checkpoint)).mkdir(parents=True, exist_ok=True)
+            publish_checkpoint(self.some, checkpoint)
+        for owner in {"base", self.notebook}:
+            self._publish_trainings(owner, [c for c in plan.checkpoints if owner_of(c) == owner])
+        rows: dict[str, list[dict]] = defaultdict(list)
+        for run in plan.runs:
+            is_primary = run.num_labels == self.some.profile.labels.primary
+            name = records_of(run.arm)[1] if is_primary else LABEL_CURVE
+            rows[name].append(self.result(self.identity.run(run)) | {"arm": run.arm.name})
+        for of_runs in rows.values():
+            of_runs.sort(key=lambda row: (row["replicate"], row["task"], row["num_train"], row["seed"]))
+        for loss in plan.losses:
+            row = self.result(self.identity.loss(*loss))  # of an encoder that others trained: in all replicates
+            rows[losses].append(row | {"replicate": loss[0].replicate})
+        for name, some_rows in rows.items():
+            self._write(self.notebook, name, some_rows)
+        results = [row for some_rows in rows.values() for row in some_rows]
+        self._note_versions(plan, results)
+        return results
 
-def adopt_checkpoint(paths: Paths, fingerprint: str, source: Path) -> None:
-    """Take a published checkpoint into scratch, if it is whole and the one asked for."""
-    if not (source / TRAINING_FILE).is_file():
-        return
-    if (wrong := digests.folder_damage(source)) is not None:
-        progress.say(f"{wrong}: the encoder there is not read, and is published again")
-        return
-    training = files.read_json(source / TRAINING_FILE)
-    key = scratch.key_of(fingerprint, training.get("capability", records.NOT_RECORDED))
-    last = scratch.folder(paths, key) / TRAINING_FILE
-    if training.get("fingerprint") == fingerprint and not scratch.is_whole(paths, key, last):
-        scratch.once(paths, key, last, _take_over, source, last.parent, training)
+    def publish_selections(self, written: Mapping[int, Path]) -> None:
+        """Write what tells of the selected text that stands here, a folder a replicate; what tells of others stays."""
+        for name, of in ((records.RANKINGS, records.of_rankings), (records.SELECTED, records.of_selected)):
+            self._write(self.notebook, name, [row for k, folder in written.items() for row in of(folder, k)], written)
 
+    def choose_place(self) -> None:
+        """Publish beside the results of machines of another kind, or other libraries, and not over them."""
+        if (own := place(self.paths, self.identity.capability)) != self.paths.results:
+            found = f"{self.paths.results} is of other machines, or other versions of libraries"
+            progress.say(f"{found}: this one's results stand in {own}")
+            self.paths.results = own
 
-def _take_over(source: Path, target: Path, training: dict) -> None:
-    files.link_files(source, target / "encoder", leave_out=(TRAINING_FILE, digests.DIGESTS))
-    files.write_json(target / TRAINING_FILE, training)
+    def result(self, fingerprint: str) -> dict:
+        """Return the record of a finished run or loss."""
+        return files.read_json(scratch.result_path(self.paths, self.some.scratch.measured(fingerprint)))
+
+    def training(self, checkpoint: Checkpoint) -> dict:
+        """Return what is told of a checkpoint's training: beside the encoder, or by a record where that is all."""
+        fingerprint = self.identity.checkpoint(checkpoint)
+        if (key := self.some.scratch.trained(fingerprint)) is None:
+            return self.result(fingerprint) | {"curve": [], "replicate": checkpoint.replicate}
+        training = files.read_json(scratch.folder(self.paths, key) / TRAINING_FILE)
+        seconds = training["wall_seconds"]
+        speed = training["num_tokens"] / seconds if seconds else None
+        return training | {"tokens_per_second": speed, "replicate": checkpoint.replicate}
+
+    def _publish_trainings(self, owner: str, checkpoints: list[Checkpoint]) -> None:
+        trainings = [self.training(checkpoint) for checkpoint in checkpoints]
+        for training in trainings:
+            if curve := training.pop("curve"):
+                folder = self.paths.results / "curves" / owner / f"replicate_{training['replicate']}"
+                path = folder / f"{training['checkpoint']}.csv"
+                files.write_text(path, pd.DataFrame(curve).to_csv(index=False))
+        if trainings:
+            self._write(owner, "pretraining", trainings)
+
+    def _write(self, owner: str, name: str, rows: list[dict], replicates: Collection[int] | None = None) -> None:
+        """Write records of some replicates, or of all that are asked for; those of others stay as they are.
+
+        So do those that differ from what stands there by their seconds alone.
+        """
+        folder = self.paths.results / "records" / owner
+        path = folder / f"{name}.jsonl"
+        recorded = records.read_rows(path)[0] if path.is_file() else []
+        own = range(self.some.profile.replicates) if replicates is None else replicates
+        others = [row for row in recorded if row.get("replicate", 0) not in own]
+        known = {records.untimed(row): row for row in recorded}
+        both = [known.get(records.untimed(row), row) for row in rows] + others
+        records.write_records(folder, name, sorted(both, key=lambda row: row.get("replicate", 0)))
+
+    def _note_versions(self, plan: Plan, results: list[dict]) -> None:
+        """Note the versions of the libraries that are installed, if any of the results was made with them."""
+        known, own = known_versions(self.paths.results), installed_versions()
+        by_own = {*map(self.identity.run, plan.runs), *(self.identity.loss(*loss) for loss in plan.losses)}
+        if own not in known and any(row["fingerprint"] in by_own for row in results):
+            note_versions(self.paths.results, [*known, own])
 
 
 def publish_checkpoint(some: Jobs, checkpoint: Checkpoint) -> None:

@@ -10,8 +10,9 @@ from dontstop.design.arms import BASE, DAPT, Checkpoint, Phase
 from dontstop.design.plan import Plan, plan_runs
 from dontstop.machine import progress, runner
 from dontstop.profiles import PhaseSettings
-from dontstop.runs import pretraining, published, scratch
+from dontstop.runs import adoption, pretraining, scratch
 from dontstop.runs.pipeline import Pipeline
+from dontstop.runs.published import Publisher
 from dontstop.runs.results import Results, has_weights, most_weights_first
 from dontstop.text.tasks import Task
 from dontstop.training import encoders
@@ -50,7 +51,7 @@ class Trial(Pipeline):
         self.prepare()
         run_of = {run.arm.name: run for run in self._plan(task).runs}
         with runner.only_run(self.paths.lock):
-            published.adopt(self._jobs(), Plan((Checkpoint(),)))
+            adoption.adopt(self._jobs(), Plan((Checkpoint(),)))
             self._shorten()
             some, plan = self._jobs(), self._plan(task)
             self._carry_out(f"trial ({self.profile.name})", self._missing(some, plan))
@@ -70,7 +71,8 @@ class Trial(Pipeline):
         self.profile = self.profile.model_copy(update=short)
 
     def _row(self, some, run: arms.Run) -> tuple:
-        training, found = self._training(some, run.checkpoint), self._result(some, some.identity.run(run))
+        publisher = Publisher(some, self.notebook)
+        training, found = publisher.training(run.checkpoint), publisher.result(some.identity.run(run))
         seconds = training["wall_seconds"] + found["wall_seconds"]
         return run.arm.name, training["num_steps"], seconds, 100 * found["test_score"]
 

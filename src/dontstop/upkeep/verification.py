@@ -13,7 +13,7 @@ from dontstop.design.plan import EXPERIMENTS, Plan, folder_of, owner_of
 from dontstop.errors import StudyError
 from dontstop.machine import files, progress, runner
 from dontstop.profiles import Paths
-from dontstop.runs import jobs, published, records, scratch
+from dontstop.runs import adoption, jobs, records, scratch
 from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.pipeline import Pipeline
@@ -91,7 +91,7 @@ def _part(study: Pipeline, paths: Paths, names: Sequence[str], replicate: int) -
     todo = [checkpoint for checkpoint in chosen for checkpoint in checkpoint.lineage]
     for checkpoint in set(todo) - set(chosen):
         source = study.paths.checkpoints / folder_of(checkpoint)
-        published.adopt_checkpoint(paths, identity.checkpoint(checkpoint), source)
+        adoption.adopt_checkpoint(paths, identity.checkpoint(checkpoint), source)
     todo = [c for c in dict.fromkeys(todo) if some.scratch.trained(identity.checkpoint(c)) is None]
     runs = {identity.run(run): run for run in plan.runs if run.checkpoint in chosen}
     made = [*map(some.checkpoint, todo), *map(some.run, runs.values())]
