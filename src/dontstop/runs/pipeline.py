@@ -61,7 +61,7 @@ class Pipeline(Results):
         with runner.only_run(self.paths.lock):
             some = self._jobs()
             adoption.adopt(some, plan)
-            todo = self._missing(some, plan, self._opened() if with_encoders else ())
+            todo = self._missing(some, plan, self._opened() if with_encoders and not is_set(READ_ONLY) else ())
             if todo and is_set(READ_ONLY):
                 raise self._not_made(some, todo)
             some.check_encoder(todo)
@@ -83,7 +83,8 @@ class Pipeline(Results):
         """Prepare; if it `reads_on`, count in the replicates beyond the profile's that experiments have on record."""
         self.prepare()
         if self.reads_on and (num := self._num_on_record(*experiments)) > self.profile.replicates:
-            progress.say(f"{num} replicates stand in {self.paths.results}: all are read (fewer by REPLICATES)")
+            place = self.paths.results.relative_to(self.paths.root)
+            progress.say(f"{num} replicates stand in {place}: all are read (fewer by REPLICATES)")
             self.profile = with_replicates(self.profile, num)
 
     def _num_on_record(self, *experiments: str) -> int:
