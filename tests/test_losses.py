@@ -5,6 +5,8 @@ import pytest
 
 from dontstop.verdicts import losses
 
+COURSE = ["checkpoint", "parent", "replicate", "phase", "domain", "step", "held_out", "masked_lm_loss"]
+
 
 @pytest.fixture
 def recorded():
@@ -47,3 +49,16 @@ def test_the_course_lists_each_arms_losses_and_their_change_from_the_base_in_the
     assert changes.loc[("base", "own")].tolist() == [0.0, 0.0] and len(changes) == 4  # without TAPT
     fewer = recorded[(recorded["encoder"] != "dapt_a") | (recorded["replicate"] == 0)]
     assert losses.course(runs, fewer, "general").groupby("arm").size().to_dict() == {"base": 4, "dapt": 2}
+
+
+def test_the_course_of_training_begins_where_it_started_from(recorded):
+    points = [(100, "a", 4.5), (100, "general", 3.1), (200, "a", 4.0), (200, "general", 3.2)]
+    about = ("dapt_a", "base", 0, "dapt", "a")
+    course = pd.DataFrame([(*about, *point) for point in points], columns=COURSE)
+    after = pd.DataFrame([("dapt_a_then_tapt_x", "dapt_a", 0, "tapt", "a", 50, "a", 4.2)], columns=COURSE)
+    found = losses.on_the_way(pd.concat([course, after]), recorded, "general").set_index(["phase", "text", "step"])
+    found = found.sort_index()
+    assert found.loc[("dapt", "own"), "masked_lm_loss"].to_dict() == {0: 5.0, 100: 4.5, 200: 4.0}
+    assert found.loc[("dapt", "general"), "change"].tolist() == pytest.approx([0.0, 0.1, 0.2])
+    assert found.loc[("tapt", "own"), "masked_lm_loss"].to_dict() == {0: 4.0, 50: 4.2}
+    assert losses.on_the_way(course[:0], recorded, "general").empty

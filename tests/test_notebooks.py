@@ -56,7 +56,7 @@ SHOWN = {
             "aggregates",
         ]
         + ["label_curve", "tests", "degenerate_runs", "verdicts", "verdicts_by_task"],
-        ["loss_curves", "course", "dapt_tapt_gains", "label_curve", "probability_best", "cheap_gains"],
+        ["loss_curves", "course", "on_the_way", "dapt_tapt_gains", "label_curve", "probability_best", "cheap_gains"],
     ),
     "05_transfer_tapt": (
         ["table6_transfer", "cross_task_loss", "degenerate_runs", "verdicts", "verdicts_by_task"],

@@ -15,6 +15,7 @@ from dontstop.errors import StudyError
 from dontstop.report import (
     claim_plots,
     claims,
+    course_plots,
     display,
     gap_plots,
     gap_tables,
@@ -164,6 +165,18 @@ def course():
     return pd.DataFrame(rows, columns=["arm", "domain", "replicate", "text", "masked_lm_loss", "change"])
 
 
+def on_the_way():
+    rows = [
+        (f"{phase}_{domain}", phase, domain, text, step, start + change * step / 800, change * step / 800)
+        for phase, steps in (("dapt", (0, 100, 200, 800)), ("tapt", (0, 50, 100)))
+        for domain in DOMAINS
+        for text, start, change in (("own", 5.0, -1.0), ("general", 4.0, 0.4))
+        for step in steps
+    ]
+    columns = ["checkpoint", "phase", "domain", "text", "step", "masked_lm_loss", "change"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def judged(**changes):
     row = {"study": "ours", "task": "mean", "effect": 1.0, "low": 0.5, "high": 1.5, "verdict": "holds"}
     rows = [row | {"claim": f"C{k}", "study": study} for k in range(1, 14) for study in ("ours", "paper")]
@@ -239,7 +252,8 @@ DRAWN = {
     "knn_gains": lambda: selection_plots.knn_gains(by_k()),
     "score_against_k": lambda: selection_plots.score_against_k(by_k()),
     "score_against_cost": lambda: selection_plots.score_against_cost(costs()),
-    "course": lambda: gap_plots.course(course()),
+    "course": lambda: course_plots.course(course()),
+    "on_the_way": lambda: course_plots.on_the_way(on_the_way()),
     "claims": lambda: claim_plots.claims_forest({"tiny": judged()}),
     "against_paper": lambda: claim_plots.against_paper(of_paper()),
     "guesses": lambda: guess_plots.guesses(guesses()),
@@ -547,6 +561,18 @@ def test_every_arm_has_a_colour_of_its_own():
     colours = theme.colours(arms)
     assert list(colours) and len({colour.lower() for colour in colours.values()}) == len(arms)
     assert theme.colours(["knn_tapt_50", "knn_tapt_5"])["knn_tapt_50"] == colours["knn_tapt_50"]  # the more the darker
+
+
+def test_the_course_of_training_says_when_general_text_is_forgotten(drawn):
+    dapt, tapt = drawn("on_the_way").axes
+    assert [text.get_text() for text in dapt.texts] == ["−1.00", "+0.40"]
+    assert "+0.05 of +0.40 nats come in the first 100 of 800 steps" in drawn("on_the_way").get_suptitle().replace(
+        "\n", " "
+    )
+    assert tapt.get_xlabel() == "steps of TAPT after DAPT"
+    assert course_plots.on_the_way(on_the_way()[:0]) is None
+    kept = on_the_way().assign(change=-0.1)
+    assert "its loss changes by −0.10 nats" in titles.on_the_way(kept)
 
 
 def test_the_course_of_forgetting_prints_the_changes_and_has_bands_over_replicates(drawn):

@@ -19,7 +19,7 @@ from dontstop.errors import StudyError
 from dontstop.machine import digests, files, runner
 from dontstop.profiles import load_profile
 from dontstop.report import claims, measures
-from dontstop.runs import records, scratch, trials
+from dontstop.runs import pretraining, records, scratch, trials
 from dontstop.study import Study, open_study
 
 NUM_RUNS = 3 * 2 * 2  # arms, tasks, seeds
@@ -619,3 +619,38 @@ def test_verdicts_are_read_where_they_stand_and_are_the_papers_alone_before(tmp_
     assert "holds" in set(before.query("study == 'paper'")["verdict"])
     before.assign(verdict="holds").to_csv(tmp_path / "claims.csv", index=False)
     assert set(claims.load_judged(tmp_path)["verdict"]) == {"holds"}
+
+
+def test_the_course_of_training_is_measured_to_its_end_in_the_first_replicate(with_tapt):
+    with tiny.at(with_tapt):
+        study = Study("tiny", "04_dapt_tapt")
+        course = study.course()
+    assert course.groupby("phase")["checkpoint"].nunique().to_dict() == {"dapt": 2, "tapt": 2}
+    of_dapt = course[course["checkpoint"] == "dapt_cs"]
+    steps = of_dapt.groupby("held_out")["step"].agg(list).to_dict()
+    assert steps == {"cs": [1, 2, 3, 4, 5, 6], "general": [1, 2, 3, 4, 5, 6]}
+    assert set(of_dapt["parent"]) == {"base"} and set(course["replicate"]) == {0}
+    # The last of it is what the finished encoder's loss is, measured by itself.
+    whole = study.losses().set_index(["notebook", "encoder", "held_out"])["masked_lm_loss"]
+    for text in ("cs", "general"):
+        assert of_dapt[of_dapt["held_out"] == text]["masked_lm_loss"].iloc[-1] == whole["02_dapt", "dapt_cs", text]
+    assert "course" not in study.pretraining()
+
+
+def test_a_course_that_is_damaged_lets_its_training_begin_anew(with_tapt, tmp_path):
+    with tiny.at(with_tapt):
+        study = Study("tiny")
+    target = SimpleNamespace(paths=study.paths, folder=tmp_path)
+    checkpoint = Checkpoint((Phase("dapt", "cs"),))
+    course = pretraining.Course(study.profile, target, checkpoint)
+    assert course.known() == {}
+    point = {"step": 1, "held_out": "cs", "masked_lm_loss": 3.5}
+    files.write_json(tmp_path / pretraining.COURSE_FILE, {"points": [point], "sha256": files.fingerprint([point])})
+    (tmp_path / "state.safetensors").touch()
+    assert pretraining.Course(study.profile, target, checkpoint).known() == {"course": [point]}
+    text = (tmp_path / pretraining.COURSE_FILE).read_text()
+    for damaged in (text.replace("3.5", "3.6"), text[:20], "[]"):
+        (tmp_path / "state.safetensors").touch()
+        (tmp_path / pretraining.COURSE_FILE).write_text(damaged)
+        pretraining.Course(study.profile, target, checkpoint)
+        assert list(tmp_path.iterdir()) == []

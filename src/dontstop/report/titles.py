@@ -222,6 +222,17 @@ def course(losses: DataFrame) -> str:
     return f"Change of the loss on general text, in nats: {', '.join(told)}"
 
 
+def on_the_way(losses: DataFrame) -> str:
+    """Say when DAPT forgets what it forgets of the general text."""
+    of_dapt = losses[(losses["phase"] == "dapt") & (losses["text"] == "general")]
+    change = of_dapt.groupby("step")["change"].mean()
+    last, first = change.index[-1], change.index[change.index > 0][0]
+    if change[last] <= 0:
+        return f"DAPT forgets nothing of general text: its loss changes by {signed(change[last], 2)} nats"
+    told = f"{signed(change[first], 2)} of {signed(change[last], 2)} nats come in the first {int(first)} of"
+    return f"What DAPT forgets of general text: {told} {counted(int(last), 'step')}"
+
+
 def guesses(firsts: Mapping[str, int], num: int) -> str:
     """Say how many masked words each encoder's first guess is right for."""
     told = [f"{labels.column(name)} {right}" for name, right in firsts.items()]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dontstop.design.arms import Checkpoint, Run, phase_settings
-from dontstop.design.plan import held_out_of, text_of
+from dontstop.design.plan import held_out_of, held_out_store, text_of
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.machine.processes import num_cores
@@ -38,7 +38,8 @@ def _read_with(*stores: str) -> tuple[str, ...]:
 def _read_by(checkpoint: Checkpoint) -> tuple[str, ...]:
     """Name what a checkpoint's training reads of the text."""
     replayed = [f"corpora/{GENERAL}"] if checkpoint.last.kind == "replay_dapt" else []
-    return _read_with(text_of(checkpoint), held_out_of(checkpoint), *replayed)
+    watched = map(held_out_store, pretraining.watched_texts(checkpoint))
+    return _read_with(text_of(checkpoint), held_out_of(checkpoint), *replayed, *watched)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 
 import dontstop
 from dontstop.design import arms
-from dontstop.design.arms import Arm, Checkpoint
+from dontstop.design.arms import Arm, Checkpoint, Phase
 from dontstop.design.needs import Design
 from dontstop.design.plan import EXPERIMENTS, LABEL_CURVE, LABEL_CURVE_ARMS, NOTEBOOKS, folder_of, records_of
 from dontstop.machine import files
@@ -31,6 +31,7 @@ PRETRAINING_COLUMNS = [
     *("checkpoint", "replicate", "phases", "num_steps", "num_tokens", "wall_seconds", "tokens_per_second"),
     *("num_processes", "checks", "kept_step", "loss_before", "loss_after", "precision", "fingerprint", "capability"),
 ]
+POINT = ["step", "held_out", "masked_lm_loss"]  # of a course
 CURVE_COLUMNS = ["checkpoint", "replicate", "step", "num_tokens", "learning_rate", "masked_lm_loss"]
 # Fields of records that have been renamed since some of those that are kept were written.
 RENAMED = {"num_trained": "trainable_parameters", "begun_at_random": "newly_initialised"}
@@ -173,8 +174,31 @@ class Results(Texts):
             trainable_parameters: where not all were trained (if any checkpoint is such)
             taken_from, newly_initialised: where others trained it (if any checkpoint is such)
         """
-        found = [rows for notebook in self._notebooks() for rows in self._records(notebook, "pretraining")]
-        return _joined(found, PRETRAINING_COLUMNS)
+        return _joined(self._trainings(), PRETRAINING_COLUMNS).drop(columns="course", errors="ignore")
+
+    def course(self) -> pd.DataFrame:
+        """Return the losses of encoders while they were trained, of the checkpoints that `pretraining` tells of.
+
+        Returns:
+            Columns
+            checkpoint, parent: its name, and its parent's
+            replicate: the first, in which this is measured, of DAPT and of TAPT after it
+            phase, domain: the kind of the last phase, and the domain that was adapted to
+            step: of the phase
+            held_out: the domain, or `general`, on whose held-out text the loss was measured
+            masked_lm_loss: in training, nats per masked token
+        """
+        found = []
+        for frame in self._trainings():
+            for row in frame.itertuples() if "course" in frame else ():
+                checkpoint = Checkpoint(tuple(Phase(*phase) for phase in row.phases), row.replicate)
+                about = (checkpoint.name, checkpoint.parent.name, row.replicate, checkpoint.last.kind)
+                points = row.course if isinstance(row.course, list) else []
+                found += [(*about, checkpoint.phases[0].text, *(point[c] for c in POINT)) for point in points]
+        return pd.DataFrame(found, columns=["checkpoint", "parent", "replicate", "phase", "domain", *POINT])
+
+    def _trainings(self) -> list[pd.DataFrame]:
+        return [rows for notebook in self._notebooks() for rows in self._records(notebook, "pretraining")]
 
     def curves(self) -> pd.DataFrame:
         """Return the loss curves of pretraining, of the checkpoints that `pretraining` tells of.

@@ -57,6 +57,7 @@ def train(
     distributed: bool = False,
     steps_between_saves: int = 100,
     check: Callable[[torch.nn.Module], float] | None = None,
+    watch: Callable[[torch.nn.Module, int], None] = lambda model, done: None,
     progress: Progress = lambda done, total: None,
 ) -> tuple[torch.nn.Module, Curve]:
     """Continue a model's masked-LM pretraining, from `state` where an earlier try left off, and return it trained.
@@ -76,6 +77,7 @@ def train(
         num_processes: Processes that share the micro-batches of each step; speed only. On a GPU there is one.
         distributed: Whether torchrun's processes share them instead, this being one; same but for rounding.
         check: Measures the model's loss on held-out text, nats; for one process alone.
+        watch: Called after every step with the model and the steps done, in the first process; to leave it as it is.
         progress: Called after every step with steps done and steps in all.
 
     Raises:
@@ -89,7 +91,7 @@ def train(
     made = _process_group(num_processes, distributed, flat, load_model, batches, state, precision)
     with one_thread(), torch.random.fork_rng(devices=[]), made as group:
         training = _Training(group, model, flat, batches, state, precision, check)
-        return model, training.run(steps_between_saves, progress)
+        return model, training.run(steps_between_saves, progress, watch)
 
 
 @contextlib.contextmanager
@@ -109,7 +111,7 @@ def _train_beside(group: SharedMemoryGroup, rank: int, load_model, batches: Batc
     be_worker()
     group.rank = rank
     model = load_model()
-    _Training(group, model, FlatParameters(model), batches, state, precision).run(1, lambda done, total: None)
+    _Training(group, model, FlatParameters(model), batches, state, precision).run(1)
 
 
 class _Training:
@@ -126,7 +128,7 @@ class _Training:
         group.barrier(self._steps.start)
         model.train()
 
-    def run(self, steps_between_saves: int, progress: Progress) -> Curve:
+    def run(self, steps_between_saves: int, progress: Progress | None = None, watch: Callable | None = None) -> Curve:
         """Take the steps that are left."""
         begin, before = time.perf_counter(), self._seconds
         indices = ((step, index) for step in self._steps for index in self._group.micro_batches)
@@ -137,6 +139,7 @@ class _Training:
             self._seconds = before + time.perf_counter() - begin
             if self._group.rank == 0:
                 progress(step + 1, self._steps.stop)
+                watch(self._model, step + 1)
             if self._checked(step + 1):
                 break
             if self._group.rank == 0 and (step + 1) % steps_between_saves == 0 and step + 1 < self._steps.stop:

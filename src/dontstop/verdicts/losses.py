@@ -86,6 +86,29 @@ def course(runs: pd.DataFrame, losses: pd.DataFrame, base_text: str) -> pd.DataF
     return table.assign(change=table["masked_lm_loss"] - [loss.at["base", *place] for place in places])
 
 
+def on_the_way(course: pd.DataFrame, losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
+    """List the losses of encoders in training, from their start on, on their domain's text and on the base encoder's.
+
+    Args:
+        course: As `Results.course` returns it.
+        losses: As recorded; those of the encoders that training started from.
+
+    Returns:
+        Columns checkpoint, phase (`dapt` or `tapt`), domain, text (`own` or `general`), step (0: the start),
+        masked_lm_loss (nats), change (from the base's, nats).
+    """
+    loss = losses.set_index(["encoder", "replicate", "held_out"])["masked_lm_loss"]
+    keys = ["checkpoint", "parent", "replicate", "phase", "domain", "held_out"]
+    starts = course[keys].drop_duplicates().assign(step=0)
+    places = starts[["parent", "replicate", "held_out"]].itertuples(index=False, name=None)
+    starts["masked_lm_loss"] = [loss.get(place) for place in places]
+    table = pd.concat([starts.dropna(), course], ignore_index=True).sort_values([*keys, "step"], ignore_index=True)
+    base = [loss.get(("base", *place)) for place in zip(table["replicate"], table["held_out"], strict=True)]
+    table["text"] = np.where(table["held_out"] == base_text, "general", "own")
+    table["change"] = table["masked_lm_loss"] - np.array(base, float)
+    return table[["checkpoint", "phase", "domain", "text", "step", "masked_lm_loss", "change"]]
+
+
 def forgetting(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
     """Tabulate the changes of `changes` in the mean over replicates, ours and the paper's (column study).
 
