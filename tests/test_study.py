@@ -583,7 +583,9 @@ def test_an_encoder_is_loaded_and_where_there_is_none_that_is_said(finished, tmp
         assert not torch.equal(study.encoder().decoder.bias, study.encoder(Phase("dapt", "cs")).decoder.bias)
         shutil.rmtree(root / "checkpoints")
         study.encoder()
-    assert capsys.readouterr().out.startswith("no weights of base here")
+        told = capsys.readouterr().out
+        assert told.startswith("no weights of base here") and "`dontstop run base -p tiny` trains them" in told
+        assert study.guesses("cs").empty and "`dontstop run dapt -p tiny` trains them" in capsys.readouterr().out
 
 
 def test_a_notebook_says_which_other_has_to_run_first_and_trains_nothing(finished, root, tmp_path, forbidden):

@@ -35,7 +35,9 @@ def load_encoder(study: Results, *phases: Phase):
     for replicate in most_weights_first(study, study.checkpoints()):
         if has_weights(study, checkpoint := Checkpoint(phases, replicate)):
             return encoders.load_encoder(study.checkpoint_folder(checkpoint))
-    progress.say(f"no weights of {Checkpoint(phases).name} here: an encoder that has learnt nothing takes its place")
+    command = f"`dontstop run {phases[-1].kind if phases else 'base'} -p {study.profile.name}` trains them"
+    told = f"no weights of {Checkpoint(phases).name} here: an encoder that has learnt nothing takes its place"
+    progress.say(f"{told}; {command}")
     return pretraining.load_start(study.profile, study.paths, Checkpoint(), None)
 
 

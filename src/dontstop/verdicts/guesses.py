@@ -11,7 +11,7 @@ import torch
 
 from dontstop import tokens
 from dontstop.design.arms import Checkpoint, Phase
-from dontstop.machine import files
+from dontstop.machine import files, progress
 from dontstop.machine.processes import one_thread
 from dontstop.runs.results import Results, has_weights, most_weights_first
 from dontstop.selection.candidates import split_text
@@ -43,6 +43,8 @@ def guesses(study: Results, text: str, num: int) -> pd.DataFrame:
     wanted = [Checkpoint(some) for some in ((), *((phase,) for phase in phases))]
     with_base = [r for r in most_weights_first(study, wanted) if has_weights(study, Checkpoint((), r))]
     if not with_base:
+        command = f"`dontstop run {phases[0].kind} -p {study.profile.name}`"
+        progress.say(f"no weights of {wanted[-1].name} and its base here, so nothing is guessed: {command} trains them")
         return pd.DataFrame(columns=COLUMNS)
     of_one = [replace(checkpoint, replicate=with_base[0]) for checkpoint in wanted]
     found = {c.name: study.checkpoint_folder(c) for c in of_one if has_weights(study, c)}
