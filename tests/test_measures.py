@@ -48,7 +48,7 @@ def study(root):
         losses=lambda: pd.DataFrame(losses),
         truth=lambda: {task.name: np.array([1, 0, 1]) for task in TASKS},
         arms=lambda: everywhere | {EMBEDDING_TAPT: TASKS[:1], LORA_DAPT: TASKS[:1], LORA_TAPT: TASKS[:1]},
-        available_arms=lambda: [BASE, TAPT, LORA_TAPT],
+        available_arms=lambda replicates=None: [BASE, TAPT, LORA_TAPT],
         labelled=lambda task, replicate, num=12: np.arange(num),
     )
 
@@ -77,6 +77,12 @@ def test_means_are_told_of_arms_that_all_replicates_have(study):
     runs = make_records({"base": 0.5, "tapt": 0.7}, np.arange(60) % 3, **how)
     study.runs = lambda *arms: runs if arms == (BASE, TAPT) else None
     assert list(measures.mean_f1(study)) == ["base", "tapt"]
+    # Of arms that have run in fewer replicates than others, those that all have.
+    behind = runs[(runs["arm"] == "base") | (runs["replicate"] == 0)]
+    study.available_arms = lambda replicates: [BASE, TAPT] if replicates == [0] else [BASE]
+    study.runs = lambda *arms: behind
+    of_first = behind[behind["replicate"] == 0].groupby("arm")["test_score"].mean() * 100
+    assert measures.mean_f1(study) == pytest.approx(of_first.to_dict())
 
 
 def test_the_loss_of_several_base_encoders_is_averaged(study):

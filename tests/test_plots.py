@@ -571,6 +571,7 @@ def test_the_course_of_training_says_when_general_text_is_forgotten(drawn):
     )
     assert tapt.get_xlabel() == "steps of TAPT after DAPT"
     assert course_plots.on_the_way(on_the_way()[:0]) is None
+    assert course_plots.on_the_way(on_the_way().query("phase == 'tapt'")) is None
     kept = on_the_way().assign(change=-0.1)
     assert "its loss changes by −0.10 nats" in titles.on_the_way(kept)
 

@@ -1,5 +1,6 @@
 """Replicates of a whole study: each its own, whatever their number; one more is trained alone; labels are an axis."""
 
+import importlib.metadata
 import shutil
 from collections import Counter
 
@@ -309,6 +310,62 @@ def test_text_is_selected_again_for_the_first_replicate_alone_where_results_tell
     assert any("by tfidf" in name for name in again) and (root / "selected/tiny/replicate_1").is_dir()
 
 
+def test_replicates_by_other_versions_of_the_libraries_are_read_where_they_are_accepted_only(
+    augmented, tmp_path, monkeypatch
+):
+    root = elsewhere(augmented, tmp_path / "clone", "results")
+    tiny.set_profile(root, **SETTINGS, replicates=1)
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.1" if name == "numpy" else version(name))
+    with tiny.at(root):
+        some = Study("tiny")
+        some.prepare()
+        assert some.read_on("dapt").profile.replicates == 1
+        monkeypatch.setenv("DONTSTOP_ACCEPT_OTHER_MACHINES", "1")
+        assert some.read_on("dapt").profile.replicates == 2
+
+
+def test_a_damaged_record_ends_what_is_read_and_that_is_said(augmented, tmp_path, capsys):
+    root = tiny.copy(augmented, tmp_path / "study")
+    tiny.set_profile(root, **SETTINGS, replicates=1)
+    path = root / "results/tiny/records/02_dapt/dapt.jsonl"
+    path.write_text(path.read_text().replace('"replicate": 1', '"replicate": 9', 1))
+    with tiny.at(root):
+        assert Study("tiny").read_on("dapt").profile.replicates == 2  # it stands in work/ still
+        shutil.rmtree(root / "work")
+        assert Study("tiny").read_on("dapt").profile.replicates == 1
+    told = "2 replicates are begun in results/tiny, and 1 are read: the next one's dapt is not whole"
+    assert told in capsys.readouterr().out
+
+
+def test_what_tells_of_selected_text_may_be_damaged(augmented, tmp_path):
+    root = elsewhere(augmented, tmp_path / "clone", "results")
+    path = root / "results/tiny/records/06_knn_tapt/selected.jsonl"
+    with tiny.at(root):
+        tiny.set_profile(root, **SETTINGS, replicates=1)
+        Study("tiny").prepare()
+        for damaged in (
+            '{"fingerprint": "x"}',
+            '{"fingerprint": "x", "stores": 3, "capability": ""}',
+            "[]",
+            path.read_text()[:99],
+        ):
+            path.write_text(damaged + "\n")
+            assert Study("tiny").read_on("knn_tapt").profile.replicates == 1
+
+
+def test_an_encoder_of_selected_text_that_is_damaged_is_trained_again_from_text_selected_again(augmented, tmp_path):
+    root = elsewhere(augmented, tmp_path / "clone", "results", "checkpoints")
+    [weights] = (root / "checkpoints/tiny").glob(
+        "augmented_tapt/replicate_1/knn_tapt_1_citation_intent/model.safetensors"
+    )
+    weights.write_bytes(weights.read_bytes()[:-8] + b"damaged!")
+    before = weights_of(augmented, 1)
+    done = run(root, 2, "knn_tapt")
+    assert "knn_tapt_1_citation_intent (1)" in done and weights_of(root, 1) == before
+    assert (root / "selected/tiny/replicate_1/manifest.json").is_file()
+
+
 def test_a_command_trains_the_first_replicates_encoders_for_notebooks_to_open(augmented, tmp_path):
     root = elsewhere(augmented, tmp_path / "clone", "results")
     assert run(root, 2, "dapt", "tapt") == []
@@ -341,7 +398,7 @@ def test_the_number_of_replicates_comes_from_notebook_command_environment_and_pr
             open_study("01_domain_gap", profile="tiny", replicates=0)
         monkeypatch.setenv("DONTSTOP_REPLICATES", "")
         assert Study("tiny").profile.replicates == 2
-        monkeypatch.setattr(Study, "run", lambda self, _experiment: seen.append(self.profile.replicates))
+        monkeypatch.setattr(Study, "run", lambda self, _experiment, **_how: seen.append(self.profile.replicates))
         seen: list[int] = []
         assert tiny.command("run", "dapt", "-p", "tiny", "--replicates", "4") == 0 and seen == [4]
         assert tiny.command("run", "dapt", "-p", "tiny", "--replicates", "0") == 2 and seen == [4]

@@ -17,10 +17,11 @@ from conftest import PROJECT
 from dontstop.design.arms import TAPT, Checkpoint, Phase
 from dontstop.errors import StudyError
 from dontstop.machine import digests, files, runner
-from dontstop.profiles import load_profile
+from dontstop.profiles import PhaseSettings, load_profile
 from dontstop.report import claims, measures
-from dontstop.runs import pretraining, records, scratch, trials
+from dontstop.runs import course, records, scratch, trials
 from dontstop.study import Study, open_study
+from dontstop.tokens import TokenStore
 
 NUM_RUNS = 3 * 2 * 2  # arms, tasks, seeds
 BASE = "base/replicate_0"  # where the base encoder stands among the checkpoints
@@ -626,16 +627,18 @@ def test_verdicts_are_read_where_they_stand_and_are_the_papers_alone_before(tmp_
 def test_the_course_of_training_is_measured_to_its_end_in_the_first_replicate(with_tapt):
     with tiny.at(with_tapt):
         study = Study("tiny", "04_dapt_tapt")
-        course = study.course()
-    assert course.groupby("phase")["checkpoint"].nunique().to_dict() == {"dapt": 2, "tapt": 2}
-    of_dapt = course[course["checkpoint"] == "dapt_cs"]
+        measured = study.course()
+    assert measured.groupby("phase")["checkpoint"].nunique().to_dict() == {"dapt": 2, "tapt": 2}
+    of_dapt = measured[measured["checkpoint"] == "dapt_cs"]
     steps = of_dapt.groupby("held_out")["step"].agg(list).to_dict()
-    assert steps == {"cs": [1, 2, 3, 4, 5, 6], "general": [1, 2, 3, 4, 5, 6]}
-    assert set(of_dapt["parent"]) == {"base"} and set(course["replicate"]) == {0}
-    # The last of it is what the finished encoder's loss is, measured by itself.
+    assert steps == {"cs": [0, 1, 2, 3, 4, 5, 6], "general": [0, 1, 2, 3, 4, 5, 6]} and set(measured["replicate"]) == {
+        0
+    }
+    # Its ends are what the losses of the base and of the finished encoder are, measured by themselves.
     whole = study.losses().set_index(["notebook", "encoder", "held_out"])["masked_lm_loss"]
     for text in ("cs", "general"):
-        assert of_dapt[of_dapt["held_out"] == text]["masked_lm_loss"].iloc[-1] == whole["02_dapt", "dapt_cs", text]
+        found = of_dapt[of_dapt["held_out"] == text]["masked_lm_loss"]
+        assert found.iloc[0] == whole["02_dapt", "base", text] and found.iloc[-1] == whole["02_dapt", "dapt_cs", text]
     assert "course" not in study.pretraining()
 
 
@@ -644,15 +647,22 @@ def test_a_course_that_is_damaged_lets_its_training_begin_anew(with_tapt, tmp_pa
         study = Study("tiny")
     target = SimpleNamespace(paths=study.paths, folder=tmp_path)
     checkpoint = Checkpoint((Phase("dapt", "cs"),))
-    course = pretraining.Course(study.profile, target, checkpoint)
-    assert course.known() == {}
-    point = {"step": 1, "held_out": "cs", "masked_lm_loss": 3.5}
-    files.write_json(tmp_path / pretraining.COURSE_FILE, {"points": [point], "sha256": files.fingerprint([point])})
+    assert course.Course(study.profile, target, checkpoint, 6).known() == {}
+    point = {"step": 0, "held_out": "cs", "masked_lm_loss": 3.5}
+    files.write_json(tmp_path / course.FILE, {"points": [point], "sha256": files.fingerprint([point])})
     (tmp_path / "state.safetensors").touch()
-    assert pretraining.Course(study.profile, target, checkpoint).known() == {"course": [point]}
-    text = (tmp_path / pretraining.COURSE_FILE).read_text()
+    assert course.Course(study.profile, target, checkpoint, 6).known() == {"course": [point]}
+    text = (tmp_path / course.FILE).read_text()
     for damaged in (text.replace("3.5", "3.6"), text[:20], "[]"):
         (tmp_path / "state.safetensors").touch()
-        (tmp_path / pretraining.COURSE_FILE).write_text(damaged)
-        pretraining.Course(study.profile, target, checkpoint)
+        (tmp_path / course.FILE).write_text(damaged)
+        course.Course(study.profile, target, checkpoint, 6)
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_course_is_measured_on_a_bounded_part_of_the_text():
+    ids = np.arange(3 * course.MOST_TOKENS + 7)
+    store = course._spread(TokenStore(ids, np.array([0, len(ids)])), PhaseSettings(num_steps=1, sequence_length=128))
+    assert len(store.ids) == course.MOST_TOKENS and store.ids[0] == 0 and store.ids[-1] == len(ids) - 8
+    assert course.num_tokens(Checkpoint((Phase("dapt", "cs"),))) == 2 * 9 * course.MOST_TOKENS
+    assert course.num_tokens(Checkpoint((Phase("dapt", "cs"),), 1)) == course.num_tokens(Checkpoint()) == 0

@@ -45,7 +45,7 @@ Others = Annotated[
 ]
 Replicates = Annotated[
     int | None,
-    typer.Option(min=1, callback=_sets("DONTSTOP_REPLICATES"), help="Of the whole study; default: the profile's."),
+    typer.Option(min=1, callback=_sets("DONTSTOP_REPLICATES"), help="Default: the profile's, and those done."),
 ]
 
 
@@ -93,7 +93,7 @@ def run(
     others: Others = False,
     replicates: Replicates = None,
 ) -> None:
-    """Train and measure what an experiment still lacks."""
+    """Train and measure what an experiment still lacks, and the first replicate's encoders, which notebooks open."""
     from dontstop.design.plan import get_experiment
 
     with _timed_study(experiment, profile, get_experiment(experiment).notebook) as study:

@@ -6,6 +6,7 @@ from pandas import DataFrame
 from dontstop.design.arms import BASE
 from dontstop.report import labels, marks, theme, titles
 from dontstop.report.theme import StudyFigure, styled
+from dontstop.verdicts.losses import shared_steps
 
 _LOOKS = {"own": ("own domain", theme.CYCLE[0], "o", -0.17), "general": ("general text", theme.CYCLE[5], "s", 0.17)}
 
@@ -57,11 +58,11 @@ def on_the_way(losses: DataFrame) -> StudyFigure | None:
         losses: As `losses.on_the_way` returns it; where no course was measured, nothing is drawn.
     """
     phases = [phase for phase in ("dapt", "tapt") if phase in set(losses["phase"])]
-    if not phases:
+    if "dapt" not in phases:
         return None
     num = losses["checkpoint"].nunique()
-    note = f"Held-out masked-LM loss of {num} encoders in training, first replicate. Thick: means; thin: each encoder; "
-    note += "beside the ends: change from base, nats."
+    note = f"Masked-LM loss of {num} encoders in training on some of the held-out text, first replicate. Thick: means; "
+    note += "thin: each encoder; beside the ends: change from base, nats."
     figure = StudyFigure(3.6, titles.on_the_way(losses), note)
     parts = figure.subplots(1, len(phases), sharey=True, width_ratios=[5, 3][: len(phases)], squeeze=False)[0]
     for axes, phase in zip(parts, phases, strict=True):
@@ -70,7 +71,7 @@ def on_the_way(losses: DataFrame) -> StudyFigure | None:
             some = of_phase[of_phase["text"] == text]
             for _, one in some.groupby("checkpoint", sort=False):
                 axes.plot(one["step"], one["masked_lm_loss"], color=colour, linewidth=0.7, alpha=0.35)
-            mean = some.groupby("step")[["masked_lm_loss", "change"]].mean()
+            mean = shared_steps(some).groupby("step")[["masked_lm_loss", "change"]].mean()
             looks = {"color": colour, "linewidth": 2.4, "marker": marker, "markersize": 6, "zorder": 3}
             axes.plot(mean.index, mean["masked_lm_loss"], label=label, **looks)
             marks.label_ends(

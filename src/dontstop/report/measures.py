@@ -245,12 +245,17 @@ def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:
 
 
 def mean_f1(study: Results) -> dict[str, float]:
-    """Return the mean test F1 x 100 over tasks of every arm that all replicates have, as far as its runs are there."""
+    """Return the mean test F1 x 100 over tasks of every arm that all replicates are to have, as far as it has run.
+
+    Arms may have run in different numbers of replicates: means are over those that all of them have.
+    """
     every = list(range(study.profile.replicates))
-    there = [arm for arm in study.available_arms() if study.design.replicates_of(arm) == every]
-    if not there:
+    there = dict.fromkeys(arm for r in every for arm in study.available_arms([r]))
+    there = [arm for arm in there if study.design.replicates_of(arm) == every]
+    shared = scores.in_shared_replicates(study.runs(*there)) if there else ()
+    if not len(shared):
         return {}
-    found = scores.means(study.runs(*there))
+    found = scores.means(shared)
     return found[found["task"] == scores.MEAN].set_index("arm")["mean"].to_dict()
 
 

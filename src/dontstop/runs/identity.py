@@ -96,8 +96,7 @@ class Identity:
         self.profile, self.paths = profile, paths
         manifest = scratch.result_of_prepare(paths.data / "tokens" / "manifest.json")
         self._stores = dict(manifest["stores"])
-        published = selected_records(paths)
-        for row in records.read_rows(published)[0] if published.is_file() else []:
+        for row in records.selected_rows(selected_records(paths)):
             self._stores |= row["stores"]  # of text that may not stand here
         for selected in sorted(paths.selected.glob("replicate_*/manifest.json")):
             self._stores |= files.read_json(selected)["stores"]
@@ -120,7 +119,14 @@ class Identity:
         return self._alike[fingerprint]
 
     def store(self, name: str) -> dict:
-        """Return a token store's entry in the manifests of prepared and selected text: digest and counts."""
+        """Return a token store's entry in the manifests of prepared and selected text: digest and counts.
+
+        Raises:
+            StudyError: If nothing tells of it.
+        """
+        if name not in self._stores:
+            remedy = f"run `dontstop select -p {self.profile.name}`, with as many replicates"
+            raise StudyError(f"no text {name}", "text that has been prepared, or selected", remedy)
         return self._stores[name]
 
     def labels(self, task: str) -> list[str]:

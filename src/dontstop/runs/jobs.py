@@ -11,7 +11,7 @@ from dontstop.machine import files
 from dontstop.machine.processes import num_cores
 from dontstop.machine.progress import Job
 from dontstop.profiles import Paths, Profile
-from dontstop.runs import finetuning, pretraining, scratch
+from dontstop.runs import course, finetuning, pretraining, scratch
 from dontstop.runs.identity import Identity, released_folder
 from dontstop.runs.scratch import Reads, Scratch, Target, key_of
 from dontstop.text.tasks import GENERAL
@@ -38,7 +38,7 @@ def _read_with(*stores: str) -> tuple[str, ...]:
 def _read_by(checkpoint: Checkpoint) -> tuple[str, ...]:
     """Name what a checkpoint's training reads of the text."""
     replayed = [f"corpora/{GENERAL}"] if checkpoint.last.kind == "replay_dapt" else []
-    watched = map(held_out_store, pretraining.watched_texts(checkpoint))
+    watched = map(held_out_store, course.watched_texts(checkpoint))
     return _read_with(text_of(checkpoint), held_out_of(checkpoint), *replayed, *watched)
 
 
@@ -67,7 +67,7 @@ class Jobs:
         held_out = self._num_tokens(held_out_of(checkpoint), settings.sequence_length)
         per_step = settings.batch_size * settings.sequence_length
         size = settings.num_steps * per_step if settings.num_steps else float(settings.num_epochs * per_epoch)
-        size += held_out * (2 + (settings.num_checks or 0)) / 3.0
+        size += (held_out * (2 + (settings.num_checks or 0)) + course.num_tokens(checkpoint)) / 3.0
         parent = None if checkpoint.parent is None else self.place(checkpoint.parent)[0]
         arguments = (pretraining.pretrain, checkpoint, parent)
         how = {"needs": [parent] if parent else [], "alone": self._fills_the_gpu()}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Self
 
 from dontstop.design.arms import OPENED, Checkpoint
-from dontstop.design.plan import Plan, get_experiment
+from dontstop.design.plan import Plan, get_experiment, text_of
 from dontstop.errors import StudyError, chosen
 from dontstop.inputs import checked_name
 from dontstop.machine import clusters, digests, progress, runner
@@ -51,7 +51,7 @@ class Pipeline(Results):
             StudyError: If the experiment is unknown, its text or settings are wrong, or something is missing and
                 nothing may be trained.
         """
-        losses = get_experiment(experiment).losses
+        self.prepare()
         self.read_on(experiment)
         if experiment == "knn_tapt":
             self.select()
@@ -62,13 +62,17 @@ class Pipeline(Results):
             some = self._jobs()
             adoption.adopt(some, plan)
             todo = self._missing(some, plan, self._opened() if with_encoders and not is_set(READ_ONLY) else ())
+        for replicate in self._lacking_text(some, plan, todo):
+            self.select_text(replicate)
+        with runner.only_run(self.paths.lock):
+            todo = [job for job in todo if not job.arguments[2].is_file()]
             if todo and is_set(READ_ONLY):
                 raise self._not_made(some, todo)
             some.check_encoder(todo)
             self._carry_out(f"{experiment} ({self.profile.name})", todo)
             publisher = Publisher(some, self.notebook)
             publisher.choose_place()
-            results = publisher.publish(plan, losses)
+            results = publisher.publish(plan, get_experiment(experiment).losses)
             if experiment == "knn_tapt":
                 here = (k for k in range(self.profile.replicates) if self._selections(some, k).is_written())
                 publisher.publish_selections({k: self._selected(k) for k in here})
@@ -79,18 +83,22 @@ class Pipeline(Results):
         """Return the jobs that an experiment still lacks, of prepared text."""
         return self._missing(self._jobs(), self.design.plan(experiment))
 
-    def read_on(self, *experiments: str) -> None:
-        """Prepare; if it `reads_on`, count in the replicates beyond the profile's that experiments have on record."""
-        self.prepare()
-        if self.reads_on and (num := self._num_on_record(*experiments)) > self.profile.replicates:
-            place = self.paths.results.relative_to(self.paths.root)
-            progress.say(f"{num} replicates stand in {place}: all are read (fewer by REPLICATES)")
-            self.profile = with_replicates(self.profile, num)
+    def read_on(self, *experiments: str) -> Self:
+        """If it `reads_on`, count in the replicates beyond the profile's that experiments have on record; say so."""
+        if self.reads_on:
+            found, place = self._on_record(*experiments), self.paths.results.relative_to(self.paths.root)
+            if (num := found.whole) > self.profile.replicates:
+                progress.say(f"{num} replicates stand in {place}: all are read (fewer by REPLICATES)")
+                self.profile = with_replicates(self.profile, num)
+            if found.begun > max(num, self.profile.replicates):
+                told = f"{found.begun} replicates are begun in {place}, and {self.profile.replicates} are read"
+                progress.say(f"{told}: the next one's {found.unlike} is not whole, or is of other settings or versions")
+        return self
 
-    def _num_on_record(self, *experiments: str) -> int:
-        some = self._jobs()
+    def _on_record(self, *experiments: str) -> published.OnRecord:
+        some = self._identified()
         told_of = functools.cache(lambda replicate: published.tells_of(self._selections(some, replicate)))
-        return published.num_on_record(some, self.design, experiments, told_of)
+        return published.on_record(some, self.design, experiments, told_of)
 
     def _selections(self, some: Jobs, replicate: int) -> augmentation.Selections:
         return augmentation.Selections(some, self.design.augmented_tasks(), self.tasks, replicate)
@@ -101,12 +109,19 @@ class Pipeline(Results):
         In the first replicate, whose texts notebooks show, and where results are missing: those on record are found
         again by the digests of their text.
         """
+        self.prepare()
         self.read_on("knn_tapt")
-        num = self._num_on_record("knn_tapt")
-        for replicate in (0, *range(max(1, num), self.profile.replicates)):
-            self._select(replicate)
+        for replicate in (0, *range(max(1, self._on_record("knn_tapt").whole), self.profile.replicates)):
+            self.select_text(replicate)
 
-    def _select(self, replicate: int) -> None:
+    def _lacking_text(self, some: Jobs, plan: Plan, todo: list[progress.Job]) -> list[int]:
+        """Return the replicates whose selected text is to be read, and does not stand here: results told of it."""
+        keys = {job.key for job in todo}
+        needed = [c for c in plan.checkpoints if some.place(c)[0] in keys and text_of(c).startswith("selected/")]
+        return sorted({c.replicate for c in needed if not self.paths.store(text_of(c)).is_dir()})
+
+    def select_text(self, replicate: int) -> None:
+        """Select one replicate's text, unless it stands there selected with these settings."""
         some, base = self._jobs(), Checkpoint((), replicate)
         wanted = self._selections(some, replicate)
         if wanted.is_written():
@@ -201,6 +216,9 @@ class Pipeline(Results):
 
     def _jobs(self) -> Jobs:
         self._drop_damaged_selections()
+        return self._identified()
+
+    def _identified(self) -> Jobs:
         identity = Identity(self.profile, self.paths)
         place = Scratch(self.paths, identity.capability, is_set(scratch.ACCEPT_OTHERS), identity.alike)
         return Jobs(self.profile, self.paths, identity, place)

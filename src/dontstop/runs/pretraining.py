@@ -8,20 +8,19 @@ import numpy as np
 
 from dontstop import tokens
 from dontstop.design.arms import Checkpoint, phase_settings
-from dontstop.design.plan import held_out_of, held_out_store, text_of
+from dontstop.design.plan import held_out_of, text_of
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.machine.randomness import seed_of
 from dontstop.profiles import Paths, PhaseSettings, Profile
 from dontstop.runs import scratch
+from dontstop.runs.course import Course
 from dontstop.runs.scratch import Target
 from dontstop.text.tasks import GENERAL
 from dontstop.training import devices, encoders, mlm, optimizers, process_group
 from dontstop.training.masking import Batches, Vocabulary
 
 CURVE_POINTS = 50  # at most
-WATCHED = (8, 4)  # times that a course is measured, in DAPT, and in TAPT after it
-COURSE_FILE = "state.course.json"
 
 
 def take(profile: Profile, target: Target, checkpoint: Checkpoint, given: str) -> None:
@@ -76,10 +75,11 @@ def pretrain(
     device = distributed or devices.resolve_device(profile.device)
     num_processes = num_processes if device == "cpu" and not profile.compiled else 1
     load = functools.partial(load_start, profile, target.paths, checkpoint, parent)
-    before = _held_out_loss(profile, target, checkpoint, load().to(device))
-    course = Course(profile, target, checkpoint)
+    start, batches = load().to(device), batches_of(profile, target.paths, checkpoint)
+    before = _held_out_loss(profile, target, checkpoint, start)
+    course = Course(profile, target, checkpoint, batches.num_steps)
+    course.watch(start, 0)
     stops = phase_settings(profile, checkpoint).num_checks is not None
-    batches = batches_of(profile, target.paths, checkpoint)
     model, curve = mlm.train(
         _partly_trained(profile, checkpoint, load),
         batches,
@@ -98,61 +98,6 @@ def pretrain(
         known = {"num_processes": num_processes, "loss_before": before} | course.known()
         known["curve"] = curve_rows(curve.losses, batches.settings, batches.num_steps)
         _record(profile, target, checkpoint, model, curve, known)
-
-
-def watched_texts(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Name the texts on which a checkpoint's course is shown, its domain's and the general one; or none."""
-    kinds = [phase.kind for phase in checkpoint.phases if phase.part == "all" and phase.epochs is None]
-    is_shown = checkpoint.replicate == 0 and kinds in (["dapt"], ["dapt", "tapt"])
-    return (checkpoint.phases[0].text, GENERAL) if is_shown and len(kinds) == len(checkpoint.phases) else ()
-
-
-class Course:
-    """What an encoder learns of its domain and forgets of the general text while it is trained, in the first replicate.
-
-    Of DAPT, and of TAPT after it. Measured at even distances, on what `measure` measures finished encoders on, and kept
-    beside an unfinished training, which goes on with it.
-    """
-
-    def __init__(self, profile: Profile, target: Target, checkpoint: Checkpoint):
-        self._profile, self._target, self._path = profile, target, target.folder / COURSE_FILE
-        self._texts = watched_texts(checkpoint)
-        num_steps = batches_of(profile, target.paths, checkpoint).num_steps
-        self._steps = mlm.check_steps(num_steps, WATCHED[len(checkpoint.phases) - 1]) if self._texts else []
-        if self._steps and not self._is_whole():  # what was measured on the way is measured again
-            for path in target.folder.glob(f"{scratch.STATE}*"):
-                path.unlink(missing_ok=True)
-
-    def watch(self, model, num_done: int) -> None:
-        """Measure a model in training, where it is time to, and leave it in training."""
-        if num_done not in self._steps:
-            return
-        found = [row for row in self._measured() if row["step"] < num_done]
-        for text in self._texts:
-            loss, _ = _loss(self._target, model, held_out_store(text), self._profile.dapt)
-            found.append({"step": num_done, "held_out": text, "masked_lm_loss": loss})
-        model.train()
-        files.write_json(self._path, {"points": found, "sha256": files.fingerprint(found)})
-
-    def known(self) -> dict[str, list[dict]]:
-        """Return what has been measured, for the record; of a training that is not shown whole, nothing."""
-        found = self._measured() if self._steps else []
-        steps = list(dict.fromkeys(row["step"] for row in found))
-        return {"course": found} if found and steps == self._steps[: len(steps)] else {}
-
-    def _is_whole(self) -> bool:
-        try:
-            return not self._path.is_file() or self._measured() is not None
-        except (StudyError, KeyError, TypeError):
-            return False
-
-    def _measured(self) -> list[dict]:
-        if not self._path.is_file():
-            return []
-        found = files.read_json(self._path)
-        if files.fingerprint(found["points"]) != found["sha256"]:
-            raise StudyError(f"{self._path} is damaged", "it as it was written", "give the same command again")
-        return found["points"]
 
 
 def average(profile: Profile, target: Target, checkpoint: Checkpoint, encoders_averaged: Sequence[str]) -> None:

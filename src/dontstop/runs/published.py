@@ -1,8 +1,8 @@
 """What is published: where it stands, how much of it, and putting it where DVC and readers look."""
 
-import itertools
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -49,8 +49,23 @@ def place(paths: Paths, capability: str) -> Path:
     return own / paths.part
 
 
-def num_on_record(some: Jobs, design: Design, experiments: tuple[str, ...], is_selected: Callable[[int], bool]) -> int:
-    """Return how many replicates, from the first on, stand whole in the published results, as they would be made now.
+@dataclass(frozen=True)
+class OnRecord:
+    """How many replicates stand whole in the published results, from the first on, and what ends the count.
+
+    Attributes:
+        whole: As they would be made now.
+        begun: Replicates of which anything stands there.
+        unlike: The first experiment that is not whole after those that are, in a replicate that is begun; or None.
+    """
+
+    whole: int
+    begun: int
+    unlike: str | None
+
+
+def on_record(some: Jobs, design: Design, experiments: Sequence[str], is_selected: Callable[[int], bool]) -> OnRecord:
+    """Count the replicates of experiments that stand whole in the published results.
 
     A study grows notebook by notebook: an experiment that has nothing of a replicate does not end the count, where
     another has all of it. What other settings have left does.
@@ -60,21 +75,30 @@ def num_on_record(some: Jobs, design: Design, experiments: tuple[str, ...], is_s
     """
     rows = {path: records.read_rows(path)[0] for path in some.paths.results.glob("records/*/*.jsonl")}
     begun = {(path.parent.name, row.get("replicate", 0)) for path, found in rows.items() for row in found}
-    by_any, own = some.scratch.accept_others, some.identity.capability
-    every = (row for found in rows.values() for row in found if by_any or row.get("capability") == own)
+    found, identity, by_any = some.scratch, some.identity, some.scratch.accept_others
+    every = (row for of in rows.values() for row in of if by_any or row.get("capability") == identity.capability)
     known = {row.get("fingerprint") for row in every}
 
-    def is_whole(experiment: str, replicate: int) -> bool:
-        if experiment == "knn_tapt" and not is_selected(replicate):
-            return False
-        wanted = fingerprints_of(some, design.plan(experiment, [replicate]))
-        return all(known & {fingerprint, *some.identity.alike(fingerprint)} for fingerprint in wanted)
+    def is_there(fingerprint: str) -> bool:
+        alike = identity.alike(fingerprint) if by_any else []
+        is_published = known & {fingerprint, *alike}
+        return bool(is_published or found.measured(fingerprint) or found.trained(fingerprint))
 
-    def is_there(replicate: int) -> bool:
-        there = [name for name in experiments if (get_experiment(name).notebook, replicate) in begun]
-        return bool(there) and all(is_whole(name, replicate) for name in there)
+    def unlike(replicate: int) -> str | None:
+        for name in experiments:
+            if (get_experiment(name).notebook, replicate) in begun:
+                if name == "knn_tapt" and not is_selected(replicate):
+                    return name
+                if not all(map(is_there, fingerprints_of(some, design.plan(name, [replicate])))):
+                    return name
+        return None
 
-    return next(replicate for replicate in itertools.count() if not is_there(replicate))
+    notebooks = {get_experiment(name).notebook for name in experiments}
+    num_begun = 1 + max((replicate for notebook, replicate in begun if notebook in notebooks), default=-1)
+    for replicate in range(num_begun):
+        if (name := unlike(replicate)) is not None or not any((n, replicate) in begun for n in notebooks):
+            return OnRecord(replicate, num_begun, name)
+    return OnRecord(num_begun, num_begun, None)
 
 
 def tells_of(wanted: Selections) -> bool:
@@ -84,8 +108,8 @@ def tells_of(wanted: Selections) -> bool:
     """
     if (wanted.folder / "manifest.json").is_file():
         return wanted.is_written()
-    path, fingerprint = selected_records(wanted.paths), wanted.fingerprint()
-    rows = [row for row in records.read_rows(path)[0] if row["fingerprint"] == fingerprint] if path.is_file() else []
+    fingerprint = wanted.fingerprint()
+    rows = [row for row in records.selected_rows(selected_records(wanted.paths)) if row["fingerprint"] == fingerprint]
     return any(wanted.found.accept_others or row["capability"] == wanted.capability for row in rows)
 
 

@@ -67,6 +67,18 @@ def of_selected(selected: Path, replicate: int) -> list[dict]:
     return [row | {"stores": stores}]
 
 
+def selected_rows(path: Path) -> list[dict]:
+    """Read the records of selected text, those that are as they were written and tell of token stores."""
+    rows = read_rows(path)[0] if path.is_file() else []
+    return [row for row in rows if {"capability", "stores"} <= row.keys() and _are_stores(row["stores"])]
+
+
+def _are_stores(stores: object) -> bool:
+    if not isinstance(stores, dict):
+        return False
+    return all(isinstance(entry, dict) and {"num_tokens", "sha256"} <= entry.keys() for entry in stores.values())
+
+
 def read_rows(path: Path) -> tuple[list[dict], str | None]:
     """Read the records of one file that are as they were written, and say what is wrong with the others, if anything.
 

@@ -181,21 +181,21 @@ class Results(Texts):
 
         Returns:
             Columns
-            checkpoint, parent: its name, and its parent's
+            checkpoint: its name
             replicate: the first, in which this is measured, of DAPT and of TAPT after it
             phase, domain: the kind of the last phase, and the domain that was adapted to
-            step: of the phase
-            held_out: the domain, or `general`, on whose held-out text the loss was measured
-            masked_lm_loss: in training, nats per masked token
+            step: of the phase; 0 before it
+            held_out: the domain, or `general`, on some of whose held-out text the loss was measured
+            masked_lm_loss: nats per masked token
         """
         found = []
         for frame in self._trainings():
             for row in frame.itertuples() if "course" in frame else ():
                 checkpoint = Checkpoint(tuple(Phase(*phase) for phase in row.phases), row.replicate)
-                about = (checkpoint.name, checkpoint.parent.name, row.replicate, checkpoint.last.kind)
+                about = (checkpoint.name, row.replicate, checkpoint.last.kind)
                 points = row.course if isinstance(row.course, list) else []
                 found += [(*about, checkpoint.phases[0].text, *(point[c] for c in POINT)) for point in points]
-        return pd.DataFrame(found, columns=["checkpoint", "parent", "replicate", "phase", "domain", *POINT])
+        return pd.DataFrame(found, columns=["checkpoint", "replicate", "phase", "domain", *POINT])
 
     def _trainings(self) -> list[pd.DataFrame]:
         return [rows for notebook in self._notebooks() for rows in self._records(notebook, "pretraining")]

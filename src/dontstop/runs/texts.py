@@ -8,6 +8,7 @@ import pandas as pd
 
 from dontstop import tokens
 from dontstop.design.arms import Checkpoint, Phase
+from dontstop.errors import StudyError
 from dontstop.machine import digests, files
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import finetuning, pretraining
@@ -86,6 +87,9 @@ class Texts:
 
     def _selected(self, replicate: int) -> Path:
         folder = self.paths.selected / f"replicate_{replicate}"
+        if not (folder / "manifest.json").is_file():
+            remedy = f"run `dontstop select -p {self.profile.name}`, which selects the first; others where results lack"
+            raise StudyError(f"no selected text of replicate {replicate}", f"it in {folder}", remedy)
         digests.hold(digests.folder_damage(folder), f"run `dontstop select -p {self.profile.name}`: it is made again")
         return folder
 

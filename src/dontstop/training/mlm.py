@@ -139,7 +139,9 @@ class _Training:
             self._seconds = before + time.perf_counter() - begin
             if self._group.rank == 0:
                 progress(step + 1, self._steps.stop)
+                paused = time.perf_counter()
                 watch(self._model, step + 1)
+                begin += time.perf_counter() - paused
             if self._checked(step + 1):
                 break
             if self._group.rank == 0 and (step + 1) % steps_between_saves == 0 and step + 1 < self._steps.stop:

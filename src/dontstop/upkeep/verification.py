@@ -86,6 +86,8 @@ def _part(study: Pipeline, paths: Paths, names: Sequence[str], replicate: int) -
         found = f"no record of checkpoint {', '.join(sorted(unknown))} in replicate {replicate}"
         raise StudyError(found, f"one of {', '.join(known) or 'a study that has been run'}", "name one of them")
     chosen = [known[name] for name in names] or [_quickest(known.values(), recorded)]
+    if any(checkpoint.last.is_augmented for checkpoint in chosen):
+        study.select_text(replicate)  # which results on record do not need
     identity = Identity(study.profile, paths)
     some = Jobs(study.profile, paths, identity, Scratch(paths, identity.capability, accept_others=True))
     todo = [checkpoint for checkpoint in chosen for checkpoint in checkpoint.lineage]

@@ -86,27 +86,28 @@ def course(runs: pd.DataFrame, losses: pd.DataFrame, base_text: str) -> pd.DataF
     return table.assign(change=table["masked_lm_loss"] - [loss.at["base", *place] for place in places])
 
 
-def on_the_way(course: pd.DataFrame, losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
-    """List the losses of encoders in training, from their start on, on their domain's text and on the base encoder's.
+def on_the_way(course: pd.DataFrame, base_text: str) -> pd.DataFrame:
+    """List the losses of encoders in training, on their domain's text and on the base encoder's, with their changes.
 
     Args:
-        course: As `Results.course` returns it.
-        losses: As recorded; those of the encoders that training started from.
+        course: As `Results.course` returns it; DAPT's begins with the base encoder.
 
     Returns:
         Columns checkpoint, phase (`dapt` or `tapt`), domain, text (`own` or `general`), step (0: the start),
-        masked_lm_loss (nats), change (from the base's, nats).
+        masked_lm_loss (nats), change (from the base's, nats). Nothing of a domain whose DAPT was not measured.
     """
-    loss = losses.set_index(["encoder", "replicate", "held_out"])["masked_lm_loss"]
-    keys = ["checkpoint", "parent", "replicate", "phase", "domain", "held_out"]
-    starts = course[keys].drop_duplicates().assign(step=0)
-    places = starts[["parent", "replicate", "held_out"]].itertuples(index=False, name=None)
-    starts["masked_lm_loss"] = [loss.get(place) for place in places]
-    table = pd.concat([starts.dropna(), course], ignore_index=True).sort_values([*keys, "step"], ignore_index=True)
-    base = [loss.get(("base", *place)) for place in zip(table["replicate"], table["held_out"], strict=True)]
+    keys = ["domain", "replicate", "held_out"]
+    of_base = course[(course["phase"] == "dapt") & (course["step"] == 0)].set_index(keys)["masked_lm_loss"]
+    table = course.join(of_base.rename("base"), on=keys).dropna(subset="base")
+    table = table.assign(change=table["masked_lm_loss"] - table["base"])
     table["text"] = np.where(table["held_out"] == base_text, "general", "own")
-    table["change"] = table["masked_lm_loss"] - np.array(base, float)
-    return table[["checkpoint", "phase", "domain", "text", "step", "masked_lm_loss", "change"]]
+    return table[["checkpoint", "phase", "domain", "text", "step", "masked_lm_loss", "change"]].reset_index(drop=True)
+
+
+def shared_steps(losses: pd.DataFrame) -> pd.DataFrame:
+    """Keep the steps at which all encoders were measured, so that a mean over encoders is over the same ones."""
+    numbers = losses.groupby("step")["checkpoint"].transform("nunique")
+    return losses[numbers == losses["checkpoint"].nunique()]
 
 
 def forgetting(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
