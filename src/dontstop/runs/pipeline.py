@@ -62,7 +62,7 @@ class Pipeline(Results):
             some = self._jobs()
             adoption.adopt(some, plan)
             todo = self._missing(some, plan, self._opened() if with_encoders and not is_set(READ_ONLY) else ())
-        for replicate in self._lacking_text(some, plan, todo):
+        for replicate in () if is_set(READ_ONLY) else self._lacking_text(some, plan, todo):
             self.select_text(replicate)
         with runner.only_run(self.paths.lock):
             todo = [job for job in todo if not job.arguments[2].is_file()]
