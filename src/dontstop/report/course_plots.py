@@ -62,7 +62,7 @@ def on_the_way(losses: DataFrame) -> StudyFigure | None:
         return None
     num = losses["checkpoint"].nunique()
     note = f"Masked-LM loss of {num} encoders in training on some of the held-out text, first replicate. Thick: means; "
-    note += "thin: each encoder; beside the ends: change from base, nats."
+    note += "thin: each encoder; beside the ends: change from base, nats. TAPT is kept where the dev loss is least."
     figure = StudyFigure(3.6, titles.on_the_way(losses), note)
     parts = figure.subplots(1, len(phases), sharey=True, width_ratios=[5, 3][: len(phases)], squeeze=False)[0]
     for axes, phase in zip(parts, phases, strict=True):
@@ -72,7 +72,7 @@ def on_the_way(losses: DataFrame) -> StudyFigure | None:
             for _, one in some.groupby("checkpoint", sort=False):
                 axes.plot(one["step"], one["masked_lm_loss"], color=colour, linewidth=0.7, alpha=0.35)
             mean = shared_steps(some).groupby("step")[["masked_lm_loss", "change"]].mean()
-            looks = {"color": colour, "linewidth": 2.4, "marker": marker, "markersize": 6, "zorder": 3}
+            looks = {"color": colour, "linewidth": 2.4, "marker": marker, "zorder": 3, "clip_on": False}
             axes.plot(mean.index, mean["masked_lm_loss"], label=label, **looks)
             marks.label_ends(
                 axes, mean.index.max(), [mean["masked_lm_loss"].iloc[-1]], [labels.signed(mean["change"].iloc[-1], 2)]
