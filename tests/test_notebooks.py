@@ -71,7 +71,7 @@ SHOWN = {
 }
 BY_HAND = "by-hand"  # the tag of what is built in the open
 STATISTICS = {"mean", "std", "var", "sem", "median", "quantile", "corr", "describe", "agg"}
-DRAWING = {"plots", "gap_plots", "selection_plots", "guess_plots", "claim_plots", "schematic"}
+DRAWING = {"plots", "course_plots", "gap_plots", "selection_plots", "guess_plots", "claim_plots", "schematic"}
 READING = ("readings.", "findings.", "descriptions.")  # calls that show prose
 PARTS = ("## What we found", "## Exercises", "## Questions to discuss", "## What differs from the paper")
 PARTS += ("## Provenance and checks",)

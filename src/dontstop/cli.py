@@ -276,7 +276,7 @@ def calibrate(
     ] = None,
 ) -> None:
     """Simulate studies to count the errors of this study's own verdicts, and their power (docs/calibration.md)."""
-    from dontstop.design.plan import EXPERIMENTS
+    from dontstop.design.plan import NOTEBOOKS
     from dontstop.profiles import find_root
     from dontstop.report import claims
     from dontstop.verdicts.calibration import World
@@ -284,7 +284,7 @@ def calibrate(
     world, source = World(replicates, seeds), "pilots with 100 labels"
     if profile is not None:
         study = _study(profile)
-        study.read_on(*EXPERIMENTS)
+        study.read_on(*NOTEBOOKS.values())
         runs = study.runs(*study.available_arms())
         world, source = World.of_records(runs, replicates, seeds), f"the records of profile `{profile}`"
     claims.write_calibration(world, source, num_studies, find_root() / "docs")

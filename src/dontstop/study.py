@@ -16,7 +16,7 @@ from dontstop import tokens
 from dontstop.design import arms
 from dontstop.design.arms import BASE, DAPT, DAPT_TAPT, TAPT, Arm, Phase
 from dontstop.design.needs import Design
-from dontstop.design.plan import EXPERIMENTS, records_of
+from dontstop.design.plan import EXPERIMENTS, NOTEBOOKS, records_of
 from dontstop.errors import StudyError, counted, tell_plainly
 from dontstop.inputs import checked_name, read_settings
 from dontstop.machine import progress
@@ -208,7 +208,7 @@ class Study(Pipeline):
         from dontstop.report import claims, measures
         from dontstop.verdicts.judgements import overview
 
-        self.read_on(*EXPERIMENTS)
+        self.read_on(*NOTEBOOKS.values())
         judged, left_out = measures.judged(self), self.design.left_out()
         claims.save_claims(judged, self.paths.results, self.profile.name, left_out)
         claims.save_metrics(judged, measures.mean_f1(self), self.paths.results)

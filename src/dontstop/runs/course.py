@@ -54,7 +54,9 @@ class Course:
         """Measure a model, where it is time to, and leave it in training; for the first process of a group."""
         if num_done not in self._steps or not process_group.is_main_process():
             return
-        found, was_training = [row for row in self._measured() if row["step"] < num_done], model.training
+        found, was_training = self._measured(), model.training
+        if any(row["step"] == num_done for row in found):  # before an earlier try was stopped, to the same result
+            return
         for text in self._texts:
             found.append({"step": num_done, "held_out": text, "masked_lm_loss": self._loss(model, text)})
         model.train(was_training)
