@@ -51,10 +51,11 @@ class Pipeline(Results):
             StudyError: If the experiment is unknown, its text or settings are wrong, or something is missing and
                 nothing may be trained.
         """
-        self.prepare()
-        self.read_on(experiment)
         if experiment == "knn_tapt":
-            self.select()
+            self.select()  # which prepares and counts too
+        else:
+            self.prepare()
+            self.read_on(experiment)
         if left_out := self.design.left_out(experiment):
             progress.say(f"{experiment} ({self.profile.name}): {left_out}")
         plan = self.design.plan(experiment)
@@ -86,14 +87,17 @@ class Pipeline(Results):
     def read_on(self, *experiments: str) -> Self:
         """If it `reads_on`, count in the replicates beyond the profile's that experiments have on record; say so."""
         if self.reads_on:
-            found, place = self._on_record(*experiments), self.paths.results.relative_to(self.paths.root)
-            if (num := found.whole) > self.profile.replicates:
-                progress.say(f"{num} replicates stand in {place}: all are read (fewer by REPLICATES)")
-                self.profile = with_replicates(self.profile, num)
-            if found.begun > max(num, self.profile.replicates):
-                told = f"{found.begun} replicates are begun in {place}, and {self.profile.replicates} are read"
-                progress.say(f"{told}: the next one's {found.unlike} is not whole, or is of other settings or versions")
+            self._count_in(self._on_record(*experiments))
         return self
+
+    def _count_in(self, found: published.OnRecord) -> None:
+        place = self.paths.results.relative_to(self.paths.root)
+        if found.whole > self.profile.replicates:
+            progress.say(f"{found.whole} replicates stand in {place}: all are read (fewer by REPLICATES)")
+            self.profile = with_replicates(self.profile, found.whole)
+        if found.begun > self.profile.replicates:
+            told = f"{found.begun} replicates are begun in {place}, and {self.profile.replicates} are read"
+            progress.say(f"{told}: the next one's {found.unlike} is not whole, or is of other settings or versions")
 
     def _on_record(self, *experiments: str) -> published.OnRecord:
         some = self._identified()
@@ -110,8 +114,10 @@ class Pipeline(Results):
         again by the digests of their text.
         """
         self.prepare()
-        self.read_on("knn_tapt")
-        for replicate in (0, *range(max(1, self._on_record("knn_tapt").whole), self.profile.replicates)):
+        found = self._on_record("knn_tapt")
+        if self.reads_on:
+            self._count_in(found)
+        for replicate in (0, *range(max(1, found.whole), self.profile.replicates)):
             self.select_text(replicate)
 
     def _lacking_text(self, some: Jobs, plan: Plan, todo: list[progress.Job]) -> list[int]:

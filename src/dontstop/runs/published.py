@@ -97,7 +97,7 @@ def on_record(some: Jobs, design: Design, experiments: Sequence[str], is_selecte
     num_begun = 1 + max((replicate for notebook, replicate in begun if notebook in notebooks), default=-1)
     for replicate in range(num_begun):
         if (name := unlike(replicate)) is not None or not any((n, replicate) in begun for n in notebooks):
-            return OnRecord(replicate, num_begun, name)
+            return OnRecord(replicate, num_begun, name or experiments[0])
     return OnRecord(num_begun, num_begun, None)
 
 
