@@ -56,6 +56,17 @@ def test_the_page_of_claims_has_the_table_of_all_and_each_with_its_rule():
     assert page.count("+2.00 [+1.00, +3.00]") == 3 and "smallest detectable effect" in page  # ours in both tables
 
 
+def test_the_page_of_claims_says_which_machine_made_which_replicates_where_there_are_two_kinds(tmp_path):
+    runs = pd.DataFrame({"replicate": [0, 1, 1, 3], "capability": ["Intel", "Intel", "Intel", "AMD"]})
+    told = "Replicates by the kind of machine: 0, 1 on Intel; 3 on AMD."
+    assert claims.machines(runs) == told and claims.machines(runs[:3]) == ""
+    judged = claims.load_judged(tmp_path)  # the paper's own alone
+    claims.save_claims(judged, tmp_path, "mini", [told])
+    assert (tmp_path / "claims.md").read_text().endswith(f"\n\n{told}\n")
+    claims.save_claims(judged, tmp_path, "mini")
+    assert "machine" not in (tmp_path / "claims.md").read_text()
+
+
 def test_the_metrics_are_the_arms_means_and_our_verdicts_on_whole_claims(tmp_path):
     rows = [("C2", "ours", "mean", "holds"), ("C2", "ours", "a_task", "inconclusive"), ("C2", "paper", "mean", "x")]
     judged = pd.DataFrame(rows, columns=["claim", "study", "task", "verdict"])

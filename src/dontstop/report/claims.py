@@ -63,11 +63,20 @@ def claims_page(judged: DataFrame, heading: str) -> str:
     return page
 
 
-def save_claims(judged: DataFrame, folder: Path, profile: str, left_out: str = "") -> None:
-    """Write claims.csv (in full precision), claims.md, claims.svg and .png; the page ends with the arms left out."""
+def machines(runs: DataFrame) -> str:
+    """Say which replicates of runs which kind of machine made, where there is more than one; else nothing."""
+    replicates = runs.groupby("capability")["replicate"].unique()
+    if len(replicates) < 2:
+        return ""
+    told = (f"{', '.join(map(str, sorted(some)))} on {kind}" for kind, some in replicates.items())
+    return f"Replicates by the kind of machine: {'; '.join(sorted(told))}."
+
+
+def save_claims(judged: DataFrame, folder: Path, profile: str, notes: Sequence[str] = ()) -> None:
+    """Write claims.csv (in full precision), claims.md, claims.svg and .png; the page ends with notes, a line each."""
     files.write_text(folder / "claims.csv", to_csv(judged))
     page = claims_page(judged, f"The paper's claims, profile `{profile}`")
-    files.write_text(folder / "claims.md", f"{page}\n\nOf arms, {left_out}.\n" if left_out else page)
+    files.write_text(folder / "claims.md", page + "".join(f"\n\n{note}" for note in notes) + ("\n" if notes else ""))
     write_figure(claim_plots.claims_forest({profile: judged}), folder / "claims")
 
 
