@@ -210,7 +210,7 @@ class Study(Pipeline):
 
         self.read_on(*NOTEBOOKS.values())
         judged, left_out = measures.judged(self), self.design.left_out()
-        notes = [f"Of arms, {left_out}." if left_out else "", claims.machines(self.runs())]
+        notes = [f"Arms {left_out}." if left_out else "", claims.machines(self.runs())]
         claims.save_claims(judged, self.paths.results, self.profile.name, [note for note in notes if note])
         claims.save_metrics(judged, measures.mean_f1(self), self.paths.results)
         told = [f"{row.claim}: {row.ours} ({row.statement})" for row in overview(judged).itertuples()]
