@@ -76,7 +76,7 @@ def save_claims(judged: DataFrame, folder: Path, profile: str, notes: Sequence[s
     """Write claims.csv (in full precision), claims.md, claims.svg and .png; the page ends with notes, a line each."""
     files.write_text(folder / "claims.csv", to_csv(judged))
     page = claims_page(judged, f"The paper's claims, profile `{profile}`")
-    files.write_text(folder / "claims.md", page + "".join(f"\n\n{note}" for note in notes) + ("\n" if notes else ""))
+    files.write_text(folder / "claims.md", "\n\n".join([page, *notes]) + ("\n" if notes else ""))
     write_figure(claim_plots.claims_forest({profile: judged}), folder / "claims")
 
 
