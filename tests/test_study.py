@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import time
+from pathlib import Path
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -359,10 +360,18 @@ def test_results_of_another_machine_are_kept_and_read_only_where_that_is_accepte
     assert set(study.runs()["capability"]) == {other}
     with tiny.at(root):
         assert "; results of other machines: arm64 float32" in study.provenance()
+    # An encoder trained here beside theirs, to be opened say, is not told of: their results do not rest on it.
+    base = files.read_jsonl(root / "results" / "tiny" / "records" / "base" / "pretraining.jsonl")[0]["fingerprint"]
+    (own,) = (finished / "work" / base[:2]).glob(f"{base}.*")
+    shutil.copytree(own, root / "work" / base[:2] / own.name)
+    digests_of = Path("work") / "digests" / base[:2] / own.name
+    shutil.copytree(finished / digests_of, root / digests_of)
+    study = tiny.run(root, "dapt")
+    assert set(study.pretraining()["capability"]) == {other}
     # Both machines' results are kept: this one's come back, and are found first.
     shutil.copytree(finished / "work", root / "work", dirs_exist_ok=True)
     study = tiny.run(root, "dapt")
-    assert other not in set(study.runs()["capability"])
+    assert other not in {*study.runs()["capability"], *study.pretraining()["capability"]}
     # Of the checkpoints too, whose records stand for them where nothing is made of them.
     assert len(list((root / "work" / "results").glob("*.arm64-float32.json"))) == NUM_RUNS + 9 + 3
 

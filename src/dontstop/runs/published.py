@@ -136,8 +136,6 @@ class Publisher:
         for checkpoint in plan.checkpoints:
             (self.paths.checkpoints / stage_of(checkpoint)).mkdir(parents=True, exist_ok=True)
             publish_checkpoint(self.some, checkpoint)
-        for owner in {"base", self.notebook}:
-            self._publish_trainings(owner, [c for c in plan.checkpoints if owner_of(c) == owner])
         rows: dict[str, list[dict]] = defaultdict(list)
         for run in plan.runs:
             is_primary = run.num_labels == self.some.profile.labels.primary
@@ -151,6 +149,9 @@ class Publisher:
         for name, some_rows in rows.items():
             self._write(self.notebook, name, some_rows)
         results = [row for some_rows in rows.values() for row in some_rows]
+        made_by = {(row["replicate"], row["capability"]) for row in results}
+        for owner in {"base", self.notebook}:
+            self._publish_trainings(owner, [c for c in plan.checkpoints if owner_of(c) == owner], made_by)
         self._note_versions(plan, results)
         return results
 
@@ -180,8 +181,22 @@ class Publisher:
         speed = training["num_tokens"] / seconds if seconds else None
         return training | {"tokens_per_second": speed, "replicate": checkpoint.replicate}
 
-    def _publish_trainings(self, owner: str, checkpoints: list[Checkpoint]) -> None:
-        trainings = [self.training(checkpoint) for checkpoint in checkpoints]
+    def _publish_trainings(self, owner: str, checkpoints: list[Checkpoint], made_by: set[tuple[int, str]]) -> None:
+        """Write how checkpoints were trained; with others' results accepted, by the machine that those rest on.
+
+        Args:
+            made_by: Replicates and the kinds of machines that made results of them.
+        """
+        path, stands = self.paths.results / "records" / owner / "pretraining.jsonl", {}
+        if self.some.scratch.accept_others and path.is_file():
+            found = records.read_rows(path)[0]
+            stands = {row["fingerprint"]: row for row in found if (row["replicate"], row["capability"]) in made_by}
+        trainings = []
+        for checkpoint in checkpoints:
+            fingerprint = self.identity.checkpoint(checkpoint)
+            own = self.training(checkpoint)
+            known = next((stands[f] for f in (fingerprint, *self.identity.alike(fingerprint)) if f in stands), own)
+            trainings.append(own if known["capability"] == own["capability"] else known | {"curve": []})
         for training in trainings:
             if curve := training.pop("curve"):
                 folder = self.paths.results / "curves" / owner / f"replicate_{training['replicate']}"
