@@ -25,6 +25,11 @@ def test_pairs_of_words_are_counted_too():
     assert found.tolist() == [0, 1]
 
 
+def test_texts_without_a_word_get_the_commonest_label():
+    found = baselines.naive_bayes(["!!", "?", "…"], [0, 1, 1], ["!"], ["?", "a"], accuracy([0]))
+    assert found.tolist() == [1, 1]
+
+
 def test_a_text_of_unknown_words_gets_the_most_frequent_label():
     found = baselines.naive_bayes(["a b", "a c", "d e"], [0, 0, 1], ["a"], ["x y z"], accuracy([0]))
     assert found.tolist() == [0]

@@ -306,6 +306,13 @@ CASES = {
         "name another tokenizer",
     ),
     "an empty tokenizer": (written("tokenizer.json", b"{}"), {}, "lack 'added_tokens'", "", "name another tokenizer"),
+    "a mask token that pads too": (
+        changed("tokenizer_config.json", mask_token="<pad>"),
+        {},
+        "a mask token '<pad>' that is the pad token too",
+        "of its own",
+        "trained with",
+    ),
     "a mask token that was added": (
         changed("tokenizer_config.json", mask_token="[NEW]"),
         {},

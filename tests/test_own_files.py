@@ -195,6 +195,12 @@ WRONG = {
         "one of path",
         "mean 'data_files'",
     ),
+    "a task named as the mean over tasks": (
+        lambda _, study: study["tasks"].update(mean=study["tasks"].pop("tickets")),
+        "task 'mean', the name of the mean over tasks",
+        "a name of its own",
+        "rename it",
+    ),
     "no metric": (entry(*QUEUE, metric=None), "no tasks.tickets.metric", "no default", "write it"),
     "another metric": (entry(*QUEUE, metric="f1"), "tasks.tickets.metric = 'f1'", "'macro_f1'", "mend that entry"),
     "a list of files": (entry(*DOMAIN, files=["a"]), "domains.support.files = ['a']", "valid string", "mend"),

@@ -107,6 +107,8 @@ def test_numbers_of_labels_differ_from_one_another(root, labels):
 @pytest.mark.parametrize(
     ("content", "path"),
     [
+        ({"labels": {"primary": 1}}, "labels.primary"),
+        ({"text": {"tasks": []}}, "text.tasks"),
         ({"replicates": 0}, "replicates"),
         ({"replicates": 10**9}, "replicates"),
         ({"advice": {"minutes": float("inf")}}, "advice.minutes"),

@@ -4,8 +4,8 @@ import errno
 import os
 import shutil
 import time
-from pathlib import Path
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np

@@ -16,6 +16,8 @@ from dontstop.inputs import at_home, checked_name, read_settings
 
 STUDIES = Path("configs", "studies")
 PROJECT = Path(__file__).resolve().parents[2]  # whose studies serve where a root has none of that name
+# Names of a study's own, and what bears them already.
+TAKEN = {("domain", "general"): "the text of no domain", ("task", "mean"): "the mean over tasks in tables"}
 _CLOSED = ConfigDict(extra="forbid")
 
 
@@ -239,8 +241,8 @@ def _entry(name: str, entry: Any) -> Any:
 def _check_names(study: StudyText) -> None:
     for kind, some in (("domain", study.domains), ("task", study.tasks)):
         for name, number in collections.Counter(one.name for one in some).items():
-            if number > 1 or (kind, name) == ("domain", "general"):
-                found = f"{kind} {name!r}" + (" twice" if number > 1 else ", the name of the text of no domain")
+            if number > 1 or (kind, name) in TAKEN:
+                found = f"{kind} {name!r}" + (" twice" if number > 1 else f", the name of {TAKEN[kind, name]}")
                 raise StudyError(found, "a name of its own", "rename it")
     for domain in study.domains:
         if domain.irrelevant_domain is not None:

@@ -1,8 +1,8 @@
 """Settings of training: the encoder, phases of pretraining, fine-tuning, and the labels that it has."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from dontstop.profiles.groups import Count, Fraction, NotNegative, Positive, Seed, Settings
 
@@ -116,14 +116,17 @@ class Finetune(Settings):
     max_grad_norm: Positive = 1.0
 
 
+NumLabels = Annotated[int, Field(ge=2)]  # of one class alone nothing is learnt
+
+
 class Labels(Settings):
     """How many of a task's training texts carry labels in fine-tuning; all of them are its unlabelled text.
 
     Departure: the paper fine-tunes on all that a task has, and shows no other number.
     """
 
-    primary: Count | None = None  # what claims are judged at; None takes all
-    curve: list[Count] = []  # other numbers: gain against the number of labels
+    primary: NumLabels | None = None  # what claims are judged at; None takes all
+    curve: list[NumLabels] = []  # other numbers: gain against the number of labels
 
     @model_validator(mode="after")
     def _differ(self):

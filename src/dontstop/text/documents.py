@@ -245,6 +245,8 @@ def _value(row: dict[str, Any], field: str, where: str, settings: Text, *, is_la
     value = row[field]
     if is_label and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
+    if value is None and is_label:
+        return Fault(f"empty {field} in {where}", "a label", "fill the row or drop it")
     if isinstance(value, float) and is_label and value > 10**15:
         return Fault(f"an integer of many digits as {field} in {where}", "a label", "write it as a string")
     if not isinstance(value, str):

@@ -148,6 +148,11 @@ def _tokenizer(profile: Profile, name: str, tokenizer) -> Iterator[Misfit]:
             found, expected = f"no {kind} token in the tokenizer {name}", "the tokenizer of a masked-LM encoder"
             remedy = f"set {kind}_token in its tokenizer_config.json, or name another encoder"
             yield Misfit("broken", found, expected, remedy)
+    others = (kind for kind in ("pad", "unk", "cls", "sep") if tokenizer.mask_token is not None)
+    if same := [kind for kind in others if getattr(tokenizer, f"{kind}_token_id") == tokenizer.mask_token_id]:
+        found = f"a mask token {tokenizer.mask_token!r} that is the {same[0]} token too in the tokenizer {name}"
+        remedy = "set mask_token in its tokenizer_config.json to the one that the encoder was trained with"
+        yield Misfit("broken", found, "a mask token of its own", remedy)
     if tokenizer.truncation_side != "right":
         lengths = {settings.max_length for settings in classifiers(profile).values()}
         found = f"truncation_side = {tokenizer.truncation_side} in the tokenizer {name}: texts lose their beginning"

@@ -35,8 +35,10 @@ def naive_bayes(
 
     Multinomial, on counts of words and pairs of words. Its smoothing is chosen on dev by `dev_score`, the higher the
     better, as an encoder's epoch is. An encoder that scores below it has learnt less from the labels than counting
-    does.
+    does. Where no training text has a word, it gives all the commonest label.
     """
+    if not any(map(_WORD.search, train)):
+        return np.full(len(tested), np.bincount(labels).argmax())
     counter = CountVectorizer(ngram_range=(1, 2), preprocessor=fold, tokenizer=_WORD.findall, token_pattern=None)
     counts = counter.fit_transform(train)
     models = [MultinomialNB(alpha=smoothing).fit(counts, np.asarray(labels)) for smoothing in SMOOTHINGS]
