@@ -31,9 +31,7 @@ class Text(Settings):
     bad_rows: Literal["skip", "stop"] = "stop"  # rows that cannot be read
     max_line_megabytes: Count = 10  # of a line or text; what is longer is a bad row
     max_unpacked_ratio: Count = 200  # of a compressed file's content to its size; anything may unpack to 64 MB
-    tasks: Annotated[list[str], Field(min_length=1)] | None = (
-        None  # `files` only: which of the study's tasks; None means all
-    )
+    tasks: Annotated[list[str], Field(min_length=1)] | None = None  # `files` only: which tasks; None takes all
     may_lack: list[str] = []  # those of them that the study goes on without where the mirror lacks them
     max_examples: MaxExamples = MaxExamples()  # `files` only
     low_resource: dict[str, Count] = {}  # `files` only: training examples of a task, such as 500 for RCT-500

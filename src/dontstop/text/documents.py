@@ -245,13 +245,13 @@ def _value(row: dict[str, Any], field: str, where: str, settings: Text, *, is_la
     value = row[field]
     if is_label and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if value is None and is_label:
-        return Fault(f"empty {field} in {where}", "a label", "fill the row or drop it")
+    if is_label and value is None:
+        value = ""
     if isinstance(value, float) and is_label and value > 10**15:
         return Fault(f"an integer of many digits as {field} in {where}", "a label", "write it as a string")
     if not isinstance(value, str):
         found = f"{field} of type {type(value).__name__} in {where}"
-        return Fault(found, "a string", "write it as a string", is_empty=value is None and not is_label)
+        return Fault(found, "a string", "write it as a string", is_empty=value is None)
     if is_blank(value):
         expected = "a label" if is_label else "a text with words"
         return Fault(f"empty {field} in {where}", expected, "fill the row or drop it", not is_label)

@@ -148,8 +148,9 @@ def _tokenizer(profile: Profile, name: str, tokenizer) -> Iterator[Misfit]:
             found, expected = f"no {kind} token in the tokenizer {name}", "the tokenizer of a masked-LM encoder"
             remedy = f"set {kind}_token in its tokenizer_config.json, or name another encoder"
             yield Misfit("broken", found, expected, remedy)
-    others = (kind for kind in ("pad", "unk", "cls", "sep") if tokenizer.mask_token is not None)
-    if same := [kind for kind in others if getattr(tokenizer, f"{kind}_token_id") == tokenizer.mask_token_id]:
+    mask, others = tokenizer.mask_token_id, ("pad", "unk", "cls", "sep")
+    same = [kind for kind in others if getattr(tokenizer, f"{kind}_token_id") == mask]
+    if mask is not None and same:
         found = f"a mask token {tokenizer.mask_token!r} that is the {same[0]} token too in the tokenizer {name}"
         remedy = "set mask_token in its tokenizer_config.json to the one that the encoder was trained with"
         yield Misfit("broken", found, "a mask token of its own", remedy)

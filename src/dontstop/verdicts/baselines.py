@@ -37,7 +37,7 @@ def naive_bayes(
     better, as an encoder's epoch is. An encoder that scores below it has learnt less from the labels than counting
     does. Where no training text has a word, it gives all the commonest label.
     """
-    if not any(map(_WORD.search, train)):
+    if not any(map(_WORD.search, map(fold, train))):
         return np.full(len(tested), np.bincount(labels).argmax())
     counter = CountVectorizer(ngram_range=(1, 2), preprocessor=fold, tokenizer=_WORD.findall, token_pattern=None)
     counts = counter.fit_transform(train)
