@@ -37,6 +37,8 @@ few of each.
 FAULTS = [
     ("state file left after a killed training was resumed", "runs/scratch.py removes it with the result", "test_kill"),
     ("same profile twice at once: parts deleted", "a second command waits and says for whom", "test_two_at_once"),
+    ("two containers of one name on one disk: the second is refused", "the lock tells, no name", "test_two_at_once"),
+    ("a disk without locks: traceback", "told by name", "test_runner"),
     ("two profiles sharing a base: encoder removed while read", "each result has its own lock", "test_two_at_once"),
     ("damaged weights, stores, records: silent wrong results", "digests, compared before use", "test_damage"),
     ("damaged files: tracebacks", "moved to work/damaged and made again", "test_damage"),

@@ -217,3 +217,25 @@ def test_one_run_at_a_time_the_next_waits_and_a_killed_one_lets_go(tmp_path, cap
     with only_run(lock):
         pass
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_that_gives_no_locks_is_told_by_name(tmp_path, monkeypatch, code):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(StudyError, match=rf"no lock to be had on .*some\.lock: {os.strerror(code)}\n.*\n.*\(flock\)"):
+        with runner.locked(tmp_path / "some.lock"):
+            pass
+
+
+def test_where_a_disk_knows_of_no_locks_the_file_is_the_lock(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.warns(UserWarning, match="flock"), runner.locked(tmp_path / "some.lock") as is_held:
+        assert is_held
+        with runner.locked(tmp_path / "some.lock", wait=False) as is_held_too:
+            assert not is_held_too

@@ -1,7 +1,11 @@
 """Commands of one checkout at once: profiles that share results, replicates, and the same command twice."""
 
+import ctypes
+import os
 import shutil
 import time
+
+import pytest
 
 import kills
 import reliability
@@ -13,6 +17,20 @@ COMMANDS = [
     ("run", "domain_gap", "-p", "tiny", "--replicates", "2"),
     ("run", "tapt", "-p", "tiny"),
 ]
+
+CLONE_NEWPID = 0x20000000  # of Linux's sched.h
+
+
+def be_another_machine():
+    """Go on as process 1, as in a container: two on one disk, of one host's name, are told apart by nothing."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWPID):
+        raise OSError(ctypes.get_errno(), "unshare")
+    if process := os.fork():
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+
+
+def can_be_another_machine(log):
+    return kills.end(kills.fork(log, be_another_machine)) == 0
 
 
 def two_profiles(root):
@@ -41,4 +59,23 @@ def test_commands_at_once_give_what_they_give_one_after_another(tmp_path):
         # One training of each checkpoint, whichever command did it.
         assert len(kills.finished(root)) == len(kills.finished(after))
         assert len(some) == 2 or "works on this study; this command waits for it" in said
+        shutil.rmtree(root)
+
+
+def test_machines_that_share_a_disk_wait_for_one_another(tmp_path):
+    """Machines of one name, whose processes have one number: the lock tells them apart, not the holder's name."""
+    if not can_be_another_machine(tmp_path / "log"):
+        pytest.skip("this system lets no test pretend to be two machines")
+    kills.warm()
+    command, alone = ("run", "tapt", "-p", "tiny"), two_profiles(tmp_path / "alone")
+    for _ in range(2):
+        kills.finish(alone, *command)
+    for _ in reliability.Series("two containers on one disk, at once", "test_two_at_once", 1, 20, "times").tries():
+        root = two_profiles(tmp_path / "shared")
+        processes = [kills.start(root, *command, begin=be_another_machine) for _ in range(2)]
+        codes, said = [kills.end(process) for process in processes], (root / "log").read_text()
+        assert codes == [0, 0] and "Traceback" not in said, said[-3000:]
+        assert "tiny: process 1 on" in said and "this command waits for it" in said
+        assert tiny.outcomes(root) == tiny.outcomes(alone) and kills.left_over(root) == []
+        assert len(kills.finished(root)) == len(kills.finished(alone))
         shutil.rmtree(root)

@@ -1,6 +1,7 @@
 """Carry out a plan on warm single-threaded processes: with progress, resumption and whole results or none."""
 
 import contextlib
+import errno
 import os
 import platform
 import threading
@@ -17,6 +18,8 @@ from dontstop.errors import StudyError
 from dontstop.machine.processes import CONTEXT, ask_for_large_pages, be_worker, num_cores, pool
 from dontstop.machine.progress import Job, Progress, say
 
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP}  # of disks that are mounted without
+_held: set[Path] = set()  # the locks of studies that this process holds
 _reports: Any = None  # in a worker: the queue on which running jobs tell how far they are
 _warm: list["_Worker"] | None = None
 
@@ -27,6 +30,10 @@ def locked(lock: Path, *, wait: bool = True) -> Iterator[bool]:
 
     Args:
         wait: Until another holder lets it go; else what it guards is left alone where it is held by another.
+
+    Raises:
+        StudyError: If the disk gives no locks. Where it does not know of them at all, the file's being there is the
+            lock, and filelock warns of it.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     handle = FileLock(lock, timeout=-1 if wait else 0)
@@ -35,6 +42,11 @@ def locked(lock: Path, *, wait: bool = True) -> Iterator[bool]:
     except Timeout:
         yield False
         return
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        remedy = "put the study on a local disk, or have the shared one mounted with locks (flock)"
+        raise StudyError(f"no lock to be had on {lock}: {error.strerror}", "a disk with locks", remedy) from error
     try:
         yield True
     finally:
@@ -61,12 +73,15 @@ def only_run(lock: Path) -> Iterator[None]:
     holder, own = lock.with_suffix(".process"), f"{os.getpid()} on {platform.node()}"
     with contextlib.ExitStack() as stack:
         if not stack.enter_context(locked(lock, wait=False)):
-            process = holder.read_text().strip() if holder.is_file() else "unknown"
-            if process == own:
-                found = f"another run of this study under way in this process ({process})"
+            # Not told by the holder's name: machines that share a disk may have one name, and processes one number.
+            if lock in _held:
+                found = f"another run of this study under way in this process ({own})"
                 raise StudyError(found, "one run at a time in a process", "let it end first")
+            process = holder.read_text().strip() if holder.is_file() else "unknown"
             say(f"{lock.stem}: process {process} works on this study; this command waits for it, then goes on")
             stack.enter_context(locked(lock))
+        stack.callback(_held.discard, lock)
+        _held.add(lock)
         holder.write_text(own)
         yield
 
