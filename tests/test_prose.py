@@ -184,13 +184,18 @@ def test_one_number_is_no_span():
 
 
 def test_labels_replace_pretraining_or_do_not():
-    rows = [("base", 50, 0.0), ("base", 500, 0.0), ("dapt", 50, 3.0), ("dapt", 500, 1.0)]
-    table = pd.DataFrame(rows, columns=["arm", "num_train", "gain"])
-    assert "with 50 labels and with 500, in points: DAPT +3.0 and +1.0" in readings.labels_needed(table).data
-    assert "**labels replace pretraining**" in readings.labels_needed(table).data
-    grown = table.assign(gain=table["gain"] * [1, 1, 1, 5])
-    assert "do not replace" in readings.labels_needed(grown).data
-    assert "nothing for labels to replace" in readings.labels_needed(table.assign(gain=-table["gain"])).data
+    def told(few: float, many: float, half: float) -> str:
+        rows = [("base", 50, 0.0, 0.0), ("base", 500, 0.0, 0.0), ("dapt", 50, few, half), ("dapt", 500, many, half)]
+        table = pd.DataFrame(rows, columns=["arm", "num_train", "gain", "half"])
+        table = table.assign(low=table["gain"] - table["half"], high=table["gain"] + table["half"])
+        return readings.labels_needed(table).data
+
+    assert "with 50 labels and with 500, in points: DAPT +3.0 and +1.0; of 1 that gain" in told(3, 1, 0.5)
+    assert "1 gain less with the most: **labels replace pretraining**" in told(3, 1, 0.5)
+    assert "0 gain less with the most: **labels are not shown to replace pretraining**" in told(3, 1, 1.5)
+    assert "nothing for labels to replace" in told(3, 1, 3.5) and "nothing for labels to replace" in told(-3, 1, 0.5)
+    # Of one replicate, which has no interval, the gains themselves are told.
+    assert "**labels replace pretraining**" in told(3, 1, np.nan) and "are not shown to replace" in told(3, 5, np.nan)
 
 
 def test_words_and_texts_are_read_off():

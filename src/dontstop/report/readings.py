@@ -92,23 +92,27 @@ def dev_losses(losses) -> Markdown:
 
 
 def labels_needed(gains) -> Markdown:
-    """Say how each arm's gain changes from the fewest labels to the most."""
-    arms = gains[~gains["arm"].isin(["base", NAIVE_BAYES])]
+    """Say how each arm's gain changes from the fewest labels to the most, and whether their intervals lie apart.
+
+    Of one replicate, which has no intervals, by the gains themselves.
+    """
+    arms = gains[~gains["arm"].isin(["base", NAIVE_BAYES])].sort_values("num_train")
     if arms.empty:
         return Markdown("This profile has one number of labels, and no curve over them.")
-    ends = arms.sort_values("num_train").groupby("arm", sort=False)["gain"].agg(["first", "last"])
-    fewest, most = arms["num_train"].min(), arms["num_train"].max()
+    bounds = arms.assign(low=arms["low"].fillna(arms["gain"]), high=arms["high"].fillna(arms["gain"]))
+    ends = bounds.groupby("arm", sort=False)[["gain", "low", "high"]]
+    few, many = ends.first(), ends.last()
     told = "; ".join(
-        f"{labels.arm(arm)} {signed(row['first'])} and {signed(row['last'])}" for arm, row in ends.iterrows()
+        f"{labels.arm(arm)} {signed(few.loc[arm, 'gain'])} and {signed(many.loc[arm, 'gain'])}" for arm in few.index
     )
-    gaining = ends[ends["first"] > 0]
-    shrinks = (gaining["last"] < gaining["first"]).sum()
-    meaning = "with few labels no arm gains, so that there is nothing for labels to replace"
-    if len(gaining):
-        replaced = (
-            "labels replace pretraining" if shrinks > len(gaining) / 2 else "labels do not replace pretraining here"
-        )
-        meaning = f"of {len(gaining)} that gain with the fewest, {shrinks} gain less with the most: **{replaced}**"
+    gaining = few.index[few["low"] > 0]
+    shrinks = int((many.loc[gaining, "high"] < few.loc[gaining, "low"]).sum())
+    verb = "replace" if 2 * shrinks > len(gaining) else "are not shown to replace"
+    told_of = f"of {len(gaining)} that gain with the fewest, {shrinks} gain less with the most"
+    meaning = f"{told_of}: **labels {verb} pretraining**"
+    if not len(gaining):
+        meaning = "with few labels no arm is shown to gain, so that there is nothing for labels to replace"
+    fewest, most = arms["num_train"].min(), arms["num_train"].max()
     return Markdown(
         f"Gains over the base encoder with {counted(int(fewest), 'label')} and with {most:,}, in points: {told}; "
         f"{meaning}."
