@@ -82,19 +82,25 @@ def test_replicates_are_read_as_far_as_they_are_asked_for(study):
     assert len(study.losses()) == 2
 
 
-def test_the_curve_of_labels_holds_the_primary_number_too_and_runs_hold_that_alone(study):
+def test_the_curve_of_labels_is_of_the_first_seed_and_holds_the_primary_number_too_which_runs_hold_alone(study):
     folder = study.paths.results / "records"
     for arm, notebook in (("base", "02_dapt"), ("dapt", "02_dapt"), ("tapt", "03_tapt"), ("dapt_tapt", "04_dapt_tapt")):
-        rows = [row(task.name, arm, 0, replicate=0, num_train=100) for task in TASKS]
+        rows = [row(task.name, arm, seed, replicate=0, num_train=100) for task in TASKS for seed in (0, 1)]
         records.write_records(folder / notebook, arm, rows)
     assert study.label_curve().empty  # nothing but the primary number
     others = [row("sciie", arm, 0, replicate=0, num_train=n) for arm in ("tapt", "base") for n in (50, 200)]
     records.write_records(folder / "04_dapt_tapt", "label_curve", others)
     found = study.label_curve()
-    assert list(found.columns) == results.RUN_COLUMNS and len(found) == 4 * 2 + 4
+    assert list(found.columns) == results.RUN_COLUMNS and len(found) == 4 * 2 + 4 and set(found["seed"]) == {0}
     numbers = found.query("task == 'sciie'").groupby("arm")["num_train"].agg(sorted).to_dict()
     assert numbers == {"base": [50, 100, 200], "dapt": [100], "tapt": [50, 100, 200], "dapt_tapt": [100]}
     assert set(study.runs("base", "dapt", "tapt", "dapt_tapt")["num_train"]) == {100}
+    study.profile = study.profile.model_copy(update={"labels": Labels(primary=100, curve=[50, 200])})
+    seeds = {
+        number: {run.seed for run in study.design.plan("dapt_tapt").runs if run.num_labels == number}
+        for number in (50, 100, 200)
+    }
+    assert seeds == {50: {0}, 100: {0, 1}, 200: {0}}
 
 
 def test_the_labelled_texts_of_a_replicate_are_those_that_fine_tuning_draws(study):

@@ -225,9 +225,9 @@ def test_a_disk_that_gives_no_locks_is_told_by_name(tmp_path, monkeypatch, code)
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with pytest.raises(StudyError, match=rf"no lock to be had on .*some\.lock: {os.strerror(code)}\n.*\n.*\(flock\)"):
-        with runner.locked(tmp_path / "some.lock"):
-            pass
+    told = rf"no lock to be had on .*some\.lock: {os.strerror(code)}\n.*\n.*\(flock\)"
+    with pytest.raises(StudyError, match=told), runner.locked(tmp_path / "some.lock"):
+        pass
 
 
 def test_where_a_disk_knows_of_no_locks_the_file_is_the_lock(tmp_path, monkeypatch):

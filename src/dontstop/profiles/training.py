@@ -126,7 +126,7 @@ class Labels(Settings):
     """
 
     primary: NumLabels | None = None  # what claims are judged at; None takes all
-    curve: list[NumLabels] = []  # other numbers: gain against the number of labels
+    curve: list[NumLabels] = []  # other numbers, by the first seed: gain against the number of labels
 
     @model_validator(mode="after")
     def _differ(self):

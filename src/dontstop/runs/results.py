@@ -119,13 +119,14 @@ class Results(Texts):
     def label_curve(self) -> pd.DataFrame:
         """Return the runs of base, DAPT, TAPT and both with every number of labels, the primary one included.
 
-        They are of the replicates that have all numbers.
+        They are of the first seed, and of the replicates that have all numbers.
         """
         others = self._records(EXPERIMENTS["dapt_tapt"].notebook, LABEL_CURVE)
         found = [rows[rows["arm"] == arm.name] for arm in LABEL_CURVE_ARMS for rows in others]
         primary = [self.runs(arm) for arm in LABEL_CURVE_ARMS] if others else []
         frame = _joined([self._by_task(rows) for rows in (*primary, *found)], RUN_COLUMNS)
-        return frame[frame["replicate"].map(self.profile.is_full).astype(bool)].reset_index(drop=True)
+        frame = frame[frame["replicate"].map(self.profile.is_full).astype(bool)]
+        return frame[frame["seed"] == self.profile.seeds[0]].reset_index(drop=True)
 
     def _by_task(self, rows: pd.DataFrame) -> pd.DataFrame:
         places = {task.name: place for place, task in enumerate(self.tasks)}
