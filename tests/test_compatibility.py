@@ -141,6 +141,11 @@ def spoilt_numbers(folder: Path) -> None:
     save_file(tensors, folder / MODEL, {"format": "pt"})
 
 
+def zeros(folder: Path) -> None:
+    tensors = {name: torch.zeros_like(values) for name, values in load_file(folder / MODEL).items()}
+    save_file(tensors, folder / MODEL, {"format": "pt"})
+
+
 def a_folder_in_its_place(folder: Path) -> None:
     (folder / MODEL).unlink()
     (folder / MODEL).mkdir()
@@ -199,6 +204,31 @@ CASES = {
         "every parameter of the body",
         "fetch the whole encoder",
     ),
+    "fewer layers than weights": (
+        changed("config.json", num_hidden_layers=1),
+        {},
+        "16 weights at",
+        "a body with all of its layers",
+        "set num_hidden_layers",
+    ),
+    "fewer layers, without a prefix": (
+        all_of(
+            renamed(lambda key: key.removeprefix("bert.") if key.startswith("bert.") else None),
+            changed("config.json", num_hidden_layers=1),
+        ),
+        {},
+        "that its config.json does not have (encoder.layer.1.",
+        "a body with all of its layers",
+        "set num_hidden_layers",
+    ),
+    "a decoder": (
+        changed("config.json", is_decoder=True),
+        {},
+        "as is_decoder in config.json says",
+        "reads a text both ways",
+        "set is_decoder to false",
+    ),
+    "weights that are zeros": (zeros, {}, "its weights tell nothing", "reads a text both ways", "fetch it again"),
     "weights of other sizes": (
         changed("config.json", intermediate_size=20),
         {},
@@ -377,7 +407,7 @@ def test_one_error_tells_all_that_does_not_fit_and_the_doctor_too(made, tmp_path
     assert capsys.readouterr().out.count("broken   encoder: ") == 4
 
 
-def test_what_fits_is_let_through_and_what_is_odd_is_a_warning(made, tmp_path):
+def test_what_fits_is_let_through_and_what_is_odd_is_a_warning_that_is_said_once(made, tmp_path, capsys):
     shutil.copytree(made / "good", tmp_path / "encoder")
     assert compatibility.findings(profile(made, tmp_path / "encoder")).empty
     changed("tokenizer_config.json", truncation_side="left")(tmp_path / "encoder")
@@ -389,7 +419,11 @@ def test_what_fits_is_let_through_and_what_is_odd_is_a_warning(made, tmp_path):
     assert set(found["level"]) == {"warning"}
     for part in ("truncation_side = left", "missing from the weights", "bert.pooler.dense.bias"):
         assert found["found"].str.contains(part).sum() == 1, part
-    compatibility.check(settings)
+    shutil.copytree(tmp_path / "encoder", tmp_path / "taken")
+    for given in (None, None, str(tmp_path / "taken")):
+        compatibility.check(settings, given)
+    said = capsys.readouterr().out
+    assert said.count("\nencoder: ") + 1 == said.count("do this: ") == said.count("\n") == 3 and "/taken" not in said
 
 
 def test_a_tokenizer_of_which_transformers_makes_a_fast_one_fits(made, tmp_path):

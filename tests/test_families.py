@@ -30,6 +30,7 @@ MORE = {
 }
 # Families that are not taken, and why.
 NOT_TAKEN = {
+    "mra": "its attention is zero without kernels of its own, which are fetched",
     "modernvbert": "reads images beside text",
     "neomme": "reads images beside text",
     "perceiver": "its states are not those of tokens",
@@ -98,6 +99,10 @@ def test_its_body_carries_a_classifier(saved):
 def test_it_is_known_whether_its_states_depend_on_padding(saved):
     effect = compatibility.padding_effect(encoders.load_encoder(saved[1]))
     assert (effect > compatibility.PADDING_EFFECT) == (saved[0] in DEPEND_ON_PADDING), effect
+
+
+def test_it_reads_both_ways(saved):
+    assert not list(compatibility.one_way("it", encoders.load_encoder(saved[1])))
 
 
 def test_an_adapter_trains_it(saved):

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from dontstop.machine import weights
 from dontstop.machine.files import files_under
 
 _CODE = (".py", ".pyc", ".so")
+_OF_LAYER = re.compile(r"\.\d+\..*(weight|bias)$")  # of the body's; constants, such as `inv_freq`, are no weights
 _OWN_MODULES = "sentence_transformers."  # of a sentence transformer's modules.json
 
 
@@ -26,8 +28,8 @@ def load(kind: Any, source: str | Path, **how: Any) -> Any:
         source: A folder, or a name on the hub.
 
     Raises:
-        StudyError: If the folder brings code of its own, or it cannot be read; or the weights lack a part of the body,
-            where they are asked what they lack (`output_loading_info`).
+        StudyError: If the folder brings code of its own, or it cannot be read; or the weights lack a part of the body
+            or hold layers that it does not have, where they are asked for that (`output_loading_info`).
     """
     refusing_code(source)
     try:
@@ -68,19 +70,31 @@ def missing_of_body(model: Any, missing: set[str]) -> list[str]:
     return sorted(name for name in missing if name.startswith(prefix) and "pooler" not in name)
 
 
+def _of_layers(model: Any, unexpected: set[str]) -> list[str]:
+    """Return the weights of layers of the body, saved with its prefix or without, among names that have no place."""
+    parts = {name for name, _ in model.base_model.named_children()}
+    bare = {name: name.removeprefix(f"{model.base_model_prefix}.") for name in unexpected}
+    return sorted(name for name, own in bare.items() if own.partition(".")[0] in parts and _OF_LAYER.search(own))
+
+
 def _hold_body(source: str | Path, model: Any, about: dict) -> None:
-    if not (missing := missing_of_body(model, about["missing_keys"])):
-        return
     unknown = sorted(about["unexpected_keys"])
-    more = f", and {len(unknown)} names that it has no place for ({unknown[0]}, ...)" if unknown else ""
-    first = {name.split(".")[0] for name in unknown}
-    wrapped = f"under `{first.pop()}.`" if len(first) == 1 else "under other names"
-    saved = f"save it again by `save_pretrained` of the model itself: its weights stand {wrapped}"
-    raise StudyError(
-        f"{len(missing)} parameters of the body missing from the weights at {source} ({missing[0]}, ...){more}",
-        "every parameter of the body: what is missing would begin at random",
-        saved if unknown else "fetch the whole encoder, or name another",
-    )
+    if missing := missing_of_body(model, about["missing_keys"]):
+        more = f", and {len(unknown)} names that it has no place for ({unknown[0]}, ...)" if unknown else ""
+        first = {name.split(".")[0] for name in unknown}
+        wrapped = f"under `{first.pop()}.`" if len(first) == 1 else "under other names"
+        saved = f"save it again by `save_pretrained` of the model itself: its weights stand {wrapped}"
+        raise StudyError(
+            f"{len(missing)} parameters of the body missing from the weights at {source} ({missing[0]}, ...){more}",
+            "every parameter of the body: what is missing would begin at random",
+            saved if unknown else "fetch the whole encoder, or name another",
+        )
+    if layers := _of_layers(model, about["unexpected_keys"]):
+        raise StudyError(
+            f"{len(layers)} weights at {source} of layers that its config.json does not have ({layers[0]}, ...)",
+            "a body with all of its layers: what has no place would be left out",
+            "set num_hidden_layers in config.json to as many as there are, or fetch the whole encoder again",
+        )
 
 
 def _unreadable(kind: str, source: str | Path, error: Exception, *, pickled: bool) -> StudyError:

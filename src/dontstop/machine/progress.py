@@ -1,6 +1,7 @@
 """Jobs, and the lines that say how far a plan of them is."""
 
 import contextlib
+import functools
 import html
 import os
 import sys
@@ -146,6 +147,12 @@ def _terminal_of_kernel() -> int | None:
 def say(line: str) -> None:
     """Print a line at once, in a terminal, a log or a notebook alike."""
     print(visible(line), flush=True)
+
+
+@functools.cache
+def say_once(line: str) -> None:
+    """Print a line, unless this process has printed it before."""
+    say(line)
 
 
 def duration(seconds: float) -> str:

@@ -8,14 +8,15 @@ import pandas as pd
 import torch
 
 from dontstop.errors import StudyError
-from dontstop.machine import pretrained, weights
+from dontstop.machine import pretrained, progress, weights
 from dontstop.profiles import Finetune, PhaseSettings, Profile
 from dontstop.tokens import tokenizer as tokenizers
-from dontstop.training import encoders
+from dontstop.training import encoders, process_group
 
 SPARE_ROWS, SPARE_SHARE = 512, 0.02  # embeddings without a token, which makers add to have a round number
 PADDING_EFFECT = 1e-4  # of the states' deviation; rounding is a hundredth of it
 SHORT = 7  # tokens of a trial sequence: odd, as texts of a task are
+LEAST_EFFECT = 1e-6  # of the states' deviation: what a token does to the first one's state, but for rounding
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Misfit:
 
 
 def check(profile: Profile, given: str | None = None, *, num_processes: int = 1) -> None:
-    """Hold the encoder and the tokenizer that a profile names to its settings.
+    """Hold the encoder and the tokenizer that a profile names to its settings, and say its warnings, each once.
 
     Args:
         given: A folder that holds both, where they were taken before; those that the profile names unless given.
@@ -42,10 +43,14 @@ def check(profile: Profile, given: str | None = None, *, num_processes: int = 1)
     Raises:
         StudyError: One, that tells of everything that does not fit.
     """
-    broken = [one for one in misfits(profile, given, num_processes=num_processes) if one.level == "broken"]
-    if broken:
+    found = misfits(profile, given, num_processes=num_processes)
+    if broken := [one for one in found if one.level == "broken"]:
         parts = zip(*((one.found, one.expected, one.remedy) for one in broken), strict=True)
         raise StudyError(*map(_together, parts))
+    for one in found if process_group.is_main_process() else ():
+        if one.level == "warning":
+            line = f"encoder: {one.found}; expected: {one.expected}; do this: {one.remedy}"
+            progress.say_once(line.replace(given, profile.encoder.name) if given else line)
 
 
 def _together(parts: Sequence[str]) -> str:
@@ -228,6 +233,7 @@ def _lengths(profile: Profile, given: str, model) -> Iterator[Misfit]:
         found = f"{given}, of the family {model.config.model_type}: {reason}"
         yield Misfit("broken", found, expected, "name another encoder")
         return
+    yield from one_way(given, model)
     longest = max(wanted.values())
     if _fails(model, longest) is None:
         known = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -245,6 +251,19 @@ def _lengths(profile: Profile, given: str, model) -> Iterator[Misfit]:
     too_long = [f"{name} = {length}" for name, length in wanted.items() if length > fits]
     expected = f"at most {fits} tokens, all that {given} has positions for"
     yield Misfit("broken", ", ".join(too_long), expected, f"lower {'them' if len(too_long) > 1 else 'it'} to {fits}")
+
+
+def one_way(given: str, model) -> Iterator[Misfit]:
+    """Find an encoder whose first state does not change with the last token: a decoder, or one of empty weights."""
+    whole, pad = _sequence(model, SHORT), model.config.get_text_config().pad_token_id
+    other = whole.where(torch.arange(SHORT) < SHORT - 1, torch.tensor(3 if pad == 1 else 1))
+    states, changed = _states(model, whole), _states(model, other)
+    if (states - changed)[0, 0].abs().max() <= LEAST_EFFECT * states.std():
+        causal = getattr(model.config.get_text_config(), "is_decoder", False)
+        why = ", as is_decoder in config.json says" if causal else ": it reads one way, or its weights tell nothing"
+        remedy = "set is_decoder to false in config.json" if causal else "fetch it again, or name another encoder"
+        found = f"states of {given} that do not depend on the tokens after them{why}"
+        yield Misfit("broken", found, "an encoder that reads a text both ways", remedy)
 
 
 def _fails(model, length: int) -> str | None:
@@ -278,7 +297,12 @@ def padding_effect(model) -> float:
     whole, num = _sequence(model, SHORT + 4), SHORT
     is_text = (torch.arange(SHORT + 4) < num)[None]
     padded = whole.where(is_text, torch.tensor(model.config.get_text_config().pad_token_id or 0))
-    with torch.no_grad():
-        alone = encoders.final_states(model.base_model.eval(), whole[:, :num], is_text[:, :num])
-        beside = encoders.final_states(model.base_model, padded, is_text)[:, :num]
+    alone, beside = _states(model, whole[:, :num]), _states(model, padded, is_text)[:, :num]
     return ((alone - beside).abs().max() / alone.std()).item()
+
+
+def _states(model, ids: torch.Tensor, is_text: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the body's states of sequences, (num, length, hidden_size), that are text all over unless told."""
+    with torch.no_grad():
+        is_text = torch.ones_like(ids, dtype=torch.bool) if is_text is None else is_text
+        return encoders.final_states(model.base_model.eval(), ids, is_text)
