@@ -134,6 +134,15 @@ def test_the_budget_is_spent_in_order_and_nothing_without_the_base_encoder(advis
     assert "**Not compared.**" in text and "Beyond the budget, and not run: base (" in text
 
 
+@pytest.mark.parametrize(("asked", "run"), [(["dapt"], ["base", "dapt"]), (["tapt", "base"], ["base", "tapt"])])
+def test_arms_are_run_beside_the_base_encoder_whether_or_not_it_is_named(tmp_path, asked, run):
+    with tiny.at(tiny.make_own(tmp_path, arms=asked)):
+        study = Study("own", "07_own_data")
+        study.prepare()
+        ahead = budget.costs_ahead(study, budget.Speed(1e-3, 1e-3, None), 1e6)
+    assert ahead["arm"].tolist() == run and ahead["affordable"].all() and (ahead["num_runs"] == 2).all()
+
+
 def test_text_in_another_script_and_cut_texts_are_remarked(advised, monkeypatch):
     root, study = advised
     with tiny.at(root):

@@ -45,8 +45,11 @@ class Speed:
 
 
 def affordable_part(profile: Profile) -> Profile:
-    """Return a profile that asks for those of its arms that a budget is spent on."""
-    asked = profile.arms
+    """Return a profile that asks for those of its arms that a budget is spent on; the base, asked for or not.
+
+    Every gain is one over the base encoder: without its runs a budget would be spent and nothing said.
+    """
+    asked = None if profile.arms is None else {arms.BASE.name, *profile.arms}
     return profile.model_copy(update={"arms": [a.name for a in ORDER if asked is None or a.name in asked]})
 
 
