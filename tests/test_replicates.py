@@ -387,18 +387,21 @@ def test_one_checkpoint_of_a_replicate_is_trained_and_found(one, tmp_path):
     assert run(root, 2, "domain_gap") == [f"base on held_out/{text} (1)" for text in TEXTS]
 
 
-def test_the_number_of_replicates_comes_from_notebook_command_environment_and_profile(two, monkeypatch):
+def test_the_number_of_replicates_comes_from_notebook_command_environment_and_profile(two, monkeypatch, capsys):
     with tiny.at(two[0]):
         assert Study("tiny").profile.replicates == 2
         monkeypatch.setenv("DONTSTOP_REPLICATES", "5")
         assert Study("tiny").profile.replicates == 5
         assert open_study("01_domain_gap", profile="tiny", replicates=3).profile.replicates == 3
         assert open_study("01_domain_gap", profile="tiny", replicates=None).profile.replicates == 5
-        with pytest.raises(StudyError, match="parameter 'replicates' = 0"):
-            open_study("01_domain_gap", profile="tiny", replicates=0)
+        for number in (0, 1001):
+            with pytest.raises(StudyError, match=f"parameter 'replicates' = {number}"):
+                open_study("01_domain_gap", profile="tiny", replicates=number)
         monkeypatch.setenv("DONTSTOP_REPLICATES", "")
         assert Study("tiny").profile.replicates == 2
         monkeypatch.setattr(Study, "run", lambda self, _experiment, **_how: seen.append(self.profile.replicates))
         seen: list[int] = []
         assert tiny.command("run", "dapt", "-p", "tiny", "--replicates", "4") == 0 and seen == [4]
-        assert tiny.command("run", "dapt", "-p", "tiny", "--replicates", "0") == 2 and seen == [4]
+        for number in ("0", "99999999"):
+            assert tiny.command("run", "dapt", "-p", "tiny", "--replicates", number) == 2 and seen == [4]
+            assert "--replicates" in capsys.readouterr().err

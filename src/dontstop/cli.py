@@ -14,7 +14,7 @@ from dontstop.errors import StudyError
 from dontstop.fetch import commands
 from dontstop.inputs import checked_name
 from dontstop.machine import interrupts, progress
-from dontstop.profiles import MOST_MINUTES
+from dontstop.profiles import MOST_MINUTES, MOST_REPLICATES
 
 app = typer.Typer(
     help="Don't Stop Pretraining, as a study that anyone can run, trust and extend.",
@@ -43,9 +43,10 @@ Others = Annotated[
     bool,
     typer.Option("--accept-other-machines", callback=_sets("DONTSTOP_ACCEPT_OTHER_MACHINES"), help=OTHERS_HELP),
 ]
+REPLICATES_HELP = "Default: the profile's, and those done."
 Replicates = Annotated[
     int | None,
-    typer.Option(min=1, callback=_sets("DONTSTOP_REPLICATES"), help="Default: the profile's, and those done."),
+    typer.Option(min=1, max=MOST_REPLICATES, callback=_sets("DONTSTOP_REPLICATES"), help=REPLICATES_HELP),
 ]
 
 

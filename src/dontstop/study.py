@@ -22,6 +22,7 @@ from dontstop.inputs import checked_name, read_settings
 from dontstop.machine import progress
 from dontstop.profiles import (
     MOST_MINUTES,
+    MOST_REPLICATES,
     Advice,
     Count,
     Paths,
@@ -50,7 +51,7 @@ class Parameters(Settings):
     """What a notebook's parameters cell sets: all that papermill may change."""
 
     profile: str | None = None
-    replicates: Count | None = None
+    replicates: Annotated[Count, Field(le=MOST_REPLICATES)] | None = None
     minutes: Annotated[float, Field(gt=0, le=MOST_MINUTES)] | None = None  # of notebook 07 alone
 
 

@@ -2,7 +2,7 @@
 
 from dontstop.profiles.groups import Count, Settings
 from dontstop.profiles.paths import Paths, find_root
-from dontstop.profiles.profile import Profile
+from dontstop.profiles.profile import MOST_REPLICATES, Profile
 from dontstop.profiles.reading import load_profile, parse_profile, profile_names, with_replicates, with_whole_paths
 from dontstop.profiles.selection import Selection, Selector, Vampire
 from dontstop.profiles.speed import MOST_MINUTES, Advice, Cluster, Speed
