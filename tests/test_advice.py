@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import tiny
+from dontstop.profiles import Labels
 from dontstop.report import advice as page
 from dontstop.report import claims, measures, own_text
 from dontstop.runs import budget, identity, preparation, published, records
@@ -53,6 +54,15 @@ def test_a_gain_on_a_dozen_test_texts_is_not_relied_on_for_others():
     found = advice.Advice(advice.ADAPT, "dapt", advice.gains_over_base(some))
     others = pd.DataFrame({"naive_bayes": [9.0], "linear_probe": [5.0]})
     assert not any("label more" in line for line in page.answer(found, others, some, {"task": TRUTH}))
+
+
+def test_a_single_test_text_gives_no_interval_on_others_and_no_warning():
+    how = {"seed": 0, "seeds": range(1), "replicates": range(3), "domain": "d"}
+    some = make_records({"base": 0.0, "dapt": 1.0}, TRUTH[:1], **how).assign(wall_seconds=1.0, checkpoint="c")
+    others = pd.DataFrame({"naive_bayes": [9.0], "linear_probe": [5.0]})
+    assert np.isnan(advice.on_other_texts(some, "dapt", {"task": TRUTH[:1]})).all()
+    told = page.answer(advice.advise(some), others, some, {"task": TRUTH[:1]})
+    assert told[1] == "Of a single test text there is no interval on others: label more before you rely on it."
 
 
 def test_two_replicates_are_told_to_be_too_few():
@@ -149,10 +159,13 @@ def test_text_in_another_script_and_cut_texts_are_remarked(advised, monkeypatch)
         corpora, splits = own_text.corpora(study), own_text.splits(study)
         of_tokens = ["script", "tokens_per_word", "percent_unknown"]
         corpora.loc[corpora["text"] == "support", of_tokens] = ["greek", 30.0, 2.0]
-        splits.loc[splits["split"] == "train", ["percent_cut", "num_repeated"]] = [50.0, 3]
+        splits.loc[splits["split"] == "train", ["percent_cut", "num_repeated", "num_classes"]] = [50.0, 3, 14]
+        few = study.profile.model_copy(update={"labels": Labels(primary=20, curve=[12])})
+        monkeypatch.setattr(study, "profile", few)
         monkeypatch.setattr(own_text, "doubts", lambda some: [f"{len(some['test'])} texts, a doubt"])
         told = " ".join(own_text.remarks(study, corpora, splits))
     assert "tickets: 16 texts, a doubt." in told
+    assert "tickets has 14 classes, and `labels` asks for 12 labelled texts: a class without one" in told
     assert "support is written in greek, the general text in latin" in told and "tokens.trained_on: all" in told
     assert "2.0 % of the tokens of support are unknown" in told and "Repeated: 3 train texts of tickets." in told
     assert "50 % of the texts of tickets fill 24 tokens" in told

@@ -108,6 +108,8 @@ def _gain(arm: str, row: pd.Series) -> str:
 
 def _on_other_texts(advice: Advice, runs: DataFrame, truth: Truth) -> str:
     low, high = on_other_texts(runs, advice.arm, truth)
+    if np.isnan(low):
+        return "Of a single test text there is no interval on others: label more before you rely on it."
     sizes = " and ".join(f"{len(labels):,}" for labels in truth.values())
     told = f"On other test texts of the kind, in place of these {sizes}, it is {signed(low)} to {signed(high)}"
     return told + (": label more before you rely on it." if advice.word == ADAPT and low <= 0 else ".")

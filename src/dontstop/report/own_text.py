@@ -96,13 +96,17 @@ def _on_corpora(study: Results, table: pd.DataFrame) -> list[str]:
 
 
 def _on_splits(study: Results, table: pd.DataFrame) -> list[str]:
-    found = []
+    found, labels = [], study.profile.labels
+    asked = [number for number in (labels.primary, *labels.curve) if number is not None]
     for row in table.itertuples():
         if row.split == "test" and row.num_texts < SMALL_TEST:
             texts = counted(row.num_texts, "text")
             found.append(f"test of {row.task} has {texts}: one text is {100 / row.num_texts:.1f} points.")
         if row.split == "train" and row.smallest_class < SMALL_CLASS:
             found.append(f"The smallest class of {row.task} has {counted(row.smallest_class, 'training text')}.")
+        if row.split == "train" and min(asked, default=row.num_classes) < row.num_classes:
+            told = f"{row.task} has {row.num_classes} classes, and `labels` asks for {min(asked)} labelled texts"
+            found.append(f"{told}: a class without one is hardly ever predicted.")
         if row.num_in_train:
             found.append(f"In train too: {counted(row.num_in_train, f'{row.split} text')} of {row.task}.")
         if row.num_repeated:

@@ -49,7 +49,10 @@ def on_other_texts(runs: pd.DataFrame, arm: str, truth: resampling.Truth) -> tup
     """Return the 95 % interval of an arm's gain over the base encoder on other test texts of the same kind, in points.
 
     To the variance between replicates, which all have the same test texts, comes the one of drawing these texts anew.
+    NaN where a task has a single test text, which tells of no other.
     """
+    if min(map(len, truth.values())) < 2:
+        return np.nan, np.nan
     contrast = over(arm, "base", FAMILY)
     values = 100 * resampling.of_contrast(resampling.draw(runs, truth, [arm, "base"]), contrast)  # (draws, replicates)
     variances = np.array([values[0].var(ddof=1) / values.shape[1], values[1:].mean(axis=1).var(ddof=1)])
