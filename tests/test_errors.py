@@ -77,6 +77,11 @@ TRAIN, TEST, CORPUS = "tasks/citation_intent/train.jsonl", "tasks/citation_inten
         (TRAIN, lambda path: path.unlink(), "no file"),
         (CORPUS, lambda path: path.write_bytes(b""), "no documents in"),
         (CORPUS, lambda path: path.write_bytes(b'{"text": "short"}\n'), "no document left in the corpus of cs"),
+        (
+            CORPUS,
+            lambda path: tiny.write_lines(path, [{"text": "😀 " * k + "! !"} for k in range(9, 99)]),
+            "no words in the corpus of cs: ",
+        ),
         (CORPUS, lambda path: add_line(path, b'{"text": "half\n'), "cs.jsonl, line 4"),
         (CORPUS, lambda path: add_line(path, b'{"text": "caf\xe9"}\n'), "UTF-8"),
         (TEST, lambda path: add_line(path, b'{"text": "a b c d", "label": "none"}\n'), "unseen in train"),

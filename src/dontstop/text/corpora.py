@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dontstop.errors import StudyError
+from dontstop.errors import StudyError, counted
 from dontstop.machine import digests, files
 from dontstop.profiles import Paths, Profile, Text
 from dontstop.studies import Task
@@ -16,7 +16,7 @@ from dontstop.text.docstrings import Document
 from dontstop.text.documents import read_documents
 from dontstop.text.manifest import Prepared, Row, replacing, write_corpora, write_prepared
 from dontstop.text.tasks import GENERAL, domains_of, tasks_for
-from dontstop.text.words import num_words
+from dontstop.text.words import UNSPACED, num_words, words_of
 
 _PREFIXES = {"corpora": "", "held_out": "held_out/"}  # of the audit's names
 
@@ -213,8 +213,8 @@ def _remove_leaks(
     return overlap
 
 
-def _check_corpora(prepared: Prepared) -> None:
-    for kind, what in (("corpora", "corpus"), ("held_out", "held-out sample")):
+def _check_corpora(prepared: Prepared, part: Paths) -> None:
+    for kind, what, path_of in (("corpora", "corpus", part.corpus), ("held_out", "held-out sample", part.held_out)):
         for name, size in prepared.sizes[kind].items():
             if not size["num_documents"]:
                 raise StudyError(
@@ -223,6 +223,17 @@ def _check_corpora(prepared: Prepared) -> None:
                     "give more text, or raise text.max_documents or text.held_out_fraction; lower text.min_words where "
                     "documents are short",
                 )
+            if not any(_has_words(row["text"]) for row in files.read_rows(path_of(name))):
+                raise StudyError(
+                    f"no words in the {what} of {name}: {counted(size['num_documents'], 'document')} of signs alone",
+                    "words of two letters or digits and more, or characters of a script without spaces",
+                    "give text with words, or name the column that holds it",
+                )
+
+
+def _has_words(text: str) -> bool:
+    """Whether a text holds a word that samples are compared by: `num_words` counts signs between spaces too."""
+    return any(len(word) > 1 or UNSPACED.match(word) for word in words_of(text))
 
 
 def _write(profile: Profile, paths: Paths, part: Paths, tasks: tuple[Task, ...], prepared: Prepared) -> dict:
@@ -244,7 +255,7 @@ def _write(profile: Profile, paths: Paths, part: Paths, tasks: tuple[Task, ...],
         write_corpora(part, prepared)
     else:
         overlap = _corpora_from_files(profile, paths, part, tasks, prepared, index)
-    _check_corpora(prepared)
+    _check_corpora(prepared, part)
     return write_prepared(profile, part, tasks, prepared, _audit(texts, index, overlap, tasks, profile.text))
 
 
