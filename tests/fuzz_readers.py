@@ -10,7 +10,9 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["dontstop.text.documents", "dontstop.text.readers"]):
+with atheris.instrument_imports(
+    include=["dontstop.text.documents", "dontstop.text.readers", "dontstop.text.unpacking"]
+):
     from dontstop.text import documents
 from dontstop.errors import StudyError
 from dontstop.profiles import Text

@@ -84,7 +84,20 @@ ROWS = {
     "an open quote": ("a.csv", 'text,label\n"never closed,x\n' + "a,b\n" * 50, "malformed CSV in"),
     "a column twice": ("a.csv", "text,text,label\na,b,x\n", "the column 'text' twice"),
     "a long field": ("a.csv", 'text,label\n"' + ("a" * 1000 + "\n") * 1001 + '",x\n', "malformed CSV .*limit"),
-    "semicolons": ("a.csv", "text;label\na;x\n", "no field 'text' in .*\n.*among text;label"),
+    "semicolons": ("a.csv", "text;label\na;x\n", "semicolons between the columns of .*\n.*commas.*\n.*sep=';'"),
+    "quoted semicolons": ("a.csv", '"text";"label"\n"a";"x"\n', "semicolons between the columns of"),
+    "tabs that are called commas": ("a.csv", "text\tlabel\na\tx\n", "tabs between .*\n.*\n.*end its name in .tsv"),
+    "commas that are called tabs": ("a.tsv", "text,label\na,x\n", "commas between .*\n.*\n.*end its name in .csv"),
+    "tabs": ("a.tsv", 'text\tlabel\na, "b"\tx\n"c\td"\ty\n', ['a, "b"', "c\td"]),
+    "capitals": ("A.CSV", "text,label\na,x\n", ["a"]),
+    "packed, in capitals": ("A.JSONL.GZ", gzip.compress(GOOD.encode()), ["a b"]),
+    "packed, and named as if not": ("a.csv", gzip.compress(GOOD.encode()), "packed by gzip\n.*\n.*name it a.csv.gz"),
+    "packed by zstd, and named as if not": ("a.jsonl", long_window(b"a"), "packed by zstd\n.*\n.*name it a.jsonl.zst"),
+    "a workbook that is called CSV": ("a.csv", b"PK\x03\x04\x14\0", "a zip archive, as .xlsx is\n.*\n.*save its sheet"),
+    "a table that is called JSON": ("a.json", b"PAR1\x15\x04", "a Parquet table\n.*\n.*end its name in .parquet"),
+    "Latin-1": ("a.csv", b"text,label\ncaf\xe9,x\n", "0xe9 .*\n.*\n.*iconv -f latin1 -t utf-8 a.csv > another.csv"),
+    "a label that is no whole number": ("a.jsonl", '{"text": "a", "label": 1.5}', "label of type float in"),
+    "a label that is NaN": ("a.jsonl", '{"text": "a", "label": NaN}', "empty label in"),
 }  # fmt: skip
 
 
@@ -103,6 +116,15 @@ def test_rows_of_real_corpora_are_read_or_told(tmp_path, name, content, expected
         with pytest.raises(StudyError, match=expected) as told:
             reading(tmp_path / name, settings, fields)
         assert name in told.value.found
+
+
+def test_whole_numbers_are_one_class_however_they_are_written(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(f'{{"text": "a", "label": {label}}}\n' for label in ("1", "1.0", '"1"', "1e0")))
+    assert [row["label"] for row in reading(path)[0]] == ["1"] * 4
+    pandas.DataFrame({"text": ["a", "b"], "label": [2.0, None]}).to_parquet(tmp_path / "a.parquet")
+    rows, refused = reading(tmp_path / "a.parquet")
+    assert [row["label"] for row in rows] == ["2"] and "empty label in" in refused.first
 
 
 def test_an_empty_row_is_counted_and_left_out_unless_told_otherwise(tmp_path):
@@ -150,6 +172,17 @@ def test_text_of_an_unknown_ending_is_named_and_not_called_missing(tmp_path):
     (tmp_path / "cs.docx").touch()
     with pytest.raises(StudyError, match=r"cs.docx, of no known format\n.*\.txt"):
         documents.find_documents(tmp_path, "cs")
+
+
+def test_an_ending_is_known_in_any_case(tmp_path):
+    for name in ("cs.JSONL.Gz", "general/a.CSV", "general/b.tsv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert documents.find_shards(tmp_path, "cs") == [tmp_path / "cs.JSONL.Gz"]
+    assert [path.name for path in documents.find_shards(tmp_path, "general")] == ["a.CSV", "b.tsv"]
+    (tmp_path / "general" / "a.csv").touch()
+    with pytest.raises(StudyError, match="a.CSV and .*a.csv"):
+        documents.find_shards(tmp_path, "general")
 
 
 def test_labels_of_a_hub_keep_their_names_and_what_has_none_is_left_out(tmp_path):

@@ -34,6 +34,8 @@ def test_doubts_about_labels_are_told_and_stop_nothing():
     assert list(examples.doubts(splits)) == []
     splits["dev"][2] |= {"text": "TEXT, ２!", "label": "a"}
     assert list(examples.doubts(splits))[0] == "1 text has two labels or more"
-    splits = {"train": rows("a", "b", "A "), "dev": rows("a", "b", "A "), "test": rows("a", "b", "A ")}
-    (told,) = examples.doubts(splits)
-    assert told == "the labels 'A ', 'a' differ by case or space alone, and are taken for different ones"
+    for one, other in (("A ", "a"), ("1", "1.0")):
+        splits = {"train": rows(one, "b", other), "dev": rows(one, "b", other), "test": rows(one, "b", other)}
+        (told,) = examples.doubts(splits)
+        why = "differ by case, space or a final .0 alone, and are taken for different ones"
+        assert told == f"the labels {one!r}, {other!r} {why}"

@@ -13,14 +13,15 @@ import pyarrow
 from dontstop.errors import StudyError
 from dontstop.machine import files, progress
 from dontstop.profiles import Text
-from dontstop.text.readers import OPENERS, READERS, Fault, open_unpacked, too_long
+from dontstop.text.readers import READERS, Fault, too_long
+from dontstop.text.unpacking import OPENERS, open_unpacked
 from dontstop.text.words import is_blank
 
 # Settings that decide what is refused, and never what becomes of the rest.
 CHANGE_NO_TEXT = ("follow_links", "empty_rows", "bad_rows", "max_line_megabytes", "max_unpacked_ratio")
 _UNBOUNDED = Text(max_line_megabytes=10**6, max_unpacked_ratio=10**6)
-_COMPRESSIONS = ("", *OPENERS, ".zst")
-_ENDINGS = "the ending .jsonl, .json, .csv, .parquet or .txt, compressed (.gz, .bz2, .xz, .zst) or not"
+_COMPRESSIONS = (*OPENERS, ".zst")
+_ENDINGS = "the ending .jsonl, .json, .csv, .tsv, .parquet or .txt, compressed (.gz, .bz2, .xz, .zst) or not"
 _CONVERT = 'write it as JSON Lines, {"text": "..."} in every line'
 
 
@@ -68,12 +69,11 @@ def shards_in(shards: Path) -> list[Path]:
         raise StudyError(f"no file in {shards}", "one shard or more of a corpus", "fill the folder, or move it away")
     stems: dict[str, Path] = {}
     for path in found:
-        form, compression = _endings(path)
-        if form not in READERS or not path.is_file():
+        if _endings(path)[0] not in READERS or not path.is_file():
             raise StudyError(
                 f"{path} among the shards of {shards.name}", f"shards with {_ENDINGS}", "move it away, or convert it"
             )
-        stem = path.name.removesuffix(form + compression)
+        stem = _stem(path)
         if stem in stems:
             raise StudyError(f"{stems[stem]} and {path}", "each shard once", "move one of them away")
         stems[stem] = path
@@ -113,14 +113,19 @@ def check_links(folder: Path, paths: Iterable[Path], *, follow_links: bool) -> N
 
 def forms_of(folder: Path, name: str) -> list[Path]:
     """Return the files <folder>/<name>.<format>[.<compression>] that are there."""
-    names = [f"{name}{form}{compression}" for form in READERS for compression in _COMPRESSIONS]
-    return [folder / candidate for candidate in names if (folder / candidate).is_file()]
+    found = (path for path in sorted(folder.glob(f"{glob.escape(name)}.*")) if _endings(path)[0] in READERS)
+    return [path for path in found if _stem(path) == name and path.is_file()]
 
 
 def _endings(path: Path) -> tuple[str, str]:
-    """Return the ending that names a file's format, and the one that names its compression; none is empty."""
-    endings = path.suffixes[-2:] if path.suffix in _COMPRESSIONS[1:] else [*path.suffixes[-1:], ""]
+    """Return the ending that names a file's format, and the one that names its compression, in lower case; or ""."""
+    endings = [ending.lower() for ending in path.suffixes[-2:]]
+    endings = endings if endings and endings[-1] in _COMPRESSIONS else [*endings[-1:], ""]
     return (endings[0], endings[1]) if len(endings) == 2 else ("", "")
+
+
+def _stem(path: Path) -> str:
+    return path.name[: -len("".join(_endings(path)))]
 
 
 @dataclass
@@ -175,8 +180,8 @@ def read_documents(
     """Yield the documents of a file, as dicts of the wanted fields.
 
     Args:
-        path: The file; its endings name format and compression (.jsonl, .json, .csv, .parquet, .txt; .gz, .bz2, .xz,
-            .zst). A JSON file may be one array; in a text file every line is a document.
+        path: The file; its endings, in any case, name format and compression (.jsonl, .json, .csv, .tsv, .parquet,
+            .txt; .gz, .bz2, .xz, .zst). A JSON file may be one array; in a text file every line is a document.
         fields: Columns to take; each must hold a non-empty string in every row.
         label: The column of them in which a number may stand.
         settings: Bounds of a line and of what a file may unpack to; none for the study's own files.
@@ -245,8 +250,10 @@ def _value(row: dict[str, Any], field: str, where: str, settings: Text, *, is_la
     value = row[field]
     if is_label and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if is_label and value is None:
+    if is_label and (value is None or value != value):  # NaN, as a table has it where nothing stands
         value = ""
+    if is_label and isinstance(value, float) and value.is_integer() and abs(value) <= 10**15:
+        value = str(int(value))  # as integers are written where a column has gaps: 1 and 1.0 are one class
     if isinstance(value, float) and is_label and value > 10**15:
         return Fault(f"an integer of many digits as {field} in {where}", "a label", "write it as a string")
     if not isinstance(value, str):

@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,9 +58,10 @@ def doubts(by_split: dict[str, list[Row]]) -> Iterator[str]:
     held = {split: {row["label"] for row in rows} for split, rows in by_split.items()}
     alike = collections.defaultdict(set)
     for label in set().union(*held.values()):
-        alike[" ".join(label.lower().split())].add(label)
+        alike[" ".join(re.sub(r"\.0+$", "", label.lower().strip()).split())].add(label)
     for some in sorted(sorted(some) for some in alike.values() if len(some) > 1):
-        yield f"the labels {', '.join(map(repr, some))} differ by case or space alone, and are taken for different ones"
+        named = ", ".join(map(repr, some))
+        yield f"the labels {named} differ by case, space or a final .0 alone, and are taken for different ones"
     for split in ("dev", "test"):
         if alone := sorted(held["train"] - held[split]):
             yield f"{split} lacks the label {', '.join(alone)}, which macro-F1 counts as 0 there"

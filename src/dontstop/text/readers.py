@@ -1,14 +1,13 @@
 """Rows of one file in any of the formats: read in bounded memory, and every row that is none told with its place."""
 
-import bz2
 import contextlib
 import csv
 import errno
-import gzip
+import functools
 import io
 import itertools
 import json
-import lzma
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,10 +20,10 @@ import pyarrow.parquet
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Text
+from dontstop.text.unpacking import BUFFER, bomb, check_is_text, most_bytes
 
-OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_BUFFER, _BATCH = 1 << 20, 500  # bytes and rows that are in memory at once
-_SMALL = 64 << 20  # bytes that any file may unpack to
+_BATCH = 500  # rows that are in memory at once
+_SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
 
@@ -42,54 +41,6 @@ Rows = Iterator[tuple[str, Any]]  # the place in the file, and a row by column o
 Reader = Callable[[BinaryIO, Path, tuple[str, ...], Text], Rows]
 
 
-def open_unpacked(path: Path, settings: Text) -> BinaryIO:
-    """Open a file, plain or compressed as its ending says, to be read no further than it may unpack.
-
-    Raises:
-        StudyError: While it is read, once it has unpacked to more than `max_unpacked_ratio` times its size.
-    """
-    if path.suffix == ".zst":
-        source = pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")
-    elif path.suffix in OPENERS:
-        source = OPENERS[path.suffix](path, "rb")
-    else:
-        return open(path, "rb", _BUFFER)
-    return io.BufferedReader(_Unpacked(source, path, settings.max_unpacked_ratio), _BUFFER)
-
-
-class _Unpacked(io.RawIOBase):
-    """What comes out of a compressed file, counted."""
-
-    def __init__(self, source: BinaryIO, path: Path, ratio: int):
-        self._source, self._path, self._ratio = source, path, ratio
-        self._left = _most_bytes(path.stat().st_size, ratio)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:
-        content = self._source.read(len(buffer))
-        self._left -= len(content)
-        if self._left < 0:
-            raise _bomb(self._path, self._ratio)
-        buffer[: len(content)] = content
-        return len(content)
-
-    def close(self) -> None:
-        self._source.close()
-        super().close()
-
-
-def _most_bytes(size: int, ratio: int) -> int:
-    return max(_SMALL, ratio * size)
-
-
-def _bomb(path: Path, ratio: int) -> StudyError:
-    expected = f"text.max_unpacked_ratio = {ratio} times at most"
-    remedy = "see what is in it; raise that setting if it is what you want"
-    return StudyError(f"{path} unpacks to more than {ratio} times its size", expected, remedy)
-
-
 def _lines(handle: BinaryIO, path: Path, settings: Text) -> Iterator[tuple[int, str | Fault]]:
     longest = settings.max_line_megabytes * 1_000_000
     for number in itertools.count(1):
@@ -97,23 +48,30 @@ def _lines(handle: BinaryIO, path: Path, settings: Text) -> Iterator[tuple[int, 
         if not raw:
             return
         where = f"{path}, line {number}"
+        if number == 1:
+            check_is_text(path, raw)
         if len(raw) > longest:
             while raw and not raw.endswith(b"\n"):
-                raw = handle.readline(_BUFFER)
+                raw = handle.readline(BUFFER)
             yield number, too_long(where, settings)
         elif b"\0" in raw or (number == 1 and raw.startswith(_UTF16)):
             found = f"a NUL byte or a mark of UTF-16 in {where}"
-            yield number, Fault(found, "text in UTF-8", "convert the file: iconv -f utf-16 -t utf-8")
+            yield number, Fault(found, "text in UTF-8", _converted("utf-16", path))
         else:
-            yield number, _decoded(raw, number, where)
+            yield number, _decoded(raw, number, path, where)
 
 
-def _decoded(raw: bytes, number: int, where: str) -> str | Fault:
+def _converted(coding: str, path: Path) -> str:
+    target = shlex.quote(f"another{''.join(path.suffixes[-1:])}")
+    return f"write it anew, and put that in its place: iconv -f {coding} -t utf-8 {shlex.quote(path.name)} > {target}"
+
+
+def _decoded(raw: bytes, number: int, path: Path, where: str) -> str | Fault:
     try:
         return raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         byte = f"byte 0x{raw[error.start]:02x} at index {error.start} of {where}"
-        return Fault(byte, "UTF-8", "convert the file, for instance with iconv -t utf-8")
+        return Fault(byte, "UTF-8", f"{_converted('latin1', path)} (or another coding, if it is of one)")
 
 
 def too_long(where: str, settings: Text) -> Fault:
@@ -135,14 +93,14 @@ def jsonl(handle: BinaryIO, path: Path, fields: tuple[str, ...], settings: Text)
 
 def json_or_jsonl(handle: io.BufferedReader, path: Path, fields: tuple[str, ...], settings: Text) -> Rows:
     """Yield the rows of JSON Lines, or the elements of one JSON array that is no longer than a line may be."""
-    if not handle.peek(_BUFFER).removeprefix(_BOM).lstrip().startswith(b"["):
+    if not handle.peek(BUFFER).removeprefix(_BOM).lstrip().startswith(b"["):
         yield from jsonl(handle, path, fields, settings)
         return
     longest = settings.max_line_megabytes * 1_000_000
     if len(content := handle.read(longest + 1)) > longest:
         found, remedy = f"a JSON array of more than {longest:,} bytes in {path}", f"run `jq -c '.[]' {path.name}`"
         raise StudyError(found, "one object a line", f"{remedy}, and name what it writes .jsonl")
-    text = _decoded(content, 1, f"{path}, in its array")
+    text = _decoded(content, 1, path, f"{path}, in its array")
     items = text if isinstance(text, Fault) else _decode(_decoder(fields), text, str(path))
     if isinstance(items, Fault):
         raise StudyError(*items[:3])
@@ -188,11 +146,11 @@ def plain_text(handle: BinaryIO, path: Path, fields: tuple[str, ...], settings: 
             yield f"line {number}", line if isinstance(line, Fault) else {"text": line.rstrip("\r\n")}
 
 
-def comma_separated(handle: BinaryIO, path: Path, fields: tuple[str, ...], settings: Text) -> Rows:
-    """Yield the rows of a CSV file; where a line is none, it is not known where the next row begins.
+def separated(handle: BinaryIO, path: Path, fields: tuple[str, ...], settings: Text, *, by: str = ",") -> Rows:
+    """Yield the rows of a CSV or TSV file; where a line is none, it is not known where the next row begins.
 
     Raises:
-        StudyError: On such a line, or a column that stands twice.
+        StudyError: On such a line, a column that stands twice, or another separator.
     """
     limit, backslashes = csv.field_size_limit(settings.max_line_megabytes * 1_000_000), []
 
@@ -204,8 +162,11 @@ def comma_separated(handle: BinaryIO, path: Path, fields: tuple[str, ...], setti
                 backslashes.append(line)
             yield line
 
-    reader = csv.DictReader(lines(), strict=True)
     try:
+        rows = lines()
+        first = list(itertools.islice(rows, 1))
+        _check_separator("".join(first), path, fields, by)
+        reader = csv.DictReader(itertools.chain(first, rows), delimiter=by, strict=True)
         for name in fields:
             if list(reader.fieldnames or ()).count(name) > 1:
                 raise StudyError(f"the column {name!r} twice in {path}", "each column once", "rename one of them")
@@ -215,8 +176,8 @@ def comma_separated(handle: BinaryIO, path: Path, fields: tuple[str, ...], setti
         found = f"malformed CSV in {path}, line {reader.line_num}: {error}"
         escaped = f"{found}, after quotes with a backslash before them"
         remedy = 'write a quote inside a quoted text twice, "", and not \\", as pandas and Excel do'
-        how = (escaped, "quotes doubled", remedy) if backslashes else (found, "comma-separated values", "mend the line")
-        raise StudyError(*how) from error
+        plainly = (found, f"values between {_SEPARATORS[by]}", "mend the line")
+        raise StudyError(*((escaped, "quotes doubled", remedy) if backslashes else plainly)) from error
     finally:
         csv.field_size_limit(limit)
 
@@ -229,7 +190,21 @@ def _columns(row: dict, reader: csv.DictReader, where: str) -> dict | Fault:
         found, expected = f"{there} of {len(row)} columns in {where}", "all that the first line names"
         return Fault(found, expected, "fill the row, or quote texts that hold line breaks")
     found, expected = f"{len(row[None])} columns too many in {where}", f"the {len(reader.fieldnames)} of the first line"
-    return Fault(found, expected, "quote texts that hold commas")
+    return Fault(found, expected, f"quote texts that hold {_SEPARATORS[reader.reader.dialect.delimiter]}")
+
+
+def _check_separator(header: str, path: Path, fields: tuple[str, ...], by: str) -> None:
+    """Tell of another separator by the first line, which else would be one long name."""
+    other = next((mark for mark in _SEPARATORS if mark in header), by)
+    if by in header or other == by or header.strip().strip('"') in fields:
+        return
+    named = {",": "end its name in .csv", "\t": "end its name in .tsv"}
+    read = f"import pandas; pandas.read_csv({path.name!r}, sep={other!r}, dtype=str)"
+    anew = (
+        f'write it anew, and put that in its place: python -c "{read}.to_csv({f"another{path.suffix}"!r}, index=False)"'
+    )
+    found, expected = f"{_SEPARATORS[other]} between the columns of {path}", f"{_SEPARATORS[by]}, as its ending says"
+    raise StudyError(found, expected, named.get(other, anew))
 
 
 def parquet(handle: BinaryIO, path: Path, fields: tuple[str, ...], settings: Text) -> Rows:
@@ -239,8 +214,8 @@ def parquet(handle: BinaryIO, path: Path, fields: tuple[str, ...], settings: Tex
         StudyError: If a column stands twice.
     """
     with _room_to_unpack(path) as unpacked:
-        if isinstance(handle.raw, _Unpacked):  # a table is read from its end, which a compressed file does not give
-            shutil.copyfileobj(handle, unpacked, _BUFFER)
+        if not handle.seekable():  # a table is read from its end, which a compressed file does not give
+            shutil.copyfileobj(handle, unpacked, BUFFER)
             handle = unpacked
         known = pyarrow.parquet.read_schema(handle)
         for name in fields:
@@ -250,7 +225,7 @@ def parquet(handle: BinaryIO, path: Path, fields: tuple[str, ...], settings: Tex
         # A text that is repeated is in memory once. By default the whole file would be fetched beforehand.
         kinds = (pyarrow.types.is_string, pyarrow.types.is_dictionary)
         repeated = [name for name in wanted if any(is_of(known.field(name).type) for is_of in kinds)]
-        how = {"buffer_size": _BUFFER, "pre_buffer": False, "read_dictionary": repeated}
+        how = {"buffer_size": BUFFER, "pre_buffer": False, "read_dictionary": repeated}
         table = pyarrow.parquet.ParquetFile(handle, **how)
         _check_unpacked(table, handle, path, settings)
         batches = table.iter_batches(_rows_at_once(table), columns=wanted, use_threads=False)
@@ -276,14 +251,14 @@ def _room_to_unpack(path: Path) -> Iterator[BinaryIO]:
 
 def _check_unpacked(table: pyarrow.parquet.ParquetFile, handle: BinaryIO, path: Path, settings: Text) -> None:
     unpacked = sum(table.metadata.row_group(k).total_byte_size for k in range(table.num_row_groups))
-    if unpacked > _most_bytes(handle.seek(0, io.SEEK_END), settings.max_unpacked_ratio):
-        raise _bomb(path, settings.max_unpacked_ratio)
+    if unpacked > most_bytes(handle.seek(0, io.SEEK_END), settings.max_unpacked_ratio):
+        raise bomb(path, settings.max_unpacked_ratio)
 
 
 def _rows_at_once(table: pyarrow.parquet.ParquetFile) -> int:
     groups = [table.metadata.row_group(k) for k in range(table.num_row_groups)]
     widest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
-    return min(_BATCH, max(1, 32 * _BUFFER // max(1, widest)))
+    return min(_BATCH, max(1, 32 * BUFFER // max(1, widest)))
 
 
 def _cells(batch: pyarrow.RecordBatch, k: int, where: str) -> dict | Fault:
@@ -296,7 +271,8 @@ def _cells(batch: pyarrow.RecordBatch, k: int, where: str) -> dict | Fault:
 READERS: dict[str, Reader] = {
     ".jsonl": jsonl,
     ".json": json_or_jsonl,
-    ".csv": comma_separated,
+    ".csv": separated,
+    ".tsv": functools.partial(separated, by="\t"),
     ".parquet": parquet,
     ".txt": plain_text,
 }
