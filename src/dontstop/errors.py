@@ -53,7 +53,9 @@ def chosen(kind: str, name: str, known: Mapping[str, Any], remedy: str = "name o
 
 def meant(name: str, known: Iterable[str], otherwise: str) -> str:
     """Ask whether the nearest of the names that are known was meant, if one is near; else say something else."""
-    close = difflib.get_close_matches(str(name), known, n=1)
+    known = list(known)
+    folded = [each for each in known if each.strip().lower() == str(name).strip().lower()]
+    close = folded or difflib.get_close_matches(str(name), known, n=1)
     return f"did you mean {close[0]!r}?" if close else otherwise
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow
 
-from dontstop.errors import StudyError
+from dontstop.errors import StudyError, meant
 from dontstop.machine import files, progress
 from dontstop.profiles import Text
 from dontstop.text.readers import READERS, Fault, too_long
@@ -243,17 +243,22 @@ def _document(
     return found
 
 
+def _label(value: Any) -> Any:
+    """Write a label as text: whole numbers, as which 1 and 1.0 are one class, and truth; of nothing, or NaN, none."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) <= 10**15)
+    return str(int(value)) if is_whole else value
+
+
 def _value(row: dict[str, Any], field: str, where: str, settings: Text, *, is_label: bool) -> str | Fault:
     if field not in row:
         names = ", ".join(map(str, row)) or "nothing"
-        return Fault(f"no field {field!r} in {where}", f"{field!r} among {names}", "add or rename the field")
-    value = row[field]
-    if is_label and isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if is_label and (value is None or value != value):  # NaN, as a table has it where nothing stands
-        value = ""
-    if is_label and isinstance(value, float) and value.is_integer() and abs(value) <= 10**15:
-        value = str(int(value))  # as integers are written where a column has gaps: 1 and 1.0 are one class
+        remedy = meant(field, map(str, row), "add or rename the field")
+        return Fault(f"no field {field!r} in {where}", f"{field!r} among {names}", remedy)
+    value = _label(row[field]) if is_label else row[field]
     if isinstance(value, float) and is_label and value > 10**15:
         return Fault(f"an integer of many digits as {field} in {where}", "a label", "write it as a string")
     if not isinstance(value, str):
