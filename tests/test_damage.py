@@ -164,6 +164,17 @@ def test_a_job_reads_nothing_that_is_damaged(house, name, reads):
     assert not last.exists()
 
 
+def test_a_file_that_a_folder_was_not_written_with_is_damage_where_it_is_read(house):
+    files.write_json(house.data / "prepared.json", {})  # which is written once the digests stand
+    assert noticed(house) == []
+    extra = house.tokenizer() / "special_tokens_map.json"
+    files.write_json(extra, {"mask_token": "a"})
+    assert noticed(house) == [f"{extra} is none of the files that were written there"]
+    Reads(texts=("tokens/corpora/cs/",)).check(house)
+    with pytest.raises(StudyError, match="special_tokens_map.json is none of"):
+        Reads(texts=("tokenizer/",)).check(house)
+
+
 def test_what_a_job_does_not_read_may_be_damaged(house):
     (house.data / "corpora" / "cs.jsonl").write_text("spoilt")
     Reads(frozenset({ENCODER}), ("tokens/corpora/cs/", "tokenizer/")).check(house)

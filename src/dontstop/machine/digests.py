@@ -8,6 +8,7 @@ from dontstop.errors import StudyError
 from dontstop.machine import files
 
 DIGESTS = "digests.json"  # of a folder, beside its files
+_WRITTEN_AFTER = {DIGESTS, "prepared.json"}  # which stand in a folder beside the files that its digests name
 _CLOCK_TICK = 1_000_000_000  # nanoseconds; no file system tells times apart that are nearer, or needs more
 _known: dict[tuple[int, int, int, int], str] = {}  # by a file's device, inode, size and time: read once a process
 
@@ -42,7 +43,11 @@ def damage(kept: Path, root: Path, under: tuple[str, ...] = ("",)) -> str | None
 
 
 def faults(kept: Path, root: Path, under: tuple[str, ...] = ("",)) -> Iterator[str]:
-    """Say of every file that is not as its digest was kept what is wrong with it; `damage` tells the first."""
+    """Say of every file that is not as its digest was kept what is wrong with it; `damage` tells the first.
+
+    Of a folder that holds its own digests, a file that they do not name is a fault too: what is loaded from folders
+    whole, such as a tokenizer, would read it.
+    """
     if not kept.is_file():
         return
     if (expected := kept_digests(kept, root)) is None:
@@ -54,6 +59,10 @@ def faults(kept: Path, root: Path, under: tuple[str, ...] = ("",)) -> Iterator[s
             yield f"{path} is missing"
         elif name.startswith(under) and digest_once(path) != digest:
             yield f"{path} is not as it was written"
+    for path in files.files_under(root) if kept == root / DIGESTS else ():
+        name = path.relative_to(root).as_posix()
+        if name not in _WRITTEN_AFTER | expected.keys() and name.startswith(under):
+            yield f"{path} is none of the files that were written there"
 
 
 def _own_digest(kept: Path, root: Path, found: dict[str, str]) -> str:

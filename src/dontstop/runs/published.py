@@ -237,7 +237,7 @@ def publish_checkpoint(some: Jobs, checkpoint: Checkpoint) -> None:
     is_whole = (target / digests.DIGESTS).is_file() and digests.folder_damage(target) is None
     if is_whole and place.is_file() and files.read_json(place) == training:
         return
-    place.unlink(missing_ok=True)  # before other weights stand beside it
+    scratch.remove_parts([place, target])  # first the file that says that the folder is whole
     files.link_files(source / "encoder", target)
     files.write_json(place, training)
     digests.write_folder_digests(target)
