@@ -8,10 +8,11 @@ import yaml
 
 import tiny
 from dontstop.errors import StudyError
-from dontstop.machine import files, runner
+from dontstop.machine import digests, files, runner
 from dontstop.profiles import Paths, load_profile
 from dontstop.runs import preparation
 from dontstop.text import inspection, own_files
+from dontstop.upkeep import doctor
 
 TASK = {"tickets": {"domain": "support", "metric": "macro_f1"}}
 ROWS = [{"text": f"text {k} of a kind", "label": "rare" if k < 5 else "common"} for k in range(100)]
@@ -82,6 +83,33 @@ def test_they_are_gathered_again_only_once_they_change(gathered, tmp_path):
     said = []
     own_files.gather(profile, tmp_path / "constraints.txt", said.append)
     assert own_files.is_gathered(profile) and said[0].startswith("tickets: 1 repeated rows of")
+
+
+SPOILT = {
+    "one letter": ("corpora/support.jsonl", lambda content: content.replace(b'text": "', b'text": "x', 1)),
+    "cut at a line's end": ("tasks/tickets/train.jsonl", lambda content: b"".join(content.splitlines(True)[:20])),
+    "another's digests": ("digests.json", lambda content: b"{}"),
+    "a note that is none": ("own.json", lambda content: b'"abc'),
+    "a file beside": ("corpora/general/more.jsonl", lambda content: b'{"text": "x"}'),
+    "no digests": ("digests.json", None),
+    "a text gone": ("corpora/general.jsonl", None),
+}
+
+
+@pytest.mark.parametrize(("name", "spoil"), SPOILT.values(), ids=SPOILT)
+def test_a_damaged_mirror_of_them_is_told_and_gathered_again(gathered, tmp_path, name, spoil):
+    profile, paths = gathered[0], Paths("own", tmp_path)
+    mirror, path = tmp_path / "work" / "own" / "own", tmp_path / "work" / "own" / "own" / name
+    whole = files.folder_digest(mirror)
+    if spoil is None:
+        path.unlink()
+    else:
+        files.write_bytes(path, spoil(path.read_bytes() if path.is_file() else b""))
+    assert not own_files.is_gathered(profile)
+    told = name != "digests.json" or spoil is not None  # without digests nothing is known to be damaged
+    assert told == any(list(digests.faults(*kept[:2])) for kept in doctor._kept(profile, paths))
+    preparation._gather_own_files(profile, paths)
+    assert own_files.is_gathered(profile) and files.folder_digest(mirror) == whole
 
 
 def test_they_are_gathered_by_one_command_at_a_time(gathered, tmp_path, monkeypatch):

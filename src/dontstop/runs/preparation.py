@@ -85,6 +85,8 @@ def _gather_own_files(profile: Profile, paths: Paths) -> None:
     with runner.only_run(paths.lock):
         if own_files.is_gathered(profile):  # by another command, which this one has waited for
             return
+        if (wrong := digests.folder_damage(Path(profile.text.folder))) is not None:
+            progress.say(f"{wrong}: one's own files are gathered again")
         with progress.telling(f"prepare ({profile.name}): gathering", profile.speed.progress_seconds):
             own_files.gather(profile, paths.root / "constraints.txt", progress.say)
 

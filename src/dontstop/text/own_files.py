@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from dontstop.errors import StudyError
-from dontstop.machine import files
+from dontstop.machine import digests, files
 from dontstop.profiles import Profile, Text
 from dontstop.studies import Domain, StudyText, Task, read_study
 from dontstop.text import docstrings, examples, packages, splits, words
@@ -22,13 +22,14 @@ Tell = Callable[[str], None]
 
 
 def is_gathered(profile: Profile) -> bool:
-    """Whether the mirror `text.folder` stands there, made of the files that the study names as they are now.
+    """Whether the mirror `text.folder` stands there whole, made of the files that the study names as they are now.
 
     Raises:
         StudyError: If a file is missing, or a domain or task names none.
     """
-    note = Path(profile.text.folder) / NOTE
-    return _state(profile) == (files.read_json(note) if note.is_file() else None)
+    state, mirror = _state(profile), Path(profile.text.folder)
+    is_whole = (mirror / digests.DIGESTS).is_file() and digests.folder_damage(mirror) is None
+    return is_whole and state == files.read_json(mirror / NOTE)
 
 
 def gather(profile: Profile, constraints: Path, tell: Tell) -> None:
@@ -48,6 +49,7 @@ def gather(profile: Profile, constraints: Path, tell: Tell) -> None:
         )
         _write_corpus(part, GENERAL, general)
         files.write_json(part / NOTE, state)
+        digests.write_folder_digests(part)
 
 
 def _state(profile: Profile) -> str:

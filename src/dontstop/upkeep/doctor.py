@@ -210,6 +210,9 @@ def _kept(profile: Profile, paths: Paths) -> Iterator[tuple[Path, Path, str, str
     for folder, remedy in ((paths.data, of_text), (paths.selected, of_selected), (paths.checkpoints, of_encoders)):
         yield from ((kept, kept.parent, "broken", remedy) for kept in sorted(folder.rglob(digests.DIGESTS)))
     of_scratch = "what needs it makes it anew"
+    if profile.text.study.is_own:  # whose files are gathered in scratch
+        mirror = Path(profile.text.folder)
+        yield mirror / digests.DIGESTS, mirror, "warning", of_scratch
     yield from ((kept, paths.work, "warning", of_scratch) for kept in sorted(paths.work.glob("digests/**/*.json")))
 
 
