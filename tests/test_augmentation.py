@@ -6,9 +6,10 @@ import pytest
 import tiny
 from dontstop import tokens
 from dontstop.design.arms import Checkpoint
+from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths
-from dontstop.runs import identity
+from dontstop.runs import identity, published
 from dontstop.runs.augmentation import CANDIDATES_FILE, Selections
 from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs
@@ -148,6 +149,40 @@ def test_candidates_gone_or_of_other_settings_are_written_anew(selected, tmp_pat
     assert not wanted.is_written()
     wanted.write(lambda line: None)
     assert wanted.is_written() and selections(root, 1).is_written()
+
+
+LAST, COUNTS = "replicate_0/manifest.json", f"candidates/cs/{CANDIDATES_FILE}"
+SPOILT = {
+    "cut": (LAST, lambda content: content[:100]),
+    "another key": (LAST, lambda content: content.replace(b'"stores"', b'"storez"')),
+    "a list": (LAST, lambda content: b"[]"),
+    "stores that are a number": (LAST, lambda content: b'{"stores": 5}'),
+    "candidates that are a list": (COUNTS, lambda content: b"[]"),
+    "candidates without a key": (COUNTS, lambda content: b"{}"),
+}
+
+
+@pytest.mark.parametrize(("name", "spoil"), SPOILT.values(), ids=SPOILT)
+def test_a_damaged_selection_is_told_and_selected_again_by_the_same_command(selected, tmp_path, name, spoil, capsys):
+    root = tiny.copy(selected[0], tmp_path / "study")
+    with tiny.at(root):
+        Study("tiny").select()
+        path, whole = root / "selected/tiny" / name, files.folder_digest(root / "selected")
+        path.write_bytes(spoil(path.read_bytes()))
+        assert published.tells_of(selections(root, 0)) is False  # as claims asks, which removes nothing
+        assert path.is_file() and f"{path} is not as it was written" not in capsys.readouterr().out
+        Study("tiny").select()
+    assert f"{path} is not as it was written" in capsys.readouterr().out
+    assert files.folder_digest(root / "selected") == whole
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"stores": 5}', '{"tasks": '])
+@pytest.mark.parametrize("name", ["manifest.json", "tokens/manifest.json"])
+def test_damaged_manifests_of_text_are_told_before_they_are_read(prepared, tmp_path, name, content):
+    root = tiny.copy(prepared, tmp_path / "study")
+    (root / "data/tiny" / name).write_text(content)
+    with pytest.raises(StudyError, match=rf"{name} is not as it was written[\s\S]*dontstop prepare --profile tiny"):
+        selections(root, 0)
 
 
 def test_what_decides_a_ranking_is_in_its_fingerprint(prepared):

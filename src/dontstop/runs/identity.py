@@ -13,7 +13,7 @@ import torch
 from dontstop.design.arms import Checkpoint, Run, phase_settings
 from dontstop.design.plan import EXPERIMENTS, held_out_of, text_of
 from dontstop.errors import StudyError
-from dontstop.machine import files
+from dontstop.machine import digests, files
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import records, scratch
 from dontstop.text.tasks import GENERAL, SPLITS
@@ -94,12 +94,15 @@ class Identity:
 
     def __init__(self, profile: Profile, paths: Paths, versions: Mapping[str, str] | None = None):
         self.profile, self.paths = profile, paths
+        again = f"run `dontstop prepare --profile {profile.name}`, which makes it again"
+        digests.hold(digests.folder_damage(paths.data, ("manifest.json", "tokens/manifest.json")), again)
         manifest = scratch.result_of_prepare(paths.data / "tokens" / "manifest.json")
         self._stores = dict(manifest["stores"])
         for row in records.selected_rows(selected_records(paths)):
             self._stores |= row["stores"]  # of text that may not stand here
         for selected in sorted(paths.selected.glob("replicate_*/manifest.json")):
-            self._stores |= files.read_json(selected)["stores"]
+            if digests.folder_damage(selected.parent, (selected.name,)) is None:  # else it is selected again
+                self._stores |= files.read_json(selected)["stores"]
         self._splits = scratch.result_of_prepare(paths.data / "manifest.json")["tasks"]
         self.device = devices.resolve_device(profile.device)
         self.precision = devices.resolve_precision(profile.precision, self.device)

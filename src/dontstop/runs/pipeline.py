@@ -55,6 +55,7 @@ class Pipeline(Results):
             self.select()  # which prepares and counts too
         else:
             self.prepare()
+            self._drop_damaged_selections()
             self.read_on(experiment)
         if left_out := self.design.left_out(experiment):
             progress.say(f"{experiment} ({self.profile.name}): {left_out}")
@@ -114,6 +115,7 @@ class Pipeline(Results):
         again by the digests of their text.
         """
         self.prepare()
+        self._drop_damaged_selections()
         found = self._on_record("knn_tapt")
         if self.reads_on:
             self._count_in(found)

@@ -14,7 +14,7 @@ from dontstop.machine import digests, files, progress
 from dontstop.profiles import Paths
 from dontstop.runs import records, scratch
 from dontstop.runs.adoption import fingerprints_of
-from dontstop.runs.augmentation import Selections
+from dontstop.runs.augmentation import CANDIDATES_FILE, Selections
 from dontstop.runs.identity import installed_versions, known_versions, note_versions, selected_records
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.scratch import TRAINING_FILE
@@ -102,11 +102,13 @@ def on_record(some: Jobs, design: Design, experiments: Sequence[str], is_selecte
 
 
 def tells_of(wanted: Selections) -> bool:
-    """Whether a replicate's text stands here as it is to be selected, or nothing does and results tell of its digests.
+    """Whether a replicate's text stands here as it is to be selected, or nothing whole does and results tell of it.
 
     This machine's, or those of another kind where they are accepted.
     """
-    if (wanted.folder / "manifest.json").is_file():
+    candidates = (wanted.paths.selected / "candidates" / domain / CANDIDATES_FILE for domain in wanted.domains)
+    lasts = [wanted.folder / "manifest.json", *candidates]
+    if lasts[0].is_file() and not any(digests.folder_damage(last.parent, (last.name,)) for last in lasts):
         return wanted.is_written()
     fingerprint = wanted.fingerprint()
     rows = [row for row in records.selected_rows(selected_records(wanted.paths)) if row["fingerprint"] == fingerprint]
