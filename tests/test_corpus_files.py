@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import signal
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import tiny
 from dontstop.errors import StudyError
 from dontstop.fetch import corpus_files
-from dontstop.machine import files
+from dontstop.machine import files, runner
 from dontstop.studies import Source, read_study
 from dontstop.text.documents import read_documents
 
@@ -61,7 +62,8 @@ def test_a_corpus_is_cleaned_and_says_where_it_comes_from(source, tmp_path):
     assert counts["num_read"] == 60 and counts["num_documents"] == len(kept())
     assert counts["num_short"] == 10 and counts["num_repeated"] == 60 - 10 - len(kept())
     assert fetched(tmp_path, source, num_documents=1000) == kept()  # a source that ends before the budget is no other
-    assert {path.name for path in (tmp_path / "corpora").iterdir()} == {"cs.jsonl.gz", "cs.source.json"}
+    there = {path.name for path in (tmp_path / "corpora").iterdir()}
+    assert there == {"cs.jsonl.gz", "cs.source.json", ".cs.lock", ".cs.process"}
 
 
 def test_budgets_of_documents_and_of_words(source, tmp_path):
@@ -95,6 +97,45 @@ def test_a_killed_fetch_goes_on_where_it_was(source, tmp_path, monkeypatch):
     assert fetched(tmp_path, source, num_documents=1000) == kept()
     assert len(rows_read) < 60 + 33, "what had been read was read again"
     assert files.read_json(tmp_path / "corpora/cs.source.json")["counts"]["num_read"] == 60
+
+
+SPOILT = {
+    "a letter of a shard": ("00001.jsonl", lambda content: content.replace(b"word", b"wOrd", 1)),
+    "a shard cut at a line's end": ("00001.jsonl", lambda content: content[: content.index(b"\n") + 1]),
+    "a shard gone": ("00000.jsonl", None),
+    "a count": ("progress.json", lambda content: content.replace(b'"num_read": ', b'"num_read": 1', 1)),
+    "progress cut": ("progress.json", lambda content: content[:20]),
+    "a list": ("progress.json", lambda content: b"[]"),
+    "without digests, as of before": ("progress.json", lambda _: b'{"state": null, "num_shards": 0, "counts": {}}'),
+    "half a character": ("progress.json", lambda _: b'{"sha256": "", "state": "\\ud800"}'),
+}
+
+
+@pytest.mark.parametrize(("name", "spoil"), SPOILT.values(), ids=SPOILT)
+def test_a_damaged_fetch_is_told_and_begins_again(source, tmp_path, monkeypatch, name, spoil):
+    monkeypatch.setattr(corpus_files, "SHARD_CHARACTERS", 400)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(corpus_files.gzip, "GzipFile", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+        fetched(tmp_path, source, num_documents=20)
+    [path] = (tmp_path / "corpora").glob(f".cs.*/{name}")
+    path.unlink() if spoil is None else path.write_bytes(spoil(path.read_bytes()))
+    told = []
+    assert fetched(tmp_path, source, told, num_documents=1000) == kept()
+    assert told[0] == f"cs: {path.parent} is damaged: fetched from the beginning"
+
+
+def test_one_command_at_a_time_fetches_a_corpus(source, tmp_path):
+    with runner.only_run(tmp_path / "corpora" / ".cs.lock"), pytest.raises(StudyError, match="another run"):
+        fetched(tmp_path, source, num_documents=7)
+
+
+@pytest.mark.parametrize("name", ["cs.jsonl.gz", "cs.source.json"])
+@pytest.mark.parametrize("content", ["[]", "{}", '{"sha256": "\\ud800"}'])
+def test_a_damaged_corpus_or_note_of_it_is_told(source, tmp_path, name, content):
+    fetched(tmp_path, source, num_documents=7)
+    (tmp_path / "corpora" / name).write_text(content)
+    with pytest.raises(StudyError, match="do this: delete"):
+        fetched(tmp_path, source, num_documents=7)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import loopback
 import tiny
 from dontstop.errors import StudyError
 from dontstop.fetch import downloads, task_files
-from dontstop.machine import files
+from dontstop.machine import files, runner
 from dontstop.studies import parse_study, read_study
 from dontstop.text.documents import read_documents
 
@@ -119,6 +119,20 @@ def test_a_task_comes_from_one_place_and_stays_as_it_came(bucket, tmp_path):
     (tmp_path / "mirror/tasks/sciie/test.jsonl").write_bytes(lines(ROWS["dev"]))
     with pytest.raises(StudyError, match=r"test.jsonl changed since it was fetched"):
         task_files.fetch_tasks(tmp_path / "mirror", *arguments)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"splits": []}', '{"splits": {"train": {}}}', '{"splits": 5}'])
+def test_a_damaged_note_of_where_splits_came_from_is_told(tmp_path, content):
+    hub_folder(tmp_path / "hub", "citation_intent")
+    fetch(tmp_path, PAPER, "citation_intent")
+    (tmp_path / "mirror/tasks/citation_intent/source.json").write_text(content)
+    with pytest.raises(StudyError, match=r"source.json is damaged[\s\S]*do this: delete"):
+        fetch(tmp_path, PAPER, "citation_intent")
+
+
+def test_one_command_at_a_time_fetches_tasks(tmp_path):
+    with runner.only_run(tmp_path / "mirror/tasks/.fetch.lock"), pytest.raises(StudyError, match="another run"):
+        fetch(tmp_path, PAPER, "citation_intent")
 
 
 def test_what_is_no_split_does_not_stay(bucket, tmp_path):

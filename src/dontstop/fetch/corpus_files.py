@@ -14,7 +14,7 @@ import datasets
 
 from dontstop.errors import StudyError
 from dontstop.fetch import hub
-from dontstop.machine import files
+from dontstop.machine import files, runner
 from dontstop.studies import Source
 from dontstop.text.documents import forms_of
 from dontstop.text.words import normalise, num_words
@@ -59,14 +59,12 @@ def fetch_corpus(
     request = {**asdict(source), "min_words": min_words, "order": _ORDER}
     budget = {"num_documents": num_documents, "num_words": num_words}
     target, about = (mirror / "corpora" / f"{domain}.{ending}" for ending in ("jsonl.gz", "source.json"))
-    if _is_there(target, domain, about, request | budget):
-        return target
-    stream = CorpusStream(target.with_name(f".{domain}.{files.fingerprint(request)[:12]}.shards"), source, request)
-    stream.fetch(budget, lambda line: tell(f"{domain}: {line}"))
-    if not stream.counts["num_documents"]:
-        found = f"none of {stream.counts['num_read']:,} documents of {source.path} kept for {domain}"
-        raise StudyError(found, "one or more", "take a source that holds the domain's text")
-    stream.write(target, about, request | budget)
+    with runner.only_run(target.with_name(f".{domain}.lock")):
+        if not _is_there(target, domain, about, request | budget):
+            folder = target.with_name(f".{domain}.{files.fingerprint(request)[:12]}.shards")
+            stream = CorpusStream(folder, source, request, lambda line: tell(f"{domain}: {line}"))
+            stream.fetch(budget)
+            stream.write(target, about, request | budget)
     return target
 
 
@@ -78,6 +76,9 @@ def _is_there(target: Path, domain: str, about: Path, wanted: dict) -> bool:
     if not target.is_file():
         return False
     known = files.read_json(about) if about.is_file() else {}
+    if not isinstance(known, dict) or known.get("sha256") != files.digest(target):
+        remedy = f"delete {target}, and give the same command again"
+        raise StudyError(f"{target}, which is not as it was fetched, or {about}", "the bytes that came", remedy)
     for name, value in wanted.items():
         if json.loads(json.dumps(value)) != known.get(name):
             raise StudyError(
@@ -91,30 +92,50 @@ def _is_there(target: Path, domain: str, about: Path, wanted: dict) -> bool:
 class CorpusStream:
     """A corpus being fetched: documents kept so far, in shards on the disk, and where in the source to resume."""
 
-    def __init__(self, folder: Path, source: Source, request: dict):
-        """Take up what an earlier fetch of the same request has left in `folder`."""
-        self.folder, self.source, self.min_words = folder, source, request["min_words"]
+    def __init__(self, folder: Path, source: Source, request: dict, tell: Tell):
+        """Take up what an earlier fetch of the same request has left in `folder`; what is damaged there is told."""
+        self.folder, self.source, self.min_words, self.tell = folder, source, request["min_words"], tell
         self.words = re.compile(r"\b(" + "|".join(map(re.escape, source.any_of)) + r")\b", re.IGNORECASE)
-        path = folder / "progress.json"
-        saved = files.read_json(path) if path.is_file() else {"state": None, "num_shards": 0, "counts": {}}
-        self.state, self.num_shards = saved["state"], saved["num_shards"]
+        saved = self._saved() or {"state": None, "shards": {}, "counts": {}}
+        self.state, self.shards = saved["state"], saved["shards"]
         self.counts = dict.fromkeys(_COUNTS, 0) | saved["counts"]
         self.seen, self.num_last_words = set(), 0
-        for shard in self._shards():
-            for row in files.read_rows(shard):
+        for shard in self.shards:
+            for row in files.read_rows(folder / shard):
                 self.seen.add(_key(row["text"]))
                 self.num_last_words = num_words(row["text"])
         self._begin_shard()
 
-    def fetch(self, budget: dict[str, int | None], tell: Tell) -> None:
+    def _saved(self) -> dict | None:
+        """Return where an earlier fetch was, if all that it has left is as it was written."""
+        path = self.folder / "progress.json"
+        if not path.is_file():
+            return None
+        try:
+            saved = files.read_json(path)
+            is_whole = saved.pop("sha256") == files.fingerprint(saved)
+            if is_whole and all(files.digest(self.folder / name) == was for name, was in saved["shards"].items()):
+                return saved
+        except (StudyError, FileNotFoundError, LookupError, TypeError, AttributeError):
+            pass
+        self.tell(f"{self.folder} is damaged: fetched from the beginning")
+        return None
+
+    def fetch(self, budget: dict[str, int | None]) -> None:
         """Read the source until the budget is spent or the source ends.
 
         Raises:
-            StudyError: If more has come already than the budget allows, or the source cannot be read.
+            StudyError: If more has come already than the budget allows, or the source cannot be read or has no
+                document of the kind.
         """
         self._check(budget)
-        if self._is_spent(budget):
-            return
+        if not self._is_spent(budget):
+            self._read(budget)
+        if not self.counts["num_documents"]:
+            found = f"none of {self.counts['num_read']:,} documents of {self.source.path} kept"
+            raise StudyError(found, "one or more", "take a source that holds the domain's text")
+
+    def _read(self, budget: dict[str, int | None]) -> None:
         rows = self._open()
         # Nothing is saved where the source breaks off: the rows of a turn are read at once, and some would be lost.
         for row in hub.read_stream(rows, self.source.path):
@@ -122,8 +143,8 @@ class CorpusStream:
             if self._is_spent(budget):
                 break
             if self.num_characters >= SHARD_CHARACTERS or time.monotonic() - self.begun >= SHARD_SECONDS:
-                self._save(rows.state_dict(), tell)
-        self._save(rows.state_dict(), tell)
+                self._save(rows.state_dict())
+        self._save(rows.state_dict())
 
     def take(self, row: dict) -> None:
         """Keep a document, or count why it is skipped."""
@@ -151,8 +172,8 @@ class CorpusStream:
         """Join the shards, the same documents to the same bytes, and note beside them where they come from."""
         with files.writing(target) as part:
             with open(part, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as handle:
-                for path in self._shards():
-                    with open(path, "rb") as shard:
+                for name in self.shards:
+                    with open(self.folder / name, "rb") as shard:
                         shutil.copyfileobj(shard, handle)
             # Before the corpus itself: wherever that is, a note of what it is made of is beside it.
             files.write_json(about, wanted | {"counts": self.counts, "sha256": files.digest(part)})
@@ -175,20 +196,18 @@ class CorpusStream:
             raise hub.unreadable(source.path, error) from error
         return rows
 
-    def _shards(self) -> list[Path]:
-        return [self.folder / f"{number:05d}.jsonl" for number in range(self.num_shards)]
-
     def _begin_shard(self) -> None:
         self.rows, self.num_characters, self.begun = [], 0, time.monotonic()
 
-    def _save(self, state: dict, tell: Tell) -> None:
-        """Keep a shard; it counts only once the position in the source is written down."""
-        files.write_jsonl(self.folder / f"{self.num_shards:05d}.jsonl", self.rows)
-        self.num_shards += 1
-        saved = {"state": state, "num_shards": self.num_shards, "counts": self.counts}
-        files.write_json(self.folder / "progress.json", saved)
+    def _save(self, state: dict) -> None:
+        """Keep a shard; it counts only once the position in the source is written down, with the shards' digests."""
+        path = self.folder / f"{len(self.shards):05d}.jsonl"
+        files.write_jsonl(path, self.rows)
+        self.shards[path.name] = files.digest(path)
+        saved = {"state": state, "shards": self.shards, "counts": self.counts}
+        files.write_json(self.folder / "progress.json", saved | {"sha256": files.fingerprint(saved)})
         self._begin_shard()
-        tell(f"{self.counts['num_documents']:,} documents, {self.counts['num_words']:,} words")
+        self.tell(f"{self.counts['num_documents']:,} documents, {self.counts['num_words']:,} words")
 
     def _is_of_domain(self, text: str) -> bool:
         source = self.source

@@ -11,7 +11,7 @@ import datasets
 from dontstop import paper
 from dontstop.errors import StudyError
 from dontstop.fetch import downloads, hub
-from dontstop.machine import files
+from dontstop.machine import files, runner
 from dontstop.profiles import Text
 from dontstop.studies import StudyText, Task
 from dontstop.text.documents import Refused, find_documents, forms_of, read_documents
@@ -20,6 +20,7 @@ from dontstop.text.tasks import SPLITS
 Tell = Callable[[str], None]
 
 _BOUNDS, _LENIENT = Text(), Text(bad_rows="skip")  # what is prepared later is held to the profile's own
+_KEPT = {"source", "from", "sha256"}  # of a split that was fetched, beside it
 _SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation"), "test": ("test",)}  # on a hub
 
 
@@ -50,15 +51,16 @@ def fetch_tasks(
     """
     tasks = [study.task(name) for name in names] or study.tasks
     origins = {(task, split): _origin(study, task, split, source, address) for task in tasks for split in SPLITS}
-    for (task, split), origin in origins.items():
-        folder = mirror / "tasks" / task.name
-        if found := _present(folder, task.name, split, origin):
-            number, remark = _num_examples(found), f" ({found.name}, already there)"
-        else:
-            number, remark = _fetch_split(folder, task, split, origin, tell), ""
-        if (expected := _num_in_table_2(task.name, split)) is not None:
-            remark += ", as in Table 2" if number == expected else f", Table 2 has {expected:,}"
-        tell(f"{task.name}, {split}: {number:,} examples{remark}")
+    with runner.only_run(mirror / "tasks" / ".fetch.lock"):
+        for (task, split), origin in origins.items():
+            folder = mirror / "tasks" / task.name
+            if found := _present(folder, task.name, split, origin):
+                number, remark = _num_examples(found), f" ({found.name}, already there)"
+            else:
+                number, remark = _fetch_split(folder, task, split, origin, tell), ""
+            if (expected := _num_in_table_2(task.name, split)) is not None:
+                remark += ", as in Table 2" if number == expected else f", Table 2 has {expected:,}"
+            tell(f"{task.name}, {split}: {number:,} examples{remark}")
 
 
 def differences_from_table_2(mirror: Path, names: Sequence[str]) -> list[str]:
@@ -113,7 +115,12 @@ def _present(folder: Path, name: str, split: str, origin: Origin) -> Path | None
 def _read_notes(folder: Path) -> dict[str, dict]:
     """Read where the splits of a task were fetched from, by split."""
     path = folder / "source.json"
-    return files.read_json(path)["splits"] if path.is_file() else {}
+    notes = files.read_json(path) if path.is_file() else {"splits": {}}
+    splits = notes.get("splits") if isinstance(notes, dict) else None
+    if not isinstance(splits, dict) or not all(isinstance(n, dict) and n.keys() >= _KEPT for n in splits.values()):
+        remedy = f"delete {folder} to fetch all of it again, or {path} alone, where the splits are your own"
+        raise StudyError(f"{path} is damaged", "where each split was fetched from", remedy)
+    return splits
 
 
 def _fetch_split(folder: Path, task: Task, split: str, origin: Origin, tell: Tell) -> int:

@@ -158,7 +158,10 @@ def read_json(path: Path) -> Any:
         StudyError: If it is damaged.
     """
     try:
-        return json.loads(path.read_bytes())
+        value = json.loads(content := path.read_bytes())
+        if b"\\u" in content or not content.isascii():
+            json.dumps(value, ensure_ascii=False).encode()  # half characters, which nothing of ours can have written
+        return value
     except (ValueError, RecursionError) as error:
         remedy = f"delete {path} and give the same command again"
         raise StudyError(f"{path} is damaged: {error}", "a whole file", remedy) from error
