@@ -180,6 +180,28 @@ def test_what_a_job_does_not_read_may_be_damaged(house):
     Reads(frozenset({ENCODER}), ("tokens/corpora/cs/", "tokenizer/")).check(house)
 
 
+CURVE = ",".join(records.CURVE) + "\n1,2,0.1,5.5\n2,4,0.1,5.0\n"
+CURVES = ["", "\0\0", "step,num_tokens\n1,2\n", CURVE + "1,2,x,y\n", '"a\n1,2,3\n4', CURVE + "1,2,3,4,5,6\n1\n"]
+CURVES += [CURVE.replace("\n1", "\n1,1"), CURVE + "3\n", "\xff\xfe", CURVE.replace("5.0", "4.0")]
+
+
+@pytest.mark.parametrize("content", CURVES, ids=range(len(CURVES)))
+def test_a_damaged_curve_is_told_with_digests_and_without(tmp_path, content):
+    digests.write_within(tmp_path, {"base.csv": CURVE, "dapt.csv": CURVE})
+    path = tmp_path / "base.csv"
+    path.write_bytes(content.encode("latin-1"))
+    digests.write_within(tmp_path, {"dapt.csv": CURVE.replace("5.0", "3.0")})  # by which nothing else becomes whole
+    assert records.read_curve(tmp_path / "dapt.csv")["masked_lm_loss"].tolist() == [5.5, 3.0]
+    with pytest.raises(StudyError, match=r"base.csv is not as it was written[\s\S]*make study"):
+        records.read_curve(path)
+    (tmp_path / digests.DIGESTS).unlink()  # as of before they were kept
+    if content != CURVES[-1]:
+        with pytest.raises(StudyError, match="base.csv is damaged"):
+            records.read_curve(path)
+    digests.write_within(tmp_path, {"base.csv": CURVE})
+    assert records.read_curve(path).to_csv(index=False) == CURVE and digests.folder_damage(tmp_path) is None
+
+
 def test_another_encoder_in_its_place_is_moved_aside_and_made_again(house, capsys):
     last = scratch.folder(house, ENCODER) / "training.json"
     shutil.copy(house.checkpoints / "base" / "model.safetensors", last.parent / "encoder")

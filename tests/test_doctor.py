@@ -50,13 +50,19 @@ def test_damage_leftovers_holders_and_other_machines_are_named(study):
     files.write_json(selected, {})
     digests.write_folder_digests(study.selected / "replicate_0")
     files.write_json(selected, [])
+    curves = [study.results / "curves" / name / "replicate_0" / "base.csv" for name in ("02_dapt", "base")]
+    digests.write_within(curves[0].parent, {"base.csv": "step\n1\n"})
+    for path in curves:
+        files.write_text(path, "")
     (study.results / ".x.12345678.part").touch()
     findings = doctor.examine("tiny", study.root)
     assert line(findings, "leftovers")["level"] == "warning"
     wrong = findings[findings["level"] == "broken"]["state"].tolist()
     written = study.results / "records" / "02_dapt" / "base.jsonl"
     changed = [f"{path} is not as it was written" for path in (damaged, offsets, selected)]
-    assert wrong == [changed[0], f"{missing} is missing", *changed[1:], f"{written} is damaged"]
+    changed.append(f"{curves[0]} is not as it was written")
+    damaged = [f"{path} is damaged" for path in (curves[1], written)]
+    assert wrong == [changed[0], f"{missing} is missing", *changed[1:], *damaged]
     remedies = findings[findings["level"] == "broken"]["remedy"].tolist()
     assert "dontstop prepare" in remedies[0] and "dontstop select" in remedies[3] and "make study" in remedies[4]
     assert doctor.exit_code(findings) == 2

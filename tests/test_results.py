@@ -140,7 +140,7 @@ def test_pretraining_is_that_of_the_notebooks_so_far(study):
         records.write_records(folder / "records" / notebook, "pretraining", [{"checkpoint": notebook}])
         for replicate in (0, 1, 2):
             place = folder / "curves" / notebook / f"replicate_{replicate}"
-            files.write_text(place / f"{notebook}.csv", f"step,masked_lm_loss\n1,{replicate}.5\n")
+            files.write_text(place / f"{notebook}.csv", f"{','.join(records.CURVE)}\n1,2,0.1,{replicate}.5\n")
     assert study.pretraining()["checkpoint"].tolist() == ["base", "02_dapt", "03_tapt"]
     study.profile = study.profile.model_copy(update={"replicates": 2})
     found = study.curves()

@@ -93,6 +93,18 @@ def test_records_are_complete(finished):
     assert own["encoder"].tolist() == ["base"] * 3 and set(own["held_out"]) == {"general", *tiny.DOMAINS}
 
 
+def test_a_damaged_curve_is_written_again_by_the_same_command(finished, tmp_path):
+    root = tiny.copy(finished, tmp_path / "study")
+    path = root / "results/tiny/curves/base/replicate_0/base.csv"
+    whole = path.read_text()
+    path.write_text(whole.replace("1", "2"))
+    with tiny.at(root), pytest.raises(StudyError, match="base.csv is not as it was written"):
+        Study("tiny").curves()
+    with tiny.at(root):
+        tiny.run(root, "domain_gap")
+        assert path.read_text() == whole and not Study("tiny").curves().empty
+
+
 def test_trainings_and_curves_are_complete(finished):
     folder = finished / "results" / "tiny" / "records"
     base, dapt = (records.read_records(folder / owner, "pretraining") for owner in ("base", "02_dapt"))

@@ -1,7 +1,7 @@
 """Digests of what is read back: kept beside files when they are finished, compared before they are used."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dontstop.errors import StudyError
@@ -27,7 +27,10 @@ def digest_once(path: Path) -> str:
 
 def write_digests(kept: Path, root: Path, some: Iterable[Path]) -> None:
     """Keep the digests of some files under `root`, and a digest of these digests, in the file `kept`."""
-    found = {path.relative_to(root).as_posix(): digest_once(path) for path in some if path != kept}
+    _write(kept, root, {path.relative_to(root).as_posix(): digest_once(path) for path in some if path != kept})
+
+
+def _write(kept: Path, root: Path, found: dict[str, str]) -> None:
     files.write_json(kept, {"files": found, "sha256": _own_digest(kept, root, found)})
 
 
@@ -85,6 +88,17 @@ def kept_digests(kept: Path, root: Path) -> dict[str, str] | None:
 def write_folder_digests(folder: Path) -> None:
     """Keep the digests of all files of a folder in it."""
     write_digests(folder / DIGESTS, folder, files.files_under(folder))
+
+
+def write_within(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write some of a folder's texts, by file's name, and keep their digests; those of its other files stay."""
+    for name, text in texts.items():
+        files.write_text(folder / name, text)
+    kept = folder / DIGESTS
+    if not kept.is_file() or (known := kept_digests(kept, folder)) is None:
+        write_folder_digests(folder)
+    else:
+        _write(kept, folder, known | {name: digest_once(folder / name) for name in texts})
 
 
 def keep_folder_digests(folder: Path) -> None:

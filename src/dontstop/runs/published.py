@@ -199,11 +199,13 @@ class Publisher:
             own = self.training(checkpoint)
             known = next((stands[f] for f in (fingerprint, *self.identity.alike(fingerprint)) if f in stands), own)
             trainings.append(own if known["capability"] == own["capability"] else known | {"curve": []})
+        curves: dict[str, dict[str, str]] = defaultdict(dict)
         for training in trainings:
             if curve := training.pop("curve"):
-                folder = self.paths.results / "curves" / owner / f"replicate_{training['replicate']}"
-                path = folder / f"{training['checkpoint']}.csv"
-                files.write_text(path, pd.DataFrame(curve).to_csv(index=False))
+                text = pd.DataFrame(curve).to_csv(index=False)
+                curves[f"replicate_{training['replicate']}"][f"{training['checkpoint']}.csv"] = text
+        for replicate, texts in curves.items():
+            digests.write_within(self.paths.results / "curves" / owner / replicate, texts)
         if trainings:
             self._write(owner, "pretraining", trainings)
 

@@ -16,6 +16,7 @@ _DIGEST = {"num_records", "sha256"}  # beside every record: how many stand in it
 # What a repetition does not repeat.
 OF_ONE_RUN = {"wall_seconds", "tokens_per_second", "num_processes", "ranking_seconds"}
 NOT_RECORDED = "not recorded"  # the capability of a record that was written before it was kept
+CURVE = ["step", "num_tokens", "learning_rate", "masked_lm_loss"]  # columns of a training's losses on its way
 RANKINGS = "rankings"  # the records of how long rankings took
 SELECTED = "selected"  # the records of what is selected: the digests and counts of every text
 RANKINGS_FILE = "rankings.json"  # what is kept of a task's rankings, beside its selected text
@@ -95,6 +96,24 @@ def read_rows(path: Path) -> tuple[list[dict], str | None]:
 def rows_of(paths: Iterable[Path]) -> Iterator[dict]:
     """Yield the records of some files that are as they were written."""
     return (row for path in paths for row in read_rows(path)[0])
+
+
+def read_curve(path: Path) -> pd.DataFrame:
+    """Read the loss curve of one training, with the columns `CURVE`.
+
+    Raises:
+        StudyError: If it is not as it was written, or no such table.
+    """
+    remedy = "run `make study`, which writes it anew; or take it from git, where it is committed"
+    digests.hold(digests.folder_damage(path.parent, (path.name,)), remedy)
+    try:
+        curve = pd.read_csv(path)
+        is_one = list(curve) == CURVE and all(pd.api.types.is_numeric_dtype(curve[name]) for name in CURVE)
+    except ValueError as error:
+        raise StudyError(f"{path} is damaged: {error}", f"a table of {', '.join(CURVE)}", remedy) from error
+    if not is_one or not isinstance(curve.index, pd.RangeIndex) or curve.isna().any(axis=None):
+        raise StudyError(f"{path} is damaged", f"a table of {', '.join(CURVE)}, numbers all of them", remedy)
+    return curve
 
 
 def _digest(path: Path, row: dict) -> str:

@@ -32,7 +32,7 @@ PRETRAINING_COLUMNS = [
     *("num_processes", "checks", "kept_step", "loss_before", "loss_after", "precision", "fingerprint", "capability"),
 ]
 POINT = ["step", "held_out", "masked_lm_loss"]  # of a course
-CURVE_COLUMNS = ["checkpoint", "replicate", "step", "num_tokens", "learning_rate", "masked_lm_loss"]
+CURVE_COLUMNS = ["checkpoint", "replicate", *records.CURVE]
 # Fields of records that have been renamed since some of those that are kept were written.
 RENAMED = {"num_trained": "trainable_parameters", "begun_at_random": "newly_initialised"}
 
@@ -206,10 +206,13 @@ class Results(Texts):
 
         Columns checkpoint; replicate; step (from 1); num_tokens so far; learning_rate; masked_lm_loss, the mean in nats
         per masked token over the steps since the last point.
+
+        Raises:
+            StudyError: If one of them is damaged.
         """
         folders = [self.paths.results / "curves" / name for name in self._notebooks()]
         found = [
-            pd.read_csv(path).assign(checkpoint=path.stem, replicate=replicate)
+            records.read_curve(path).assign(checkpoint=path.stem, replicate=replicate)
             for folder, replicate in product(folders, range(self.profile.replicates))
             for path in sorted((folder / f"replicate_{replicate}").glob("*.csv"))
         ]

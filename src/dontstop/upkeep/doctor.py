@@ -193,7 +193,9 @@ def _damage(profile: Profile, paths: Paths) -> Iterator[State]:
         count += 1 + len(digests.kept_digests(kept, root) or {})
         yield from ((level, wrong, remedy) for wrong in digests.faults(kept, root))
     again = f"delete it; `make study PROFILE={profile.name}` makes it anew"
-    for path in sorted([*paths.checkpoints.rglob(scratch.TRAINING_FILE), *paths.results.glob("records/*/*.jsonl")]):
+    found = [*paths.checkpoints.rglob(scratch.TRAINING_FILE), *paths.results.glob("records/*/*.jsonl")]
+    curves = paths.results.glob("curves/*/*/*.csv")  # those of before their digests were kept
+    for path in sorted([*found, *(path for path in curves if not (path.parent / digests.DIGESTS).is_file())]):
         count += 1
         if not _is_read(path):
             yield "broken", f"{path} is damaged", again
@@ -207,7 +209,8 @@ def _kept(profile: Profile, paths: Paths) -> Iterator[tuple[Path, Path, str, str
     of_text = f"delete {paths.data}, then `dontstop prepare --profile {profile.name}` makes it anew"
     of_selected = f"`dontstop select --profile {profile.name}` makes it anew"
     of_encoders = f"delete it; `make study PROFILE={profile.name}` makes it anew"
-    for folder, remedy in ((paths.data, of_text), (paths.selected, of_selected), (paths.checkpoints, of_encoders)):
+    own = ((paths.data, of_text), (paths.selected, of_selected))
+    for folder, remedy in (*own, (paths.checkpoints, of_encoders), (paths.results / "curves", of_encoders)):
         yield from ((kept, kept.parent, "broken", remedy) for kept in sorted(folder.rglob(digests.DIGESTS)))
     of_scratch = "what needs it makes it anew"
     if profile.text.study.is_own:  # whose files are gathered in scratch
@@ -232,11 +235,11 @@ def _is_whole(path: Path) -> bool:
 
 
 def _is_read(path: Path) -> bool:
-    """Whether records, or what tells of an encoder, can be read."""
+    """Whether records, a curve, or what tells of an encoder, can be read."""
     if path.suffix == ".jsonl":
         return records.read_rows(path)[1] is None
     try:
-        files.read_json(path)
+        records.read_curve(path) if path.suffix == ".csv" else files.read_json(path)
     except StudyError:
         return False
     return True
