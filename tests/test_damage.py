@@ -254,6 +254,27 @@ def test_records_are_told_from_damaged_ones_and_the_others_are_kept(tmp_path):
     assert records.read_rows(path) == (rows, None)
 
 
+def test_a_line_that_is_repeated_counts_once_and_different_records_of_one_result_not_at_all(tmp_path):
+    path, rows = tmp_path / "dapt.jsonl", [row | {"fingerprint": f"ab{row['seed']}"} for row in ROWS]
+    records.write_records(tmp_path, "dapt", [row | {"test_score": 1.0} for row in rows])
+    others = path.read_bytes().splitlines(keepends=True)
+    records.write_records(tmp_path, "dapt", [*rows, rows[0]])
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) == len(rows)
+    for some, read, told in [
+        ([*lines, *lines], rows, None),
+        ([lines[0], *lines[:3]], rows[:3], "lacks 1 records"),
+        ([*lines[:3], others[0]], rows[1:3], "has 2 different records where each result has one"),
+        ([*lines, others[3]], rows[:3], "has 2 different records where each result has one"),
+    ]:
+        path.write_bytes(b"".join(some))
+        found, wrong = records.read_rows(path)
+        assert found == read and (wrong is None if told is None else told in wrong)
+    records.write_records(tmp_path, "dapt", rows[:2])
+    path.write_bytes(path.read_bytes() + b"".join(lines[2:]))  # of an earlier time, merged with this one's
+    assert "has 4 records, and 2 were written" in records.read_rows(path)[1]
+
+
 def test_records_of_before_digests_were_kept_are_read_as_they_are(tmp_path):
     rows = [row | {"fingerprint": "ab01"} for row in ROWS]
     files.write_jsonl(tmp_path / "dapt.jsonl", rows)

@@ -37,7 +37,8 @@ def test_a_fresh_study_wants_its_text_and_nothing_is_written(study):
 
 def test_damage_leftovers_holders_and_other_machines_are_named(study):
     row = {"replicate": 0, "capability": "an abacus", "fingerprint": "f" * 64}
-    records.write_records(study.results / "records" / "02_dapt", "dapt", [row, row, {**row, "replicate": 1}])
+    rows = [row, row | {"task": "sciie"}, row | {"replicate": 1}]
+    records.write_records(study.results / "records" / "02_dapt", "dapt", rows)
     (study.results / "records" / "02_dapt" / "base.jsonl").write_text('{"replicate": 0')
     damaged, missing, offsets = study.corpus("cs"), study.held_out("cs"), study.tokens("corpora", "cs") / "offsets.npy"
     for path in (damaged, missing, offsets):

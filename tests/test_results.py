@@ -89,6 +89,7 @@ def test_the_curve_of_labels_is_of_the_first_seed_and_holds_the_primary_number_t
         records.write_records(folder / notebook, arm, rows)
     assert study.label_curve().empty  # nothing but the primary number
     others = [row("sciie", arm, 0, replicate=0, num_train=n) for arm in ("tapt", "base") for n in (50, 200)]
+    others = [one | {"fingerprint": f"{one['fingerprint']} {one['num_train']}"} for one in others]
     records.write_records(folder / "04_dapt_tapt", "label_curve", others)
     found = study.label_curve()
     assert list(found.columns) == results.RUN_COLUMNS and len(found) == 4 * 2 + 4 and set(found["seed"]) == {0}

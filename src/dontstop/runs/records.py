@@ -1,6 +1,7 @@
 """Raw results: one record a run, one line a record, and what a record says of itself."""
 
 import base64
+import collections
 import json
 import zlib
 from collections.abc import Iterable, Iterator
@@ -39,8 +40,9 @@ def decode_predictions(text: str) -> np.ndarray:
 
 
 def write_records(folder: Path, name: str, rows: list[dict]) -> None:
-    """Write records to <folder>/<name>.jsonl, one a line, in the order given, each with how many and its digest."""
-    path, whole = folder / f"{name}.jsonl", [_without_digest(row) | {"num_records": len(rows)} for row in rows]
+    """Write records, each once, to <folder>/<name>.jsonl, a line each, in their order, with how many and its digest."""
+    path, each = folder / f"{name}.jsonl", {files.fingerprint(row): row for row in map(_without_digest, rows)}
+    whole = [row | {"num_records": len(each)} for row in each.values()]
     files.write_jsonl(path, [row | {"sha256": _digest(path, row)} for row in whole])
 
 
@@ -83,14 +85,27 @@ def _are_stores(stores: object) -> bool:
 def read_rows(path: Path) -> tuple[list[dict], str | None]:
     """Read the records of one file that are as they were written, and say what is wrong with the others, if anything.
 
-    Records that were written before digests were kept are taken as they are.
+    A line that is repeated counts once; of different records of one result none is taken. Records that were written
+    before digests were kept are taken as they are.
     """
-    lines = path.read_bytes().splitlines()
+    lines = dict.fromkeys(path.read_bytes().splitlines())
     found = [row for line in lines if (row := _row(path, line)) is not None]
-    whole = [row for row in found if "num_records" in row]
-    num_damaged = max([len(lines), *(row["num_records"] for row in whole)]) - len(found)
-    wrong = f"{path} lacks {num_damaged} records, or they are damaged" if num_damaged or not lines else None
-    return [_without_digest(row) for row in found], wrong
+    times = collections.Counter(map(_key, found))
+    whole = [row for row in found if times[_key(row)] == 1 or not {"num_records", "fingerprint"} <= row.keys()]
+    written = [row["num_records"] for row in found if "num_records" in row]
+    wrong = None
+    if (num_damaged := max([len(lines), *written]) - len(found)) or not lines:
+        wrong = f"{path} lacks {num_damaged} records, or they are damaged"
+    elif len(whole) < len(found):
+        wrong = f"{path} has {len(found) - len(whole)} different records where each result has one"
+    elif len(found) > min(written, default=len(found)):
+        wrong = f"{path} has {len(found)} records, and {min(written)} were written"
+    return [_without_digest(row) for row in whole], wrong
+
+
+def _key(row: dict) -> tuple:
+    """Return what one record alone has in its file."""
+    return tuple(str(row.get(name)) for name in ("fingerprint", "arm", "replicate", "task", "selector"))
 
 
 def rows_of(paths: Iterable[Path]) -> Iterator[dict]:
