@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dontstop.machine import files
+from dontstop.errors import StudyError
+from dontstop.machine import digests, files
 from dontstop.profiles import Paths
 from dontstop.runs import ledger, records
 
@@ -29,11 +30,12 @@ def test_costs_of_stages(root):
 
 def test_a_notebook_s_seconds_are_the_ledger_s_and_a_killed_papermill_s_copy_has_none(root):
     paths = Paths("tiny", root)
-    executed = {"metadata": {"papermill": {"duration": 120.0}}, "cells": [{"execution_count": 1}, {"id": "prose"}]}
+    code, prose = {"cell_type": "code", "source": "1"}, {"cell_type": "markdown", "source": ["# 1"]}
+    executed = {"metadata": {"papermill": {"duration": 120.0}}, "cells": [code | {"execution_count": 1}, prose]}
     place = paths.results / "notebooks" / "02_dapt.ipynb"
     files.write_json(place, executed)
     assert ledger.notebook_seconds(paths, "02_dapt") == 120.0
-    files.write_json(place, executed | {"cells": [{"execution_count": 1}, {"execution_count": None}]})
+    files.write_json(place, executed | {"cells": [code | {"execution_count": 1}, code | {"execution_count": None}]})
     assert ledger.notebook_seconds(paths, "02_dapt") is None
     files.write_json(paths.work / "tiny.stages.json", {"notebook 02_dapt": 7.0})
     assert ledger.notebook_seconds(paths, "02_dapt") == 7.0
@@ -75,3 +77,39 @@ def test_what_a_killed_command_has_half_written_goes_with_the_next(root):
     with ledger.timed(paths, "prepare"):
         pass
     assert not part.exists() and list(ledger.read_ledger(paths)) == ["prepare"]
+
+
+LEDGERS = ['{"base": "x", "dapt": 1.0}', '{"base": {}, "dapt": 1.0}', '["ab"]', "[1]", "5", "{"]
+
+
+@pytest.mark.parametrize("content", LEDGERS)
+def test_a_damaged_ledger_tells_of_no_stage_that_it_has_no_seconds_of(root, content):
+    paths = Paths("tiny", root)
+    files.write_text(paths.work / "tiny.stages.json", content)
+    assert ledger.read_ledger(paths) == ({"dapt": 1.0} if "dapt" in content else {})
+    assert ledger.stage_costs(paths)["stage"].iloc[-1] == "all"
+
+
+EXECUTED = ["{}", "[]", "{", '{"cells": []}', '{"cells": [], "metadata": {"papermill": {"duration": "x"}}}']
+EXECUTED += ['{"cells": [{"cell_type": "code"}], "metadata": {}}', '{"cells": [1], "metadata": {}}']
+
+
+@pytest.mark.parametrize("content", EXECUTED)
+def test_a_damaged_executed_notebook_is_told(root, content):
+    paths = Paths("tiny", root)
+    files.write_text(paths.results / "notebooks" / "02_dapt.ipynb", content)
+    with pytest.raises(StudyError, match=r"02_dapt.ipynb,? (which )?is damaged[\s\S]*delete"):
+        ledger.stage_costs(paths)
+
+
+def test_damaged_rankings_are_told_and_do_not_stop_the_stage_that_makes_them_again(root):
+    paths = Paths("tiny", root)
+    place = paths.selected / "replicate_0" / "task" / "rankings.json"
+    files.write_json(place, {"tfidf": {"wall_seconds": 5.0}})
+    digests.write_folder_digests(paths.selected / "replicate_0")
+    place.write_text("[]")
+    with pytest.raises(StudyError, match="rankings.json is not as it was written[\\s\\S]*dontstop select"):
+        ledger.stage_costs(paths)
+    with ledger.timed(paths, "select"):
+        pass
+    assert "select" in ledger.read_ledger(paths)

@@ -108,6 +108,24 @@ def test_notebooks_of_the_design_before_replicates_are_no_pages(results, columns
     assert ("of an earlier design" in page, "notebooks/02_dapt" in page) == (is_earlier, not is_earlier)
 
 
+NO_SCORES = "study,task,naive_bayes,base_mean,dapt_mean\nx,mean,a,b,c\n"
+
+
+@pytest.mark.parametrize("content", ["", '"a\n1', "a,b\n1,2\n", NO_SCORES])
+def test_a_damaged_table_is_told(results, content):
+    path = results / "results/mine/tables/02_dapt/table3_dapt.csv"
+    path.write_text(content)
+    with pytest.raises(StudyError, match=r"table3_dapt.csv, which is damaged[\s\S]*PROFILE=mine"):
+        rendering._read_tables(results, ["mine"])
+
+
+@pytest.mark.parametrize("content", ["{}", "[]"])
+def test_a_damaged_executed_notebook_is_told(results, content):
+    (results / "results/mine/notebooks/02_dapt.ipynb").write_text(content)
+    with pytest.raises(StudyError, match="02_dapt.ipynb, which is damaged"):
+        rendering.write_sources(results, results / "build" / "sources", ["mine"])
+
+
 def test_damaged_verdicts_are_told_before_a_page_is_written(results, monkeypatch, capsys):
     monkeypatch.setenv("DONTSTOP_ROOT", str(results))
     (results / "results" / "mine" / "claims.csv").write_bytes(b"\0\xff")

@@ -10,9 +10,9 @@ import pandas as pd
 
 from dontstop.design.plan import NOTEBOOKS
 from dontstop.errors import StudyError
-from dontstop.machine import files, runner
+from dontstop.machine import digests, files, runner
 from dontstop.profiles import Paths
-from dontstop.runs.records import rows_of
+from dontstop.runs.records import RANKINGS_FILE, rows_of
 from dontstop.runs.scratch import remove_parts
 
 
@@ -23,9 +23,11 @@ def _file(paths: Paths) -> Path:
 def read_ledger(paths: Paths) -> dict[str, float]:
     """Return the wall seconds of the stages that are commands, by stage."""
     try:
-        return dict(files.read_json(_file(paths))) if _file(paths).is_file() else {}
-    except (StudyError, ValueError, TypeError):  # damaged: costs are told of the stages that run from now on
-        return {}
+        found = files.read_json(_file(paths)) if _file(paths).is_file() else {}
+    except StudyError:
+        found = {}
+    known = found.items() if isinstance(found, dict) else ()  # damaged: costs are told of stages that run from now on
+    return {stage: seconds for stage, seconds in known if isinstance(seconds, int | float)}
 
 
 @contextlib.contextmanager
@@ -43,8 +45,12 @@ def timed(paths: Paths, stage: str) -> Iterator[None]:
 def _worked_seconds(paths: Paths, stage: str) -> float:
     """Return what a stage has trained or selected for so far; 0 if it is of another kind."""
     notebooks = {experiment: notebook for notebook, experiment in NOTEBOOKS.items()}
-    notebook = notebooks.get(stage, stage.removeprefix("notebook "))
-    return selected_seconds(paths) if stage == "select" else trained_seconds(paths, notebook)
+    if stage != "select":
+        return trained_seconds(paths, notebooks.get(stage, stage.removeprefix("notebook ")))
+    try:
+        return selected_seconds(paths)
+    except StudyError:  # damaged: the stage selects it again
+        return math.nan
 
 
 def notebook_seconds(paths: Paths, notebook: str) -> float | None:
@@ -52,9 +58,30 @@ def notebook_seconds(paths: Paths, notebook: str) -> float | None:
     if (known := read_ledger(paths).get(f"notebook {notebook}")) is not None:
         return known
     path = paths.results / "notebooks" / f"{notebook}.ipynb"
-    executed = files.read_json(path) if path.is_file() else {"cells": [], "metadata": {}}
+    executed = read_executed(path) if path.is_file() else {"cells": [], "metadata": {}}
     is_whole = all(cell.get("execution_count", 1) for cell in executed["cells"])  # a killed papermill's is not
     return executed["metadata"].get("papermill", {}).get("duration") if is_whole else None
+
+
+def read_executed(path: Path) -> dict:
+    """Read an executed notebook.
+
+    Raises:
+        StudyError: If it is damaged, or no notebook.
+    """
+    notebook = files.read_json(path)
+    try:
+        seconds, cells = notebook["metadata"].get("papermill", {}).get("duration"), notebook["cells"]
+        texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"]]
+        texts += ["".join(output.get("text", [])) for cell in cells for output in cell.get("outputs", [])]
+        is_one = len(texts) >= len(cells) and isinstance(seconds, int | float | None)
+    except (LookupError, TypeError, AttributeError):
+        is_one = False
+    if not is_one:
+        raise StudyError(
+            f"{path}, which is damaged", "an executed notebook", f"delete it, and execute {path.stem} again"
+        )
+    return notebook
 
 
 def trained_seconds(paths: Paths, notebook: str) -> float:
@@ -64,10 +91,18 @@ def trained_seconds(paths: Paths, notebook: str) -> float:
 
 
 def selected_seconds(paths: Paths) -> float:
-    """Sum the CPU-seconds of all rankings of candidates, those that replicates share once; NaN where none is here."""
+    """Sum the CPU-seconds of all rankings of candidates, those that replicates share once; NaN where none is here.
+
+    Raises:
+        StudyError: If one of them is damaged.
+    """
+    places = sorted(paths.selected.glob(f"replicate_*/*/{RANKINGS_FILE}"))
+    for path in places:
+        wrong = digests.folder_damage(path.parents[1], (f"{path.parent.name}/{path.name}",))
+        digests.hold(wrong, f"run `dontstop select --profile {paths.selected.name}`, which makes it again")
     found = {
         (path.parent.name, selector, ranking["wall_seconds"])
-        for path in paths.selected.glob("replicate_*/*/rankings.json")
+        for path in places
         for selector, ranking in files.read_json(path).items()
     }
     return sum((seconds for *_, seconds in sorted(found)), 0.0) if found else math.nan

@@ -13,6 +13,7 @@ from dontstop.verdicts.judgements import OURS, PAPER, papers_rows
 from dontstop.verdicts.losses import GENERAL, IN_DOMAIN
 from dontstop.verdicts.scores import MEAN
 
+SCORES = ("naive_bayes", "base_mean", "dapt_mean")  # columns of Table 3 that the front page tells of
 _TOLD = {
     HOLDS: "shown by",
     DOES_NOT_HOLD: "contradicted by",
@@ -113,7 +114,7 @@ def _counting(profile: str, table: DataFrame) -> str:
     whole = table[(table["study"] == OURS) & (table["task"] == MEAN)]
     if whole.empty:
         return ""
-    bayes, base, dapt = (labels.number(whole[name].iloc[0]) for name in ("naive_bayes", "base_mean", "dapt_mean"))
+    bayes, base, dapt = (labels.number(whole[name].iloc[0]) for name in SCORES)
     return f"At `{profile}` naive Bayes scores {bayes}, the base encoder {base}, after DAPT {dapt}."
 
 

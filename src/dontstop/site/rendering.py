@@ -135,7 +135,7 @@ def write_sources(root: Path, sources: Path, profiles: Sequence[str]) -> None:
     _write_data(root / "results", "benchmarks", sources / "results" / "benchmarks.md")
     if judged:
         write_figure(claim_plots.claims_forest(judged), sources / "claims")
-    front = pages.front_page(judged, _read_tables(root, profiles, "tables/02_dapt/table3_dapt.csv"))
+    front = pages.front_page(judged, _read_tables(root, profiles) if judged else {})
     results = [*(f"results/{name}/index" for name in profiles), "results/benchmarks"]
     docs = sorted(path.stem for path in sources.glob("docs/*.md"))
     docs.sort(key=lambda name: DOCS_FIRST.index(name) if name in DOCS_FIRST else len(DOCS_FIRST))
@@ -144,9 +144,22 @@ def write_sources(root: Path, sources: Path, profiles: Sequence[str]) -> None:
     files.write_text(sources / "index.md", front + contents)
 
 
-def _read_tables(root: Path, profiles: Sequence[str], file: str) -> dict[str, pd.DataFrame]:
-    found = {profile: root / "results" / profile / file for profile in profiles}
-    return {profile: pd.read_csv(path) for profile, path in found.items() if path.is_file()}
+def _read_tables(root: Path, profiles: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Read profiles' Table 3, of those that have it."""
+    found = {profile: root / "results" / profile / "tables" / "02_dapt" / "table3_dapt.csv" for profile in profiles}
+    return {profile: _read_table(path, profile) for profile, path in found.items() if path.is_file()}
+
+
+def _read_table(path: Path, profile: str) -> pd.DataFrame:
+    try:
+        numbers = (table := pd.read_csv(path))[list(pages.SCORES)].dtypes
+        is_whole = {"study", "task"} <= set(table) and all(map(pd.api.types.is_numeric_dtype, numbers))
+    except (ValueError, KeyError):
+        is_whole = False
+    if not is_whole:
+        remedy = f"execute notebook 02_dapt again: make study PROFILE={profile}; or take it from git"
+        raise StudyError(f"{path}, which is damaged", "the scores of Table 3", remedy)
+    return table
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -177,7 +190,7 @@ def _write_profile(paths: Paths, target: Path, judged: pd.DataFrame | None) -> N
     is_earlier = judged is not None and "num_replicates" not in judged
     kinds, titles, provenance = ["data"] if is_earlier else ["notebooks", "data"], {}, {}
     for path in sorted(paths.results.glob("notebooks/*.ipynb")):
-        cells = files.read_json(path)["cells"]
+        cells = ledger.read_executed(path)["cells"]
         prose = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
         titles[path.stem] = title[1] if (title := _TITLE.search(prose)) else path.stem
         provenance |= {line: None for line in _printed(cells, "provenance")}  # each once
@@ -194,7 +207,7 @@ def _write_profile(paths: Paths, target: Path, judged: pd.DataFrame | None) -> N
 
 
 def _printed(cells: list[Mapping], cell: str) -> list[str]:
-    outputs = (output for some in cells if some.get("id") == cell for output in some["outputs"])
+    outputs = (output for some in cells if some.get("id") == cell for output in some.get("outputs", []))
     return "".join(text for output in outputs for text in output.get("text", [])).splitlines()
 
 
