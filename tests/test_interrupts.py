@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -49,3 +51,23 @@ def test_one_line_says_what_is_kept_and_which_command_goes_on(monkeypatch, capsy
     assert ended.value.code == 143
     said = capsys.readouterr().err
     assert said == "stopped: what is finished is kept, and `dontstop run dapt -p 'my profile'` goes on from there\n"
+
+
+INTERRUPTED = """
+import signal, sys
+from dontstop.__main__ import main
+
+class Finder:
+    def find_spec(name, *_):
+        signal.raise_signal(signal.SIGINT) if name == "typer" else None
+
+sys.meta_path.insert(0, Finder)
+sys.argv = ["dontstop", "costs"]
+main()
+"""
+
+
+def test_a_signal_while_modules_are_imported_is_one_line_too():
+    ended = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+    said = "stopped: what is finished is kept, and `dontstop costs` goes on from there\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", said)

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -302,12 +301,8 @@ def departures() -> None:
 def main() -> None:
     """Run the command line; a problem of the user's is three lines on stderr and exit code 2, never a traceback."""
     try:
-        with interrupts.heeded():
+        with interrupts.told():
             app()
-    except interrupts.Interrupted as stopped:
-        again = shlex.join(["dontstop", *sys.argv[1:]])
-        print(f"stopped: what is finished is kept, and `{again}` goes on from there", file=sys.stderr)
-        sys.exit(stopped.exit_code)
     except (StudyError, OSError) as error:
         expected, remedy = "files that can be read and written, on a disk with room", "mend that and try again"
         print(error if isinstance(error, StudyError) else StudyError(str(error), expected, remedy), file=sys.stderr)

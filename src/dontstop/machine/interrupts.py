@@ -1,7 +1,9 @@
 """Ctrl-C, SIGTERM and SIGHUP: the first ends a command in order, a second one at once."""
 
 import contextlib
+import shlex
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -23,6 +25,18 @@ class Interrupted(BaseException):  # noqa: N818 (no error; and no KeyboardInterr
     def exit_code(self) -> int:
         """What a shell knows a command by that a signal ended."""
         return 128 + self.number
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Heed signals in a block, the command; one that ends it is a line on stderr, and the exit code that shells have."""
+    try:
+        with heeded():
+            yield
+    except Interrupted as stopped:
+        again = shlex.join(["dontstop", *sys.argv[1:]])
+        print(f"stopped: what is finished is kept, and `{again}` goes on from there", file=sys.stderr)
+        sys.exit(stopped.exit_code)
 
 
 @contextlib.contextmanager
