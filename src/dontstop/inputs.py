@@ -52,7 +52,8 @@ def read_settings(path: Path) -> dict[Any, Any]:
         node = loader.get_single_node()
         _check(node, path)
         content = {} if node is None else loader.construct_document(node)
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # a date of month 13, an integer of 5,000 digits
+    except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
+        # A date of month 13, an integer of 5,000 digits; by tags, text that is no integer, truth value or date.
         raise StudyError(f"{path} is not readable YAML: {error}", _SETTINGS, "mend the file") from error
     except RecursionError as error:
         raise _too_much(path) from error
