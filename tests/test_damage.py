@@ -17,9 +17,10 @@ from dontstop.errors import StudyError
 from dontstop.machine import digests, files, states
 from dontstop.machine.randomness import generator
 from dontstop.profiles import Paths
-from dontstop.runs import preparation, records, scratch
+from dontstop.runs import adoption, identity, preparation, records, scratch
 from dontstop.runs.scratch import Reads
 from dontstop.text import corpora
+from dontstop.upkeep import doctor
 
 ENCODER, RUN = "ab01.x86", "cd02.x86"
 ROWS = [{"arm": "bäse", "seed": seed, "test_score": seed / 7, "labels": ["a", "b"]} for seed in range(4)]
@@ -217,14 +218,36 @@ def test_another_encoder_in_its_place_is_moved_aside_and_made_again(house, capsy
     assert scratch.is_whole(house, ENCODER, last)
 
 
+NO_OBJECTS = ['{"arm": ', "[]", "5", '"text"', "null", '{"files": {"a": "\\ud800"}}', "[" * 100_000]
+
+
 def test_results_without_digests_are_taken_once_and_held_to_them_from_then_on(house):
     last = scratch.result_path(house, "ef03.x86")
     files.write_json(last, ROWS[0])
     assert scratch.is_whole(house, "ef03.x86", last)
     files.write_json(last, ROWS[1])
     assert not scratch.is_whole(house, "ef03.x86", last)
-    last.write_text('{"arm": ')
-    assert not scratch.is_whole(house, "ef03.x86", last) and not last.exists()
+    for content in NO_OBJECTS:
+        last.write_text(content)
+        assert not scratch.is_whole(house, "ef03.x86", last) and not last.exists()
+
+
+@pytest.mark.parametrize("content", NO_OBJECTS)
+def test_what_tells_of_an_encoder_is_an_object_or_the_encoder_is_not_read(house, content, capsys):
+    place = house.checkpoints / "base"
+    (place / "digests.json").unlink()  # as of before they were kept
+    (place / "training.json").write_text(content)
+    adoption.adopt_checkpoint(house, "ef03", place)
+    assert "the encoder there is not read" in capsys.readouterr().out and not doctor._is_read(place / "training.json")
+
+
+@pytest.mark.parametrize("content", [*NO_OBJECTS, "{}", '{"files": [1], "sha256": "x"}', '{"files": {}, "sha256": []}'])
+def test_damaged_digests_and_notes_of_versions_are_told(tmp_path, content):
+    for name in (digests.DIGESTS, identity.LIBRARIES_FILE):
+        (tmp_path / name).write_text(content)
+    assert digests.folder_damage(tmp_path) == f"{tmp_path / digests.DIGESTS} is damaged"
+    assert identity.versions_damage(tmp_path) is not None or content == "[]"
+    assert identity.known_versions(tmp_path) == []
 
 
 def test_text_that_is_damaged_is_not_read(house):

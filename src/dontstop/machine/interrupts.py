@@ -29,7 +29,7 @@ class Interrupted(BaseException):  # noqa: N818 (no error; and no KeyboardInterr
 
 @contextlib.contextmanager
 def told() -> Iterator[None]:
-    """Heed signals in a block, the command; one that ends it is a line on stderr, and the exit code that shells have."""
+    """Heed signals in a block, the command; one that ends it is a line on stderr, and the exit code of shells."""
     try:
         with heeded():
             yield

@@ -49,7 +49,7 @@ def adopt_checkpoint(paths: Paths, fingerprint: str, source: Path) -> None:
     """Take a published checkpoint into scratch, if it is whole and the one asked for."""
     if not (source / TRAINING_FILE).is_file():
         return
-    if (wrong := digests.folder_damage(source)) is not None:
+    if (wrong := digests.folder_damage(source) or scratch.no_object(source / TRAINING_FILE)) is not None:
         progress.say(f"{wrong}: the encoder there is not read, and is published again")
         return
     training = files.read_json(source / TRAINING_FILE)

@@ -196,11 +196,15 @@ def write_result(paths: Paths, key: str, record: dict) -> None:
 def _damage(paths: Paths, last: Path) -> str | None:
     if _kept(paths, last).is_file():
         return digests.damage(_kept(paths, last), paths.work)
+    return no_object(last)
+
+
+def no_object(path: Path) -> str | None:
+    """Say that a file is none of the JSON objects that results are, of one whose digest was not kept; else None."""
     try:
-        files.read_json(last)
+        return None if isinstance(files.read_json(path), dict) else f"{path} is damaged"
     except StudyError as error:
         return error.found
-    return None
 
 
 def _kept(paths: Paths, last: Path) -> Path:

@@ -238,8 +238,10 @@ def _is_read(path: Path) -> bool:
     """Whether records, a curve, or what tells of an encoder, can be read."""
     if path.suffix == ".jsonl":
         return records.read_rows(path)[1] is None
+    if path.suffix != ".csv":
+        return scratch.no_object(path) is None
     try:
-        records.read_curve(path) if path.suffix == ".csv" else files.read_json(path)
+        records.read_curve(path)
     except StudyError:
         return False
     return True
