@@ -93,6 +93,17 @@ def test_folders_that_cannot_be_written_are_told(study, monkeypatch):
     assert (found["level"], found["state"]) == ("broken", f"{study.results} is no folder")
 
 
+def test_locks_of_a_checkout_that_can_only_be_read_are_looked_up(study, monkeypatch):
+    def refuse(lock, *, wait):
+        raise PermissionError(f"{lock} is not writable")
+
+    files.write_text(study.work / "one.lock", "")
+    monkeypatch.setattr(runner, "locked", refuse)
+    assert line(doctor.examine("tiny", study.root), "locks")["level"] == "well"
+    monkeypatch.setattr(runner, "lock_holder", lambda lock: 7)
+    assert "a run of profile one under way" in line(doctor.examine("tiny", study.root), "locks")["state"]
+
+
 def test_prepared_text_is_known_by_its_settings(study, monkeypatch):
     monkeypatch.setattr(preparation, "_mark", lambda *_: {"settings": "a"})
     monkeypatch.setattr(doctor.token_counts, "counts", lambda _: None)

@@ -4,6 +4,7 @@ import html
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from dontstop.inputs import MAX_BYTES
 from dontstop.machine import pretrained, progress
 from dontstop.profiles import load_profile, with_replicates
 from dontstop.report import display
+from dontstop.report.claims import write_forest
 from dontstop.runs.pipeline import Pipeline
-from dontstop.studies import read_study
+from dontstop.studies import PROJECT, STUDIES, read_study
 from dontstop.study import Study, default_profile
 from dontstop.text import documents
 from dontstop.tokens import tokenizer
@@ -37,6 +39,11 @@ def outcome(do: Callable[[Path], object], folder: Path) -> str:
 
 
 # Names that are paths ----------------------------------------------------------------------------------------------
+
+
+def elsewhere(folder: Path) -> Path:
+    shutil.copy(PROJECT / STUDIES / "paper.yaml", folder / "mine.yaml")
+    return folder / "mine"
 
 
 def profile(name: str) -> Callable[[Path], object]:
@@ -60,6 +67,10 @@ NAMES |= {
     "task": (lambda _: read_study("paper").task("../../x"), "refused: found: task '../../x'"),
     "domain": (lambda _: read_study("paper").domain("../x"), "refused: found: domain '../x'"),
     "corpus to fetch": (lambda _: read_study("paper").source("../x"), "refused: found: "),
+    "study": (lambda at: read_study("../studies/paper"), "refused: found: study '../studies/paper'"),
+    "study elsewhere": (lambda at: read_study(str(elsewhere(at))), "refused: found: study '/"),
+    "study of NUL": (lambda at: read_study("a\0b"), "refused: found: study "),
+    "forest": (lambda at: write_forest(at / "results", ["../../x"]), "refused: found: profile '../../x'"),
     "task to fetch": (
         lambda at: task_files.fetch_tasks(at, read_study("paper"), ["../../x"], "hub", "", print),
         "refused: found: ",

@@ -727,7 +727,10 @@ def test_profiles_claims_are_drawn_side_by_side_from_their_files(tmp_path):
         claims.write_forest(tmp_path, ["one", "three"])
     path = tmp_path / "two" / "claims.csv"
     whole = path.read_bytes()
-    for damage in (b"\0\0\xff\xfe", whole[:300], whole.replace(b"claim", b"clam"), b""):
+    frame, wrong = judged(), [("effect", "x"), ("low", "x"), ("num_replicates", "x"), ("verdict", "zzz")]
+    cells = [frame.astype(object).assign(**{name: value}).to_csv(index=False).encode() for name, value in wrong]
+    lacking = frame.drop(columns="effect").to_csv(index=False).encode()
+    for damage in (b"\0\0\xff\xfe", whole[:300], whole.replace(b"claim", b"clam"), b"", lacking, *cells):
         path.write_bytes(damage)
         with pytest.raises(StudyError, match=r"two/claims.csv(.|\n)*dontstop claims --profile two"):
             claims.write_forest(tmp_path, ["one", "two"])

@@ -68,6 +68,7 @@ def test_an_unknown_setting_is_named_with_the_one_meant(root, content, path, rem
         ({"finetune": {"dropout": 1.5}}, "finetune.dropout"),
         ({"finetune": {"pooling": "max"}}, "finetune.pooling"),
         ({"text": {"num_train": 0}}, "text.num_train"),
+        ({"tokens": {"vocabulary_size": 10**12}}, "tokens.vocabulary_size"),
         ({"text": []}, "text"),
         ({"precision": "fp8"}, "precision"),
     ],

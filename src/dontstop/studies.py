@@ -172,10 +172,10 @@ def read_study(name: str, root: Path | None = None) -> StudyText:
     Raises:
         StudyError: If there is none, or it is malformed.
     """
+    checked_name("study", name)
     places = [place / STUDIES for place in (root, PROJECT) if place is not None]
     path = next((folder / f"{name}.yaml" for folder in places if (folder / f"{name}.yaml").is_file()), None)
     if path is None:
-        checked_name("study", name)
         known = sorted({path.stem for folder in places for path in folder.glob("*.yaml")})
         expected = f"one of {', '.join(known)}"
         raise StudyError(f"study {name!r}", expected, f"write {STUDIES / name}.yaml")

@@ -61,10 +61,13 @@ class Text(Settings):
         return content | {"study": study} | own
 
 
+MOST_WORD_PIECES = 1_000_000  # for so many the trainer takes memory before it has read any text
+
+
 class Tokens(Settings):
     """The tokenizer: trained here, or a Transformers folder's own."""
 
-    vocabulary_size: Count = 8192
+    vocabulary_size: Annotated[Count, Field(le=MOST_WORD_PIECES)] = 8192
     trained_on: Literal["general", "all"] = "general"  # the general corpus alone, or the domains' corpora too
     tokenizer: str | None = None  # a folder or hub name; None trains a byte-level BPE
 

@@ -10,6 +10,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from dontstop.errors import StudyError
+from dontstop.inputs import checked_name
 from dontstop.machine import files
 from dontstop.report import claim_plots, labels, plots
 from dontstop.report.display import narrowed, to_csv, to_markdown, write_figure
@@ -17,9 +18,11 @@ from dontstop.report.labels import signed
 from dontstop.runs.results import RUN_COLUMNS
 from dontstop.verdicts import calibration, judgements
 from dontstop.verdicts.calibration import World
-from dontstop.verdicts.claims import CLAIMS, EQUIVALENT, INCONCLUSIVE, NOT_RUN
+from dontstop.verdicts.claims import CLAIMS, EQUIVALENT, INCONCLUSIVE, NOT_RUN, VERDICTS
 from dontstop.verdicts.scores import MEAN
 
+_NUMBERS = ["effect", "low", "high"]  # columns of claims.csv; and those that designs before replicates lacked
+_LATER_NUMBERS = ["p_value", "p_holm", "detectable", "margin", "num_replicates"]
 _NOT_BETTER = {claim.id for claim in CLAIMS if claim.rule == "not_better"}
 
 
@@ -99,9 +102,11 @@ def read_judged(folder: Path) -> DataFrame:
     try:
         judged = pd.read_csv(path)
         whole = judged[["claim", "study"]].drop_duplicates()
+        numbers = judged[_NUMBERS + [name for name in _LATER_NUMBERS if name in judged]]
+        are_numbers = all(map(pd.api.types.is_numeric_dtype, numbers.dtypes))
     except (ValueError, KeyError) as error:
         raise StudyError(f"{path} is damaged: {error}", expected, remedy) from error
-    if len(whole) != 2 * len(CLAIMS) or judged["verdict"].isna().any():
+    if len(whole) != 2 * len(CLAIMS) or not are_numbers or not judged["verdict"].isin(VERDICTS).all():
         raise StudyError(f"{path}, which is not whole", expected, remedy)
     return judged
 
@@ -119,7 +124,7 @@ def write_forest(results: Path, profiles: Sequence[str]) -> None:
     Raises:
         StudyError: If a profile has no verdicts yet, or damaged ones.
     """
-    judged = {profile: read_judged(results / profile) for profile in profiles}
+    judged = {profile: read_judged(results / checked_name("profile", profile)) for profile in profiles}
     write_figure(claim_plots.claims_forest(judged), results / "claims")
 
 

@@ -182,8 +182,11 @@ def _held(paths: Paths) -> list[Path]:
     """Return the locks that a process holds; one that is left behind by a dead process is none."""
     held = []
     for lock in sorted([*paths.work.glob("*.lock"), *paths.work.glob("locks/*.lock")]):
-        with runner.locked(lock, wait=False) as is_free:
-            held += [] if is_free else [lock]
+        try:
+            with runner.locked(lock, wait=False) as is_free:
+                held += [] if is_free else [lock]
+        except OSError:  # of a checkout that can only be read
+            held += [lock] if runner.lock_holder(lock) else []
     return held
 
 

@@ -41,6 +41,7 @@ KEPT = 0.5  # of the level of a claim that is decided: kept for its equivalence,
 FRACTION = 0.5  # of DAPT's costs, below which TAPT's are called a fraction of them
 HOLDS, DOES_NOT_HOLD, EQUIVALENT, INCONCLUSIVE = "holds", "does not hold", "equivalent", "inconclusive"
 NOT_RUN, NOT_TESTED = "not run", "not tested"
+VERDICTS = (HOLDS, DOES_NOT_HOLD, EQUIVALENT, INCONCLUSIVE, NOT_RUN, NOT_TESTED)
 FAMILY = "claims"
 
 # Stand for several arms, or for one of several: `judgements.resolved` spells them out.
