@@ -51,7 +51,7 @@ def fetch_tasks(
     """
     tasks = [study.task(name) for name in names] or study.tasks
     origins = {(task, split): _origin(study, task, split, source, address) for task in tasks for split in SPLITS}
-    with runner.only_run(mirror / "tasks" / ".fetch.lock"):
+    with runner.only_run(mirror / "tasks" / ".fetch.lock", "this mirror's tasks"):
         for (task, split), origin in origins.items():
             folder = mirror / "tasks" / task.name
             if found := _present(folder, task.name, split, origin):

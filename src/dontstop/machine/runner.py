@@ -64,8 +64,11 @@ def lock_holder(lock: Path) -> int | None:
 
 
 @contextlib.contextmanager
-def only_run(lock: Path) -> Iterator[None]:
+def only_run(lock: Path, what: str = "this study") -> Iterator[None]:
     """Hold a study's lock, so that one command at a time fills its folders; wait where another holds it, and say so.
+
+    Args:
+        what: What the lock is of, if not of a study.
 
     Raises:
         StudyError: If this very process holds it, and would wait for itself.
@@ -75,10 +78,11 @@ def only_run(lock: Path) -> Iterator[None]:
         if not stack.enter_context(locked(lock, wait=False)):
             # Not told by the holder's name: machines that share a disk may have one name, and processes one number.
             if lock in _held:
-                found = f"another run of this study under way in this process ({own})"
+                found = f"another run of {what} under way in this process ({own})"
                 raise StudyError(found, "one run at a time in a process", "let it end first")
             process = holder.read_text().strip() if holder.is_file() else "unknown"
-            say(f"{lock.stem}: process {process} works on this study; this command waits for it, then goes on")
+            name = lock.stem.removeprefix(".")
+            say(f"{name}: process {process} works on {what}; this command waits for it, then goes on")
             stack.enter_context(locked(lock))
         stack.callback(_held.discard, lock)
         _held.add(lock)
