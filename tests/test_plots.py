@@ -607,6 +607,8 @@ def test_titles_of_losses_tell_what_the_encoder_read_from_its_domains_and_other_
 def test_titles_of_many_differences_tell_those_that_are_shown():
     many = of_selectors()
     assert titles.differences(many) == "None of 5 differences is distinguished from zero"
+    three = many[many["contrast"].isin(many["contrast"].unique()[:3])]
+    assert titles.differences(three) == "None of 3 differences is distinguished from zero"
     one = many.assign(low=np.where(many["contrast"] == many["contrast"].iloc[0], 0.5, -1.0))
     told = "15NN-TAPT 1.0 points above RAND-TAPT (15); the other 4 not distinguished from zero"
     assert titles.differences(one) == told

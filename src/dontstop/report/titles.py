@@ -42,10 +42,10 @@ def is_shown(low: float, high: float) -> bool:
 
 
 def differences(effects: DataFrame) -> str:
-    """Say what the contrasts' means over tasks are; of many, those that are shown to differ from zero."""
+    """Say what the contrasts' means over tasks are; of many, those that differ from zero; of three, that none does."""
     whole, told, last = labels.with_arms(effects[effects["task"] == MEAN]), [], None
     num, shown = len(whole), whole[[is_shown(*bounds) for bounds in whole[["low", "high"]].to_numpy(float)]]
-    if num > MOST and shown.empty:
+    if num > 2 and shown.empty:
         return f"None of {num} differences is distinguished from zero"
     others = num - len(shown) if num > MOST else 0
     rest = f"; the other {others} not distinguished from zero" if others else ""
