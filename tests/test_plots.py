@@ -475,6 +475,14 @@ def test_titles_say_what_is_shown_what_is_not_and_that_there_is_one_replicate():
     assert told.startswith(
         "Points over TAPT, 1 of 3 clear of zero (1 neighbour +1.0, 2 neighbours +3.0, as much random text as of 2"
     )
+    one = titles.score_against_k(k[k["text"] != "base"].assign(low=np.nan, high=np.nan))
+    assert one.startswith("In one replicate, points over TAPT (1 neighbour +1.0,") and "clear of zero" not in one
+    costs = pd.DataFrame(
+        [("dapt", 0.5, 9.0, -1.0), ("tapt", -1.0, 3.0, -3.0)], columns=["arm", "gain", "seconds", "low"]
+    )
+    assert titles.cost(costs) == "DAPT gains most, +0.5 points over base for 9.0 CPU-seconds of pretraining"
+    lost = titles.cost(costs.assign(gain=costs["gain"] - 1))
+    assert lost == "No arm gains: DAPT comes nearest, −0.5 points over base for 9.0 CPU-seconds of pretraining"
     rise = pd.Series({"effect": 2.0, "low": -0.5, "high": 4.5})
     assert "is not shown to rise" in titles.gain_against_distance(points(), rise)
     assert "rises with" in titles.gain_against_distance(points(), rise.replace(-0.5, 0.5))

@@ -291,7 +291,7 @@ def score_against_k(table: DataFrame) -> str:
         told[place] = signed(effect), is_shown(low, high)
     parts = [f"{counted(k, 'neighbour')} {value}" for (text, k), (value, _) in told.items() if text == "neighbours"]
     other, shown = table["other"].iloc[0], [is_shown for _, is_shown in told.values()]
-    clear = f", {sum(shown) or 'none'} of {len(shown)} clear of zero"
+    clear = "" if some["low"].isna().all() else f", {sum(shown) or 'none'} of {len(shown)} clear of zero"
     random = f"as much random text as of {ks[-1]} {told['random', ks[-1]][0]}"
     return sentence(_lead(table), f"points over {other}{clear} ({', '.join(parts)}, {random})")
 
@@ -308,10 +308,11 @@ def cost(table: DataFrame) -> str:
     arms = table[table["arm"] != NAIVE_BAYES]
     best = arms.loc[arms["gain"].astype(float).idxmax()]
     gain, seconds = signed(best["gain"]), number(best["seconds"], 0 if best["seconds"] >= 10 else 1)
-    told = f"{labels.arm(best['arm'])} gains most, {gain} points over base for {seconds}"
+    is_gain, arm = best["gain"] > 0, labels.arm(best["arm"])
+    told = f"{arm} gains most, {gain} points" if is_gain else f"no arm gains: {arm} comes nearest, {gain} points"
     counted = table[table["arm"] == NAIVE_BAYES]["gain"]
     more = f"; naive Bayes {signed(counted.iloc[0])} for none" if len(counted) else ""
-    return sentence(_lead(arms), f"{told} CPU-seconds of pretraining{more}")
+    return sentence(_lead(arms), f"{told} over base for {seconds} CPU-seconds of pretraining{more}")
 
 
 def neighbours(scores: Series, method: str) -> str:
