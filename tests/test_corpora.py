@@ -88,7 +88,7 @@ def test_byte_order_marks_and_blank_lines_are_passed_over_and_numbers_are_labels
         ("a.jsonl", b'{"text": "x", "label": "y"}\n{"text": " ", "label": "y"}\n', "empty text in .*, line 2"),
         ("a.jsonl", b'{"text": 3, "label": "y"}\n', "text of type int in .*, line 1"),
         ("a.jsonl", b'{"text": "x", "label": null}\n', "empty label in .*, line 1"),
-        ("a.jsonl", b'{"text": "x", "label": true}\n', "label of type bool in .*, line 1"),
+        ("a.jsonl", b'{"text": "x", "label": [1]}\n', "label of type list in .*, line 1"),
         ("a.jsonl", b'{"text": "x", "label": "y"}\n{"text": "\xff"}\n', "byte 0xff .*, line 2"),
         ("a.jsonl", b'{"text": "x \\ud83d y", "label": "y"}\n', r"half a character, '\\ud83d', in text in .*, line 1"),
         ("a.jsonl", b"", "no documents in"),

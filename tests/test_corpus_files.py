@@ -3,7 +3,6 @@
 import gzip
 import itertools
 import json
-import signal
 from dataclasses import replace
 
 import pytest
@@ -114,8 +113,12 @@ SPOILT = {
 @pytest.mark.parametrize(("name", "spoil"), SPOILT.values(), ids=SPOILT)
 def test_a_damaged_fetch_is_told_and_begins_again(source, tmp_path, monkeypatch, name, spoil):
     monkeypatch.setattr(corpus_files, "SHARD_CHARACTERS", 400)
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(corpus_files.gzip, "GzipFile", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+        patch.setattr(corpus_files.gzip, "GzipFile", stop)
         fetched(tmp_path, source, num_documents=20)
     [path] = (tmp_path / "corpora").glob(f".cs.*/{name}")
     path.unlink() if spoil is None else path.write_bytes(spoil(path.read_bytes()))

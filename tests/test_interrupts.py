@@ -57,6 +57,8 @@ INTERRUPTED = """
 import signal, sys
 from dontstop.__main__ import main
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as a terminal has it, and a background job does not
+
 class Finder:
     def find_spec(name, *_):
         signal.raise_signal(signal.SIGINT) if name == "typer" else None
