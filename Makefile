@@ -47,10 +47,11 @@ stamp := $(environment)/.dontstop-set-up
 export PATH := $(bin):$(PATH)
 
 # Two processes, one test file each at a time, those first that conftest.py names as long, and no plugin that tests do
-# not use (Hydra's and nbval's take seconds to import); and how nbval runs a notebook.
-unit_tests = PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTEST_PLUGINS=xdist.plugin,_hypothesis_pytestplugin \
+# not use (Hydra's and nbval's take seconds to import); and how nbval runs a notebook. Side by side on two
+# cores, more threads than one each would wait for one another.
+unit_tests = OMP_NUM_THREADS=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTEST_PLUGINS=xdist.plugin,_hypothesis_pytestplugin \
 	"$(bin)/pytest" -n 2 --dist loadfile --no-loadscope-reorder
-notebook_tests = DONTSTOP_PROFILE=smoke "$(bin)/pytest" --nbval-lax --nbval-current-env --nbval-cell-timeout 300
+notebook_tests = OMP_NUM_THREADS=1 DONTSTOP_PROFILE=smoke "$(bin)/pytest" --nbval-lax --nbval-current-env --nbval-cell-timeout 300
 words = *.md docs notebooks src tests benchmarks configs Makefile dvc.yaml
 
 .DEFAULT_GOAL := help

@@ -139,12 +139,19 @@ def _beside(advice: Advice, others: DataFrame, runs: DataFrame) -> list[str]:
     return told
 
 
-def page(study: Pipeline, ahead: DataFrame, minutes: float) -> str:
-    """Write the page as Markdown, given the budget and what the arms would have cost before anything was run."""
+def page(study: Pipeline, ahead: DataFrame, minutes: float, others: DataFrame | None = None) -> str:
+    """Write the page as Markdown.
+
+    Args:
+        ahead: What the arms would have cost before anything was run, as `costs` returns it.
+        minutes: The budget.
+        others: Scores of other methods, where `own_text.other_methods` has been called already.
+    """
     of_corpora, of_splits = own_text.corpora(study), own_text.splits(study)
     runs = results(study)
     advice = advise(runs)
-    others = own_text.other_methods(study) if len(runs) else DataFrame(columns=["naive_bayes", "linear_probe"])
+    if others is None:
+        others = own_text.other_methods(study) if len(runs) else DataFrame(columns=["naive_bayes", "linear_probe"])
     remarks = own_text.remarks(study, of_corpora, of_splits)
     told = answer(advice, others, runs, study.truth())
     parts = [

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from dontstop.runs.records import decode_predictions
 from dontstop.text.words import fold
@@ -59,10 +60,11 @@ def linear_probe(
     States are (num, hidden_size), standardised by train; the strength of the penalty is chosen on dev. What fine-tuning
     scores above this, it has got from moving the encoder.
     """
-    fitted = [
-        make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000)).fit(train, np.asarray(labels))
-        for strength in STRENGTHS
-    ]
+    with threadpool_limits(1):  # problems this small take several times as long on two threads
+        fitted = [
+            make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000)).fit(train, np.asarray(labels))
+            for c in STRENGTHS
+        ]
     best = max(fitted, key=lambda model: dev_score(model.predict(dev)))  # of equals, the most penalised
     return np.asarray(best.predict(tested))
 
