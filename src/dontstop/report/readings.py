@@ -54,6 +54,9 @@ def _gain(whole, of: DataFrame) -> str:
 def overlap(matrix, general: str) -> Markdown:
     """Say which domain's frequent words are nearest to the general text's, which farthest, and which two most alike."""
     near = matrix.loc[matrix.index != general, general].sort_values()
+    if len(near) < 2:
+        only = labels.sentence(spelt(near.index[0]))
+        return Markdown(f"**{only}** shares {near.iloc[0]:.1f} % of its frequent words with the general text.")
     square = matrix.drop(index=general, columns=general)
     upper = np.triu(np.ones(square.shape, bool), 1)
     first, second = square.where(upper).stack().idxmax()
