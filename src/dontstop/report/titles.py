@@ -266,7 +266,7 @@ def claims_forest(parts: Mapping[str, DataFrame], ids: list[str]) -> str:
         some = part.reindex(ids)
         counts = some["verdict"].value_counts()
         found = [f"{counts[v]} {words[int(counts[v] > 1)]}" for v, words in _DECIDED.items() if v in counts]
-        is_one = name != "paper" and some["low"].isna().all()
+        is_one = name != "paper" and some["effect"].notna().any() and some["low"].isna().all()
         told.append(f"{name}: {ONE_REPLICATE if is_one else ', '.join(found) or 'none decided'}")
     return f"Of {counted(len(ids), 'claim')} on scores, {'; '.join(told)}"
 
