@@ -702,7 +702,9 @@ def test_claims_have_verdicts_as_text_and_a_hollow_mark_where_there_is_one_repli
 
 def test_claims_that_have_not_run_are_said_to_have_not():
     missing = judged(effect=np.nan, verdict="not run")
-    _, words = claim_plots.claims_forest({"tiny": missing}).axes
+    figure = claim_plots.claims_forest({"tiny": missing})
+    assert figure.title.endswith("; tiny: none decided")
+    _, words = figure.axes
     assert {text.get_text() for text in words.texts[10:]} == {"not run"}
 
 

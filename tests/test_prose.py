@@ -204,6 +204,8 @@ def test_words_and_texts_are_read_off():
     assert readings.overlap(matrix, "general").data.startswith(
         "**Near** shares most frequent words with the general text (40.0 %), **far** fewest (20.0 %)."
     )
+    alone = readings.overlap(matrix.iloc[:2, :2], "general").data
+    assert alone == "**Near** shares 40.0 % of its frequent words with the general text."
     some = read_study("docstrings").tasks[:2]
     own, other = (task.name for task in some)
     losses = pd.DataFrame([[3.0, 3.0], [2.0, 2.8], [2.8, 2.0]], ["base", f"tapt_{own}", f"tapt_{other}"], [own, other])

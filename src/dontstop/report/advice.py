@@ -9,7 +9,7 @@ from pandas import DataFrame
 from dontstop.errors import counted
 from dontstop.machine import files
 from dontstop.report import labels, own_text
-from dontstop.report.display import to_markdown
+from dontstop.report.display import listed, to_markdown
 from dontstop.report.labels import arm as named
 from dontstop.report.labels import number, signed
 from dontstop.runs import budget
@@ -60,13 +60,10 @@ def results(study: Pipeline) -> DataFrame:
 
 def paid(study: Pipeline, runs: DataFrame) -> pd.Series:
     """Return the CPU-minutes that each arm's own last phase and its runs took, over all tries, by arm."""
-    trained = study.pretraining().assign(seconds=lambda table: table["wall_seconds"] * table["num_processes"])
-    by_checkpoint = trained.groupby("checkpoint")["seconds"].sum()
-    found = {}
-    for arm, of in runs.groupby("arm", sort=False):
-        own = by_checkpoint.reindex(of["checkpoint"].unique()).fillna(0.0).sum()
-        found[arm] = (own + of["wall_seconds"].sum()) / 60
-    return pd.Series(found, dtype=float)
+    trained, read = study.pretraining(), runs[["arm", "checkpoint"]].drop_duplicates()
+    by_checkpoint = (trained["wall_seconds"] * trained["num_processes"]).groupby(trained["checkpoint"]).sum()
+    own = read["checkpoint"].map(by_checkpoint).fillna(0.0).groupby(read["arm"]).sum()
+    return (own + runs.groupby("arm")["wall_seconds"].sum()) / 60
 
 
 def answer(advice: Advice, others: DataFrame, runs: DataFrame, truth: Truth | None = None) -> list[str]:
@@ -134,8 +131,8 @@ def _beside(advice: Advice, others: DataFrame, runs: DataFrame) -> list[str]:
     found = ", ".join(f"{kinds[name]} {value:.1f}" for name, value in of_others.items())
     told = [f"Scores, mean over tasks: base {means['base']:.1f}, {named(advice.arm)} {means[advice.arm]:.1f}; {found}."]
     if (most := max(of_others, key=of_others.get)) and of_others[most] > best:
-        name = kinds[most].rstrip(",")
-        told.append(f"{name[0].upper()}{name[1:]}, scores more than every arm: no arm is worth its cost yet.")
+        name = labels.sentence(kinds[most].rstrip(","))
+        told.append(f"{name}, scores more than every arm: no arm is worth its cost yet.")
     return told
 
 
@@ -156,9 +153,9 @@ def page(study: Pipeline, ahead: DataFrame, minutes: float, others: DataFrame | 
     told = answer(advice, others, runs, study.truth())
     parts = [
         f"# Adapt or not: `{study.profile.name}`",
-        "\n".join(f"- {sentence}" for sentence in told + _minutes_needed(advice, ahead)),
+        listed(*told, *_minutes_needed(advice, ahead)).data,
         "## The text",
-        "\n".join(f"- {sentence}" for sentence in remarks) or "Nothing in it stands in the way of an answer.",
+        listed(*remarks).data or "Nothing in it stands in the way of an answer.",
         to_markdown(of_corpora),
         to_markdown(of_splits),
         "## The gap to general text",
@@ -170,7 +167,7 @@ def page(study: Pipeline, ahead: DataFrame, minutes: float, others: DataFrame | 
         to_markdown(ahead),
     ]
     if left_out := study.design.left_out():
-        parts.append(f"{left_out[0].upper()}{left_out[1:]}.")
+        parts.append(labels.sentence(left_out, "."))
     return "\n\n".join(parts + _scores_parts(study, advice, runs, others)) + "\n"
 
 

@@ -32,6 +32,10 @@ def _hold(found, expected, what: str) -> None:
         raise StudyError(f"{found} {what}", f"{expected}", _ANEW)
 
 
+def _hold_none(some: set, what: str) -> None:
+    _hold(len(some), 0, f"{what}, the first {min(some, default=None)}")
+
+
 def passed(*told: str) -> Markdown:
     """Say how many checks have passed, and list them folded."""
     return Markdown(
@@ -100,7 +104,7 @@ def losses(study: Results, measured: pd.DataFrame) -> str:
     asked = [(r, pair) for r in range(study.profile.replicates) for pair in study.design.measured(experiment, r)]
     wanted = {(encoder.name, store.split("/")[1], r) for r, (encoder, store) in asked}
     found = set(measured[keys].itertuples(index=False, name=None))
-    _hold(len(wanted - found), 0, f"losses not measured, the first {min(wanted - found, default=None)}")
+    _hold_none(wanted - found, "losses not measured")
     _hold(len(measured), len(wanted), "losses measured, one for every encoder, text and replicate")
     encoders, texts, replicates = (len(set(some)) for some in zip(*wanted, strict=True))
     what, of = ("task", "the dev texts of ") if EXPERIMENTS[experiment].on == "task" else ("held-out text", "")
@@ -118,8 +122,8 @@ def one_record_a_run(study: Results, runs: pd.DataFrame, tasks: Sequence[Task] |
         if arm.name in shown:
             names = [task.name for task in some if task in tasks]
             wanted |= set(product(names, [arm.name], study.design.replicates_of(arm), profile.seeds))
-    _hold(len(wanted - found), 0, f"runs without a record, the first {min(wanted - found, default=None)}")
-    _hold(len(found - wanted), 0, f"records of other runs, the first {min(found - wanted, default=None)}")
+    _hold_none(wanted - found, "runs without a record")
+    _hold_none(found - wanted, "records of other runs")
     for split in SPLITS:
         for task, size in dict.fromkeys(zip(runs["task"], runs[f"num_{split}"], strict=True)):
             whole = _entry(study, task, split)["num_examples"]

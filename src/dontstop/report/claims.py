@@ -42,7 +42,7 @@ def _evidence(row) -> str:
         decides = f"; half of DAPT's gain is {labels.number(row.margin)}"
     if row.ours == INCONCLUSIVE:
         decides = f"; an effect of {labels.number(row.detectable)} would be detected with 80 % power"
-    interval = f"[{signed(row.low)}, {signed(row.high)}]"
+    interval = labels.interval(row.low, row.high)
     tasks = f" (tasks: {row.tasks})" if row.tasks != "-" else ""
     return f", {signed(row.effect)} points {interval}, {labels.p_value(row.p_holm)}{decides}{tasks}. {theirs}"
 

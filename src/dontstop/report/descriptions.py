@@ -1,5 +1,6 @@
 """What a study is, in sentences and tables whose numbers and names come from its profile, its text and its design."""
 
+from collections import Counter
 from itertools import takewhile
 
 from IPython.display import Markdown
@@ -42,8 +43,7 @@ def text(study: Results) -> Markdown:
             "the documentation in the Python packages on this disk: docstrings, comments and READMEs, read as text and "
             "never executed"
         )
-    own = [sizes[domain.name] for domain in study.domains]
-    size = " to ".join(dict.fromkeys(f"{some(own):,.1f}" for some in (min, max)))
+    size = span([sizes[domain.name] for domain in study.domains], decimals=1)
     return Markdown(
         f"The text is {where}. It has {counted(len(study.domains), 'domain')}: {names}, of {size} MB. "
         f"The **general** corpus ({sizes[GENERAL]:,.1f} MB) is what the base encoder is pretrained on; it stands for "
@@ -75,14 +75,11 @@ def tasks(study: Results) -> Markdown:
 
 def arms(study: Results) -> DataFrame:
     """Tabulate what the notebook runs: columns arm, reads (after the base encoder), num_tasks, num_runs."""
-    groups = study.design.groups(NOTEBOOKS[study.notebook])
-    found: dict[Arm, int] = {}
-    for some_arms, some_tasks in groups:
-        for arm in some_arms if some_tasks else ():
-            found[arm] = found.get(arm, 0) + len(some_tasks)
-    seeds = len(study.profile.seeds)
-    per_task = {arm: len(study.design.replicates_of(arm)) * seeds for arm in found}
-    rows = [(arm.name, _reads(arm), num, num * per_task[arm]) for arm, num in found.items()]
+    found: Counter[Arm] = Counter()
+    for some_arms, some_tasks in study.design.groups(NOTEBOOKS[study.notebook]):
+        found.update(dict.fromkeys(some_arms, len(some_tasks)))
+    seeds, replicates_of = len(study.profile.seeds), study.design.replicates_of
+    rows = [(arm.name, _reads(arm), num, num * seeds * len(replicates_of(arm))) for arm, num in found.items()]
     return DataFrame(rows, columns=["arm", "reads", "num_tasks", "num_runs"])
 
 
@@ -156,18 +153,15 @@ def _shared(study: Results) -> list[str]:
     where = "Documentation of software" if profile.text.source == "docstrings" else "A mirror of the paper's text"
     lacking = study.missing_tasks()
     gap = f", without {', '.join(lacking)}" if lacking else ""
-    labelled = profile.labels.primary
-    given = [f"**Text and tasks.** {where}{gap}; {extent(study.domains, study.tasks)}."]
-    given.append(f"**Encoder.** {size}.")
-    if labelled:
-        given.append(f"**Few labels.** {labelled:,} labelled texts per task; the paper uses all that there are.")
+    labelled, seeds = profile.labels.primary, counted(len(profile.seeds), "seed")
+    few = [f"**Few labels.** {labelled:,} labelled texts per task; the paper uses all that there are."]
     full = profile.full_replicates or profile.replicates
-    told = f", the first {full} with all arms, the others with those of claims alone"
-    later = told if full < profile.replicates else ""
-    seeds = counted(len(profile.seeds), "seed")
-    given.append(
+    later = f", the first {full} with all arms, the others with those of claims alone"
+    return [
+        f"**Text and tasks.** {where}{gap}; {extent(study.domains, study.tasks)}.",
+        f"**Encoder.** {size}.",
+        *(few if labelled else []),
         f"**Replicates.** {profile.replicates} of the whole study, base encoder included, with {seeds} of fine-tuning "
-        f"each{later}; the paper has one DAPT encoder a domain and five seeds. Intervals, corrections and verdicts are "
-        "ours."
-    )
-    return given
+        f"each{later if full < profile.replicates else ''}; the paper has one DAPT encoder a domain and five seeds. "
+        "Intervals, corrections and verdicts are ours.",
+    ]

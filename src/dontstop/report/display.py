@@ -2,7 +2,7 @@
 
 import html
 import re
-from itertools import repeat
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,8 @@ def readable(frame: DataFrame, decimals: int | None = None) -> DataFrame:
         is_contrast = part == "effect" != name
         known = (not is_contrast and labels.COLUMNS.get(part)) or labels.Column("", signed=is_contrast)
         keeps = decimals is None or known.decimals == labels.P_DECIMALS
-        how = part, known.decimals if keeps else decimals, known.signed
-        columns = [map(_cell, frame.iloc[:, place], factors, *map(repeat, how)) for place in places]
+        write = partial(_cell, column=part, decimals=known.decimals if keeps else decimals, signed=known.signed)
+        columns = [map(write, frame.iloc[:, place], factors) for place in places]
         heading = labels.column(name) + (": p" if part == "p" != name else "")
         while heading in shown:
             heading += " "  # a Styler refuses doubles; no reader sees the space
@@ -207,22 +207,27 @@ def _spelt(found: re.Match[str]) -> str:
 
 def _inert_csv(cell: Any) -> Any:
     """Write a text, a number or nothing as a cell of a CSV file that runs nothing; numbers stay as they are."""
-    if not isinstance(cell, str) or not _FORMULA.match(cell) or labels.is_number(cell):
-        return visible(cell) if isinstance(cell, str) else cell
-    return "'" + visible(cell)
+    if not isinstance(cell, str):
+        return cell
+    runs = _FORMULA.match(cell) and not labels.is_number(cell)
+    return ("'" if runs else "") + visible(cell)
 
 
 def write_table(frame: DataFrame, path_without_suffix: Path, decimals: int | None = None) -> None:
     """Write a table as CSV, whole and in full precision, and as Markdown, no wider than a page; each whole or not."""
     for kind, text in (("csv", to_csv(frame)), ("md", to_markdown(narrowed(frame), decimals))):
-        write_text(path_without_suffix.with_name(f"{path_without_suffix.name}.{kind}"), text)
+        write_text(_file(path_without_suffix, kind), text)
 
 
 def write_figure(figure: Figure, path_without_suffix: Path) -> None:
     """Write a figure as SVG and as PNG, each file whole or not at all; equal data gives equal bytes."""
     for kind in ("svg", "png"):
-        with writing(path_without_suffix.with_name(f"{path_without_suffix.name}.{kind}")) as part:
+        with writing(_file(path_without_suffix, kind)) as part:
             part.write_bytes(theme.rendered(figure, kind))
+
+
+def _file(path_without_suffix: Path, kind: str) -> Path:
+    return path_without_suffix.with_name(f"{path_without_suffix.name}.{kind}")
 
 
 def show(
@@ -234,7 +239,7 @@ def show(
     """
     if thing is None:
         for kind in ("svg", "png"):
-            path_without_suffix.with_name(f"{path_without_suffix.name}.{kind}").unlink(missing_ok=True)
+            _file(path_without_suffix, kind).unlink(missing_ok=True)
         return None
     if isinstance(thing, Figure):
         write_figure(thing, path_without_suffix)

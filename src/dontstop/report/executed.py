@@ -85,12 +85,9 @@ def _repeatable(cell: dict) -> dict:
         kept["id"] = "injected-parameters"
     if cell["cell_type"] == "code":
         prints = "print(" in "".join(cell["source"])
-        kept["outputs"] = [o for o in cell["outputs"] if not _is_widget(o) and (prints or not _is_progress(o))]
+        plain = [output for output in cell["outputs"] if _WIDGET not in output.get("data", {})]
+        kept["outputs"] = [output for output in plain if prints or not _is_progress(output)]
     return kept
-
-
-def _is_widget(output: dict) -> bool:
-    return _WIDGET in output.get("data", {})
 
 
 def _is_progress(output: dict) -> bool:

@@ -39,11 +39,6 @@ _TESTS = {
 }
 
 
-def _of_means(effects: DataFrame) -> DataFrame:
-    """Return the effects in the mean over tasks, with their arms."""
-    return labels.with_arms(effects[effects["task"] == MEAN])
-
-
 def of_domain_gap(measured, agreement, overlap, tasks: Sequence[Task], leaks: Mapping) -> Markdown:
     """Say in which order the distances put the domains, how far they agree, and what leaks were left."""
     names = [name for name in domain_gap.DISTANCES if measured[name].notna().all()]
@@ -162,7 +157,7 @@ def _kept_sentences(table: DataFrame) -> list[str]:
 
 def of_tapt(overview, effects, losses, curve, runs) -> Markdown:
     """Judge TAPT against the base encoder, set it beside DAPT, and say what its loss and its course show."""
-    over_dapt = _of_means(effects).set_index("contrast").loc["tapt_minus_dapt"]
+    over_dapt = labels.over_tasks(effects).set_index("contrast").loc["tapt_minus_dapt"]
     change, kept = losses["change"], losses["kept_step"]
     return listed(
         *told(overview),
@@ -204,7 +199,7 @@ def of_dapt_tapt(overview, best, tests, runs, cheap_effects, parts) -> Markdown:
         *(
             f"{named(arm)} trains {trained[arm]:.1f} % of the encoder's parameters. Difference "
             f"{'; '.join(f'to {named(row.other)}: {points(row)}' for row in of.itertuples())}."
-            for arm, of in _of_means(cheap_effects).groupby("arm", sort=False)
+            for arm, of in labels.over_tasks(cheap_effects).groupby("arm", sort=False)
         ),
         of_degenerate(runs),
     )
@@ -244,7 +239,7 @@ def of_knn_tapt(overview, judged, runs, selector_effects) -> Markdown:
 def _selector_sentences(effects: DataFrame) -> list[str]:
     if effects.empty:
         return []
-    found = "; ".join(f"{named(row.arm)} {points(row)}" for row in _of_means(effects).itertuples())
+    found = "; ".join(f"{named(row.arm)} {points(row)}" for row in labels.over_tasks(effects).itertuples())
     return [f"Each retrieval method over its own size-matched random control, mean over tasks: {found}."]
 
 

@@ -17,6 +17,7 @@ from dontstop.errors import counted
 from dontstop.profiles import Selector
 from dontstop.verdicts import losses
 from dontstop.verdicts.claims import BYTES, FLOPS
+from dontstop.verdicts.scores import MEAN
 
 RATIOS = (FLOPS, BYTES)  # what the claim on costs compares: factors, not differences
 P_DECIMALS = 3
@@ -85,6 +86,11 @@ def with_arms(effects: pd.DataFrame) -> pd.DataFrame:
     return effects.assign(arm=sides.get(0), other=sides.get(2))
 
 
+def over_tasks(effects: pd.DataFrame) -> pd.DataFrame:
+    """Return the effects in the mean over tasks, with their arms."""
+    return with_arms(effects[effects["task"] == MEAN])
+
+
 @functools.cache
 def _of_paper() -> dict[str, str]:
     """Return how the paper spells its tasks and domains, by id."""
@@ -119,9 +125,9 @@ def listing(parts: Sequence[object]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def span(values: Iterable[float]) -> str:
+def span(values: Iterable[float], decimals: int = 0) -> str:
     """Write from where to where numbers reach: `40 to 200`, or `200` where they are one."""
-    least, most = f"{min(values):,.0f}", f"{max(values):,.0f}"
+    least, most = (f"{value:,.{decimals}f}" for value in (min(values), max(values)))
     return least if least == most else f"{least} to {most}"
 
 
@@ -162,6 +168,11 @@ def number(value: float, decimals: int = 1, *, signed: bool = False) -> str:
 def signed(value: float, decimals: int = 1) -> str:
     """Write a difference with its sign, for a sentence."""
     return number(value, decimals, signed=True)
+
+
+def interval(low: float, high: float) -> str:
+    """Write the bounds of a difference, for a sentence: `[+0.3, +1.8]`."""
+    return f"[{signed(low)}, {signed(high)}]"
 
 
 def percent(share: float) -> str:

@@ -127,16 +127,11 @@ def gap(study: Results) -> pd.DataFrame:
     overlap = measures.vocabulary_overlap(study)
     losses = study.losses()
     base = losses[losses["encoder"] == "base"].groupby("held_out")["masked_lm_loss"].mean()
-    rows = [
-        {
-            "domain": domain.name,
-            "vocabulary_overlap": overlap.loc[domain.name, GENERAL],
-            "masked_lm_loss_general": base.get(GENERAL, np.nan),
-            "masked_lm_loss_domain": base.get(domain.name, np.nan),
-        }
-        for domain in study.domains
-    ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame({"domain": [domain.name for domain in study.domains]})
+    table["vocabulary_overlap"] = table["domain"].map(overlap[GENERAL])
+    table["masked_lm_loss_general"] = base.get(GENERAL, np.nan)
+    table["masked_lm_loss_domain"] = table["domain"].map(base).astype(float)
+    return table
 
 
 def other_methods(study: Results) -> pd.DataFrame:
@@ -145,12 +140,9 @@ def other_methods(study: Results) -> pd.DataFrame:
     Columns task, naive_bayes, linear_probe: the task's metric on test, x 100, means over replicates.
     """
     counted = measures.naive_bayes(study, measures.train_test_overlap(study))["score"]
-    probed = _linear_probes(study)
+    replicates = range(study.profile.replicates)
+    probed = [float(np.mean([_probed(study, task, replicate) for replicate in replicates])) for task in study.tasks]
     return pd.DataFrame({"task": counted.index, "naive_bayes": counted.to_numpy(), "linear_probe": probed})
-
-
-def _linear_probes(study: Results) -> list[float]:
-    return [float(np.mean([_probed(study, task, r) for r in range(study.profile.replicates)])) for task in study.tasks]
 
 
 def _probed(study: Results, task: Task, replicate: int) -> float:

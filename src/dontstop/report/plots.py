@@ -88,7 +88,7 @@ def _draw_means(axes: Axes, whole: DataFrame, pairs: DataFrame, runs: DataFrame 
 
 
 def _with_interval(row) -> str:
-    bounds = "" if np.isnan(row.low) else f" [{labels.signed(row.low)}, {labels.signed(row.high)}]"
+    bounds = "" if np.isnan(row.low) else f" {labels.interval(row.low, row.high)}"
     return labels.signed(row.effect) + bounds
 
 

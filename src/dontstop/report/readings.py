@@ -26,26 +26,25 @@ def points(row) -> str:
     """Write an effect in points with its interval, where there are replicates enough for one."""
     if np.isnan(row.low):
         return f"{signed(row.effect)} points (one replicate: no interval)"
-    return f"{signed(row.effect)} points [{signed(row.low)}, {signed(row.high)}]"
+    return f"{signed(row.effect)} points {labels.interval(row.low, row.high)}"
 
 
 def gains(effects) -> Markdown:
     """Say of contrasts, of many of those clear of zero, the mean over tasks and on how many tasks it is above zero."""
-    found = {name: of.set_index("task") for name, of in effects.groupby("contrast", sort=False)}
-    if not found:
+    whole = effects[effects["task"] == MEAN]
+    if whole.empty:
         return Markdown(NOT_RUN)
-    clear = {name: of for name, of in found.items() if titles.is_shown(*of.loc[MEAN, ["low", "high"]].astype(float))}
-    shown = found if len(found) <= titles.MOST else clear
-    told = [_gain(name, of) for name, of in shown.items()]
-    if num_others := len(found) - len(shown):
-        others = f"Of the other {num_others} differences none" if shown else f"None of {num_others} differences"
+    chosen = titles.told_singly(whole)
+    told = [_gain(row, effects[effects["contrast"] == row.contrast]) for row in chosen.itertuples()]
+    if num_others := len(whole) - len(chosen):
+        others = f"Of the other {num_others} differences none" if told else f"None of {num_others} differences"
         told.append(f"{others} is clear of zero.")
     return listed(*told)
 
 
-def _gain(contrast: str, of: DataFrame) -> str:
-    by_task = of.drop(index=MEAN)["effect"].sort_values()
-    told = f"**{labels.column(contrast)}**: {points(of.loc[MEAN])} over all tasks"
+def _gain(whole, of: DataFrame) -> str:
+    by_task = of[of["task"] != MEAN].set_index("task")["effect"].sort_values()
+    told = f"**{labels.column(whole.contrast)}**: {points(whole)} over all tasks"
     if len(by_task) < 2:
         return f"{told}."
     low, high = (f"{spelt(task)} ({signed(by_task[task])})" for task in (by_task.index[0], by_task.index[-1]))
@@ -55,6 +54,9 @@ def _gain(contrast: str, of: DataFrame) -> str:
 def overlap(matrix, general: str) -> Markdown:
     """Say which domain's frequent words are nearest to the general text's, which farthest, and which two most alike."""
     near = matrix.loc[matrix.index != general, general].sort_values()
+    if len(near) < 2:
+        only = labels.sentence(spelt(near.index[0]))
+        return Markdown(f"**{only}** shares {near.iloc[0]:.1f} % of its frequent words with the general text.")
     square = matrix.drop(index=general, columns=general)
     upper = np.triu(np.ones(square.shape, bool), 1)
     first, second = square.where(upper).stack().idxmax()
@@ -134,14 +136,9 @@ def own_texts(matrix, tasks: Sequence[Task]) -> Markdown:
 
 def covered(coverage) -> Markdown:
     """Say how much of the domains each number of neighbours takes."""
-    return Markdown(f"Of the domain's candidates, the training texts' neighbours are {shares_taken(coverage)}.")
-
-
-def shares_taken(coverage) -> str:
-    """Write which part of the domains' candidates each number of neighbours takes."""
-    shares = coverage.groupby("num_neighbours")["percent_of_candidates"].agg(["min", "max"])
-    told = ((" to ".join(dict.fromkeys(f"{share:.0f}" for share in row)), k) for k, row in shares.iterrows())
-    return labels.listing([f"{span} % at k = {k}" for span, k in told])
+    shares = coverage.groupby("num_neighbours")["percent_of_candidates"]
+    told = labels.listing([f"{labels.span(share)} % at k = {k}" for k, share in shares])
+    return Markdown(f"Of the domain's candidates, the training texts' neighbours are {told}.")
 
 
 def tried(scores, task: Task, known: Mapping[str, float]) -> Markdown:

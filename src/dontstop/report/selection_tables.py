@@ -148,10 +148,8 @@ def against_cost(table9: DataFrame, effects: DataFrame, naive_bayes: Mapping[str
         left out.
     """
     ours = table9[table9["study"] == OURS].set_index("arm")
-    whole = labels.with_arms(effects[effects["task"] == MEAN]).set_index("arm")[
-        ["effect", "low", "high", "num_replicates"]
-    ]
-    table = whole.rename(columns={"effect": "gain"}).rename_axis("arm").reset_index()
+    whole = labels.over_tasks(effects).rename(columns={"effect": "gain"})
+    table = whole[["arm", "gain", "low", "high", "num_replicates"]].reset_index(drop=True)
     table.insert(1, "seconds", table["arm"].map(costs.seconds_of(ours)))
     table = table.dropna(subset="seconds").reset_index(drop=True)
     table["pareto_optimal"] = Series(costs.pareto_optimal(table["seconds"], table["gain"]), dtype=bool)

@@ -258,7 +258,7 @@ def _verdict_cell(rows: DataFrame) -> str:
     if pd.notna(found["effect"]):
         told.append(labels.signed(found["effect"]))
     if pd.notna(found["low"]):
-        told.append(f"[{labels.signed(found['low'])}, {labels.signed(found['high'])}]")
+        told.append(labels.interval(found["low"], found["high"]))
     if found["verdict"] == INCONCLUSIVE and pd.notna(found.get("detectable")):
         told.append(f"(detectable: {labels.number(found['detectable'])})")
     return " ".join(filter(None, told))

@@ -18,8 +18,8 @@ from dontstop.verdicts.losses import shared_steps
 from dontstop.verdicts.scores import MEAN, NAIVE_BAYES
 
 ONE_REPLICATE = "one replicate, hence no interval and no verdict"
-MOST = 4  # comparisons that are told one by one, whatever they are
 ALIKE = 0.01  # similarities that differ by less tell no order
+_MOST = 4  # comparisons that are told one by one, whatever they are
 _STEEP = 0.05  # nats: a smaller fall of the loss in the last tenth of a training is not told
 
 
@@ -36,24 +36,30 @@ def _lead(frame: DataFrame) -> str:
     return "in one replicate, " if frame["low"].isna().all() else ""
 
 
-def is_shown(low: float, high: float) -> bool:
-    """Whether an interval excludes zero; of one that is not known, nothing is said."""
-    return bool(np.isnan(low) or low > 0 or high < 0)
+def is_shown(effects: DataFrame) -> Series:
+    """Mark the effects whose interval excludes zero; those without an interval too, since nothing is said of these."""
+    bounds = effects[["low", "high"]].astype(float)
+    return ~((bounds["low"] <= 0) & (bounds["high"] >= 0))
+
+
+def told_singly(effects: DataFrame) -> DataFrame:
+    """Choose the effects that are told one by one: all if they are few, else those that differ from zero."""
+    return effects if len(effects) <= _MOST else effects[is_shown(effects)]
 
 
 def differences(effects: DataFrame) -> str:
     """Say what the contrasts' means over tasks are; of many, those that differ from zero; of three, that none does."""
-    whole, told, last = labels.with_arms(effects[effects["task"] == MEAN]), [], None
-    num, shown = len(whole), whole[[is_shown(*bounds) for bounds in whole[["low", "high"]].to_numpy(float)]]
-    if num > 2 and shown.empty:
-        return f"None of {num} differences is distinguished from zero"
-    others = num - len(shown) if num > MOST else 0
-    rest = f"; the other {others} not distinguished from zero" if others else ""
-    whole = (whole if num <= MOST else shown).iloc[:MOST]
-    for row in whole.itertuples():
+    whole, told, last = labels.over_tasks(effects), [], None
+    whole = whole.assign(is_shown=is_shown(whole))
+    if len(whole) > 2 and not whole["is_shown"].any():
+        return f"None of {len(whole)} differences is distinguished from zero"
+    chosen = told_singly(whole)
+    num_others = len(whole) - len(chosen)
+    rest = f"; the other {num_others} not distinguished from zero" if num_others else ""
+    for row in chosen.iloc[:_MOST].itertuples():
         effect, arm, other = float(row.effect), labels.arm(row.arm), labels.arm(row.other)
         subject = "" if arm == last else f"{arm} "
-        if is_shown(row.low, row.high):
+        if row.is_shown:
             told.append(f"{subject}{number(abs(effect))} points {'above' if effect > 0 else 'below'} {other}")
         else:
             told.append(f"{subject}not distinguished from {other} ({signed(effect)})")
@@ -173,10 +179,9 @@ def gain_against_distance(points: DataFrame, rise: Series | None) -> str:
     told = f"{signed(rise['effect'])} points from the nearest domain to the farthest"
     if np.isnan(rise["low"]):
         return f"In one replicate, DAPT's gain changes by {told}"
-    bounds = f"[{signed(rise['low'])}, {signed(rise['high'])}]"
     words = "rises" if rise["low"] > 0 else "falls" if rise["high"] < 0 else "is not shown to rise"
     uncorrected = "" if words == "is not shown to rise" else ", before correction"
-    return f"DAPT's gain {words} with the distance{uncorrected}: {told} {bounds}"
+    return f"DAPT's gain {words} with the distance{uncorrected}: {told} {labels.interval(rise['low'], rise['high'])}"
 
 
 def gain_matrix(matrix: DataFrame) -> str:
@@ -261,7 +266,7 @@ def claims_forest(parts: Mapping[str, DataFrame], ids: list[str]) -> str:
         some = part.reindex(ids)
         counts = some["verdict"].value_counts()
         found = [f"{counts[v]} {words[int(counts[v] > 1)]}" for v, words in _DECIDED.items() if v in counts]
-        is_one = name != "paper" and some["low"].isna().all()
+        is_one = name != "paper" and some["effect"].notna().any() and some["low"].isna().all()
         told.append(f"{name}: {ONE_REPLICATE if is_one else ', '.join(found) or 'none decided'}")
     return f"Of {counted(len(ids), 'claim')} on scores, {'; '.join(told)}"
 
@@ -282,18 +287,14 @@ def knn_gains(table: DataFrame, k: int) -> str:
 
 def score_against_k(table: DataFrame) -> str:
     """Say what fewest and most neighbours, and as much random text as of most, gain over TAPT's own text."""
-    some = table.set_index(["text", "num_neighbours"])[["effect", "low", "high"]].astype(float)
-    ks = sorted(some.index.unique("num_neighbours"))
-    kinds = dict.fromkeys([("neighbours", ks[0]), ("neighbours", ks[-1]), ("random", ks[-1])])
-    told = {}
-    for place in kinds:
-        effect, low, high = some.loc[place]
-        told[place] = signed(effect), is_shown(low, high)
-    parts = [f"{counted(k, 'neighbour')} {value}" for (text, k), (value, _) in told.items() if text == "neighbours"]
-    other, shown = table["other"].iloc[0], [is_shown for _, is_shown in told.values()]
-    clear = "" if some["low"].isna().all() else f", {sum(shown) or 'none'} of {len(shown)} clear of zero"
-    random = f"as much random text as of {ks[-1]} {told['random', ks[-1]][0]}"
-    return sentence(_lead(table), f"points over {other}{clear} ({', '.join(parts)}, {random})")
+    fewest, most = table["num_neighbours"].min(), table["num_neighbours"].max()
+    places = dict.fromkeys([("neighbours", fewest), ("neighbours", most), ("random", most)])
+    some = table.set_index(["text", "num_neighbours"]).loc[list(places)]
+    num_clear = int(is_shown(some).sum())
+    clear = "" if table["low"].isna().all() else f", {num_clear or 'none'} of {len(some)} clear of zero"
+    told = [f"{counted(k, 'neighbour')} {signed(effect)}" for k, effect in some.loc["neighbours", "effect"].items()]
+    told.append(f"as much random text as of {most} {signed(some.loc[('random', most), 'effect'])}")
+    return sentence(_lead(table), f"points over {table['other'].iloc[0]}{clear} ({', '.join(told)})")
 
 
 def selector_agreement(values: np.ndarray) -> str:
@@ -317,8 +318,8 @@ def cost(table: DataFrame) -> str:
 
 def neighbours(scores: Series, method: str) -> str:
     """Say how like the neighbours are that are shown, and where that no longer orders them."""
-    if scores.max() - scores.min() < ALIKE:
-        least, most = number(scores.min(), 4), number(scores.max(), 4)
+    is_alike = scores.max() - scores.min() < ALIKE
+    least, most = (number(score, 4 if is_alike else 2) for score in (scores.min(), scores.max()))
+    if is_alike:
         return f"By {method} the nearest candidates are nearly alike ({least} to {most}): their order says little"
-    least, most = number(scores.min(), 2), number(scores.max(), 2)
     return f"By {method} the nearest candidates have a similarity of {least} to {most}"

@@ -7,7 +7,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from dontstop.report import labels, tables
-from dontstop.report.display import to_markdown
+from dontstop.report.display import listed, to_markdown
 from dontstop.verdicts.claims import BYTES, DOES_NOT_HOLD, EQUIVALENT, FLOPS, HOLDS, INCONCLUSIVE, NOT_RUN
 from dontstop.verdicts.judgements import OURS, PAPER, papers_rows
 from dontstop.verdicts.losses import GENERAL, IN_DOMAIN
@@ -43,7 +43,7 @@ def front_page(judged: Mapping[str, DataFrame], scores: Mapping[str, DataFrame])
     )
     if judged:
         table = tables.side_by_side(judged)
-        told = "\n".join(f"- {bullet}" for bullet in advice(judged, scores))
+        told = listed(*advice(judged, scores)).data
         page += (
             "![Effects of every claim on scores, by the paper's own numbers and by each profile](claims.svg)\n\n"
             f"## What it means for a practitioner\n\n{told}\n\nThe field's numbers since 2020, and a chart to decide "

@@ -55,12 +55,11 @@ _SETTINGS = {
 
 def setup(app) -> dict[str, bool]:
     """Teach Sphinx to set formulas as MathML, which browsers know by themselves; Sphinx calls it."""
+    from docutils.nodes import SkipNode
     from docutils.utils.math.latex2mathml import tex2mathml
 
     def renderer(as_block: bool):
         def visit(writer, node) -> None:
-            from docutils.nodes import SkipNode
-
             writer.body.append(tex2mathml(node.astext(), as_block=as_block))
             raise SkipNode
 
