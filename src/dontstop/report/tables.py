@@ -22,10 +22,9 @@ _OF_WORD = ["sentence", "position", "word"]  # what tells masked words apart
 
 def below(ours: DataFrame, theirs: DataFrame) -> DataFrame:
     """Put the paper's rows below ours, in our columns and after `study`; counts stay whole where one has none."""
-    parts = {OURS: ours, PAPER: theirs.reindex(columns=ours.columns)}
-    rows = [row for part in parts.values() for row in part.to_dict("records")]
-    study = [name for name, part in parts.items() for _ in range(len(part))]
-    both = DataFrame(rows, columns=ours.columns)
+    theirs = theirs.reindex(columns=ours.columns)
+    both = DataFrame(ours.to_dict("records") + theirs.to_dict("records"), columns=ours.columns)
+    study = [OURS] * len(ours) + [PAPER] * len(theirs)
     both.insert(0, ("study", "") if ours.columns.nlevels > 1 else "study", study)
     counts = [name for name in ours if str(name[0] if isinstance(name, tuple) else name).startswith("num_")]
     return both.astype(dict.fromkeys(counts, "Int64"))
