@@ -30,9 +30,10 @@ def claims_forest(judged: Mapping[str, DataFrame]) -> StudyFigure:
             replicates too, which lack the columns detectable and num_replicates. The paper's are `papers_rows`.
     """
     shown = [claim for claim in CLAIMS if claim.of_scores]
-    parts = {PAPER: _whole(papers_rows(judged), PAPER)}
-    parts |= {profile: _whole(table, OURS) for profile, table in judged.items()}
-    title = titles.claims_forest(parts, [claim.id for claim in shown])
+    ids = [claim.id for claim in shown]
+    parts = {PAPER: _whole(papers_rows(judged), PAPER, ids)}
+    parts |= {profile: _whole(table, OURS, ids) for profile, table in judged.items()}
+    title = titles.claims_forest(parts, ids)
     of_seeds = ["the paper's", *(f"{name}'s" for name, table in judged.items() if "num_replicates" not in table)]
     note = _NOTE.format(labels.listing(of_seeds))
     figure = StudyFigure(0.8 + len(shown) * max(0.44, 0.1 + 0.2 * len(parts)), title, note)
@@ -41,13 +42,16 @@ def claims_forest(judged: Mapping[str, DataFrame]) -> StudyFigure:
     for number, (name, part) in enumerate(parts.items()):
         looks = {"color": _INKS[number % len(_INKS)], "marker": theme.MARKERS[number], "label": name}
         axes.plot([], [], linestyle="none", markersize=6, **looks)
-        for row, claim in enumerate(shown):
+        for row, (_, found) in enumerate(part.iterrows()):
             place = row + 0.8 * ((number + 0.5) / len(parts) - 0.5)
-            found = part.loc[claim.id] if claim.id in part.index else pd.Series({"verdict": NOT_RUN})
             told = _draw(axes, found, place, 0.7 / len(parts), looks)
             words.text(0, place, told, va="center", fontsize=9, color=looks["color"])
     marks.name_rows(axes, [wrapped(f"{c.id}: {c.statement}", 9, inches=2.5) for c in shown], fontsize=9)
-    _bare(words, len(shown))
+    marks.shade_rows(words, len(shown))
+    words.set_xticks([])
+    words.tick_params(axis="y", length=0, labelleft=False)
+    words.grid(False)
+    words.spines[:].set_visible(False)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(parts))
     return figure
 
@@ -99,8 +103,10 @@ def shared_tasks(judged: DataFrame) -> DataFrame:
     return parts[0].merge(parts[1], on=keys)
 
 
-def _whole(table: DataFrame, study: str) -> DataFrame:
-    return table[(table["study"] == study) & (table["task"] == MEAN)].set_index("claim")
+def _whole(table: DataFrame, study: str, ids: list[str]) -> DataFrame:
+    """Return a study's means over tasks, by claim; of claims that it has not judged, that they have not run."""
+    whole = table[(table["study"] == study) & (table["task"] == MEAN)].set_index("claim")
+    return whole.reindex(ids).fillna({"verdict": NOT_RUN})
 
 
 def _draw(axes: Axes, found: pd.Series, place: float, height: float, looks: Mapping) -> str:
@@ -110,19 +116,10 @@ def _draw(axes: Axes, found: pd.Series, place: float, height: float, looks: Mapp
         return found["verdict"]
     if pd.notna(detectable):
         axes.barh(place, 2 * detectable, height, -detectable, color=looks["color"], alpha=0.13, zorder=0.5)
-    alone, told = pd.isna(low), found["verdict"]
-    if not alone:
+    is_alone = pd.isna(low)
+    if not is_alone:
         axes.plot([low, high], [place, place], color=looks["color"], linewidth=1.4)
-    face = "white" if alone else looks["color"]
+    face = "white" if is_alone else looks["color"]
     axes.plot(effect, place, marker=looks["marker"], color=looks["color"], markerfacecolor=face, markersize=6)
-    return f"{labels.signed(effect)}  {'one replicate' if alone and found['study'] == OURS else told}"
-
-
-def _bare(words: Axes, num: int) -> None:
-    """Leave a column of words without axes, its rows shaded as those beside it."""
-    for row in range(1, num, 2):
-        words.axhspan(row - 0.5, row + 0.5, color=theme.BAND, zorder=0, linewidth=0)
-    words.set_xticks([])
-    words.tick_params(axis="y", length=0, labelleft=False)
-    words.grid(False)
-    words.spines[:].set_visible(False)
+    told = "one replicate" if is_alone and found["study"] == OURS else found["verdict"]
+    return f"{labels.signed(effect)}  {told}"

@@ -74,9 +74,8 @@ def on_the_way(losses: DataFrame) -> StudyFigure | None:
             mean = shared_steps(some).groupby("step")[["masked_lm_loss", "change"]].mean()
             looks = {"color": colour, "linewidth": 2.4, "marker": marker, "zorder": 3, "clip_on": False}
             axes.plot(mean.index, mean["masked_lm_loss"], label=label, **looks)
-            marks.label_ends(
-                axes, mean.index.max(), [mean["masked_lm_loss"].iloc[-1]], [labels.signed(mean["change"].iloc[-1], 2)]
-            )
+            last = mean.iloc[-1]
+            marks.label_ends(axes, last.name, [last["masked_lm_loss"]], [labels.signed(last["change"], 2)])
         axes.set_xlabel(f"steps of {labels.arm(phase)}" + (" after DAPT" if phase == "tapt" else ""))
     parts[0].set_ylabel("held-out loss (nats)")
     figure.legend(*parts[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)

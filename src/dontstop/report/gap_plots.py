@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import product
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -39,9 +40,8 @@ def figure2(ours: DataFrame, paper: DataFrame, num_words: int | None = None) -> 
     figure = StudyFigure(0.7 + 0.52 * len(ours), titles.figure2(*pairs), note)
     largest = max(values.max() for values in pairs)
     for axes, (title, table) in zip(figure.subplots(1, 2), tables.items(), strict=True):
-        lower = table.iloc[1:, :-1]
-        marks.heatmap(axes, lower, 0, cmap="Blues", mask=~np.tri(len(lower), dtype=bool), vmin=0, vmax=largest)
-        axes.set(facecolor="white", title=title)
+        marks.heatmap_of_pairs(axes, table, "Blues", largest)
+        axes.set_title(title)
     return figure
 
 
@@ -56,7 +56,7 @@ def task_domain_overlap(overlap: DataFrame, tasks: Sequence[Task]) -> StudyFigur
     values = overlap.to_numpy(float)
     looks = {"cmap": "Blues", "vmin": 0.8 * values.min(), "vmax": 1.6 * values.max()}
     marks.heatmap(axes, overlap, 0, spell=labels.spelt, **looks)
-    marks.frame_own(axes, overlap, own)
+    marks.frame(axes, overlap, own.items())
     return figure
 
 
@@ -116,7 +116,7 @@ def gain_against_distance(
     places = [_draw_points(axes, part, name) for axes, part in zip(panels, parts.values(), strict=True)]
     for axes, part, x in zip(panels, parts.values(), places, strict=True):
         names, bars = list(map(labels.spelt, part["task"])), marks.bars(part, "gain")
-        marks.label_points(axes, x, part["gain"].to_numpy(float), names, bars)
+        marks.label_points(axes, x.to_numpy(), part["gain"].to_numpy(float), names, bars)
     if rise is not None:
         _draw_rise(panels[0], parts["here"], rise["effect"], name)
     return figure
@@ -149,21 +149,29 @@ def _looks(domains: Series) -> dict[str, dict]:
     }
 
 
-def _draw_points(axes: Axes, points: DataFrame, distance: str) -> np.ndarray:
-    """Draw the tasks with their bars, and return where they stand, (num_tasks,)."""
-    values, spread = points["value"].to_numpy(float), float(np.ptp(points["value"])) or 1.0
+def _draw_points(axes: Axes, points: DataFrame, distance: str) -> Series:
+    """Draw the tasks with their bars, and return where they stand."""
+    values = points["value"].astype(float)
+    spread = float(np.ptp(values)) or 1.0
     ends = values.min() - 0.25 * spread, values.max() + 0.25 * spread
-    axes.axhline(0, **theme.ZERO)
     axes.set_xlim(*(ends[::-1] if distance in _SIMILARITIES else ends))
     axes.margins(y=0.12)
-    # Tasks of one domain share their distance: a small step apart, their bars stay readable.
-    same = points.groupby("value")["task"]
-    x = values + (same.cumcount() - (same.transform("size") - 1) / 2).to_numpy() * 0.03 * spread
-    for domain, looks in _looks(points["domain"]).items():
-        some = (points["domain"] == domain).to_numpy()
-        bars = {"yerr": marks.bars(points[some], "gain"), "linestyle": "none", "markersize": 7, "capsize": 2.5}
-        axes.errorbar(x[some], points["gain"][some], **bars, **looks)
-    return x
+    return _draw_gains(axes, points, "value", 0.03 * spread, _looks(points["domain"]), capsize=2.5)
+
+
+def _draw_gains(axes: Axes, points: DataFrame, x: str, step: float, looks: Mapping[str, Mapping], **how) -> Series:
+    """Draw gains with their bars in the looks of each domain, and return where they stand.
+
+    Those at one and the same place of column `x` are drawn a small step apart, so that their bars stay readable.
+    """
+    same = points.groupby(x)["task"]
+    at = points[x].astype(float) + step * (same.cumcount() - (same.transform("size") - 1) / 2)
+    axes.axhline(0, **theme.ZERO)
+    for domain, of_domain in looks.items():
+        some = points[points["domain"] == domain]
+        bars = {"yerr": marks.bars(some, "gain"), "linestyle": "none", "markersize": 7, "label": labels.spelt(domain)}
+        axes.errorbar(at[some.index], some["gain"].astype(float), **bars, **of_domain, **how)
+    return at
 
 
 @styled
@@ -173,13 +181,9 @@ def gain_matrix(matrix: DataFrame) -> StudyFigure:
     gains = gains.loc[matrix["encoder"].unique(), matrix["task"].unique()].rename_axis(index=None, columns=None)
     note = "Gain over base, points. Row: the domain that DAPT read; column: the task; framed: the task's own domain."
     figure = StudyFigure(0.9 + 0.46 * len(gains), titles.gain_matrix(matrix), note)
-    axes, limit = figure.subplots(), float(np.nanmax(np.abs(gains.to_numpy(float)))) or 1.0
-    looks = {"cmap": theme.CHANGES, "vmin": -limit, "vmax": limit, "signed": True, "spell": labels.spelt}
-    marks.heatmap(axes, gains, 1, -gains, **looks)
-    own = matrix.drop_duplicates("task").set_index("task")["domain"]
-    for column, task in enumerate(gains):
-        if own[task] in gains.index:
-            marks.frame_cell(axes, list(gains.index).index(own[task]), column)
+    axes, own = figure.subplots(), matrix.drop_duplicates("task")[["domain", "task"]]
+    marks.heatmap_of_changes(axes, gains, 1, spell=labels.spelt)
+    marks.frame(axes, gains, own.itertuples(index=False))
     return figure
 
 
@@ -196,8 +200,10 @@ def gain_by_distance(matrix: DataFrame, nearness: Mapping[str, float]) -> StudyF
     figure, is_own = StudyFigure(3.7, titles.gain_by_distance(nearness), note), matrix["encoder"] == matrix["domain"]
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 2.6])
     middle = matrix[["distance", "gain"]].astype(float).mean()
+    looks = {name: of | {"ecolor": to_rgba(of["color"], 0.35)} for name, of in _looks(matrix["domain"]).items()}
     for axes, some, title in ((left, matrix[is_own], "the task's domain"), (right, matrix[~is_own], "another domain")):
-        _draw_matrix(axes, some, matrix["domain"])
+        _draw_gains(axes, some, "distance", 0.003, looks, elinewidth=1.2)
+        axes.margins(x=0.06)
         axes.set_title(title)
     ends = np.array(right.get_xlim())
     line = middle["gain"] + nearness["slope"] * (ends - middle["distance"])
@@ -208,19 +214,6 @@ def gain_by_distance(matrix: DataFrame, nearness: Mapping[str, float]) -> StudyF
     right.set_xlabel("distance of the text read from the task's domain (1 − vocabulary overlap)")
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=5, columnspacing=1.2)
     return figure
-
-
-def _draw_matrix(axes: Axes, points: DataFrame, domains: Series) -> None:
-    """Draw gains at their distances, those of one distance a small step apart, so that their bars stay readable."""
-    same = points.groupby("distance")["task"]
-    x = points["distance"] + 0.003 * (same.cumcount() - (same.transform("size") - 1) / 2)
-    axes.axhline(0, **theme.ZERO)
-    for domain, looks in _looks(domains).items():
-        some = points[points["domain"] == domain]
-        more = {"linestyle": "none", "markersize": 7, "elinewidth": 1.2, "ecolor": to_rgba(looks["color"], 0.35)}
-        bars = marks.bars(some, "gain")
-        axes.errorbar(x[some.index], some["gain"].astype(float), yerr=bars, label=labels.spelt(domain), **looks, **more)
-    axes.margins(x=0.06)
 
 
 @styled
@@ -242,7 +235,7 @@ def losses(ours: DataFrame, paper: DataFrame | None = None, tasks: Sequence[Task
     panels = figure.subplots(len(both), 1, squeeze=False, height_ratios=sizes)[:, 0]
     for axes, (name, numbers) in zip(panels, both.items(), strict=True):
         _draw_losses(axes, numbers)
-        marks.frame_own(axes, numbers, _own(numbers))
+        marks.frame(axes, numbers, _own(numbers).items())
         axes.set_title(name)
         blocks = [domains.get(text) for text in numbers.columns]
         for place in (k for k in range(1, len(blocks)) if blocks[k] != blocks[k - 1]):
@@ -258,10 +251,9 @@ def _own(table: DataFrame) -> dict[str, str]:
 
 def _draw_losses(axes: Axes, numbers: DataFrame) -> None:
     changes = loss_changes(numbers)
-    limit = float(np.nanmax(np.abs(changes.to_numpy(float)))) or 1.0
     spell = partial(labels.on_lines, width=14)
-    marks.heatmap(axes, changes, 2, cmap=theme.CHANGES, vmin=-limit, vmax=limit, annot=False, spell=spell)
-    for (row, encoder), (column, text) in ((r, c) for r in enumerate(numbers.index) for c in enumerate(numbers)):
+    marks.heatmap_of_changes(axes, changes, 2, is_of_losses=True, annot=False, spell=spell)
+    for (row, encoder), (column, text) in product(enumerate(numbers.index), enumerate(numbers)):
         loss, place = labels.number(numbers.loc[encoder, text], 2), {"ha": "center", "va": "center", "color": "black"}
         if encoder == BASE.name:
             axes.text(column + 0.5, row + 0.5, loss, fontsize=9.5, **place)

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from pandas import DataFrame, Series
+from pandas import DataFrame
 
 from dontstop.report import labels, marks, theme, titles
+from dontstop.report.tables import changes_of
 from dontstop.report.theme import StudyFigure, styled
 
 _MOST_LETTERS = 13  # of a guess
-_KEYS = ["sentence", "position", "word"]
 
 
 @styled
@@ -27,11 +27,10 @@ def guesses(frame: DataFrame) -> StudyFigure | None:
     encoders, words = list(one["encoder"].unique()), one.drop_duplicates("position")[["position", "word"]]
     first = one[(one["rank"] == 1) & (one["guess"] == one["word"])]["encoder"].value_counts()
     lines = list(_of_sentence(one, _colour_of(frame)))
-    note = "The first of the sentences, all marked words masked at once; beside each, what "
-    note += (
-        f"{labels.column(encoders[1])} adds to its log-probability, nats. Below: each encoder's five likeliest words; "
+    note = (
+        f"The first of the sentences, all marked words masked at once; beside each, what {labels.column(encoders[1])} "
     )
-    note += "✓ and dark: the true one."
+    note += "adds to its log-probability, nats. Below: each encoder's five likeliest words; ✓ and dark: the true one."
     title = titles.guesses({name: int(first.get(name, 0)) for name in encoders}, len(words))
     figure = StudyFigure(marks.LINE * len(lines) + 0.5 + 1.36 * len(words), title, note)
     marks.write_lines(figure, [*lines, []])
@@ -50,12 +49,9 @@ def _draw_guesses(axes: Axes, some: DataFrame, word: str) -> None:
     colours = np.where(true, theme.CYCLE[0], "#c8c8c8")
     bars = axes.barh(some["rank"], some["probability"], color=colours, height=0.72)
     axes.bar_label(bars, [_percent(value) for value in some["probability"]], padding=2, fontsize=9)
-    named = [
-        f"{'✓ ' if right else ''}{guess[:_MOST_LETTERS]}" for guess, right in zip(some["guess"], true, strict=True)
-    ]
+    named = np.where(true, "✓ ", "") + some["guess"].str[:_MOST_LETTERS]
     axes.set_yticks(some["rank"], named, fontfamily=marks.FONT, fontsize=9, parse_math=False)
-    for label, right in zip(axes.get_yticklabels(), true, strict=True):
-        label.set_fontweight("bold" if right else "normal")
+    marks.embolden(axes.get_yticklabels(), true)
     axes.set_title(f"“{word}” itself: {_percent(np.exp(some['log_probability'].iloc[0]))}", fontsize=9.5)
     axes.set(ylim=(len(some) + 0.5, 0.5), xticks=[])
     axes.tick_params(length=0)
@@ -80,19 +76,12 @@ def gallery(frame: DataFrame) -> StudyFigure | None:
         return None
     title = titles.gallery(changes_of(frame), frame["encoder"].unique()[1])
     note = "Beside each masked word: the change of its log-probability, nats (blue: up, orange: down)."
-    colour_of = _colour_of(frame)
-    groups = [list(_of_sentence(some, colour_of)) for _, some in frame.groupby("sentence", sort=False)]
-    lines = [line for group in groups for line in (*group, [])]
+    colour_of, lines = _colour_of(frame), []
+    for _, one in frame.groupby("sentence", sort=False):
+        lines += [*_of_sentence(one, colour_of), []]
     figure = StudyFigure(marks.LINE * len(lines), title, note)
     marks.write_lines(figure, lines)
     return figure
-
-
-def changes_of(frame: DataFrame) -> Series:
-    """Return by how much true words' log-probability changes from the first encoder to the second: by the word."""
-    of_words = frame[frame["rank"] == 1].pivot(index=_KEYS, columns="encoder", values="log_probability")
-    before, after = frame["encoder"].unique()[:2]
-    return of_words[after] - of_words[before]
 
 
 def _colour_of(frame: DataFrame) -> Callable:

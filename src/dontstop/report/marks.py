@@ -1,14 +1,15 @@
 """What figures are put together from: heat maps, error bars, rows, text, and labels that do not touch."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from pandas import DataFrame
 
@@ -27,24 +28,12 @@ _NEAR = 10  # points: a name as near needs no line
 _LINE_OF_LABELS = 1.45  # of their size is the least distance of two labels
 
 
-def heatmap(
-    axes: Axes,
-    numbers: DataFrame,
-    decimals: int,
-    colours: DataFrame | None = None,
-    *,
-    signed: bool = False,
-    spell: Callable = labels.on_lines,
-    size: float = 10,
-    **how,
-) -> None:
-    """Draw a table of numbers, coloured by themselves or by a like table; `spell` names rows, `how` is seaborn's."""
-    colours = numbers if colours is None else colours
-    written = numbers.astype(float).map(partial(labels.number, decimals=decimals, signed=signed))
-    looks = {"cbar": False, "linewidths": 1.5, "linecolor": "white", "annot": written}
-    # No shade of changes is too dark for black; of others, seaborn writes white on the dark ones.
-    looks["annot_kws"] = {"size": size} | ({"color": "black"} if how.get("cmap") is theme.CHANGES else {})
-    seaborn.heatmap(colours.astype(float), fmt="", ax=axes, **looks | how)
+def heatmap(axes: Axes, numbers: DataFrame, decimals: int, *, spell: Callable = labels.on_lines, **how) -> None:
+    """Draw a table of numbers, coloured by themselves; `spell` names rows, `how` is seaborn's."""
+    numbers = numbers.astype(float)
+    looks = {"cbar": False, "linewidths": 1.5, "linecolor": "white", "annot_kws": {"size": 10}}
+    looks["annot"] = numbers.map(partial(labels.number, decimals=decimals))
+    seaborn.heatmap(numbers, fmt="", ax=axes, **looks | how)
     axes.set(facecolor="#f0f0f0", xlabel="", ylabel="")
     axes.grid(False)
     room = axes.get_position().width * theme.StudyFigure.INCHES / len(numbers.columns) - 0.05
@@ -54,17 +43,44 @@ def heatmap(
     axes.tick_params(length=0)
 
 
-def frame_cell(axes: Axes, row: int, column: int, colour: str = theme.INK) -> None:
-    """Frame a cell of a heat map."""
-    looks = {"fill": False, "edgecolor": colour, "linewidth": 2, "clip_on": False}
-    axes.add_patch(Rectangle((column + 0.03, row + 0.04), 0.94, 0.92, **looks))
+def heatmap_of_changes(
+    axes: Axes, changes: DataFrame, decimals: int, *, is_of_losses: bool = False, least_range: float = 0.0, **how
+) -> None:
+    """Draw a table of changes as `heatmap` does: white where nothing changes, blue where it does for the better.
+
+    Args:
+        is_of_losses: Whether less is better.
+        least_range: What the darkest shade stands for at least, so that what is small does not look large.
+    """
+    changes = changes.astype(float)
+    limit = float(np.nanmax(np.abs(changes), initial=least_range)) or 1.0
+    written = changes.map(partial(labels.number, decimals=decimals, signed=True))
+    # No shade is too dark for black; on its dark ones, seaborn would write white.
+    looks = {"annot": written, "annot_kws": {"size": 10, "color": "black"}}
+    looks |= {"cmap": theme.CHANGES, "vmin": -limit, "vmax": limit}
+    heatmap(axes, changes if is_of_losses else -changes, decimals, **looks | how)
 
 
-def frame_own(axes: Axes, table: DataFrame, own: Mapping[str, str]) -> None:
-    """Frame, in each row of a heat map, the cell of the column that is its own."""
-    for row, name in enumerate(table.index):
-        if own.get(name) in table.columns:
-            frame_cell(axes, row, list(table.columns).index(own[name]))
+def heatmap_of_pairs(axes: Axes, table: DataFrame, cmap: str, most: float) -> None:
+    """Draw a symmetric table of whole numbers as `heatmap` does, each pair once, on a scale from zero to `most`."""
+    lower = table.iloc[1:, :-1]
+    heatmap(axes, lower, 0, cmap=cmap, vmin=0, vmax=most, mask=~np.tri(len(lower), dtype=bool))
+    axes.set_facecolor("white")
+
+
+def frame(axes: Axes, table: DataFrame, cells: Iterable[tuple[str, str]]) -> None:
+    """Frame cells of a heat map of a table, as far as it has them: pairs of a row's and a column's name."""
+    looks = {"fill": False, "edgecolor": theme.INK, "linewidth": 2, "clip_on": False}
+    for row, column in cells:
+        if row in table.index and column in table.columns:
+            corner = table.columns.get_loc(column) + 0.03, table.index.get_loc(row) + 0.04
+            axes.add_patch(Rectangle(corner, 0.94, 0.92, **looks))
+
+
+def embolden(texts: Iterable[Text], which: Iterable[bool]) -> None:
+    """Write some of texts in bold, and the others not."""
+    for text, is_bold in zip(texts, which, strict=True):
+        text.set_fontweight("bold" if is_bold else "normal")
 
 
 def bars(frame: DataFrame, value: str, low: str = "low", high: str = "high") -> np.ndarray:
@@ -79,36 +95,31 @@ def name_rows(axes: Axes, names: Sequence[str], **how) -> None:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
-    for row in range(1, len(names), 2):
+    shade_rows(axes, len(names))
+
+
+def shade_rows(axes: Axes, num: int) -> None:
+    """Shade every second row of a figure."""
+    for row in range(1, num, 2):
         axes.axhspan(row - 0.5, row + 0.5, color=theme.BAND, zorder=0, linewidth=0)
 
 
-def label_beside(axes: Axes, at: float, x: Sequence[float], y: Sequence[float], names: Sequence[str]) -> None:
-    """Write names in a column right of a place, each as near to its point's height as they do not touch, with lines."""
-    axes.figure.draw_without_rendering()  # settles the layout, which places in pixels depend on
-    size, points = _LABEL, 72 / axes.figure.dpi  # of a pixel
-    places = axes.transData.transform(np.stack([x, y], axis=1)) * points
-    order, heights = np.argsort(places[:, 1], kind="stable"), places[:, 1].copy()
-    for last, k in zip(order, order[1:], strict=False):
-        heights[k] = max(heights[k], heights[last] + _LINE_OF_LABELS * size)
-    heights -= (heights - places[:, 1]).mean()  # pushed apart upwards only, all come down together
-    left = axes.transData.transform((at, 0))[0] * points + 14
-    line = {"arrowstyle": "-", "color": theme.GREY, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)}
-    how = {"textcoords": "offset points", "va": "center", "fontsize": size, "color": theme.INK, "zorder": 1.9, **HALO}
-    for point, place, height, name in zip(zip(x, y, strict=True), places, heights, names, strict=True):
-        offset = left - place[0], height - place[1]
-        axes.annotate(name, point, offset, arrowprops=line, annotation_clip=False, **how)
-
-
 def label_ends(axes: Axes, x: float, ends: Sequence[float], names: Sequence[str]) -> None:
-    """Write names beside the right ends of lines, where the axes end too."""
+    """Write names beside the right ends of lines, where the axes end too: as near to them as names do not touch."""
     axes.set_xlim(right=x)
-    label_beside(axes, x, [x] * len(ends), ends, names)
+    axes.figure.draw_without_rendering()  # settles the layout, which places in pixels depend on
+    own = axes.transData.transform([(x, end) for end in ends])[:, 1] * 72 / axes.figure.dpi  # points, not pixels
+    order, heights = np.argsort(own, kind="stable"), own.copy()
+    for last, k in pairwise(order):
+        heights[k] = max(heights[k], heights[last] + _LINE_OF_LABELS * _LABEL)
+    heights -= (heights - own).mean()  # pushed apart upwards only, all come down together
+    line = {"arrowstyle": "-", "color": theme.GREY, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)}
+    how = {"textcoords": "offset points", "va": "center", "fontsize": _LABEL, "color": theme.INK, "zorder": 1.9}
+    for end, shift, name in zip(ends, heights - own, names, strict=True):
+        axes.annotate(name, (x, end), (14, shift), arrowprops=line, annotation_clip=False, **how, **HALO)
 
 
-def label_points(
-    axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str], bars: np.ndarray | None = None
-) -> None:
+def label_points(axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str], bars: np.ndarray) -> None:
     """Write names beside their points, where they hide no other name, point or bar; a line leads to those farther off.
 
     Args:
@@ -116,15 +127,15 @@ def label_points(
     """
     axes.figure.draw_without_rendering()  # settles the layout, which places in pixels depend on
     pixels = axes.figure.dpi / 72  # a point's
-    down, up = (0, 0) if bars is None else bars
+    down, up = bars
     at, low, high = (axes.transData.transform(np.stack([x, end], axis=1)) for end in (y, y - down, y + up))
     taken, told = [text.get_window_extent() for text in axes.texts], []
     taken += [_box(*place, 11 * pixels, 11 * pixels) for place in at]
     taken += [Bbox([a - pixels, b + pixels]) for a, b in zip(low, high, strict=True)]
     for k in np.lexsort([at[:, 1], at[:, 0]]):
-        distance, place, box, led = _free_place(axes, at[k], names[k], taken, told, pixels)
+        place, box, led = _free_place(axes, at[k], names[k], taken, told, pixels)
         taken, told = [*taken, box, *led], [*told, box]
-        line = {"arrowstyle": "-", "color": theme.GREY, "linewidth": 0.7, "shrinkB": 4} if distance > _NEAR else None
+        line = {"arrowstyle": "-", "color": theme.GREY, "linewidth": 0.7, "shrinkB": 4} if led else None
         how = {"textcoords": "offset points", "ha": "center", "va": "center", "arrowprops": line}
         axes.annotate(names[k], (x[k], y[k]), place, fontsize=_LABEL, color=theme.INK, zorder=4, **how, **HALO)
 
@@ -134,7 +145,7 @@ def _box(x: float, y: float, width: float, height: float) -> Bbox:
 
 
 def _free_place(axes: Axes, at: np.ndarray, name: str, taken: list[Bbox], told: list[Bbox], pixels: float) -> tuple:
-    """Return the nearest free place of a name: its distance and offset in points, its box, and boxes along its line.
+    """Return the nearest free place of a name: its offset in points, its box, and boxes along the line that it needs.
 
     Args:
         taken: Boxes that it shall not hide, in pixels.
@@ -149,11 +160,10 @@ def _free_place(axes: Axes, at: np.ndarray, name: str, taken: list[Bbox], told: 
         box, line = _box(*(at + offset), width, height), [_box(*(at + part * offset), 2, 2) for part in _ALONG]
         is_outside = not all(inside.contains(*corner) for corner in box.corners())
         hidden = box.count_overlaps(taken) + sum(some.count_overlaps(told) for some in line) + 99 * is_outside
-        found.append((hidden, distance, tuple(offset / pixels), box, line if distance > _NEAR else []))
+        found.append((hidden, tuple(offset / pixels), box, line if distance > _NEAR else []))
         if not hidden:
             break
-    _, *best = min(found, key=lambda one: one[0])
-    return tuple(best)
+    return min(found, key=lambda one: one[0])[1:]
 
 
 def lines_of(pieces: Iterable[tuple[str, object]], indent: int = 0) -> Iterator[list[Piece]]:
@@ -177,8 +187,6 @@ def write_lines(figure: theme.StudyFigure, lines: Sequence[list[Piece]]) -> None
         y = (top - 0.16 - LINE * row) / height
         for column, text, colour in line:
             x = (0.1 + column * _ADVANCE * _POINTS / 72) / width
-            box = (
-                None if colour is None else {"facecolor": colour, "edgecolor": theme.GREY, "linewidth": 0.5, "pad": 1.4}
-            )
-            figure.text(x, y, text, bbox=box, **looks)
+            box = {"facecolor": colour, "edgecolor": theme.GREY, "linewidth": 0.5, "pad": 1.4}
+            figure.text(x, y, text, bbox=None if colour is None else box, **looks)
     figure.get_layout_engine().set(rect=(0, 0, 1, (top - LINE * len(lines)) / height))

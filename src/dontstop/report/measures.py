@@ -44,6 +44,16 @@ def examples(study: Results) -> dict[str, dict[str, list[dict]]]:
     return {name: {split: corpora.load_examples(study.paths, name, split) for split in SPLITS} for name in names}
 
 
+def test_texts(study: Results) -> dict[str, list[str]]:
+    """Return the test texts, by task, in their order."""
+    return _texts_of(study, "test")
+
+
+def _texts_of(study: Results, split: str) -> dict[str, list[str]]:
+    names = [task.name for task in study.tasks]
+    return {name: [row["text"] for row in corpora.load_examples(study.paths, name, split)] for name in names}
+
+
 def audit(study: Results) -> pd.DataFrame:
     """Return what the leak audit found, a row a task, split and corpus, as `audit.audit` has it."""
     return pd.DataFrame(files.read_json(study.paths.data / "leakage.json")["corpora"])
@@ -57,9 +67,8 @@ def vocabulary_overlap(study: Results) -> pd.DataFrame:
 
 def pairs(study: Results) -> pd.DataFrame:
     """Distances between every task's training texts and every domain, as `domain_gap.pair_distances` returns them."""
-    train = {task: [row["text"] for row in splits["train"]] for task, splits in examples(study).items()}
     domains = {name: texts for name, texts in held_out_texts(study).items() if name != GENERAL}
-    return domain_gap.pair_distances(train, domains, **_how(study))
+    return domain_gap.pair_distances(_texts_of(study, "train"), domains, **_how(study))
 
 
 def distances(study: Results) -> pd.DataFrame:
@@ -89,11 +98,9 @@ def agreement(distances: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
 def train_test_overlap(study: Results) -> dict[str, np.ndarray]:
     """Mark, by task, the test texts that stand in train or dev too, as some were published: (num_test,) bool."""
-    limit, marks = study.profile.text.near_duplicate_jaccard, {}
-    for task, splits in examples(study).items():
-        texts = {split: [row["text"] for row in rows] for split, rows in splits.items()}
-        marks[task] = leakage.train_test_overlap(texts["test"], texts["train"] + texts["dev"], jaccard_from=limit)
-    return marks
+    limit = study.profile.text.near_duplicate_jaccard
+    train, dev, test = (_texts_of(study, split) for split in SPLITS)
+    return {t: leakage.train_test_overlap(test[t], train[t] + dev[t], jaccard_from=limit) for t in test}
 
 
 def naive_bayes(study: Results, overlap: Mapping[str, np.ndarray], runs: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -167,13 +174,8 @@ def random_candidates(study: Results, num: int = 3) -> dict[str, list[str]]:
     return found
 
 
-def test_texts(study: Results) -> dict[str, list[str]]:
-    """Return the test texts, by task, in their order."""
-    return {task: [row["text"] for row in splits["test"]] for task, splits in examples(study).items()}
-
-
 def pipeline_counts(study: Results) -> dict[str, object]:
-    """Count what stands in each station of the pipeline, as `schematic.stations` tells it."""
+    """Count what stands in each station of the pipeline, as `schematic.pipeline` tells it."""
     profile, manifest = study.profile, study.manifest()
     own = [manifest["domains"][domain.name] for domain in study.domains]
     of_tasks = [manifest["tasks"][task.name]["splits"] for task in study.tasks]
@@ -237,11 +239,14 @@ def costs(study: Results, arms: Mapping[Arm, Sequence[Task]]) -> pd.DataFrame:
     """Tabulate what arms cost on their tasks, as `costs.costs` returns it."""
     stores = dict.fromkeys(map(text_of, costing.phases_of(arms)))
     selected = study.selection_counts() if any(arm.is_augmented for arm in arms) else {}
-    train = {task: splits["train"] for task, splits in examples(study).items()}
-    of_tasks = {task: sum(len(row["text"].encode()) for row in rows) for task, rows in train.items()}
+    of_tasks = {task: sum(len(text.encode()) for text in some) for task, some in _texts_of(study, "train").items()}
     sizes = costing.text_sizes(stores, study.token_counts(), study.manifest(), selected, of_tasks)
     ranked = rankings(study) if any(arm.k for arm in arms) else {}
     return costing.costs(arms, study.pretraining(), sizes, ranked, encoder_shape(study), study.profile)
+
+
+def _arms_of_any_replicate(study: Results) -> list[Arm]:
+    return list(dict.fromkeys(arm for r in range(study.profile.replicates) for arm in study.available_arms([r])))
 
 
 def mean_f1(study: Results) -> dict[str, float]:
@@ -250,8 +255,7 @@ def mean_f1(study: Results) -> dict[str, float]:
     Arms may have run in different numbers of replicates: means are over those that all of them have.
     """
     every = list(range(study.profile.replicates))
-    there = dict.fromkeys(arm for r in every for arm in study.available_arms([r]))
-    there = [arm for arm in there if study.design.replicates_of(arm) == every]
+    there = [arm for arm in _arms_of_any_replicate(study) if study.design.replicates_of(arm) == every]
     shared = scores.in_shared_replicates(study.runs(*there)) if there else ()
     if not len(shared):
         return {}
@@ -265,8 +269,7 @@ def judged(study: Results) -> pd.DataFrame:
     Each contrast by the replicates that have all its arms: their number may differ from claim to claim, while a study
     grows.
     """
-    replicates, evidence = range(study.profile.replicates), {}
-    available = list(dict.fromkeys(arm for r in replicates for arm in study.available_arms([r])))
+    available, evidence = _arms_of_any_replicate(study), {}
     if {BASE, DAPT} <= set(available):
         evidence["distances"] = domain_gap.as_distances(distances(study))["vocabulary_overlap"]
         evidence["changes"] = changes(study.losses().query("notebook == '02_dapt'"), GENERAL)

@@ -51,16 +51,13 @@ def _differences(effects: DataFrame, told: str, question: str, runs: DataFrame |
     _draw_means(above, effects[effects["task"] == MEAN], pairs, runs)
     marks.name_rows(above, names)
     above.set_title("mean over the tasks")
-    table = effects[effects["task"] != MEAN].pivot(index="contrast", columns="task", values="effect")
-    table = table.loc[pairs["contrast"], list(dict.fromkeys(effects.query("task != @MEAN")["task"]))]
-    limit = float(np.nanmax(np.abs(table.to_numpy(float)), initial=_LEAST_RANGE))
-    looks = {"signed": True, "cmap": theme.CHANGES, "vmin": -limit, "vmax": limit}
-    marks.heatmap(below, table, 1, -table, **looks)
+    by_task = effects[effects["task"] != MEAN].set_index(["contrast", "task"])
+    table = by_task["effect"].unstack(sort=False).loc[pairs["contrast"]]
+    marks.heatmap_of_changes(below, table, 1, least_range=_LEAST_RANGE)
     below.set_yticks(below.get_yticks(), names)
     below.set_title("task by task (blue: above zero, orange: below)")
-    beside = effects.assign(sure=(effects["low"] > 0) | (effects["high"] < 0)).set_index(["contrast", "task"])["sure"]
-    for text, place in zip(below.texts, ((name, task) for name in table.index for task in table), strict=True):
-        text.set_fontweight("bold" if beside[place] else "normal")
+    is_sure = (by_task["low"] > 0) | (by_task["high"] < 0)
+    marks.embolden(below.texts, (is_sure[name, task] for name in table.index for task in table))
     return figure
 
 
@@ -109,15 +106,15 @@ def curves(
     if curves.empty:
         return None
     named = curves.drop_duplicates("checkpoint").set_index("checkpoint", drop=False)[by]
-    measured = DataFrame() if held_out is None else held_out[held_out["checkpoint"].isin(named.index)]
-    measured = measured.assign(**{by: measured["checkpoint"].map(named)}) if len(measured) else measured
+    measured = curves[:0] if held_out is None else held_out
+    measured = measured.assign(**{by: measured["checkpoint"].map(named)}).dropna(subset=by)
     num = curves[[by, "replicate"]].drop_duplicates().shape[0]
     note = f"Thick: mean over {num} trainings; thin: each of them; named: the highest and the lowest at the end."
     figure = StudyFigure(3.5, titles.curves(curves, measured, what), note if num > 1 else "One training.")
     axes = figure.subplots()
-    _draw_courses(axes, curves, [by, "replicate"], "num_tokens", (theme.GREY, "", "training text"))
+    _draw_courses(axes, curves, by, "num_tokens", (theme.GREY, "", "training text"))
     if len(measured):
-        _draw_courses(axes, measured, [by, "replicate"], "num_tokens", (theme.CYCLE[0], "o", f"{what} text"))
+        _draw_courses(axes, measured, by, "num_tokens", (theme.CYCLE[0], "o", f"{what} text"))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}")
     axes.set(xlabel="tokens processed (millions)", ylabel="masked-LM loss (nats)")
     _name_ends(axes, measured if len(measured) else curves, by, "num_tokens")
@@ -125,9 +122,10 @@ def curves(
     return figure
 
 
-def _draw_courses(axes: Axes, rows: DataFrame, keys: list[str], x: str, looks: tuple[str, str, str]) -> None:
+def _draw_courses(axes: Axes, rows: DataFrame, by: str, x: str, looks: tuple[str, str, str]) -> None:
     """Draw each training's loss faintly, and their mean over those that went as far."""
-    (colour, marker, label), is_course = looks, rows.groupby(keys).size().max() > 2
+    (colour, marker, label), keys = looks, [by, "replicate"]
+    is_course = rows.groupby(keys).size().max() > 2
     # Of two measurements alone, at the begin and the end, a line between would tell a course that is not known.
     how = {"color": colour, "marker": marker, "linestyle": "-" if is_course else "none", "clip_on": False}
     for _, one in rows.groupby(keys, sort=False):
@@ -141,9 +139,8 @@ def _name_ends(axes: Axes, rows: DataFrame, by: str, x: str) -> None:
     """Name, at the right end, the line that is highest there and the one that is lowest."""
     ends = rows.groupby([by, "replicate"], sort=False)["masked_lm_loss"].last().groupby(level=0, sort=False).mean()
     shown = ends.loc[list(dict.fromkeys([ends.idxmax(), ends.idxmin()]))]
-    marks.label_ends(
-        axes, rows[x].max(), list(shown), [labels.on_lines(labels.column(name), 14) for name in shown.index]
-    )
+    names = [labels.on_lines(labels.column(name), 14) for name in shown.index]
+    marks.label_ends(axes, rows[x].max(), list(shown), names)
 
 
 @styled
@@ -154,10 +151,9 @@ def checks(table: DataFrame) -> StudyFigure | None:
     note = "Loss on the task's dev texts, at step 0 before TAPT. Thick: mean over tasks and replicates; "
     figure = StudyFigure(3.5, titles.checks(table), f"{note}thin: each of them; diamond: the step that is kept.")
     axes, kept = figure.subplots(), table[table["kept"]]
-    _draw_courses(axes, table, ["task", "replicate"], "step", (theme.CYCLE[0], "o", "mean"))
-    axes.plot(
-        kept["step"], kept["masked_lm_loss"], "D", color=theme.CYCLE[5], markersize=5, clip_on=False, label="kept"
-    )
+    _draw_courses(axes, table, "task", "step", (theme.CYCLE[0], "o", "mean"))
+    looks = {"color": theme.CYCLE[5], "markersize": 5, "clip_on": False, "label": "kept"}
+    axes.plot(kept["step"], kept["masked_lm_loss"], "D", **looks)
     axes.set(xlabel="steps of TAPT", ylabel="masked-LM loss on dev texts (nats)")
     _name_ends(axes, table, "task", "step")
     axes.legend(loc="best")
@@ -271,8 +267,7 @@ def power_curve(curve: DataFrame) -> StudyFigure:
     for axes, truth in zip(figure.subplots(1, len(truths), sharey=True, squeeze=False)[0], truths, strict=True):
         table = curve[curve["truth"] == truth].pivot(index="claim", columns="points", values="percent")
         table = table.loc[sorted(table.index, key=lambda name: (len(name), name))].rename(columns="{:g}".format)
-        marks.heatmap(axes, table, 0, cmap="Blues", vmin=0, vmax=120, size=9)
-        for text, percent in zip(axes.texts, table.to_numpy().ravel(), strict=True):
-            text.set_fontweight("bold" if percent >= 80 else "normal")
+        marks.heatmap(axes, table, 0, cmap="Blues", vmin=0, vmax=120, annot_kws={"size": 9})
+        marks.embolden(axes.texts, table.to_numpy().ravel() >= 80)
         axes.set(title=truth, xlabel="DAPT's true gain, points")
     return figure

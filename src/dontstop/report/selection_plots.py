@@ -27,26 +27,24 @@ def neighbours(table: DataFrame) -> StudyFigure | None:
     """
     if table.empty:
         return None
-    one = table[(table["text"] != "").cumsum() == 1]
-    first = one[one["selector"] == one["selector"].iloc[0]]
-    query, method = first["text"].iloc[0], labels.SELECTORS.get(first["selector"].iloc[0], first["selector"].iloc[0])
-    note = (
-        f"A training text of {labels.spelt(one['task'].iloc[0])} and what is found for it. Marked: the words that both "
-    )
-    note += "have, stop words aside. Before each: its similarity, by each method's own measure; random text has none."
-    is_alike = np.ptp(first["similarity"]) < titles.ALIKE
+    one = table[(table["text"] != "").cumsum() == 1].replace({"selector": labels.SELECTORS})
+    task, query, method = one[["task", "text", "selector"]].iloc[0]
+    similarities = one.loc[one["selector"] == method, "similarity"]
+    note = f"A training text of {labels.spelt(task)} and what is found for it. Marked: the words that both have, stop "
+    note += "words aside. Before each: its similarity, by each method's own measure; random text has none."
+    is_alike = np.ptp(similarities) < titles.ALIKE
     if is_alike:
         note += f" {method} compares mixtures of a few topics, in which many candidates are nearly alike."
     lines = [*marks.lines_of([("query:", None), *((word, None) for word in query.split())]), []]
     for selector, rows in one.groupby("selector", sort=False):
-        lines.append([(0, labels.SELECTORS.get(selector, selector), theme.BAND)])
+        lines.append([(0, selector, theme.BAND)])
         for row in rows.itertuples():
-            decimals = 4 if is_alike and selector == first["selector"].iloc[0] else 2
-            shared, told = shared_words(query, row.neighbour), labels.number(row.similarity, decimals)
+            told = labels.number(row.similarity, 4 if is_alike and selector == method else 2)
+            shared = shared_words(query, row.neighbour)
             words = [(w, _SHARED if shared & set(WORD.findall(w.lower())) else None) for w in row.neighbour.split()]
             found = list(marks.lines_of(words, indent=7))
             lines += [[(0, told, None), *found[0]], *found[1:]]
-    figure = StudyFigure(marks.LINE * len(lines) + 0.1, titles.neighbours(first["similarity"], method), note)
+    figure = StudyFigure(marks.LINE * len(lines) + 0.1, titles.neighbours(similarities, method), note)
     marks.write_lines(figure, lines)
     return figure
 
@@ -126,12 +124,11 @@ def score_against_cost(table: DataFrame) -> StudyFigure | None:
     note += labels.sentence(titles.intervals(arms))
     figure = StudyFigure(1.0 + 0.27 * len(arms), titles.cost(table), note)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 2.2])
-    for row, (seconds, colour) in enumerate(
-        zip(arms["seconds"], arms["arm"].map(theme.colours(arms["arm"])), strict=True)
-    ):
-        left.plot(seconds, row, "s", color=colour)
-        told = labels.number(seconds, 0 if seconds >= 10 else 1)
-        left.annotate(told, (seconds, row), (8, 0), textcoords="offset points", va="center", fontsize=9.5)
+    colours = theme.colours(arms["arm"])
+    for place, row in enumerate(arms.itertuples()):
+        left.plot(row.seconds, place, "s", color=colours[row.arm])
+        told = labels.number(row.seconds, 0 if row.seconds >= 10 else 1)
+        left.annotate(told, (row.seconds, place), (8, 0), textcoords="offset points", va="center", fontsize=9.5)
     left.set(xscale="log", xlabel="CPU-seconds (log)")
     left.xaxis.set_major_formatter("{x:,g}")
     left.minorticks_off()
@@ -140,15 +137,14 @@ def score_against_cost(table: DataFrame) -> StudyFigure | None:
     for axes in (right, left):
         marks.name_rows(axes, list(map(labels.arm, arms["arm"])))
     right.tick_params(labelleft=False)
-    for name, is_best in zip(left.get_yticklabels(), arms["pareto_optimal"], strict=True):
-        name.set_fontweight("bold" if is_best else "normal")
+    marks.embolden(left.get_yticklabels(), arms["pareto_optimal"])
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=3)
     return figure
 
 
 def _draw_gains(axes: Axes, arms: DataFrame, counted: DataFrame) -> None:
     """Draw gains with their bars, a step line at the most that is gained so far, and naive Bayes as a line."""
-    gains, rows = arms["gain"].astype(float), np.arange(len(arms))
+    gains, rows, colours = arms["gain"].astype(float), np.arange(len(arms)), theme.colours(arms["arm"])
     axes.axvline(0, **theme.ZERO)
     for row in counted.itertuples():
         told = f"{labels.arm(row.arm)} ({labels.signed(row.gain)}, no seconds)"
@@ -156,10 +152,9 @@ def _draw_gains(axes: Axes, arms: DataFrame, counted: DataFrame) -> None:
     edges = np.stack([rows - 0.5, rows + 0.5], axis=1).ravel()
     axes.plot(gains.cummax().repeat(2), edges, color=theme.GREY, linewidth=1.4, label="most so far")
     axes.errorbar(gains, rows, xerr=marks.bars(arms, "gain"), fmt="none", ecolor=theme.GREY, elinewidth=1.2)
-    for row, (gain, colour, is_best) in enumerate(
-        zip(gains, arms["arm"].map(theme.colours(arms["arm"])), arms["pareto_optimal"], strict=True)
-    ):
-        axes.plot(gain, row, "D" if is_best else "o", color=colour, markersize=8 if is_best else 6, zorder=3)
+    for place, row in enumerate(arms.itertuples()):
+        marker, size = ("D", 8) if row.pareto_optimal else ("o", 6)
+        axes.plot(row.gain, place, marker, color=colours[row.arm], markersize=size, zorder=3)
     axes.set_xlabel("gain over base, points")
 
 
@@ -170,12 +165,9 @@ def selector_agreement(matrix: DataFrame) -> StudyFigure | None:
     if len(table) < 2:
         return None
     note = "Percent of the candidates either chose that both chose, mean over tasks; white: none, dark: all."
-    lower = table.iloc[1:, :-1]
     between = matrix.drop(index="random", columns="random", errors="ignore")
     between = (between if len(between) > 1 else matrix).to_numpy(float)
     title = titles.selector_agreement(between[np.tril_indices(len(between), -1)])
-    figure = StudyFigure(0.6 + 0.44 * len(lower), title, note)
-    axes = figure.subplots()
-    marks.heatmap(axes, lower, 0, cmap="Purples", vmin=0, vmax=100, mask=~np.tri(len(lower), dtype=bool))
-    axes.set_facecolor("white")
+    figure = StudyFigure(0.16 + 0.44 * len(table), title, note)
+    marks.heatmap_of_pairs(figure.subplots(), table, "Purples", 100)
     return figure

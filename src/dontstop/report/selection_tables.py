@@ -40,10 +40,9 @@ def neighbours(
         for text in dict.fromkeys(row["text"] for row in shown):
             found = [(r["selector"], r["rank"], r["score"], r["neighbour"]) for r in shown if r["text"] == text]
             found += [("random", k, np.nan, other) for k, other in enumerate((random or {}).get(task, ()), 1)]
-            for selector, k, score, other in found:
-                row = {"task": task, "text": _short(text), "selector": selector, "rank": k, "similarity": score}
+            for *how_near, other in found:
                 shared = ", ".join(sorted(shared_words(text, other)))
-                rows.append(row | {"neighbour": _short(other), "shared_words": shared})
+                rows.append((task, _short(text), *how_near, _short(other), shared))
     table = DataFrame(rows, columns=["task", "text", "selector", "rank", "similarity", "neighbour", "shared_words"])
     return table.assign(text=table["text"].where(~table.duplicated(["task", "text"]), ""))
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas import DataFrame
+from pandas import DataFrame, Series
 
 from dontstop import paper
 from dontstop.design.arms import BASE, TAPT, Arm
@@ -17,14 +17,14 @@ from dontstop.verdicts.losses import loss_matrix
 from dontstop.verdicts.scores import MEAN, NAIVE_BAYES, in_shared_replicates, means
 
 _OF_ARM, _OF_CONTRAST = ("mean", "std"), ("effect", "low", "high", "p")
+_OF_WORD = ["sentence", "position", "word"]  # what tells masked words apart
 
 
 def below(ours: DataFrame, theirs: DataFrame) -> DataFrame:
     """Put the paper's rows below ours, in our columns and after `study`; counts stay whole where one has none."""
-    parts = {OURS: ours, PAPER: theirs.reindex(columns=ours.columns)}
-    rows = [row for part in parts.values() for row in part.to_dict("records")]
-    study = [name for name, part in parts.items() for _ in range(len(part))]
-    both = DataFrame(rows, columns=ours.columns)
+    theirs = theirs.reindex(columns=ours.columns)
+    both = DataFrame(ours.to_dict("records") + theirs.to_dict("records"), columns=ours.columns)
+    study = [OURS] * len(ours) + [PAPER] * len(theirs)
     both.insert(0, ("study", "") if ours.columns.nlevels > 1 else "study", study)
     counts = [name for name in ours if str(name[0] if isinstance(name, tuple) else name).startswith("num_")]
     return both.astype(dict.fromkeys(counts, "Int64"))
@@ -44,12 +44,11 @@ def table1(texts: Sequence[str], manifest: Mapping, token_counts: Mapping, losse
     after = [f"dapt_{name}" for name in texts]
     matrix = DataFrame() if losses is None else loss_matrix(losses)
     matrix = matrix.reindex(index=["base", *after], columns=list(texts)).astype(float)
-    columns = ["num_documents", "num_words", "num_bytes"]
-    corpora = DataFrame([manifest["domains"][name] for name in texts], columns=columns)
+    columns = ["domain", "num_documents", "num_words", "num_bytes"]
+    corpora = DataFrame([manifest["domains"][name] | {"domain": name} for name in texts], columns=columns)
     corpora["num_tokens"] = [token_counts[f"corpora/{name}"]["num_tokens"] for name in texts]
     corpora["megabytes"] = corpora.pop("num_bytes") / 1e6
     corpora = corpora.assign(loss_before=matrix.loc["base"].to_numpy(), loss_after=np.diag(matrix.loc[after]))
-    corpora.insert(0, "domain", list(texts))
     theirs = paper.table1()
     return below(corpora, theirs.assign(megabytes=1000 * theirs["gigabytes"]))
 
@@ -270,14 +269,19 @@ def guesses(frame: DataFrame) -> DataFrame:
     Columns sentence (where it begins), word, each encoder's first guess with its probability, and masked_gain: the
     change of the true word's log-probability from the first encoder to the second, nats.
     """
-    encoders, keys = list(frame["encoder"].unique()), ["sentence", "position", "word"]
+    encoders = list(frame["encoder"].unique())
     if len(encoders) < 2:
         return DataFrame(columns=["sentence", "word"])
     first = frame[frame["rank"] == 1]
     told = [f"{guess} ({100 * p:.0f} %)" for guess, p in zip(first["guess"], first["probability"], strict=True)]
-    words = first.drop_duplicates(keys)[keys]
-    by_encoder = first.assign(told=told).pivot(index=keys, columns="encoder", values=["told", "log_probability"])
-    nats = by_encoder["log_probability"].astype(float)
-    table = by_encoder["told"][encoders].assign(masked_gain=nats[encoders[1]] - nats[encoders[0]]).reset_index()
-    table = words.merge(table, on=keys).drop(columns="position")
+    by_encoder = first.assign(told=told).pivot(index=_OF_WORD, columns="encoder", values="told")[encoders]
+    table = by_encoder.assign(masked_gain=changes_of(frame)).reset_index()
+    table = first.drop_duplicates(_OF_WORD)[_OF_WORD].merge(table, on=_OF_WORD).drop(columns="position")
     return table.assign(sentence=table["sentence"].where(~table["sentence"].duplicated(), ""))
+
+
+def changes_of(guesses: DataFrame) -> Series:
+    """Return, by the word, the change of the true word's log-probability from the first encoder to the second, nats."""
+    of_words = guesses[guesses["rank"] == 1].pivot(index=_OF_WORD, columns="encoder", values="log_probability")
+    before, after = guesses["encoder"].unique()[:2]
+    return of_words[after] - of_words[before]
