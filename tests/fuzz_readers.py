@@ -35,7 +35,7 @@ def read(content: bytes) -> None:
     fields = ("text",) if ".txt" in path.name else ("text", "label")
     refused = documents.Refused(SETTINGS)
     try:
-        rows = list(documents.read_documents(path, fields, settings=SETTINGS, refused=refused))
+        rows = list(documents.read_documents(path, fields, refused=refused))
     except StudyError as error:
         assert path.name in error.found and error.expected and error.remedy
         return

@@ -39,7 +39,7 @@ GOOD = '{"text": "a b", "label": "x"}\n'
 def reading(path, settings=SKIP, fields=("text", "label")):
     """Return the rows that are read, and what was refused; a fault of the whole file comes as an error."""
     refused = documents.Refused(settings)
-    return list(documents.read_documents(path, fields, settings=settings, refused=refused)), refused
+    return list(documents.read_documents(path, fields, refused=refused)), refused
 
 
 def long_window(content: bytes) -> bytes:
@@ -219,7 +219,7 @@ settings = Text(bad_rows="skip")
 for path in sys.argv[1:]:
     refused, accepted = documents.Refused(settings), 0
     try:
-        for row in documents.read_documents(path, ("text",), settings=settings, refused=refused):
+        for row in documents.read_documents(path, ("text",), refused=refused):
             accepted += 1
         print(accepted, refused.num_empty, refused.num_bad, refused.first)
     except StudyError as error:
@@ -307,7 +307,7 @@ def check_damaged(folder, rows, ending, packing, damage):
     fields = ("text",) if ending == ".txt" else ("text", "label")
     refused, accepted = documents.Refused(SKIP), []
     try:
-        accepted += documents.read_documents(path, fields, settings=SKIP, refused=refused)
+        accepted += documents.read_documents(path, fields, refused=refused)
     except StudyError as error:
         assert path.name in error.found and error.expected and error.remedy
         if not error.found.startswith("no documents"):

@@ -94,7 +94,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
     ],
 )
 def test_a_topic_is_a_subpackage_and_all_below_it(module, topic):
-    assert classes.topic_of(NUMERICAL, module) == topic
+    assert classes.class_of(NUMERICAL, "topic", module) == topic
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ def test_a_topic_is_a_subpackage_and_all_below_it(module, topic):
     ],
 )
 def test_an_area_is_the_first_that_names_a_part_of_the_module(module, area):
-    assert classes.area_of(NUMERICAL, module) == area
+    assert classes.class_of(NUMERICAL, "area", module) == area
 
 
 @pytest.mark.parametrize("domain", STUDIES[0].domains, ids=lambda domain: domain.name)
 def test_no_area_is_hidden_behind_an_earlier_one(domain):
     for area, names in domain.areas.items():
-        assert {classes.area_of(domain, name) for name in names} == {area}
+        assert {classes.class_of(domain, "area", name) for name in names} == {area}

@@ -16,15 +16,10 @@ def read_stream(rows: Iterable[dict], path: str) -> Iterator[dict]:
     Raises:
         StudyError: If the source breaks off.
     """
-    iterator = iter(rows)
-    while True:
-        try:
-            row = next(iterator)
-        except StopIteration:
-            return
-        except FAULTS as error:
-            raise unreadable(path, error) from error
-        yield row
+    try:
+        yield from rows
+    except FAULTS as error:
+        raise unreadable(path, error) from error
 
 
 def unreadable(path: str, error: Exception) -> StudyError:

@@ -88,7 +88,7 @@ def _origin(study: StudyText, task: Task, split: str, source: str, address: str 
 
 
 def _num_examples(path: Path, settings: Text = _BOUNDS) -> int:
-    return sum(1 for _ in read_documents(path, ("text", "label"), settings=settings, refused=Refused(settings)))
+    return sum(1 for _ in read_documents(path, ("text", "label"), refused=Refused(settings)))
 
 
 def _num_in_table_2(task: str, split: str) -> int | None:

@@ -97,14 +97,15 @@ class Progress:
 
     def share(self) -> float:
         """Return which share of the plan's work is done, 0 to 1."""
-        done = sum(job.size * (1.0 if job.key in self.done else self.parts.get(job.key, 0.0)) for job in self.jobs)
-        return done / (sum(job.size for job in self.jobs) or 1.0)
+        return sum(map(self._size_done, self.jobs)) / (sum(job.size for job in self.jobs) or 1.0)
+
+    def _size_done(self, job: Job) -> float:
+        return job.size * (1.0 if job.key in self.done else self.parts.get(job.key, 0.0))
 
     def remaining_seconds(self) -> float | None:
         """Estimate the seconds left from the work done so far; None before there is any."""
         total = sum(job.size * (1 - self.found.get(job.key, 0.0)) for job in self.jobs)
-        shares = {job.key: 1.0 if job.key in self.done else self.parts.get(job.key, 0.0) for job in self.jobs}
-        finished = sum(job.size * (shares[job.key] - self.found.get(job.key, 0.0)) for job in self.jobs)
+        finished = sum(self._size_done(job) - job.size * self.found.get(job.key, 0.0) for job in self.jobs)
         elapsed = time.monotonic() - self.begin
         return elapsed * (total - finished) / finished if finished > 0.002 * total else None
 

@@ -52,7 +52,7 @@ def save_index(folder: Path, index: EvalIndex) -> None:
 def load_index(folder: Path) -> EvalIndex:
     """Map an index into memory, which processes share, and of which only what is looked up is there."""
     names = [field.name for field in dataclasses.fields(EvalIndex)]
-    return EvalIndex(**{name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names})
+    return EvalIndex(**{name: files.read_array(folder / f"{name}.npy", mapped=True) for name in names})
 
 
 @dataclass

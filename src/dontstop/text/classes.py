@@ -7,16 +7,8 @@ depends, as the paper's tasks do, on knowing the domain.
 from dontstop.studies import Domain
 
 
-def topic_of(domain: Domain, module: str) -> str | None:
-    """Return the class of the domain's topic task that a module belongs to, if any."""
-    return next((topic for topic in domain.topics if _is_within(module, topic)), None)
-
-
-def area_of(domain: Domain, module: str) -> str | None:
-    """Return the class of the domain's area task that a module belongs to, if any."""
-    found = (area for area, names in domain.areas.items() if any(_is_within(module, name) for name in names))
-    return next(found, None)
-
-
-def _is_within(module: str, name: str) -> bool:
-    return f"{module}.".startswith(f"{name}.")
+def class_of(domain: Domain, kind: str, module: str) -> str | None:
+    """Return the class of the domain's `topic` or `area` task that a module belongs to, if any."""
+    classes = domain.areas if kind == "area" else {topic: [topic] for topic in domain.topics}
+    beginnings = {label: tuple(f"{name}." for name in names) for label, names in classes.items()}
+    return next((label for label, names in beginnings.items() if f"{module}.".startswith(names)), None)

@@ -169,13 +169,11 @@ def _choose_examples(
     name: str, documents: list[Document], free: set[int], own: range, everything: leakage.Grams, settings: Text
 ) -> splits.Chosen:
     """Choose the examples of a domain's two tasks from the documents at the indices `free`."""
-    candidates = (
-        splits.topic_candidates(settings.study.domain(name), documents, settings),
-        splits.area_candidates(settings.study.domain(name), documents, settings),
-    )
-    inside = ([candidate for candidate in some if candidate.document in free] for some in candidates)
-    topic, area = (splits.keep_unique(some, own, everything, settings.leak_containment) for some in inside)
-    return splits.choose(name, topic, area, documents, settings)
+    domain, found = settings.study.domain(name), {}
+    for kind in ("topic", "area"):
+        inside = [c for c in splits.candidates(domain, kind, documents, settings) if c.document in free]
+        found[kind] = splits.keep_unique(inside, own, everything, settings.leak_containment)
+    return splits.choose(name, **found, documents=documents, settings=settings)
 
 
 def _examples(chosen: list[splits.Candidate], documents: list[Document]) -> list[Row]:
@@ -188,17 +186,16 @@ def _row(document: Document) -> Row:
 
 
 def _corpora_from_files(
-    profile: Profile, paths: Paths, part: Paths, tasks: tuple[Task, ...], prepared: Prepared, index: EvalIndex
+    profile: Profile, paths: Paths, part: Paths, tasks: tuple[Task, ...], prepared: Prepared
 ) -> dict[str, OverlapStats]:
-    """Write the corpora of a mirror without leaks; return what they and the unlabelled texts still hold."""
+    """Write the corpora of a mirror without texts that hold a dev or test text; return what the rest holds of them."""
     names = [*(domain.name for domain in domains_of(tasks, profile)), GENERAL]
     mirror = paths.root / profile.text.folder
     written = shards.write_corpora(profile, mirror, names, part.data / "evaluated", part, prepared.cleaning)
     prepared.sizes = {kind: {name: found[kind].size for name, found in written.items()} for kind in prepared.sizes}
     found = {f"{prefix}{name}": some[kind] for kind, prefix in _PREFIXES.items() for name, some in written.items()}
     prepared.cleaning["documents_leaking"] = sum(some.num_leaking for some in found.values())
-    overlap = {name: some.overlap for name, some in found.items()}
-    return overlap | _remove_leaks("unlabelled/", prepared.unlabelled, prepared, index, profile.text)
+    return {name: some.overlap for name, some in found.items()}
 
 
 def _remove_leaks(
@@ -248,13 +245,12 @@ def _write(profile: Profile, paths: Paths, part: Paths, tasks: tuple[Task, ...],
     index = audit.load_index(part.data / "evaluated")
     if profile.text.source == "docstrings":
         prepared.cleaning["documents_leaking"] = 0
-        pools = {"": prepared.corpora, "held_out/": prepared.held_out, "unlabelled/": prepared.unlabelled}
-        overlap = {}
-        for prefix, pool in pools.items():
-            overlap |= _remove_leaks(prefix, pool, prepared, index, profile.text)
+        overlap = _remove_leaks("", prepared.corpora, prepared, index, profile.text)
+        overlap |= _remove_leaks("held_out/", prepared.held_out, prepared, index, profile.text)
         write_corpora(part, prepared)
     else:
-        overlap = _corpora_from_files(profile, paths, part, tasks, prepared, index)
+        overlap = _corpora_from_files(profile, paths, part, tasks, prepared)
+    overlap |= _remove_leaks("unlabelled/", prepared.unlabelled, prepared, index, profile.text)
     _check_corpora(prepared, part)
     return write_prepared(profile, part, tasks, prepared, _audit(texts, index, overlap, tasks, profile.text))
 

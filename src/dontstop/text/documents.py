@@ -150,7 +150,7 @@ class Refused:
             StudyError: If such rows are not to be left out.
         """
         if (self.settings.empty_rows if fault.is_empty else self.settings.bad_rows) == "stop":
-            raise StudyError(*fault[:3])
+            raise fault
         self.num_empty += fault.is_empty
         self.num_bad += not fault.is_empty
         self.first = self.first or fault.found
@@ -174,7 +174,6 @@ def read_documents(
     fields: tuple[str, ...] = ("text",),
     label: str = "label",
     *,
-    settings: Text | None = None,
     refused: Refused | None = None,
 ) -> Iterator[dict[str, str]]:
     """Yield the documents of a file, as dicts of the wanted fields.
@@ -184,14 +183,14 @@ def read_documents(
             .txt; .gz, .bz2, .xz, .zst). A JSON file may be one array; in a text file every line is a document.
         fields: Columns to take; each must hold a non-empty string in every row.
         label: The column of them in which a number may stand.
-        settings: Bounds of a line and of what a file may unpack to; none for the study's own files.
-        refused: Counts rows that are left out; without it none is.
+        refused: Counts rows that are left out, and has the bounds of a line and of what a file may unpack to; for the
+            study's own files there is none of either.
 
     Raises:
         StudyError: Naming file and line or row: a missing file, an unknown format, malformed content, a missing field,
             a wrong type, an empty document, bytes that are not UTF-8, a bound that is passed, no documents at all.
     """
-    path, settings, number = Path(path), settings or _UNBOUNDED, 0
+    path, settings, number = Path(path), refused.settings if refused else _UNBOUNDED, 0
     if not path.is_file():
         raise StudyError(f"no file {path}", f"one with {_ENDINGS}", "mend the path or put the file there")
     if (reader := READERS.get(_endings(path)[0])) is None:
@@ -200,13 +199,14 @@ def read_documents(
         with open_unpacked(path, settings) as handle:
             for where, row in reader(handle, path, fields, settings):
                 number += 1
-                found = _document(row, fields, label, f"{path}, {where}", settings)
-                if not isinstance(found, Fault):
-                    yield found
-                elif refused is not None:
-                    refused.take(found)
+                try:
+                    document = _document(row, fields, label, f"{path}, {where}", settings)
+                except Fault as fault:
+                    if refused is None:
+                        raise
+                    refused.take(fault)
                 else:
-                    raise StudyError(*found[:3])
+                    yield document
     except (EOFError, lzma.LZMAError, OSError, pyarrow.ArrowException, ValueError, zlib.error) as error:
         raise _unreadable(path, number, error) from error
     if number == (refused.num_empty + refused.num_bad if refused else 0):
@@ -229,18 +229,10 @@ def _unreadable(path: Path, number: int, error: Exception) -> StudyError:
     return StudyError(f"{path} unreadable after row {number}: {error}", "a whole file", "copy it again")
 
 
-def _document(
-    row: dict | Fault, fields: tuple[str, ...], label: str, where: str, settings: Text
-) -> dict[str, str] | Fault:
+def _document(row: dict | Fault, fields: tuple[str, ...], label: str, where: str, settings: Text) -> dict[str, str]:
     if isinstance(row, Fault):
-        return row
-    found = {}
-    for field in fields:
-        value = _value(row, field, where, settings, is_label=field == label)
-        if isinstance(value, Fault):
-            return value
-        found[field] = value
-    return found
+        raise row
+    return {field: _value(row, field, where, settings, is_label=field == label) for field in fields}
 
 
 def _label(value: Any) -> Any:
@@ -253,25 +245,25 @@ def _label(value: Any) -> Any:
     return str(int(value)) if is_whole else value
 
 
-def _value(row: dict[str, Any], field: str, where: str, settings: Text, *, is_label: bool) -> str | Fault:
+def _value(row: dict[str, Any], field: str, where: str, settings: Text, *, is_label: bool) -> str:
     if field not in row:
         names = ", ".join(map(str, row)) or "nothing"
         remedy = meant(field, map(str, row), "add or rename the field")
-        return Fault(f"no field {field!r} in {where}", f"{field!r} among {names}", remedy)
+        raise Fault(f"no field {field!r} in {where}", f"{field!r} among {names}", remedy)
     value = _label(row[field]) if is_label else row[field]
     if isinstance(value, float) and is_label and value > 10**15:
-        return Fault(f"an integer of many digits as {field} in {where}", "a label", "write it as a string")
+        raise Fault(f"an integer of many digits as {field} in {where}", "a label", "write it as a string")
     if not isinstance(value, str):
         found = f"{field} of type {type(value).__name__} in {where}"
-        return Fault(found, "a string", "write it as a string", is_empty=value is None)
+        raise Fault(found, "a string", "write it as a string", is_empty=value is None)
     if is_blank(value):
         expected = "a label" if is_label else "a text with words"
-        return Fault(f"empty {field} in {where}", expected, "fill the row or drop it", not is_label)
+        raise Fault(f"empty {field} in {where}", expected, "fill the row or drop it", not is_label)
     if len(value) > settings.max_line_megabytes * 1_000_000:
-        return too_long(where, settings)
+        raise too_long(where, settings)
     try:
         value.encode()
     except UnicodeEncodeError as error:  # JSON can spell half a character, such as \ud83d
         half = f"half a character, {ascii(value[error.start])}, in {field} in {where}"
-        return Fault(half, "whole characters", "mend the row, which was cut or spelt wrongly")
+        raise Fault(half, "whole characters", "mend the row, which was cut or spelt wrongly") from error
     return value

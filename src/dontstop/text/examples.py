@@ -41,9 +41,10 @@ def read_tasks(profile: Profile, paths: Paths, tasks: tuple[Task, ...]) -> Prepa
         prepared.tasks[task.name] = taken
         for doubt in doubts(taken):
             progress.say(f"prepare: {task.name}: {doubt}")
-        rest = given["train"] if asked else []
-        more = _read_unlabelled(folder, task.name, prepared, settings)
-        if found := _unlabelled([*rest, *more], task.name, taken["train"]):
+        more = given["train"] if asked else []
+        if any((folder / "tasks" / task.name).glob("unlabelled.*")):
+            more = more + _read(folder, task.name, "unlabelled", ("text",), prepared, settings)
+        if found := _unlabelled(more, task.name, taken["train"]):
             prepared.unlabelled[task.name] = found
     return prepared
 
@@ -95,13 +96,13 @@ def check_tasks(tasks: dict[str, dict[str, list[Row]]]) -> None:
 
 
 def _read_split(folder: Path, task: str, split: str, prepared: Prepared, settings: Text) -> list[Row]:
-    rows = _read(find_documents(folder / "tasks" / task, split), ("text", "label"), prepared, settings)
+    rows = _read(folder, task, split, ("text", "label"), prepared, settings)
     return [{"id": f"{task}:{split}:{k}", **row} for k, row in enumerate(rows)]
 
 
-def _read(path: Path, fields: tuple[str, ...], prepared: Prepared, settings: Text) -> list[Row]:
+def _read(folder: Path, task: str, name: str, fields: tuple[str, ...], prepared: Prepared, settings: Text) -> list[Row]:
     refused = Refused(settings)
-    rows = list(read_documents(path, fields, settings=settings, refused=refused))
+    rows = list(read_documents(find_documents(folder / "tasks" / task, name), fields, refused=refused))
     refused.note("examples", prepared.cleaning)
     return rows
 
@@ -121,12 +122,6 @@ def _taken(rows: list[Row], largest: int | None, settings: Text) -> list[Row]:
     first = [k for k in order if not (rows[k]["label"] in seen or seen.add(rows[k]["label"]))]
     chosen = dict.fromkeys(first + order)
     return [rows[k] for k in sorted(list(chosen)[:largest])]
-
-
-def _read_unlabelled(folder: Path, task: str, prepared: Prepared, settings: Text) -> list[Row]:
-    if not any((folder / "tasks" / task).glob("unlabelled.*")):
-        return []
-    return _read(find_documents(folder / "tasks" / task, "unlabelled"), ("text",), prepared, settings)
 
 
 def _unlabelled(rows: list[Row], task: str, train: list[Row]) -> list[Row]:

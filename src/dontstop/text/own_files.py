@@ -42,12 +42,12 @@ def gather(profile: Profile, constraints: Path, tell: Tell) -> None:
     with files.saving_folder(mirror) as part:
         for task in study.tasks:  # first, since a wrong label is found in them within seconds
             _write_task(part / "tasks" / task.name, task, profile.text, tell)
-        for domain in study.domains:
-            _write_corpus(part, domain.name, _documents(domain, profile.text))
-        general = (
+        corpora = {domain.name: _documents(domain, profile.text) for domain in study.domains}
+        corpora[GENERAL] = (
             _docstrings(profile.text, constraints) if study.general is None else _documents(study.general, profile.text)
         )
-        _write_corpus(part, GENERAL, general)
+        for name, texts in corpora.items():
+            files.write_jsonl(part / "corpora" / f"{name}.jsonl", ({"text": text} for text in texts))
         files.write_json(part / NOTE, state)
         digests.write_folder_digests(part)
 
@@ -132,7 +132,7 @@ def _corpus_files(domain: Domain, *, follow_links: bool) -> list[Path]:
 
 def _rows(path: Path, fields: tuple[str, ...], settings: Text, label: str = "label") -> Iterator[Row]:
     refused = Refused(settings)
-    yield from read_documents(path, fields, label, settings=settings, refused=refused)
+    yield from read_documents(path, fields, label, refused=refused)
     refused.note("rows", {})
 
 
@@ -147,11 +147,8 @@ def _docstrings(settings: Text, constraints: Path) -> Iterator[str]:
     installed = list(packages.installed_versions(packages.pinned_names(constraints)))
     of_domains = [name for domain in read_study("docstrings").domains for name in domain.packages]
     names = packages.general_packages(installed, of_domains)
-    return (document.text for document in docstrings.read_packages(names, max_documents=settings.max_documents))
-
-
-def _write_corpus(mirror: Path, name: str, texts: Iterator[str]) -> None:
-    files.write_jsonl(mirror / "corpora" / f"{name}.jsonl", ({"text": text} for text in texts))
+    for document in docstrings.read_packages(names, max_documents=settings.max_documents):
+        yield document.text
 
 
 def _write_task(folder: Path, task: Task, settings: Text, tell: Tell) -> None:

@@ -112,13 +112,12 @@ def general_packages(installed: list[str], of_domains: list[str]) -> list[str]:
 
 def package_files(name: str) -> list[tuple[str, Path]]:
     """Return (dotted module, file) for the Python files of a package, sorted, tests left out."""
-    listed = _library_files() if name == STANDARD_LIBRARY else _distribution_files(name)
+    if name == STANDARD_LIBRARY:
+        listed = _library_files()
+    else:
+        listed = [(file.parts, Path(file.locate())) for file in importlib.metadata.distribution(name).files or []]
     found = {_module_name(parts): path for parts, path in listed if parts[-1].endswith(".py") and _is_source(parts)}
     return sorted(found.items())
-
-
-def _distribution_files(name: str) -> list[tuple[tuple[str, ...], Path]]:
-    return [(file.parts, Path(file.locate())) for file in importlib.metadata.distribution(name).files or []]
 
 
 def _library_files() -> list[tuple[tuple[str, ...], Path]]:

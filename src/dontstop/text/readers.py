@@ -10,9 +10,9 @@ import json
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import pyarrow
 import pyarrow.parquet
@@ -28,13 +28,12 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
 
 
-class Fault(NamedTuple):
-    """Why a row is refused, as `StudyError` has it."""
+class Fault(StudyError):
+    """Why a row is refused: an error that a reader hands on in the row's place, since others come after it."""
 
-    found: str
-    expected: str
-    remedy: str
-    is_empty: bool = False  # a row that only lacks a text
+    def __init__(self, found: str, expected: str, remedy: str, is_empty: bool = False):
+        super().__init__(found, expected, remedy)
+        self.is_empty = is_empty  # a row that only lacks a text
 
 
 Rows = Iterator[tuple[str, Any]]  # the place in the file, and a row by column or a Fault
@@ -87,8 +86,7 @@ def jsonl(handle: BinaryIO, path: Path, fields: tuple[str, ...], settings: Text)
     for number, line in _lines(handle, path, settings):
         if isinstance(line, Fault) or line.strip():
             where = f"{path}, line {number}"
-            found = line if isinstance(line, Fault) else _decode(decode, line, where)
-            yield f"line {number}", found if isinstance(found, Fault) else _object(found, where)
+            yield f"line {number}", _object(_decode(decode, line, where), where)
 
 
 def json_or_jsonl(handle: io.BufferedReader, path: Path, fields: tuple[str, ...], settings: Text) -> Rows:
@@ -100,10 +98,9 @@ def json_or_jsonl(handle: io.BufferedReader, path: Path, fields: tuple[str, ...]
     if len(content := handle.read(longest + 1)) > longest:
         found, remedy = f"a JSON array of more than {longest:,} bytes in {path}", f"run `jq -c '.[]' {path.name}`"
         raise StudyError(found, "one object a line", f"{remedy}, and name what it writes .jsonl")
-    text = _decoded(content, 1, path, f"{path}, in its array")
-    items = text if isinstance(text, Fault) else _decode(_decoder(fields), text, str(path))
+    items = _decode(_decoder(fields), _decoded(content, 1, path, f"{path}, in its array"), str(path))
     if isinstance(items, Fault):
-        raise StudyError(*items[:3])
+        raise items
     for number, item in enumerate(items, 1):
         yield f"item {number}", _object(item, f"{path}, item {number}")
 
@@ -125,15 +122,15 @@ def _decoder(fields: tuple[str, ...]) -> Callable[[str], Any]:
     return json.JSONDecoder(object_pairs_hook=row_of, parse_int=whole).decode
 
 
-def _decode(decode: Callable[[str], Any], text: str, where: str) -> Any:
+def _decode(decode: Callable[[str], Any], text: str | Fault, where: str) -> Any:
     try:
-        return decode(text)
+        return text if isinstance(text, Fault) else decode(text)
     except (ValueError, RecursionError) as error:
         return Fault(f"malformed JSON in {where}: {error}", "one object a line", "mend the line")
 
 
 def _object(value: Any, where: str) -> dict | Fault:
-    if isinstance(value, dict):
+    if isinstance(value, dict | Fault):
         return value
     remedy = "mend it; a whole array belongs into a file that ends in .json"
     return Fault(f"{type(value).__name__} in {where}", "one object a line", remedy)
@@ -157,7 +154,7 @@ def separated(handle: BinaryIO, path: Path, fields: tuple[str, ...], settings: T
     def lines() -> Iterator[str]:
         for _, line in _lines(handle, path, settings):
             if isinstance(line, Fault):
-                raise StudyError(*line[:3])
+                raise line
             if not backslashes and '\\"' in line:
                 backslashes.append(line)
             yield line
@@ -167,9 +164,7 @@ def separated(handle: BinaryIO, path: Path, fields: tuple[str, ...], settings: T
         first = list(itertools.islice(rows, 1))
         _check_separator("".join(first), path, fields, by)
         reader = csv.DictReader(itertools.chain(first, rows), delimiter=by, strict=True)
-        for name in fields:
-            if list(reader.fieldnames or ()).count(name) > 1:
-                raise StudyError(f"the column {name!r} twice in {path}", "each column once", "rename one of them")
+        _check_once(fields, reader.fieldnames or (), path)
         for row in reader:
             yield f"line {reader.line_num}", _columns(row, reader, f"{path}, line {reader.line_num}")
     except csv.Error as error:
@@ -180,6 +175,11 @@ def separated(handle: BinaryIO, path: Path, fields: tuple[str, ...], settings: T
         raise StudyError(*((escaped, "quotes doubled", remedy) if backslashes else plainly)) from error
     finally:
         csv.field_size_limit(limit)
+
+
+def _check_once(fields: tuple[str, ...], columns: Sequence[str], path: Path) -> None:
+    if twice := next((name for name in fields if columns.count(name) > 1), None):
+        raise StudyError(f"the column {twice!r} twice in {path}", "each column once", "rename one of them")
 
 
 def _columns(row: dict, reader: csv.DictReader, where: str) -> dict | Fault:
@@ -218,9 +218,7 @@ def parquet(handle: BinaryIO, path: Path, fields: tuple[str, ...], settings: Tex
             shutil.copyfileobj(handle, unpacked, BUFFER)
             handle = unpacked
         known = pyarrow.parquet.read_schema(handle)
-        for name in fields:
-            if known.names.count(name) > 1:
-                raise StudyError(f"the column {name!r} twice in {path}", "each column once", "rename one of them")
+        _check_once(fields, known.names, path)
         wanted = list(fields) if set(fields) <= set(known.names) else known.names  # all, for the error to name them
         # A text that is repeated is in memory once. By default the whole file would be fetched beforehand.
         kinds = (pyarrow.types.is_string, pyarrow.types.is_dictionary)

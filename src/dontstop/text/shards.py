@@ -159,7 +159,7 @@ def _joined(shards: list[Shard], parts: list[Result], paths: Paths, settings: Te
 def outline(path: Path, settings: Text) -> Outline:
     """Read a shard once, and keep of every document what decides whether it stays."""
     keys, is_long, is_held_out, refused = bytearray(), bytearray(), bytearray(), Refused(settings)
-    for row in read_documents(path, settings=settings, refused=refused):
+    for row in read_documents(path, refused=refused):
         letters = splits.letters_of(row["text"])
         keys += bytes.fromhex(splits.key_of_letters(letters, "sample", seed=settings.split_seed)[:32])
         is_long.append(num_words(row["text"]) >= settings.min_words)
@@ -230,7 +230,7 @@ def write_parts(
             handle = stack.enter_context(open(path, "w", encoding="utf-8", newline="\n"))
             parts[kind] = _Part(handle, shard, settings)
         num_read = 0
-        rows = read_documents(shard.path, settings=settings, refused=Refused(settings))
+        rows = read_documents(shard.path, refused=Refused(settings))
         for num_read, row in enumerate(rows, 1):
             if num_read <= len(kept) and kept[num_read - 1]:
                 identity = f"{shard.corpus}:{first + num_read - 1:07d}"

@@ -13,7 +13,7 @@ from dontstop.errors import StudyError
 from dontstop.profiles import Text
 from dontstop.studies import Domain
 from dontstop.text import leakage
-from dontstop.text.classes import area_of, topic_of
+from dontstop.text.classes import class_of
 from dontstop.text.docstrings import Document
 from dontstop.text.tasks import SPLITS
 from dontstop.text.words import normalise
@@ -22,7 +22,7 @@ _LETTERS = re.compile(r"[^\W_]+")
 _SMALLEST_CLASS = 0.02  # of the examples wanted; a class with fewer candidates is left out
 _LONGEST_DOCUMENTS = (400, 250, 150, 100)  # words; longer documents stay in the pretraining corpus
 _LARGEST_SHARE = 0.3  # of a domain's words that dev and test documents may take from its pretraining corpus
-_PIECES_PER_DOCUMENT = 4  # that may become examples
+_PIECES_PER_DOCUMENT = {"topic": 1, "area": 4}  # that may become examples, by kind of task
 _FEWEST_TEST = 0.5  # of num_test; a domain with fewer test examples is too small
 
 
@@ -69,23 +69,22 @@ def is_within(key: str, fraction: float) -> bool:
     return int(key[:13], 16) < fraction * 16**13
 
 
-def topic_candidates(domain: Domain, documents: Sequence[Document], settings: Text) -> list[Candidate]:
-    """Return (first piece of a docstring -> subpackage) candidates; see `pieces`."""
+def candidates(domain: Domain, kind: str, documents: Sequence[Document], settings: Text) -> list[Candidate]:
+    """Return what may become examples of a domain's task.
+
+    Args:
+        kind: `topic`, whose texts are first pieces of docstrings, and whose labels are subpackages; or `area`, of some
+            pieces and the domain's fields. See `pieces`.
+    """
     found = []
     for k, document in enumerate(documents):
-        if label := topic_of(domain, document.module):
-            found += [_candidate(k, text, label, settings) for text in pieces(document, settings.min_example_words)[:1]]
+        if label := class_of(domain, kind, document.module):
+            found += [_candidate(k, text, label, settings) for text in _first_pieces(document, kind, settings)]
     return found
 
 
-def area_candidates(domain: Domain, documents: Sequence[Document], settings: Text) -> list[Candidate]:
-    """Return (some piece of a docstring -> field of the domain) candidates; see `pieces`."""
-    found = []
-    for k, document in enumerate(documents):
-        if label := area_of(domain, document.module):
-            some = pieces(document, settings.min_example_words)[:_PIECES_PER_DOCUMENT]
-            found += [_candidate(k, text, label, settings) for text in some]
-    return found
+def _first_pieces(document: Document, kind: str, settings: Text) -> list[str]:
+    return pieces(document, settings.min_example_words)[: _PIECES_PER_DOCUMENT[kind]]
 
 
 def pieces(document: Document, min_words: int) -> list[str]:
@@ -196,16 +195,15 @@ def unlabelled(
 ) -> list[Candidate]:
     """Return texts as the task has them, from the documents at `indices`, whatever their label and also without one.
 
-    First pieces for a topic task, all pieces for an area task: what curated TAPT reads. Each once, in an order by
+    As many pieces of each as `candidates` takes: what curated TAPT reads. Each once, in an order by
     content, none of `train`'s.
 
     Source: section 5.1 (text from the source that the task's own was taken from).
     """
-    seen = {normalise(candidate.text) for candidate in train}
+    seen, kind = {normalise(candidate.text) for candidate in train}, task.rpartition("_")[2]
     found = []
     for k in indices:
-        some = pieces(documents[k], settings.min_example_words)
-        for text in some[:1] if task.endswith("_topic") else some[:_PIECES_PER_DOCUMENT]:
+        for text in _first_pieces(documents[k], kind, settings):
             if (normal := normalise(text)) not in seen:
                 seen.add(normal)
                 found.append(_candidate(k, text, "", settings))
@@ -268,7 +266,7 @@ def _take(pool: list[Candidate], total: int) -> list[Candidate]:
             for candidate in by_label[label]:
                 if len(taken) >= total if fill else wanted[label] <= 0:
                     break
-                if used[candidate.document] < _PIECES_PER_DOCUMENT and candidate not in taken:
+                if used[candidate.document] < _PIECES_PER_DOCUMENT["area"] and candidate not in taken:
                     taken[candidate] = None
                     used[candidate.document] += 1
                     wanted[label] -= 1

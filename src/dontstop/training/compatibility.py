@@ -1,5 +1,6 @@
 """What the encoder and the tokenizer that a profile names are held to, before any text is read: all of it at once."""
 
+import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,7 +207,7 @@ def _vocabulary(name: str, given: str, model, tokenizer) -> Iterator[Misfit]:
         yield Misfit("broken", found, expected, remedy + resized)
     elif rows - size > max(SPARE_ROWS, SPARE_SHARE * rows):
         yield Misfit("broken", found, expected, remedy)
-    elif name != given and (differ := _differing(ids, _own_vocabulary(given))):
+    elif name != given and (differ := _differing(ids, given)):
         found = f"{len(differ):,} word pieces with other ids in {name} than in {given}'s own"
         yield Misfit("broken", found, expected, remedy)
     pad = model.config.get_text_config().pad_token_id
@@ -215,13 +216,10 @@ def _vocabulary(name: str, given: str, model, tokenizer) -> Iterator[Misfit]:
         yield Misfit("broken", found, "one and the same", "set pad_token_id in config.json to the tokenizer's")
 
 
-def _differing(ids: dict[str, int], own: dict[str, int]) -> list[str]:
+def _differing(ids: dict[str, int], given: str) -> list[str]:
+    """Return the word pieces with other ids in the tokenizer that stands beside an encoder; none where none does."""
+    own = tokenizers.load_given(given).get_vocab() if (Path(given) / "tokenizer.json").is_file() else {}
     return [token for token, index in ids.items() if own.get(token, index) != index]
-
-
-def _own_vocabulary(given: str) -> dict[str, int]:
-    """Return the vocabulary of the tokenizer that stands beside an encoder; nothing where none does."""
-    return tokenizers.load_given(given).get_vocab() if (Path(given) / "tokenizer.json").is_file() else {}
 
 
 def _lengths(profile: Profile, given: str, model) -> Iterator[Misfit]:
@@ -244,10 +242,8 @@ def _lengths(profile: Profile, given: str, model) -> Iterator[Misfit]:
             found = f"states of {given} that depend on the padding beside a text (by {effect:.2g} of their deviation)"
             yield Misfit("warning", found, "states that do not", "nothing: scores depend a little on batches' lengths")
         return
-    fits, fails = SHORT, longest
-    while fails - fits > 1:
-        middle = (fits + fails) // 2
-        fits, fails = (middle, fails) if _fails(model, middle) is None else (fits, middle)
+    between = range(SHORT + 1, longest)
+    fits = SHORT + bisect.bisect_left(between, True, key=lambda length: _fails(model, length) is not None)
     too_long = [f"{name} = {length}" for name, length in wanted.items() if length > fits]
     expected = f"at most {fits} tokens, all that {given} has positions for"
     yield Misfit("broken", ", ".join(too_long), expected, f"lower {'them' if len(too_long) > 1 else 'it'} to {fits}")
