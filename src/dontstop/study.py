@@ -189,8 +189,8 @@ class Study(Pipeline):
         return tokens.load_tokenizer(self.paths.tokenizer())
 
     def try_out(self, task: tasks.Task) -> trials.Tried:
-        """Try DAPT on one task within minutes, and publish nothing; see `trials.Trial.try_out`."""
-        return trials.Trial(self.profile, self.paths, self.tasks, self.notebook).try_out(task)
+        """Try DAPT on one task within minutes, and publish nothing; see `trials.try_out`."""
+        return trials.try_out(self, task)
 
     def guesses_of(self, folders: Mapping[str, Path], text: str, num: int = 10) -> pd.DataFrame:
         """Return what some encoders guess for masked words in a domain's held-out text; see `guesses.guess`."""
