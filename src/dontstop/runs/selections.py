@@ -1,5 +1,6 @@
 """The selected text of replicates: made where it lacks, removed where it is damaged, known by records elsewhere."""
 
+import contextlib
 import functools
 from dataclasses import replace
 
@@ -23,12 +24,14 @@ def drop_damaged(profile: Profile, paths: Paths) -> None:
         StudyError: If some is damaged, and nothing may be made.
     """
     found = [path for pattern in ("replicate_*", "candidates/*") for path in paths.selected.glob(pattern)]
-    for folder in sorted(found):
-        if (wrong := digests.folder_damage(folder)) is not None:
-            if is_set(READ_ONLY):
-                digests.hold(wrong, f"run `dontstop select --profile {profile.name}` first")
-            progress.say(f"{wrong}: {folder} is removed, and `dontstop select` makes it again")
-            scratch.remove_parts([folder])
+    damaged = {folder: wrong for folder in sorted(found) if (wrong := digests.folder_damage(folder)) is not None}
+    if damaged and is_set(READ_ONLY):
+        digests.hold(next(iter(damaged.values())), f"run `dontstop select --profile {profile.name}` first")
+    with runner.only_run(paths.lock) if damaged else contextlib.nullcontext():
+        for folder in damaged:
+            if (wrong := digests.folder_damage(folder)) is not None:  # else whoever held the lock was replacing it
+                progress.say(f"{wrong}: {folder} is removed, and `dontstop select` makes it again")
+                scratch.remove_parts([folder])
 
 
 def select(some: Jobs, wanted: Selections) -> None:
