@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import tiny
-from dontstop import cli
+from dontstop import __main__
 from dontstop.fetch import task_files  # noqa: F401 (imported late by commands, for a second)
 from dontstop.machine import processes, runner
 from dontstop.runs.identity import code_digest
@@ -130,7 +130,7 @@ def _give(command: tuple[str, ...]) -> None:
     runner._warm, sys.argv = None, ["dontstop", *command]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # as a terminal would have it, and nohup would not
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    cli.main()
+    __main__.main()
 
 
 def _hear_as_spawned() -> None:

@@ -9,11 +9,12 @@ from dontstop.design.arms import Checkpoint
 from dontstop.errors import StudyError
 from dontstop.machine import files
 from dontstop.profiles import Paths
-from dontstop.runs import identity, published
+from dontstop.runs import identity
 from dontstop.runs.augmentation import CANDIDATES_FILE, Selections
 from dontstop.runs.identity import Identity
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.scratch import Scratch
+from dontstop.runs.selections import is_known
 from dontstop.selection.candidates import load_candidates
 from dontstop.study import Study
 
@@ -169,7 +170,7 @@ def test_a_damaged_selection_is_told_and_selected_again_by_the_same_command(sele
         Study("tiny").select()
         path, whole = root / "selected/tiny" / name, files.folder_digest(root / "selected")
         path.write_bytes(spoil(path.read_bytes()))
-        assert published.tells_of(selections(root, 0)) is False  # as claims asks, which removes nothing
+        assert is_known(selections(root, 0)) is False  # as claims asks, which removes nothing
         assert path.is_file() and f"{path} is not as it was written" not in capsys.readouterr().out
         Study("tiny").select()
     assert f"{path} is not as it was written" in capsys.readouterr().out

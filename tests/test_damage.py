@@ -149,9 +149,12 @@ def test_a_damaged_study_is_mended_by_the_same_command_or_says_which_one(tmp_pat
     [
         (f"work/ab/{ENCODER}/encoder/model.safetensors", Reads(frozenset({ENCODER}))),
         (f"work/ab/{ENCODER}/encoder/config.json", Reads(frozenset({ENCODER}))),
-        ("data/tiny/tokens/corpora/cs/offsets.npy", Reads(texts=("tokens/corpora/cs/",))),
+        ("data/tiny/tokens/corpora/cs/offsets.npy", Reads(stores=("corpora/cs",))),
         ("data/tiny/tokenizer/tokenizer.json", Reads(texts=("tokenizer/",))),
-        ("selected/tiny/replicate_0/sciie/knn_tapt_5/ids.npy", Reads(texts=("selected/replicate_0/sciie/",))),
+        (
+            "selected/tiny/replicate_0/sciie/knn_tapt_5/ids.npy",
+            Reads(stores=("selected/replicate_0/sciie/knn_tapt_5",)),
+        ),
     ],
 )
 def test_a_job_reads_nothing_that_is_damaged(house, name, reads):
@@ -173,12 +176,12 @@ def test_a_file_that_a_folder_was_not_written_with_is_damage_where_it_is_read(ho
     assert noticed(house) == [f"{extra} is none of the files that were written there"]
     Reads(texts=("tokens/corpora/cs/",)).check(house)
     with pytest.raises(StudyError, match="special_tokens_map.json is none of"):
-        Reads(texts=("tokenizer/",)).check(house)
+        Reads(stores=("corpora/cs",)).check(house)
 
 
 def test_what_a_job_does_not_read_may_be_damaged(house):
     (house.data / "corpora" / "cs.jsonl").write_text("spoilt")
-    Reads(frozenset({ENCODER}), ("tokens/corpora/cs/", "tokenizer/")).check(house)
+    Reads(frozenset({ENCODER}), stores=("corpora/cs",)).check(house)
 
 
 CURVE = ",".join(records.CURVE) + "\n1,2,0.1,5.5\n2,4,0.1,5.0\n"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from dontstop import cli
+from dontstop import __main__, cli
 from dontstop.machine import interrupts
 
 
@@ -47,7 +47,7 @@ def test_one_line_says_what_is_kept_and_which_command_goes_on(monkeypatch, capsy
     monkeypatch.setattr(cli, "app", lambda: os.kill(os.getpid(), signal.SIGTERM))
     monkeypatch.setattr(cli.sys, "argv", ["dontstop", "run", "dapt", "-p", "my profile"])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        __main__.main()
     assert ended.value.code == 143
     said = capsys.readouterr().err
     assert said == "stopped: what is finished is kept, and `dontstop run dapt -p 'my profile'` goes on from there\n"

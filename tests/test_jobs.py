@@ -137,7 +137,7 @@ def test_settings_of_speed_change_nothing(manifests, field):
 
 @pytest.mark.parametrize(
     ("device", "asked", "num_cores", "found"),
-    [("cpu", None, 16, None), ("cpu", 3, 16, 3), ("cuda", None, 16, 4), ("cuda", None, 2, 2), ("cuda", 9, 16, 9)],
+    [("cpu", None, 16, 16), ("cpu", 3, 16, 3), ("cuda", None, 16, 4), ("cuda", None, 2, 2), ("cuda", 9, 16, 9)],
 )
 def test_few_processes_share_a_gpu(monkeypatch, device, asked, num_cores, found):
     monkeypatch.setattr(jobs.devices, "resolve_device", lambda _: device)

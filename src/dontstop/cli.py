@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from dontstop.errors import StudyError
+from dontstop.errors import StudyError, chosen
 from dontstop.fetch import commands
 from dontstop.inputs import checked_name
-from dontstop.machine import interrupts, progress
-from dontstop.profiles import MOST_MINUTES, MOST_REPLICATES
+from dontstop.machine import progress
+from dontstop.profiles import MOST_MINUTES, MOST_REPLICATES, find_root
 
 app = typer.Typer(
     help="Don't Stop Pretraining, as a study that anyone can run, trust and extend.",
@@ -141,7 +141,6 @@ def forest(
     profiles: Annotated[list[str], typer.Argument(help="Whose claims.csv are there; drawn in this order.")],
 ) -> None:
     """Draw the paper's claims by its own numbers and by profiles, side by side: results/claims.svg and claims.png."""
-    from dontstop.profiles import find_root
     from dontstop.report.claims import write_forest
 
     write_forest(find_root() / "results", profiles)
@@ -200,7 +199,6 @@ def doctor(profile: ProfileName = None, mirror: Mirror = None, replicates: Repli
 def lab(context: typer.Context) -> None:
     """Open the notebooks in JupyterLab, with its own options if any are given; saving leaves out what running adds."""
     from dontstop import lab as jupyter
-    from dontstop.profiles import find_root
 
     options = [*jupyter.arguments(find_root()), *context.args]
     os.execve(sys.executable, [sys.executable, "-m", "jupyterlab", *options], jupyter.environment())
@@ -211,7 +209,6 @@ def report(
     profiles: Annotated[list[str] | None, typer.Argument(help="That must be in it; smoke only so.")] = None,
 ) -> None:
     """Render all profiles' results, notebooks and docs as a static site under build/site, which needs no network."""
-    from dontstop.profiles import find_root
     from dontstop.site.rendering import write_site
 
     page, warnings = write_site(find_root(), profiles or [])
@@ -248,17 +245,10 @@ def notebook(
     """Execute a notebook, which trains what is missing, and keep the executed copy in results/, without dates."""
     from dontstop.report import executed
 
-    study = _study(profile, _a_notebook(name))
-    executed.execute(study.paths, name, _given(study, profile), log_output=True)
-
-
-def _a_notebook(name: str) -> str:
-    from dontstop.errors import chosen
-    from dontstop.profiles import find_root
-
     names = sorted(path.stem for path in (find_root() / "notebooks").glob("*.ipynb"))
     chosen("notebook", checked_name("notebook", name), dict.fromkeys(names))
-    return name
+    study = _study(profile, name)
+    executed.execute(study.paths, name, _given(study, profile), log_output=True)
 
 
 def _given(study, profile: str | None) -> str:
@@ -277,7 +267,6 @@ def calibrate(
 ) -> None:
     """Simulate studies to count the errors of this study's own verdicts, and their power (docs/calibration.md)."""
     from dontstop.design.plan import NOTEBOOKS
-    from dontstop.profiles import find_root
     from dontstop.report import claims
     from dontstop.verdicts.calibration import World
 
@@ -299,15 +288,13 @@ def departures() -> None:
 
 
 def main() -> None:
-    """Run the command line; a problem of the user's is three lines on stderr and exit code 2, never a traceback."""
+    """Run the command line; a problem of the user's is three lines on stderr and exit code 2, never a traceback.
+
+    Signals are heeded in `__main__`, which imports this module.
+    """
     try:
-        with interrupts.told():
-            app()
+        app()
     except (StudyError, OSError) as error:
         expected, remedy = "files that can be read and written, on a disk with room", "mend that and try again"
         print(error if isinstance(error, StudyError) else StudyError(str(error), expected, remedy), file=sys.stderr)
         sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

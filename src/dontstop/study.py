@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-from IPython import get_ipython
 from pydantic import Field, ValidationError
 from transformers.utils import logging
 
@@ -66,9 +65,12 @@ def open_study(notebook: str, **parameters) -> "Study":
         StudyError: If the profile is none; or if papermill was given a parameter that the notebook does not have,
             which it would otherwise run without.
     """
-    if (shell := get_ipython()) is not None:
+    from IPython import get_ipython  # which the command line does without
+
+    shell = get_ipython()
+    if shell is not None:
         tell_plainly(shell)
-    injected = _injected()
+    injected = {} if shell is None else _injected(shell)
     for name in (name for name in injected if name not in parameters):
         close = difflib.get_close_matches(name, parameters, n=1)
         remedy = f"write {close[0]!r} instead" if close else "leave it out"
@@ -103,17 +105,16 @@ def _check_earlier(study: "Study") -> None:
             )
 
 
-def _injected() -> dict[str, Any]:
-    """Return what papermill has set in this kernel, by name; nothing where it has injected no cell.
+def _injected(shell: Any) -> dict[str, Any]:
+    """Return what papermill has set in a kernel's shell, by name; nothing where it has injected no cell.
 
     Its cell begins with a comment and assigns literals. The names cannot be distinguished from others that the kernel
     holds by now, so they are read from the cell, whose code is not run again.
     """
-    shell = get_ipython()
-    cells = shell.user_ns.get("In", []) if shell is not None else []
+    cells = shell.user_ns.get("In", [])
     source = next((source for source in cells if source.startswith("# Parameters\n")), "")
-    assigned = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
-    return {ast.unparse(node.targets[0]): shell.user_ns.get(ast.unparse(node.targets[0])) for node in assigned}
+    names = [ast.unparse(node.targets[0]) for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    return {name: shell.user_ns.get(name) for name in names}
 
 
 def default_profile(notebook: str = "") -> str:
@@ -188,8 +189,8 @@ class Study(Pipeline):
         return tokens.load_tokenizer(self.paths.tokenizer())
 
     def try_out(self, task: tasks.Task) -> trials.Tried:
-        """Try DAPT on one task within minutes, and publish nothing; see `trials.Trial.try_out`."""
-        return trials.Trial(self.profile, self.paths, self.tasks, self.notebook).try_out(task)
+        """Try DAPT on one task within minutes, and publish nothing; see `trials.try_out`."""
+        return trials.try_out(self, task)
 
     def guesses_of(self, folders: Mapping[str, Path], text: str, num: int = 10) -> pd.DataFrame:
         """Return what some encoders guess for masked words in a domain's held-out text; see `guesses.guess`."""

@@ -63,6 +63,14 @@ class Paths:
         return self.data / "tokens" / kind / name
 
     def store(self, name: str) -> Path:
-        """Folder of a token store by its whole name: `corpora/general`, `selected/imdb/knn_tapt_50`."""
+        """Folder of a token store by its whole name: `corpora/general`, `selected/replicate_0/imdb/knn_tapt_50`."""
+        folder, place = self.place_of_store(name)
+        return folder / place
+
+    def place_of_store(self, name: str) -> tuple[Path, str]:
+        """The folder whose digests hold a token store, data/ or a replicate's selected text, and its place in there."""
         kind, _, rest = name.partition("/")
-        return self.selected / rest if kind == "selected" else self.data / "tokens" / name
+        if kind != "selected":
+            return self.data, f"tokens/{name}"
+        replicate, _, place = rest.partition("/")
+        return self.selected / replicate, place

@@ -15,7 +15,7 @@ from dontstop.design import arms
 from dontstop.design.arms import Arm, Checkpoint, phase_settings
 from dontstop.design.plan import EXPERIMENTS
 from dontstop.machine import runner
-from dontstop.machine.processes import num_cores, one_thread
+from dontstop.machine.processes import one_thread
 from dontstop.machine.progress import Job
 from dontstop.profiles import PhaseSettings, Profile
 from dontstop.runs import finetuning, jobs, pretraining
@@ -107,7 +107,7 @@ def costs_ahead(study: Pipeline, speed: Speed, minutes: float) -> pd.DataFrame:
     """
     seen: set[str] = set()
     rows, left = [], 60 * minutes
-    workers = jobs.num_processes(study.profile) or num_cores()
+    workers = jobs.num_processes(study.profile)
     for arm in (arm for arm in ORDER if arm in study.arms()):
         todo = [job for job in of_arm(study, arm).ahead(_experiment(arm)) if job.key not in seen]
         row = _row(arm, todo, speed, workers)

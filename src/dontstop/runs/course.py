@@ -46,25 +46,27 @@ class Course:
         self._texts, self._steps = watched_texts(checkpoint), []
         if self._texts:
             self._steps = [0, *mlm.check_steps(num_steps, WATCHED[len(checkpoint.phases) - 1])]
-        if not self._is_whole():  # what was measured on the way is measured again
+        known = self._read()
+        if known is None:  # what was measured on the way is measured again
             for path in target.folder.glob(f"{scratch.STATE}*"):
                 path.unlink(missing_ok=True)
+        self._points = known or []
 
     def watch(self, model, num_done: int) -> None:
         """Measure a model, where it is time to, and leave it in training; for the first process of a group."""
         if num_done not in self._steps or not process_group.is_main_process():
             return
-        found, was_training = self._measured(), model.training
-        if any(row["step"] == num_done for row in found):  # before an earlier try was stopped, to the same result
+        if any(row["step"] == num_done for row in self._points):  # by an earlier try, to the same result
             return
+        was_training = model.training
         for text in self._texts:
-            found.append({"step": num_done, "held_out": text, "masked_lm_loss": self._loss(model, text)})
+            self._points.append({"step": num_done, "held_out": text, "masked_lm_loss": self._loss(model, text)})
         model.train(was_training)
-        files.write_json(self._path, {"points": found, "sha256": files.fingerprint(found)})
+        files.write_json(self._path, {"points": self._points, "sha256": files.fingerprint(self._points)})
 
     def known(self) -> dict[str, list[dict]]:
         """Return what has been measured, for the record; of a training that is not shown, or not whole, nothing."""
-        found = self._measured() if self._steps else []
+        found = self._points if self._steps else []
         steps = list(dict.fromkeys(row["step"] for row in found))
         return {"course": found} if found and steps == self._steps[: len(steps)] else {}
 
@@ -75,19 +77,15 @@ class Course:
         how = {"precision": self._target.precision, "seed": settings.seed}
         return mlm.held_out_loss(model, some, vocabulary, settings, **how)[0]
 
-    def _is_whole(self) -> bool:
-        try:
-            return self._measured() is not None
-        except (StudyError, KeyError, TypeError):
-            return False
-
-    def _measured(self) -> list[dict]:
+    def _read(self) -> list[dict] | None:
+        """Read what an earlier try has measured; None if it is damaged."""
         if not self._path.is_file():
             return []
-        found = files.read_json(self._path)
-        if files.fingerprint(found["points"]) != found["sha256"]:
-            raise StudyError(f"{self._path} is damaged", "it as it was written", "give the same command again")
-        return found["points"]
+        try:
+            found = files.read_json(self._path)
+            return found["points"] if files.fingerprint(found["points"]) == found["sha256"] else None
+        except (StudyError, KeyError, TypeError):
+            return None
 
 
 def _spread(store: tokens.TokenStore, settings: PhaseSettings) -> tokens.TokenStore:

@@ -1,45 +1,41 @@
-"""The study's jobs: what each does, needs and is kept under."""
+"""The study's jobs: what each does, needs and is kept under; which of them lack their results, and what those tell."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from dontstop.design.arms import Checkpoint, Run, phase_settings
-from dontstop.design.plan import held_out_of, held_out_store, text_of
+from dontstop.design.plan import Plan, folder_of, held_out_of, held_out_store, text_of
 from dontstop.errors import StudyError
-from dontstop.machine import files
+from dontstop.machine import clusters, digests, files, runner
 from dontstop.machine.processes import num_cores
 from dontstop.machine.progress import Job
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import course, finetuning, pretraining, scratch
 from dontstop.runs.identity import Identity, released_folder
-from dontstop.runs.scratch import Reads, Scratch, Target, key_of
+from dontstop.runs.scratch import ACCEPT_OTHERS, READ_ONLY, TRAINING_FILE, Reads, Scratch, Target, is_set, key_of
 from dontstop.text.tasks import GENERAL
 from dontstop.training import compatibility, devices
 
 PROCESSES_ON_A_GPU = 4  # runs that keep one busy; of RoBERTa-base at length 512 they need some 30 GB together
 
 
-def num_processes(profile: Profile) -> int | None:
-    """Return how many jobs may run at once, or None: one a core."""
+def num_processes(profile: Profile) -> int:
+    """Return how many jobs may run at once: one a core, fewer on a GPU."""
     on_gpu = devices.resolve_device(profile.device) != "cpu"
-    return profile.speed.num_workers or (min(PROCESSES_ON_A_GPU, num_cores()) if on_gpu else None)
+    return profile.speed.num_workers or (min(PROCESSES_ON_A_GPU, num_cores()) if on_gpu else num_cores())
 
 
 def _of_replicate(name: str, replicate: int) -> str:
     return f"{name} ({replicate})" if replicate else name
 
 
-def _read_with(*stores: str) -> tuple[str, ...]:
-    """Name what is read with token stores: the tokenizer, and the stores where they stand."""
-    return ("tokenizer/", *(f"{name}/" if name.startswith("selected/") else f"tokens/{name}/" for name in stores))
-
-
-def _read_by(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Name what a checkpoint's training reads of the text."""
+def _stores_of(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Name the token stores that a checkpoint's training reads."""
     replayed = [f"corpora/{GENERAL}"] if checkpoint.last.kind == "replay_dapt" else []
     watched = map(held_out_store, course.watched_texts(checkpoint))
-    return _read_with(text_of(checkpoint), held_out_of(checkpoint), *replayed, *watched)
+    return text_of(checkpoint), held_out_of(checkpoint), *replayed, *watched
 
 
 @dataclass(frozen=True)
@@ -51,28 +47,44 @@ class Jobs:
     identity: Identity
     scratch: Scratch
 
+    @classmethod
+    def of(cls, profile: Profile, paths: Paths, accept_others: bool | None = None) -> Self:
+        """Return a profile's, given its text as it stands by now.
+
+        Args:
+            accept_others: Whether results of other machines are found too; None: as the environment says.
+        """
+        identity = Identity(profile, paths)
+        others = is_set(ACCEPT_OTHERS) if accept_others is None else accept_others
+        return cls(profile, paths, identity, Scratch(paths, identity.capability, others, identity.alike))
+
+    # Making -------------------------------------------------------------------------------------------------------
+
     def checkpoint(self, checkpoint: Checkpoint) -> Job:
         """Make the job that pretrains one checkpoint from its parent, or takes it where others have trained it."""
-        target = self._target(self.identity.checkpoint(checkpoint), self.place(checkpoint)[1])
-        label = _of_replicate(checkpoint.name, checkpoint.replicate)
         settings, given = phase_settings(self.profile, checkpoint), released_folder(self.profile, checkpoint)
+        job = functools.partial(
+            self._job,
+            self._target(self.identity.checkpoint(checkpoint), self.place(checkpoint)[1]),
+            _of_replicate(checkpoint.name, checkpoint.replicate),
+            "checkpoint",
+        )
         if given is None and checkpoint.last.kind == "average":
             needs = [self.place(some)[0] for some in (checkpoint.parent, Checkpoint((), checkpoint.replicate))]
-            how = {"texts": _read_with(held_out_of(checkpoint)), "needs": needs}
-            return self._job(target, label, "checkpoint", 1.0, pretraining.average, checkpoint, needs, **how)
+            reads = Reads(frozenset(needs), stores=(held_out_of(checkpoint),))
+            return job(1.0, reads, pretraining.average, checkpoint, needs)
         if given is not None or settings is None:
-            arguments = (pretraining.take, checkpoint, str(given or self.profile.encoder.name))
-            return self._job(target, label, "checkpoint", 1.0, *arguments, texts=_read_with(held_out_of(checkpoint)))
+            reads = Reads(stores=(held_out_of(checkpoint),))
+            return job(1.0, reads, pretraining.take, checkpoint, str(given or self.profile.encoder.name))
         per_epoch = self._num_tokens(text_of(checkpoint), settings.sequence_length)
         held_out = self._num_tokens(held_out_of(checkpoint), settings.sequence_length)
         per_step = settings.batch_size * settings.sequence_length
         size = settings.num_steps * per_step if settings.num_steps else float(settings.num_epochs * per_epoch)
         size += (held_out * (2 + (settings.num_checks or 0)) + course.num_tokens(checkpoint)) / 3.0
         parent = None if checkpoint.parent is None else self.place(checkpoint.parent)[0]
-        arguments = (pretraining.pretrain, checkpoint, parent)
-        how = {"needs": [parent] if parent else [], "alone": self._fills_the_gpu()}
-        how |= {"divisible": settings.num_checks is None, "texts": _read_by(checkpoint)}
-        return self._job(target, label, "checkpoint", size, *arguments, **how)
+        reads = Reads(frozenset([parent] if parent else []), stores=_stores_of(checkpoint))
+        how = {"alone": self._fills_the_gpu(), "divisible": settings.num_checks is None}
+        return job(size, reads, pretraining.pretrain, checkpoint, parent, **how)
 
     def _fills_the_gpu(self) -> bool:
         """Whether one pretraining keeps a GPU busy: the paper's encoder does; a small one's user gives num_workers."""
@@ -83,40 +95,31 @@ class Jobs:
         encoder, made_by = self.place(run.checkpoint)
         task, target = run.task.name, self._target(self.identity.run(run), self._made_by(made_by))
         epochs = self.profile.finetune_for(task).num_epochs
-        texts = self.identity.store(f"tasks/{task}/train")
-        share = 1.0 if run.num_labels is None else min(1.0, run.num_labels / texts["num_documents"])
+        train = self.identity.store(f"tasks/{task}/train")
+        share = 1.0 if run.num_labels is None else min(1.0, run.num_labels / train["num_documents"])
         scored = sum(self.identity.store(f"tasks/{task}/{split}")["num_tokens"] for split in ("dev", "test"))
-        size = share * epochs * texts["num_tokens"] + scored / 3.0
-        arguments = (finetuning.fine_tune, run, encoder, self.identity.labels(task))
+        size = share * epochs * train["num_tokens"] + scored / 3.0
+        reads = Reads(frozenset({encoder}), (f"tokens/tasks/{task}/", f"tasks/{task}/", "manifest.json"))
         label = _of_replicate(f"{task} {run.arm} seed {run.seed}", run.replicate)
-        texts = (f"tokens/tasks/{task}/", f"tasks/{task}/", "manifest.json")
-        return self._job(target, label, "run", size, *arguments, texts=texts, needs={encoder})
+        arguments = (finetuning.fine_tune, run, encoder, self.identity.labels(task))
+        return self._job(target, label, "run", size, reads, *arguments)
 
     def loss(self, checkpoint: Checkpoint, store: str) -> Job:
         """Make the job that measures one encoder's masked-LM loss on one token store, of text it was not trained on."""
         size = self._num_tokens(store, self.profile.dapt.sequence_length) / 3.0
         encoder, made_by = self.place(checkpoint)
         target = self._target(self.identity.loss(checkpoint, store), self._made_by(made_by))
-        arguments = (pretraining.measure, checkpoint, encoder, store)
+        reads = Reads(frozenset({encoder}), stores=(store,))
         label = _of_replicate(f"{checkpoint.name} on {store}", checkpoint.replicate)
-        return self._job(target, label, "loss", size, *arguments, texts=_read_with(store), needs={encoder})
-
-    def check_encoder(self, todo: Sequence[Job], num_processes: int = 1) -> None:
-        """Hold the encoder that the profile names to its settings, as it stands by now, before hours go into jobs."""
-        if todo:
-            base = self.profile.encoder.name and self.scratch.trained(self.identity.checkpoint(Checkpoint()))
-            given = str(scratch.folder(self.paths, base) / "encoder") if base else None
-            compatibility.check(self.profile, given, num_processes=num_processes)
+        return self._job(target, label, "loss", size, reads, pretraining.measure, checkpoint, encoder, store)
 
     def place(self, checkpoint: Checkpoint) -> tuple[str, str]:
         """Return the key that a checkpoint stands under, or will, and the capability of the machines that make it."""
-        fingerprint = self.identity.checkpoint(checkpoint)
-        if (key := self.scratch.trained(fingerprint)) is not None:
-            training = files.read_json(scratch.folder(self.paths, key) / scratch.TRAINING_FILE)
-            return key, training["capability"]
+        if (key := self.trained(checkpoint)) is not None:
+            return key, self._training_under(key)["capability"]
         taken = released_folder(self.profile, checkpoint) is not None or checkpoint.parent is None
         made_by = self._made_by(None if taken else self.place(checkpoint.parent)[1])
-        return key_of(fingerprint, made_by), made_by
+        return key_of(self.identity.checkpoint(checkpoint), made_by), made_by
 
     def _made_by(self, start: str | None) -> str:
         """Name who makes a result: this machine; and the one before it, where it starts from another's checkpoint."""
@@ -128,13 +131,11 @@ class Jobs:
     def _target(self, fingerprint: str, made_by: str) -> Target:
         return Target(self.paths, fingerprint, made_by, self.identity.precision)
 
-    def _job(
-        self, target: Target, name: str, kind: str, size: float, function, *arguments, texts=(), needs=(), **how
-    ) -> Job:
-        last = target.folder / scratch.TRAINING_FILE if kind == "checkpoint" else target.result
+    def _job(self, target: Target, name: str, kind: str, size: float, reads: Reads, function, *arguments, **how) -> Job:
+        last = target.folder / TRAINING_FILE if kind == "checkpoint" else target.result
         whole = (self.paths, target.key, last, function, self.profile, target, *arguments)
-        once = functools.partial(scratch.once, reads=Reads(frozenset(needs), texts))
-        return Job(target.key, name, kind, size, once, whole, needs=frozenset(needs), **how)
+        once = functools.partial(scratch.once, reads=reads)
+        return Job(target.key, name, kind, size, once, whole, needs=reads.keys, **how)
 
     def _num_tokens(self, name: str, length: int) -> int:
         """Count the tokens of a store, which must be enough for a sequence."""
@@ -146,3 +147,64 @@ class Jobs:
                 "give it more text, or lower sequence_length",
             )
         return num_tokens
+
+    # Doing --------------------------------------------------------------------------------------------------------
+
+    def missing(self, plan: Plan, opened: Collection[Checkpoint] = ()) -> list[Job]:
+        """Return the jobs that lack their results; an encoder is needed by them, if nothing tells of it, or opened."""
+        found, identity = self.scratch, self.identity
+        runs = [run for run in plan.runs if found.measured(identity.run(run)) is None]
+        losses = [loss for loss in plan.losses if found.measured(identity.loss(*loss)) is None]
+        starts = [run.checkpoint for run in runs] + [encoder for encoder, _ in losses]
+        starts += [c for c in plan.checkpoints if c in opened or not self._is_told_of(c)]
+        needed = dict.fromkeys(parent for start in starts for parent in start.lineage)
+        todo = [self.checkpoint(c) for c in needed if self.trained(c) is None]
+        todo += [self.run(run) for run in runs] + [self.loss(*loss) for loss in losses]
+        return list({job.key: job for job in todo}.values())
+
+    def _is_told_of(self, checkpoint: Checkpoint) -> bool:
+        """Whether a checkpoint is there, or its record, which is enough unless its encoder stands there damaged."""
+        if self.trained(checkpoint) is not None:
+            return True
+        is_damaged = digests.folder_damage(self.paths.checkpoints / folder_of(checkpoint)) is not None
+        is_recorded = self.scratch.measured(self.identity.checkpoint(checkpoint)) is not None
+        return is_recorded and (is_set(READ_ONLY) or not is_damaged)
+
+    def check_encoder(self, todo: Sequence[Job], num_processes: int = 1) -> None:
+        """Hold the encoder that the profile names to its settings, as it stands by now, before hours go into jobs."""
+        if todo:
+            base = self.profile.encoder.name and self.trained(Checkpoint())
+            given = str(scratch.folder(self.paths, base) / "encoder") if base else None
+            compatibility.check(self.profile, given, num_processes=num_processes)
+
+    def carry_out(self, what: str, todo: Sequence[Job]) -> None:
+        """Do jobs on this machine's processes, or on the cluster that the profile names."""
+        title, speed = f"{what} ({self.profile.name})", self.profile.speed
+        if speed.cluster is None:
+            how = {"num_workers": num_processes(self.profile), "progress_seconds": speed.progress_seconds}
+            runner.carry_out(title, todo, **how)
+        else:
+            folder = self.paths.work / "cluster" / self.profile.name
+            clusters.carry_out(title, todo, speed.cluster, folder, progress_seconds=speed.progress_seconds)
+
+    # Done ---------------------------------------------------------------------------------------------------------
+
+    def trained(self, checkpoint: Checkpoint) -> str | None:
+        """Return the key that a finished checkpoint stands under, or None."""
+        return self.scratch.trained(self.identity.checkpoint(checkpoint))
+
+    def result(self, fingerprint: str) -> dict:
+        """Return the record of a finished run or loss."""
+        return files.read_json(scratch.result_path(self.paths, self.scratch.measured(fingerprint)))
+
+    def training(self, checkpoint: Checkpoint) -> dict:
+        """Return what is told of a checkpoint's training: beside the encoder, or by a record where that is all."""
+        if (key := self.trained(checkpoint)) is None:
+            return self.result(self.identity.checkpoint(checkpoint)) | {"curve": [], "replicate": checkpoint.replicate}
+        training = self._training_under(key)
+        seconds = training["wall_seconds"]
+        speed = training["num_tokens"] / seconds if seconds else None
+        return training | {"tokens_per_second": speed, "replicate": checkpoint.replicate}
+
+    def _training_under(self, key: str) -> dict:
+        return files.read_json(scratch.folder(self.paths, key) / TRAINING_FILE)

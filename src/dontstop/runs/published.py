@@ -14,8 +14,7 @@ from dontstop.machine import digests, files, progress
 from dontstop.profiles import Paths
 from dontstop.runs import records, scratch
 from dontstop.runs.adoption import fingerprints_of
-from dontstop.runs.augmentation import CANDIDATES_FILE, Selections
-from dontstop.runs.identity import installed_versions, known_versions, note_versions, selected_records
+from dontstop.runs.identity import installed_versions, known_versions, note_versions
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.scratch import TRAINING_FILE
 
@@ -84,35 +83,19 @@ def on_record(some: Jobs, design: Design, experiments: Sequence[str], is_selecte
         is_published = known & {fingerprint, *alike}
         return bool(is_published or found.measured(fingerprint) or found.trained(fingerprint))
 
-    def unlike(replicate: int) -> str | None:
-        for name in experiments:
-            if (get_experiment(name).notebook, replicate) in begun:
-                if name == "knn_tapt" and not is_selected(replicate):
-                    return name
-                if not all(map(is_there, fingerprints_of(some, design.plan(name, [replicate])))):
-                    return name
-        return None
+    def is_whole(name: str, replicate: int) -> bool:
+        if name == "knn_tapt" and not is_selected(replicate):
+            return False
+        return all(map(is_there, fingerprints_of(some, design.plan(name, [replicate]))))
 
-    notebooks = {get_experiment(name).notebook for name in experiments}
-    num_begun = 1 + max((replicate for notebook, replicate in begun if notebook in notebooks), default=-1)
+    notebooks = {name: get_experiment(name).notebook for name in experiments}
+    num_begun = 1 + max((replicate for notebook, replicate in begun if notebook in notebooks.values()), default=-1)
     for replicate in range(num_begun):
-        if (name := unlike(replicate)) is not None or not any((n, replicate) in begun for n in notebooks):
-            return OnRecord(replicate, num_begun, name or experiments[0])
+        asked = [name for name, notebook in notebooks.items() if (notebook, replicate) in begun]
+        unlike = next((name for name in asked if not is_whole(name, replicate)), None)
+        if unlike is not None or not asked:
+            return OnRecord(replicate, num_begun, unlike or experiments[0])
     return OnRecord(num_begun, num_begun, None)
-
-
-def tells_of(wanted: Selections) -> bool:
-    """Whether a replicate's text stands here as it is to be selected, or nothing whole does and results tell of it.
-
-    This machine's, or those of another kind where they are accepted.
-    """
-    candidates = (wanted.paths.selected / "candidates" / domain / CANDIDATES_FILE for domain in wanted.domains)
-    lasts = [wanted.folder / "manifest.json", *candidates]
-    if lasts[0].is_file() and not any(digests.folder_damage(last.parent, (last.name,)) for last in lasts):
-        return wanted.is_written()
-    fingerprint = wanted.fingerprint()
-    rows = [row for row in records.selected_rows(selected_records(wanted.paths)) if row["fingerprint"] == fingerprint]
-    return any(wanted.found.accept_others or row["capability"] == wanted.capability for row in rows)
 
 
 class Publisher:
@@ -142,11 +125,11 @@ class Publisher:
         for run in plan.runs:
             is_primary = run.num_labels == self.some.profile.labels.primary
             name = records_of(run.arm)[1] if is_primary else LABEL_CURVE
-            rows[name].append(self.result(self.identity.run(run)) | {"arm": run.arm.name})
+            rows[name].append(self.some.result(self.identity.run(run)) | {"arm": run.arm.name})
         for of_runs in rows.values():
             of_runs.sort(key=lambda row: (row["replicate"], row["task"], row["num_train"], row["seed"]))
         for loss in plan.losses:
-            row = self.result(self.identity.loss(*loss))  # of an encoder that others trained: in all replicates
+            row = self.some.result(self.identity.loss(*loss))  # of an encoder that others trained: in all replicates
             rows[losses].append(row | {"replicate": loss[0].replicate})
         for name, some_rows in rows.items():
             self._write(self.notebook, name, some_rows)
@@ -169,20 +152,6 @@ class Publisher:
             progress.say(f"{found}: this one's results stand in {own}")
             self.paths.results = own
 
-    def result(self, fingerprint: str) -> dict:
-        """Return the record of a finished run or loss."""
-        return files.read_json(scratch.result_path(self.paths, self.some.scratch.measured(fingerprint)))
-
-    def training(self, checkpoint: Checkpoint) -> dict:
-        """Return what is told of a checkpoint's training: beside the encoder, or by a record where that is all."""
-        fingerprint = self.identity.checkpoint(checkpoint)
-        if (key := self.some.scratch.trained(fingerprint)) is None:
-            return self.result(fingerprint) | {"curve": [], "replicate": checkpoint.replicate}
-        training = files.read_json(scratch.folder(self.paths, key) / TRAINING_FILE)
-        seconds = training["wall_seconds"]
-        speed = training["num_tokens"] / seconds if seconds else None
-        return training | {"tokens_per_second": speed, "replicate": checkpoint.replicate}
-
     def _publish_trainings(self, owner: str, checkpoints: list[Checkpoint], made_by: set[tuple[int, str]]) -> None:
         """Write how checkpoints were trained; with others' results accepted, by the machine that those rest on.
 
@@ -196,7 +165,7 @@ class Publisher:
         trainings = []
         for checkpoint in checkpoints:
             fingerprint = self.identity.checkpoint(checkpoint)
-            own = self.training(checkpoint)
+            own = self.some.training(checkpoint)
             known = next((stands[f] for f in (fingerprint, *self.identity.alike(fingerprint)) if f in stands), own)
             trainings.append(own if known["capability"] == own["capability"] else known | {"curve": []})
         curves: dict[str, dict[str, str]] = defaultdict(dict)
@@ -225,15 +194,14 @@ class Publisher:
 
     def _note_versions(self, plan: Plan, results: list[dict]) -> None:
         """Note the versions of the libraries that are installed, if any of the results was made with them."""
-        known, own = known_versions(self.paths.results), installed_versions()
-        by_own = {*map(self.identity.run, plan.runs), *(self.identity.loss(*loss) for loss in plan.losses)}
+        known, own, by_own = known_versions(self.paths.results), installed_versions(), fingerprints_of(self.some, plan)
         if own not in known and any(row["fingerprint"] in by_own for row in results):
             note_versions(self.paths.results, [*known, own])
 
 
 def publish_checkpoint(some: Jobs, checkpoint: Checkpoint) -> None:
     """Put a finished checkpoint where DVC and the reader look for it, unless it stands there as it should."""
-    key = some.scratch.trained(some.identity.checkpoint(checkpoint))
+    key = some.trained(checkpoint)
     if key is None:
         return
     source, target = scratch.folder(some.paths, key), some.paths.checkpoints / folder_of(checkpoint)

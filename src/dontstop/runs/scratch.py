@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,11 +130,13 @@ class Reads:
 
     Attributes:
         keys: Of results in scratch.
-        texts: Beginnings of names of files: under data/ (`tokenizer/`), or under selected/ (`selected/replicate_0/`).
+        texts: Beginnings of names of files under data/: `corpora/`.
+        stores: Names of token stores, which are read with the tokenizer.
     """
 
     keys: frozenset[str] = frozenset()
     texts: tuple[str, ...] = ()
+    stores: tuple[str, ...] = ()
 
     def check(self, paths: Paths) -> None:
         """Hold all of it to its digests.
@@ -145,10 +148,11 @@ class Reads:
         for key in sorted(self.keys):
             for kept in sorted((paths.work / "digests" / key[:2] / key).glob("*.json")):
                 digests.hold(digests.damage(kept, paths.work), again)
-        if self.texts:
-            digests.hold(digests.folder_damage(paths.data, self.texts), again)
-        for replicate, name in (text.split("/", 2)[1:] for text in self.texts if text.startswith("selected/")):
-            digests.hold(digests.folder_damage(paths.selected / replicate, (name,)), again)
+        under = defaultdict(list, {paths.data: [*self.texts, *(["tokenizer/"] if self.stores else [])]})
+        for folder, place in map(paths.place_of_store, self.stores):
+            under[folder].append(f"{place}/")
+        for folder in (folder for folder, names in under.items() if names):
+            digests.hold(digests.folder_damage(folder, tuple(under[folder])), again)
 
 
 def is_whole(paths: Paths, key: str, last: Path) -> bool:

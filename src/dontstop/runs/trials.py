@@ -5,14 +5,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from dontstop.design import arms
-from dontstop.design.arms import BASE, DAPT, Checkpoint, Phase
+from dontstop.design.arms import BASE, DAPT, Checkpoint, Phase, Run
 from dontstop.design.plan import Plan, plan_runs
 from dontstop.machine import progress, runner
 from dontstop.profiles import PhaseSettings
 from dontstop.runs import adoption, pretraining, scratch
+from dontstop.runs.jobs import Jobs
 from dontstop.runs.pipeline import Pipeline
-from dontstop.runs.published import Publisher
 from dontstop.runs.results import Results, has_weights, most_weights_first
 from dontstop.text.tasks import Task
 from dontstop.training import encoders
@@ -41,42 +40,32 @@ def load_encoder(study: Results, *phases: Phase):
     return pretraining.load_start(study.profile, study.paths, Checkpoint(), None)
 
 
-class Trial(Pipeline):
-    """A study whose phases are short; its arguments are those of `Results`."""
+@runner.warm_workers()
+def try_out(study: Pipeline, task: Task) -> Tried:
+    """Fine-tune on a task with DAPT on its domain and without, once; what is finished is found again.
 
-    @runner.warm_workers()
-    def try_out(self, task: Task) -> Tried:
-        """Fine-tune on a task with DAPT on its domain and without, once; what is finished is found again.
+    A base encoder that the study has trained is taken as it is; else a short one is trained.
+    """
+    study.prepare()
+    profile, paths = study.profile, study.paths
+    plan = plan_runs((BASE, DAPT), [task], profile.seeds[:1], 0, [profile.labels.primary])
+    with runner.only_run(paths.lock):
+        own = Jobs.of(profile, paths)
+        adoption.adopt(own, Plan((Checkpoint(),)))
+        phases = ["dapt"] if own.trained(Checkpoint()) is not None else ["base", "dapt"]
+        short = {name: shortened(getattr(profile, name)) for name in phases}
+        some = Jobs.of(profile.model_copy(update=short), paths)
+        some.carry_out("trial", some.missing(plan))
+        rows = [_row(some, run) for run in plan.runs]
+        keys = {run.checkpoint.name: some.place(run.checkpoint)[0] for run in plan.runs}
+    scores = pd.DataFrame(rows, columns=["arm", "num_steps", "wall_seconds", "score"])
+    return Tried(scores, {name: scratch.folder(paths, key) / "encoder" for name, key in keys.items()})
 
-        A base encoder that the study has trained is taken as it is; else a short one is trained.
-        """
-        self.prepare()
-        run_of = {run.arm.name: run for run in self._plan(task).runs}
-        with runner.only_run(self.paths.lock):
-            adoption.adopt(self._jobs(), Plan((Checkpoint(),)))
-            self._shorten()
-            some, plan = self._jobs(), self._plan(task)
-            self._carry_out(f"trial ({self.profile.name})", self._missing(some, plan))
-            rows = [self._row(some, run) for run in run_of.values()]
-        folders = {run.checkpoint.name: some.place(run.checkpoint)[0] for run in run_of.values()}
-        known = {name: scratch.folder(self.paths, key) / "encoder" for name, key in folders.items()}
-        return Tried(pd.DataFrame(rows, columns=["arm", "num_steps", "wall_seconds", "score"]), known)
 
-    def _plan(self, task: Task) -> Plan:
-        return plan_runs((BASE, DAPT), [task], self.profile.seeds[:1], 0, [self.profile.labels.primary])
-
-    def _shorten(self) -> None:
-        some = self._jobs()
-        has_base = some.scratch.trained(some.identity.checkpoint(Checkpoint())) is not None
-        names = ["dapt"] if has_base else ["base", "dapt"]
-        short = {name: shortened(getattr(self.profile, name)) for name in names}
-        self.profile = self.profile.model_copy(update=short)
-
-    def _row(self, some, run: arms.Run) -> tuple:
-        publisher = Publisher(some, self.notebook)
-        training, found = publisher.training(run.checkpoint), publisher.result(some.identity.run(run))
-        seconds = training["wall_seconds"] + found["wall_seconds"]
-        return run.arm.name, training["num_steps"], seconds, 100 * found["test_score"]
+def _row(some: Jobs, run: Run) -> tuple[str, int, float, float]:
+    training, found = some.training(run.checkpoint), some.result(some.identity.run(run))
+    seconds = training["wall_seconds"] + found["wall_seconds"]
+    return run.arm.name, training["num_steps"], seconds, 100 * found["test_score"]
 
 
 def shortened(settings: PhaseSettings) -> PhaseSettings:

@@ -83,16 +83,12 @@ def _profile(name: str, root: Path, loaded: list[Profile]) -> Iterator[State]:
 def _device(profile: Profile, paths: Paths) -> Iterator[State]:
     device = devices.resolve_device(profile.device)
     precision = devices.resolve_precision(profile.precision, device)
-    state = f"{identity.capability_of(profile)}, {num_cores()} cores, {_num_workers(profile)} jobs at once"
+    state = f"{identity.capability_of(profile)}, {num_cores()} cores, {jobs.num_processes(profile)} jobs at once"
     if device == "cpu" and precision == "bf16" and not devices.has_bf16_instructions():
         remedy = "set precision to auto or fp32: without its instructions bf16 is some ten times slower"
         yield "warning", f"{state}, without bf16 instructions", remedy
     else:
         yield "well", state
-
-
-def _num_workers(profile: Profile) -> int:
-    return jobs.num_processes(profile) or num_cores()
 
 
 def encoder_bytes(settings: Encoder, vocabulary_size: int) -> int:
@@ -108,7 +104,7 @@ def encoder_bytes(settings: Encoder, vocabulary_size: int) -> int:
 def _memory(profile: Profile, paths: Paths) -> Iterator[State]:
     # Weights, gradients and two moments; activations come on top, so this is the least.
     of_a_job = OF_A_PROCESS + 4 * encoder_bytes(profile.encoder, profile.tokens.vocabulary_size)
-    needed, free = _num_workers(profile) * of_a_job, environment.free_memory()
+    needed, free = jobs.num_processes(profile) * of_a_job, environment.free_memory()
     if free is None:
         yield "well", f"{_size(needed)} needed at least; this system does not say what is free"
         return
@@ -122,7 +118,7 @@ def _disk(profile: Profile, paths: Paths) -> Iterator[State]:
     number = profile.replicates * len({c for name in EXPERIMENTS for c in design.plan(name, [0]).checkpoints})
     size = encoder_bytes(profile.encoder, profile.tokens.vocabulary_size)
     needed = max(0, number * size - _bytes_of(paths.checkpoints)) + _bytes_of_text(profile, paths)
-    needed += 3 * size * _num_workers(profile)  # the states of trainings under way
+    needed += 3 * size * jobs.num_processes(profile)  # the states of trainings under way
     free = shutil.disk_usage(paths.root).free
     remedy = "" if free > needed else "free some space: what is finished is kept, and a full disk stops the rest"
     state = f"{_size(free)} free, some {_size(needed)} still needed ({counted(number, 'checkpoint')} of {_size(size)})"

@@ -11,13 +11,11 @@ import pandas as pd
 from dontstop.design.arms import Checkpoint
 from dontstop.design.plan import EXPERIMENTS, Plan, folder_of, owner_of
 from dontstop.errors import StudyError
-from dontstop.machine import files, progress, runner
+from dontstop.machine import progress, runner
 from dontstop.profiles import Paths
-from dontstop.runs import adoption, jobs, records, scratch
-from dontstop.runs.identity import Identity
+from dontstop.runs import adoption, jobs, records
 from dontstop.runs.jobs import Jobs
 from dontstop.runs.pipeline import Pipeline
-from dontstop.runs.scratch import Scratch
 
 # Where the kind of processor, the code or the libraries are others than those of the record.
 LOSS_TOLERANCE = 0.01  # of a masked-LM loss, relative
@@ -45,8 +43,8 @@ class Part:
         known = [self.recorded.get(job.key.partition(".")[0]) for job in self.jobs]
         if None in known:
             return None
-        workers = jobs.num_processes(self.some.profile) or runner.num_cores()
-        return sum(row["wall_seconds"] * row.get("num_processes", 1) for row in known) / workers / 60
+        seconds = sum(row["wall_seconds"] * row.get("num_processes", 1) for row in known)
+        return seconds / jobs.num_processes(self.some.profile) / 60
 
 
 def verify(study: Pipeline, names: Sequence[str], replicate: int = 0) -> pd.DataFrame:
@@ -71,8 +69,8 @@ def verify(study: Pipeline, names: Sequence[str], replicate: int = 0) -> pd.Data
             part = _part(study, paths, names, replicate)
             minutes = "a time not on record" if part.minutes is None else f"some {part.minutes:.0f} min by the records"
             progress.say(f"verify: {len(part.jobs)} jobs, which take {minutes}")
-            how = {"num_workers": jobs.num_processes(study.profile)}
-            runner.carry_out(f"verify ({study.profile.name})", part.jobs, **how)
+            num_workers = jobs.num_processes(study.profile)
+            runner.carry_out(f"verify ({study.profile.name})", part.jobs, num_workers=num_workers)
             return pd.DataFrame(_trainings(study, part) + _runs(part), columns=["result", "agrees", "how"])
         finally:
             shutil.rmtree(paths.root, ignore_errors=True)
@@ -88,13 +86,13 @@ def _part(study: Pipeline, paths: Paths, names: Sequence[str], replicate: int) -
     chosen = [known[name] for name in names] or [_quickest(known.values(), recorded)]
     if any(checkpoint.last.is_augmented for checkpoint in chosen):
         study.select_text(replicate)  # which results on record do not need
-    identity = Identity(study.profile, paths)
-    some = Jobs(study.profile, paths, identity, Scratch(paths, identity.capability, accept_others=True))
+    some = Jobs.of(study.profile, paths, accept_others=True)
+    identity = some.identity
     todo = [checkpoint for checkpoint in chosen for checkpoint in checkpoint.lineage]
     for checkpoint in set(todo) - set(chosen):
         source = study.paths.checkpoints / folder_of(checkpoint)
         adoption.adopt_checkpoint(paths, identity.checkpoint(checkpoint), source)
-    todo = [c for c in dict.fromkeys(todo) if some.scratch.trained(identity.checkpoint(c)) is None]
+    todo = [c for c in dict.fromkeys(todo) if some.trained(c) is None]
     runs = {identity.run(run): run for run in plan.runs if run.checkpoint in chosen}
     made = [*map(some.checkpoint, todo), *map(some.run, runs.values())]
     return Part(some, Plan(tuple(chosen), tuple(runs.values())), made, recorded)
@@ -123,10 +121,9 @@ def _name(row: dict) -> tuple:
     return "checkpoint", row["checkpoint"], row.get("replicate", 0)
 
 
-def _result(part: Part, path) -> tuple[dict, dict | None]:
-    """Return a result made anew, and what is recorded of it."""
-    found = files.read_json(path)
-    return found, part.recorded.get(found["fingerprint"]) or part.recorded.get(_name(found))
+def _recorded_of(part: Part, found: dict) -> dict | None:
+    """Return what is recorded of a result that has been made anew."""
+    return part.recorded.get(found["fingerprint"]) or part.recorded.get(_name(found))
 
 
 def _differences(found: dict, recorded: dict) -> list[str] | None:
@@ -147,8 +144,8 @@ def _told(result: str, differences: list[str]) -> tuple[str, bool, str]:
 def _trainings(study: Pipeline, part: Part) -> list[tuple[str, bool, str]]:
     told = []
     for checkpoint in part.plan.checkpoints:
-        key = part.some.scratch.trained(part.some.identity.checkpoint(checkpoint))
-        found, recorded = _result(part, scratch.folder(part.some.paths, key) / scratch.TRAINING_FILE)
+        found = part.some.training(checkpoint)
+        recorded = _recorded_of(part, found)
         if (differences := _differences(found, recorded)) is None:
             losses = [name for name in ("loss_before", "loss_after") if recorded[name] is not None]
             apart = max(abs(found[name] / recorded[name] - 1) for name in losses)
@@ -166,8 +163,8 @@ def _trainings(study: Pipeline, part: Part) -> list[tuple[str, bool, str]]:
 def _runs(part: Part) -> list[tuple[str, bool, str]]:
     told, elsewhere = [], defaultdict(list)
     for run in part.plan.runs:
-        key = part.some.scratch.measured(part.some.identity.run(run))
-        found, recorded = _result(part, scratch.result_path(part.some.paths, key))
+        found = part.some.result(part.some.identity.run(run))
+        recorded = _recorded_of(part, found)
         num_labels = f" {run.num_labels} labels" if run.num_labels else ""
         name = f"{run.task.name} {run.arm}{num_labels} seed {run.seed}"
         if recorded is None:
