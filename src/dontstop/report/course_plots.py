@@ -6,7 +6,7 @@ from pandas import DataFrame
 from dontstop.design.arms import BASE
 from dontstop.report import labels, marks, theme, titles
 from dontstop.report.theme import StudyFigure, styled
-from dontstop.verdicts.losses import shared_steps
+from dontstop.verdicts.losses import mean_course
 
 _LOOKS = {"own": ("own domain", theme.CYCLE[0], "o", -0.17), "general": ("general text", theme.CYCLE[5], "s", 0.17)}
 
@@ -71,7 +71,7 @@ def on_the_way(losses: DataFrame) -> StudyFigure | None:
             some = of_phase[of_phase["text"] == text]
             for _, one in some.groupby("checkpoint", sort=False):
                 axes.plot(one["step"], one["masked_lm_loss"], color=colour, linewidth=0.7, alpha=0.35)
-            mean = shared_steps(some).groupby("step")[["masked_lm_loss", "change"]].mean()
+            mean = mean_course(some)
             looks = {"color": colour, "linewidth": 2.4, "marker": marker, "zorder": 3, "clip_on": False}
             axes.plot(mean.index, mean["masked_lm_loss"], label=label, **looks)
             last = mean.iloc[-1]

@@ -14,7 +14,7 @@ from dontstop.report import labels
 from dontstop.report.labels import listing, number, sentence, signed
 from dontstop.text.tasks import GENERAL
 from dontstop.verdicts.claims import DOES_NOT_HOLD, EQUIVALENT, HOLDS, LEVEL
-from dontstop.verdicts.losses import shared_steps
+from dontstop.verdicts.losses import mean_course
 from dontstop.verdicts.scores import MEAN, NAIVE_BAYES
 
 ONE_REPLICATE = "one replicate, hence no interval and no verdict"
@@ -231,12 +231,12 @@ def course(losses: DataFrame) -> str:
 def on_the_way(losses: DataFrame) -> str:
     """Say when DAPT forgets what it forgets of the general text."""
     of_dapt = losses[(losses["phase"] == "dapt") & (losses["text"] == "general")]
-    change = shared_steps(of_dapt).groupby("step")["change"].mean()
+    change = mean_course(of_dapt)["change"]
     last, first = change.index[-1], change.index[change.index > 0][0]
     if change[last] <= 0:
         return f"DAPT forgets nothing of general text: its loss changes by {signed(change[last], 2)} nats"
-    told = f"{signed(change[first], 2)} of {signed(change[last], 2)} nats come in the first {int(first)} of"
-    return f"What DAPT forgets of general text: {told} {counted(int(last), 'step')}"
+    told = f"{signed(change[first], 2)} of {signed(change[last], 2)} nats come in the first {round(first)} of"
+    return f"What DAPT forgets of general text: {told} {counted(round(last), 'step')}"
 
 
 def guesses(firsts: Mapping[str, int], num: int) -> str:

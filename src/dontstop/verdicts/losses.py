@@ -104,10 +104,21 @@ def on_the_way(course: pd.DataFrame, base_text: str) -> pd.DataFrame:
     return table[["checkpoint", "phase", "domain", "text", "step", "masked_lm_loss", "change"]].reset_index(drop=True)
 
 
-def shared_steps(losses: pd.DataFrame) -> pd.DataFrame:
-    """Keep the steps at which all encoders were measured, so that a mean over encoders is over the same ones."""
-    numbers = losses.groupby("step")["checkpoint"].transform("nunique")
-    return losses[numbers == losses["checkpoint"].nunique()]
+def mean_course(losses: pd.DataFrame) -> pd.DataFrame:
+    """Average encoders' courses over those checks that all of them have, the k-th with the k-th.
+
+    Encoders trained for as many epochs of more text are checked at other steps: a check's step is the mean too.
+
+    Args:
+        losses: Columns checkpoint, step, masked_lm_loss, change; of one phase and one text.
+
+    Returns:
+        Index step (of the phase, 0 before it); columns masked_lm_loss, change.
+    """
+    ordered = losses.sort_values("step", kind="stable")
+    check = ordered.groupby("checkpoint").cumcount()
+    shared = ordered.groupby(check)["checkpoint"].transform("nunique") == losses["checkpoint"].nunique()
+    return ordered[shared].groupby(check[shared])[["step", "masked_lm_loss", "change"]].mean().set_index("step")
 
 
 def forgetting(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
