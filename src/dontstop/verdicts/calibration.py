@@ -89,8 +89,8 @@ def _measured(means: np.ndarray, changes: np.ndarray) -> dict[str, np.ndarray]:
     weights = np.array([[c.shares().get(arm, 0.0) for arm in ARMS] for c in contrasts])
     found = dict(zip((c.name for c in contrasts), np.moveaxis(means.mean(axis=-1) @ weights.T, -1, 0), strict=True))
     gained = means[..., ARMS.index("dapt"), :] - means[..., ARMS.index("base"), :]
-    rise, margin = gained @ gains.rise_weights(DOMAINS, DISTANCES).to_numpy(), MARGIN * gained.mean(axis=-1)
-    found |= dict(zip(judgements.rise_names(), (rise, rise - margin, rise + margin), strict=True))
+    rise, gain = gained @ gains.rise_weights(DOMAINS, DISTANCES).to_numpy(), gained.mean(axis=-1)
+    found |= {name: rise + share * gain for name, share in judgements.RISES.items()}
     return found | {losses.IN_DOMAIN: changes[..., 0], losses.GENERAL: changes[..., 1]}
 
 
@@ -134,8 +134,7 @@ def _judged(drawn: Mapping[str, np.ndarray], true: Mapping[str, float]) -> tuple
 
 def _wrong(claim: claimed.Claim, verdicts: np.ndarray, true: Mapping[str, float]) -> np.ndarray:
     """Tell which verdicts on a claim are wrong, given the true effects."""
-    signs = claim.signs or (1,) * len(claim.contrasts)
-    effect = min(sign * true[name] for name, sign in zip(claim.names, signs, strict=True))
+    effect = min(claim.side(name) * true[name] for name in claim.names)
     effect, margin = round(effect, 9), round(MARGIN * true["dapt_minus_base"], 9)
     holds = effect < margin if claim.rule == "not_better" else effect > 0
     wrong = {HOLDS: not holds, DOES_NOT_HOLD: not (effect > 0 if claim.rule == "not_better" else effect < 0)}
