@@ -49,7 +49,7 @@ NOT_DAPT, NO_NEIGHBOURS = "not_dapt", "knn_tapt_0"
 KNN, RAND, KNN_FEWEST, KNN_MOST = "knn_tapt", "rand_tapt", "knn_tapt_fewest", "knn_tapt_most"
 # What is measured beside arms: by name.
 RISE, FLOPS, BYTES = "gain_rise", "tflops", "bytes"
-DAPT_GAIN = (("dapt", 1.0), ("base", -1.0))
+DAPT = over("dapt", "base", FAMILY)  # whose effect the margin is a half of
 
 Evidence = Mapping[str, tuple[np.ndarray, np.ndarray]]  # by contrast: effects and two-sided p-values, of any one shape
 
@@ -90,7 +90,7 @@ def within_margin(contrast: Contrast) -> tuple[Contrast, Contrast]:
     """Return the contrast less the margin, and plus it: below zero, and above it, where the effect is within."""
     moved = []
     for word, share in (("less", -MARGIN), ("plus", MARGIN)):
-        margin = tuple((arm, share * weight) for arm, weight in DAPT_GAIN) if contrast.weights else ()
+        margin = tuple((arm, share * weight) for arm, weight in DAPT.weights) if contrast.weights else ()
         name = f"{contrast.name}_{word}_half_dapt"
         moved.append(replace(contrast, name=name, weights=contrast.weights + margin))
     return tuple(moved)

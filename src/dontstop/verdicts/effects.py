@@ -24,25 +24,26 @@ _MOST_FLIPPED = 14  # replicates whose signs are all gone through
 class Contrast:
     """A weighted sum of arms' mean scores, such as DAPT less the base encoder.
 
-    The weights, of arms or their names, add up to zero. Contrasts of one family are corrected together; without a
+    The weights, by arms' names, add up to zero. Contrasts of one family are corrected together; without a
     family, a contrast stands alone.
     """
 
     name: str
-    weights: tuple[tuple[object, float], ...]
+    weights: tuple[tuple[str, float], ...]
     family: str = ""
 
     def shares(self) -> dict[str, float]:
-        """Return the weights by the arms' names; an arm that is named twice has their sum."""
+        """Return the weights by arm, none of them zero; an arm that is named twice has their sum."""
         found: dict[str, float] = {}
         for arm, weight in self.weights:
-            found[name_of(arm)] = found.get(name_of(arm), 0.0) + weight
+            found[arm] = found.get(arm, 0.0) + weight
         return {arm: weight for arm, weight in found.items() if abs(weight) > 1e-12}
 
 
 def over(a, b, family: str = "") -> Contrast:
-    """Return the contrast of arm a over arm b."""
-    return Contrast(f"{name_of(a)}_minus_{name_of(b)}", ((a, 1.0), (b, -1.0)), family)
+    """Return the contrast of arm a over arm b, or of their names."""
+    a, b = name_of(a), name_of(b)
+    return Contrast(f"{a}_minus_{b}", ((a, 1.0), (b, -1.0)), family)
 
 
 def name_of(arm) -> str:

@@ -11,8 +11,8 @@ from dontstop import paper
 from dontstop.design import arms
 from dontstop.verdicts import claims as claimed
 from dontstop.verdicts import effects, gains, losses
-from dontstop.verdicts.claims import BYTES, CLAIMS, DAPT_GAIN, FLOPS, MARGIN, RISE, TESTED, Claim, within_margin
-from dontstop.verdicts.effects import Contrast, name_of, rows_of, welch_effects
+from dontstop.verdicts.claims import BYTES, CLAIMS, DAPT, FLOPS, MARGIN, RISE, TESTED, Claim, within_margin
+from dontstop.verdicts.effects import Contrast, rows_of, welch_effects
 from dontstop.verdicts.scores import MEAN
 
 OURS, PAPER = "ours", "paper"
@@ -22,7 +22,7 @@ ONE_REPLICATE = "one replicate: an interval needs two"
 NO_MARGIN = "no margin: DAPT's own gain is not shown"
 INTERVAL = ["effect", "low", "high"]
 NUMBERS = (*INTERVAL, "p_value", "p_holm", "detectable", "margin", "num_replicates", "verdict", "reason")
-DAPT = Contrast("dapt_minus_base", DAPT_GAIN, claimed.FAMILY)
+_OUTCOMES = (claimed.HOLDS, claimed.DOES_NOT_HOLD, claimed.EQUIVALENT)
 
 
 def resolved(
@@ -44,7 +44,7 @@ def resolved(
     members[claimed.NO_NEIGHBOURS] = [claimed.NO_NEIGHBOURS if claimed.NO_NEIGHBOURS in there else "tapt"]
     irrelevant = [name for name in gains.DAPT_ARMS[1:] if name in there]
     members[claimed.NOT_DAPT] = irrelevant or [claimed.NOT_DAPT]
-    sides = [(members.get(name_of(arm), [name_of(arm)]), weight) for arm, weight in contrast.weights]
+    sides = [(members.get(arm, [arm]), weight) for arm, weight in contrast.weights]
     weights = tuple((arm, weight / len(some)) for some, weight in sides for arm in some)
     found = replace(contrast, weights=weights)
     is_sound = len(found.shares()) > 1 and all(some for some, _ in sides)
@@ -178,12 +178,13 @@ def judge_effects(found: pd.DataFrame, claims: Iterable[Claim], study: str, rati
     """Judge claims by effects (and alike): the family together, of which some are asked for."""
     by_task = {task: rows.set_index("contrast") for task, rows in found.groupby("task", sort=False)}
     whole = by_task.get(MEAN, pd.DataFrame(columns=["effect", "p_value"]))
-    family, rows = claimed.judge_family(_evidence(whole)), []
+    evidence, rows = _evidence(whole), []
+    family = claimed.judge_family(evidence)
     for claim in claims:
         shared = {"claim": claim.id, "statement": claim.statement, "place": claim.place, "study": study}
         if claim.rule == "fraction":
             rows += [shared | row for row in _costs(claim, ratios)]
-        elif claimed.p_values(claim, _evidence(whole)) is None:
+        elif claimed.p_values(claim, evidence) is None:
             rows.append(shared | {"task": MEAN, "verdict": claimed.NOT_RUN})
         else:
             place = TESTED.index(claim)
@@ -198,8 +199,8 @@ def _evidence(rows: pd.DataFrame) -> dict[str, tuple]:
 
 def _shown(claim: Claim, rows: pd.DataFrame, p_values: np.ndarray, corrected: np.ndarray, verdict) -> dict[str, object]:
     """Return what is shown of a claim: the smallest effect of its parts, and the p-values of its verdict's outcome."""
-    row, outcomes = rows.loc[rows.loc[claim.names, "effect"].astype(float).idxmin()], list(_OUTCOMES)
-    place = outcomes.index(verdict) if verdict in outcomes else int(np.argmin(corrected))
+    row = rows.loc[rows.loc[claim.names, "effect"].astype(float).idxmin()]
+    place = _OUTCOMES.index(verdict) if verdict in _OUTCOMES else int(np.argmin(corrected))
     shown = {name: row.get(name) for name in (*INTERVAL, "detectable", "num_replicates")}
     if not (claim.of_scores or len(claim.names) == 1):  # of several measures, none stands for all
         shown = dict.fromkeys((*INTERVAL, "detectable"), np.nan) | {"num_replicates": row["num_replicates"]}
@@ -212,9 +213,6 @@ def _shown(claim: Claim, rows: pd.DataFrame, p_values: np.ndarray, corrected: np
     if is_known and verdict == claimed.INCONCLUSIVE and p_holm < effects.LEVEL:
         reason = NO_MARGIN
     return shown | {"p_value": p_value, "p_holm": p_holm, "verdict": str(verdict), "reason": reason}
-
-
-_OUTCOMES = (claimed.HOLDS, claimed.DOES_NOT_HOLD, claimed.EQUIVALENT)
 
 
 def _within(claim: Claim, by_task: dict[str, pd.DataFrame], whole: str) -> list[dict[str, object]]:
@@ -230,10 +228,10 @@ def _within(claim: Claim, by_task: dict[str, pd.DataFrame], whole: str) -> list[
         return []
     p_values = np.stack(list(found.values()))
     corrected = claimed.corrected(p_values)
-    verdicts = claimed.verdict(*corrected.T) if whole == claimed.HOLDS else [claimed.NOT_TESTED] * len(found)
+    is_open = whole == claimed.HOLDS
+    verdicts = claimed.verdict(*corrected.T) if is_open else [claimed.NOT_TESTED] * len(found)
     judged = zip(found, p_values, corrected, verdicts, strict=True)
     rows = [{"task": name} | _shown(*parts[name], *numbers) for name, *numbers in judged]
-    is_open = whole == claimed.HOLDS
     return rows if is_open else [row | {"p_holm": np.nan, "reason": ""} for row in rows]
 
 
