@@ -115,8 +115,9 @@ def simulate(world: World, truth: Truth, num_studies: int, *, seed: int) -> pd.D
     and each claim's id: whether it is decided, and rightly.
     """
     rng, true, parts = np.random.default_rng(seed), truth.values(), []
-    for size in np.full(-(-num_studies // AT_ONCE), min(AT_ONCE, num_studies)):
-        tests, verdicts, is_wrong = _judged(draw(world, truth, int(size), rng), true)
+    for start in range(0, num_studies, AT_ONCE):
+        drawn = draw(world, truth, min(AT_ONCE, num_studies - start), rng)
+        tests, verdicts, is_wrong = _judged(drawn, true)
         plain = [name for claim in TESTED for name in claim.names]
         covered = [(tests[k]["low"] <= true[k]) & (true[k] <= tests[k]["high"]) for k in dict.fromkeys(plain)]
         rightly = (verdicts != claimed.INCONCLUSIVE) & ~is_wrong
