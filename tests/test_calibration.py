@@ -39,6 +39,12 @@ def test_holms_own_steps_would_err_too_often(monkeypatch):
     assert calibration.simulate(World(), truth, 2000, seed=0)["wrong"].mean() > 0.065 > kept
 
 
+def test_as_many_studies_are_simulated_as_are_asked_for(monkeypatch):
+    monkeypatch.setattr(calibration, "AT_ONCE", 20)
+    for num in (7, 40, 50):
+        assert len(calibration.simulate(World(2), Truth.of({}, 0.0, 0.0), num, seed=0)) == num
+
+
 @pytest.mark.parametrize(
     ("pattern", "effects"),
     [

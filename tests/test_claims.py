@@ -248,9 +248,9 @@ def test_outcomes_of_an_intersection_by_hand():
 
 
 def test_margins_are_contrasts():
-    found = claims.less_margin(over("not_dapt", "base")), claims.plus_margin(over("tapt", "base"))
-    assert found[0].shares() == {"not_dapt": 1.0, "base": -0.5, "dapt": -0.5}
-    assert found[1].shares() == {"tapt": 1.0, "base": -1.5, "dapt": 0.5}
+    less, plus = claims.within_margin(over("not_dapt", "base"))[0], claims.within_margin(over("tapt", "base"))[1]
+    assert less.shares() == {"not_dapt": 1.0, "base": -0.5, "dapt": -0.5}
+    assert plus.shares() == {"tapt": 1.0, "base": -1.5, "dapt": 0.5}
 
 
 def test_correction_hands_on_half_a_level_by_hand():

@@ -61,7 +61,9 @@ def test_the_course_of_training_tells_changes_from_the_base():
     assert losses.on_the_way(after, "general").empty and losses.on_the_way(course[:0], "general").empty
 
 
-def test_a_mean_over_encoders_is_over_the_same_ones_at_every_step():
-    rows = [("a", 0), ("b", 0), ("a", 10), ("b", 12), ("a", 20), ("b", 20)]
-    shared = losses.shared_steps(pd.DataFrame(rows, columns=["checkpoint", "step"]))
-    assert sorted(set(shared["step"])) == [0, 20]
+def test_a_mean_over_encoders_is_over_the_same_ones_at_every_check():
+    rows = [("a", 0, 5.0), ("b", 0, 4.0), ("a", 10, 4.0), ("b", 12, 3.0), ("a", 20, 3.0), ("b", 24, 1.0)]
+    rows.append(("b", 36, 0.0))  # which the other has not
+    courses = pd.DataFrame(rows, columns=["checkpoint", "step", "masked_lm_loss"])
+    mean = losses.mean_course(courses.assign(change=courses["masked_lm_loss"] - 5.0))
+    assert mean.reset_index().to_numpy().tolist() == [[0, 4.5, -0.5], [11, 3.5, -1.5], [22, 2.0, -3.0]]

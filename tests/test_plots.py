@@ -578,6 +578,10 @@ def test_the_course_of_training_says_when_general_text_is_forgotten(drawn):
         "\n", " "
     )
     assert tapt.get_xlabel() == "steps of TAPT after DAPT"
+    courses = on_the_way()
+    longer = courses["checkpoint"] == courses["checkpoint"].iloc[0]
+    unequal = courses.assign(step=courses["step"].where(~longer, courses["step"] * 3))
+    assert "steps" in course_plots.on_the_way(unequal).get_suptitle()
     assert course_plots.on_the_way(on_the_way()[:0]) is None
     assert course_plots.on_the_way(on_the_way().query("phase == 'tapt'")) is None
     kept = on_the_way().assign(change=-0.1)
@@ -620,6 +624,16 @@ def test_titles_of_many_differences_tell_those_that_are_shown():
     one = many.assign(low=np.where(many["contrast"] == many["contrast"].iloc[0], 0.5, -1.0))
     told = "15NN-TAPT 1.0 points above RAND-TAPT (15); the other 4 not distinguished from zero"
     assert titles.differences(one) == told
+    assert titles.differences(many.assign(low=0.5)).endswith("; 1 more differ from zero")
+    assert "differ from zero" not in titles.differences(many.assign(low=np.nan, high=np.nan))
+
+
+def test_titles_of_overlap_compare_with_no_other_domain_and_no_other_number_where_there_is_none():
+    alone = pd.DataFrame({"a": [40.0, 60.0]}, index=["a_topic", "a_area"])
+    own = {"a_topic": "a", "a_area": "a"}
+    assert titles.task_domain_overlap(alone, own) == "Tasks share 50 % of their words with their domain in the mean"
+    told = titles.figure2(np.array([[np.nan, 30.2], [30.4, np.nan]]), np.array([20.0, 60.0]))
+    assert told == "Two texts share 30 % of their frequent words here, 20 to 60 % in the paper"
 
 
 def test_neighbours_and_random_text_are_two_lines_a_task(drawn):

@@ -147,23 +147,13 @@ DAPT_CURATED_TAPT = Arm("dapt_curated_tapt", DAPT.phases + CURATED_TAPT.phases)
 LORA_DAPT = _single("dapt", "domain", part="lora")
 LORA_TAPT = _single("tapt", "task", part="lora")
 EMBEDDING_TAPT = _single("tapt", "task", part="embeddings")
-# The arms whose phases no number of a profile decides, by name.
-_FIXED = (
-    BASE,
-    DAPT,
-    *NOT_DAPTS,
-    REPLAY_DAPT,
-    AVERAGE_DAPT,
-    TAPT,
-    DAPT_TAPT,
-    TRANSFER_TAPT,
-    CURATED_TAPT,
-    DAPT_CURATED_TAPT,
-)
-ARMS: dict[str, Arm] = {arm.name: arm for arm in (*_FIXED, LORA_DAPT, LORA_TAPT, EMBEDDING_TAPT)}
-OPENED = (BASE, DAPT, TAPT, DAPT_TAPT)  # whose encoders notebooks open, beside reading their records
 # Of the arms that train few parameters, the arms that train all in the same phase.
 FULL: dict[Arm, Arm] = {LORA_DAPT: DAPT, LORA_TAPT: TAPT, EMBEDDING_TAPT: TAPT}
+# The arms whose phases no number of a profile decides, by name.
+_WITH_DAPT = (BASE, DAPT, *NOT_DAPTS, REPLAY_DAPT, AVERAGE_DAPT)
+_WITH_TAPT = (TAPT, DAPT_TAPT, TRANSFER_TAPT, CURATED_TAPT, DAPT_CURATED_TAPT)
+ARMS: dict[str, Arm] = {arm.name: arm for arm in (*_WITH_DAPT, *_WITH_TAPT, *FULL)}
+OPENED = (BASE, DAPT, TAPT, DAPT_TAPT)  # whose encoders notebooks open, beside reading their records
 
 
 def short_tapt(epochs: int) -> Arm:

@@ -54,8 +54,9 @@ def differences(effects: DataFrame) -> str:
     if len(whole) > 2 and not whole["is_shown"].any():
         return f"None of {len(whole)} differences is distinguished from zero"
     chosen = told_singly(whole)
-    num_others = len(whole) - len(chosen)
-    rest = f"; the other {num_others} not distinguished from zero" if num_others else ""
+    num_more, num_others = int(chosen["low"].iloc[_MOST:].notna().sum()), len(whole) - len(chosen)
+    rest = f"; {num_more} more differ from zero" if num_more else ""
+    rest += f"; the other {num_others} not distinguished from zero" if num_others else ""
     for row in chosen.iloc[:_MOST].itertuples():
         effect, arm, other = float(row.effect), labels.arm(row.arm), labels.arm(row.other)
         subject = "" if arm == last else f"{arm} "
@@ -144,7 +145,7 @@ def power_curve(curve: DataFrame, claim: str = "C2") -> str:
 
 
 def _range(values: np.ndarray) -> str:
-    return f"{number(np.nanmin(values), 0)} to {number(np.nanmax(values), 0)} %"
+    return f"{labels.span(values[~np.isnan(values)])} %"
 
 
 def figure2(ours: np.ndarray, paper: np.ndarray) -> str:
@@ -155,6 +156,8 @@ def figure2(ours: np.ndarray, paper: np.ndarray) -> str:
 def task_domain_overlap(overlap: DataFrame, own: Mapping[str, str]) -> str:
     """Say how many tasks share most words with their own domain."""
     values = Series({task: overlap.loc[task, own[task]] for task in overlap.index})
+    if len(overlap.columns) == 1:
+        return f"Tasks share {number(values.mean(), 0)} % of their words with their domain in the mean"
     others = (overlap.sum(axis=1) - values) / (len(overlap.columns) - 1)
     num = int((overlap.max(axis=1) == values).sum())
     told = f"{num} of {counted(len(overlap), 'task')} share more words with their own domain than with any other"

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from dontstop.verdicts import claims, resampling
-from dontstop.verdicts.effects import LEVEL, POWER, effects, of_moments, over, pooled_df
+from dontstop.verdicts.effects import LEVEL, POWER, effects, over, welch
 from dontstop.verdicts.scores import MEAN
 
 FAMILY = "advice"
@@ -57,8 +57,8 @@ def on_other_texts(runs: pd.DataFrame, arm: str, truth: resampling.Truth) -> tup
     values = 100 * resampling.of_contrast(resampling.draw(runs, truth, [arm, "base"]), contrast)  # (draws, replicates)
     variances = np.array([values[0].var(ddof=1) / values.shape[1], values[1:].mean(axis=1).var(ddof=1)])
     freedom = np.array([values.shape[1] - 1, min(map(len, truth.values())) - 1])
-    found = of_moments(values[0].mean(), np.sqrt(variances.sum()), pooled_df(variances, freedom))
-    return float(found["low"]), float(found["high"])
+    found = welch(values[0].mean(), variances, freedom)
+    return found["low"], found["high"]
 
 
 def replicates_needed(effect: float, deviation: float) -> float:

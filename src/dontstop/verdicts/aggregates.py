@@ -73,15 +73,17 @@ def tests(runs: pd.DataFrame, contrasts: Sequence[Contrast], truth: Truth, *, nu
         question: t with tasks as the sample); without_degenerate, the difference without degenerate pairs, and
         num_left_out of them.
     """
-    found, key = effects.effects(runs, contrasts), "contrast"
+    found = effects.effects(runs, contrasts)
+    drawn = resampling.multi_bootstrap(runs, contrasts, truth, num_resamples=num_resamples).set_index("contrast")
     kept, num_left_out = scores.without_degenerate(runs)
     left = {c.name: effects.by_replicate(scores.run_means(kept), c).to_numpy(float) for c in contrasts}
-    without = pd.Series({name: values.mean() if values.size else np.nan for name, values in left.items()}, dtype=float)
-    drawn = resampling.multi_bootstrap(runs, contrasts, truth, num_resamples=num_resamples)
-    names = {"low": "bootstrap_low", "high": "bootstrap_high", "p_value": "p_bootstrap"}
-    columns = [key, "num_replicates", "effect", "low", "high", "p_value", "p_sign_flip"]
-    table = found.query("task == @MEAN")[columns]
-    table = table.merge(drawn.rename(columns=names)[[key, *names.values()]], on=key)
-    over_tasks = effects.over_tasks(found).rename(columns={"p_value": "p_over_tasks"})[[key, "p_over_tasks"]]
-    table = table.merge(over_tasks, on=key)
-    return table.assign(without_degenerate=table[key].map(without), num_left_out=num_left_out)
+    table = found.query("task == @MEAN").set_index("contrast")
+    table = table[["num_replicates", "effect", "low", "high", "p_value", "p_sign_flip"]].assign(
+        bootstrap_low=drawn["low"],
+        bootstrap_high=drawn["high"],
+        p_bootstrap=drawn["p_value"],
+        p_over_tasks=effects.over_tasks(found).set_index("contrast")["p_value"],
+        without_degenerate=pd.Series({name: values.mean() if values.size else np.nan for name, values in left.items()}),
+        num_left_out=num_left_out,
+    )
+    return table.reset_index()

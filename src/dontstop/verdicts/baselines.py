@@ -48,39 +48,26 @@ def naive_bayes(
     return np.asarray(best.predict(of_tested))
 
 
-def linear_probe(
-    train: np.ndarray,
-    labels: Sequence[int],
-    dev: np.ndarray,
-    tested: np.ndarray,
-    dev_score: Callable[[np.ndarray], float],
-) -> np.ndarray:
-    """Return the labels that logistic regression gives by an encoder's frozen states, (num_tested,).
-
-    States are (num, hidden_size), standardised by train; the strength of the penalty is chosen on dev. What fine-tuning
-    scores above this, it has got from moving the encoder.
-    """
-    with threadpool_limits(1):  # problems this small take several times as long on two threads
-        fitted = [
-            make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000)).fit(train, np.asarray(labels))
-            for c in STRENGTHS
-        ]
-    best = max(fitted, key=lambda model: dev_score(model.predict(dev)))  # of equals, the most penalised
-    return np.asarray(best.predict(tested))
-
-
 def linear_probe_score(
     states: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], metric: str, subset: np.ndarray
 ) -> float:
-    """Score a linear probe on one task: the task's metric on test, x 100.
+    """Score logistic regression on an encoder's frozen states: the task's metric on test, x 100.
+
+    States are standardised by train, and the strength of the penalty is chosen on dev. What fine-tuning scores above
+    this, it has got from moving the encoder.
 
     By split, states are (num_examples, hidden_size) and truth (num_examples,) label ids; the subset carries labels.
     """
     how = {"metric": metric, "num_labels": int(truth["train"].max()) + 1}
+    train, labels = states["train"][subset], truth["train"][subset]
+    with threadpool_limits(1):  # problems this small take several times as long on two threads
+        fitted = [
+            make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000)).fit(train, labels)
+            for strength in STRENGTHS
+        ]
     dev_score = partial(finetune.score, truth["dev"], **how)
-    labels = truth["train"][subset]
-    predicted = linear_probe(states["train"][subset], labels, states["dev"], states["test"], dev_score)
-    return 100 * finetune.score(truth["test"], predicted, **how)
+    best = max(fitted, key=lambda model: dev_score(model.predict(states["dev"])))  # of equals, the most penalised
+    return 100 * finetune.score(truth["test"], best.predict(states["test"]), **how)
 
 
 def naive_bayes_scores(

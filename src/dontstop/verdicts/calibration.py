@@ -89,8 +89,8 @@ def _measured(means: np.ndarray, changes: np.ndarray) -> dict[str, np.ndarray]:
     weights = np.array([[c.shares().get(arm, 0.0) for arm in ARMS] for c in contrasts])
     found = dict(zip((c.name for c in contrasts), np.moveaxis(means.mean(axis=-1) @ weights.T, -1, 0), strict=True))
     gained = means[..., ARMS.index("dapt"), :] - means[..., ARMS.index("base"), :]
-    rise, margin = gained @ gains.rise_weights(DOMAINS, DISTANCES).to_numpy(), MARGIN * gained.mean(axis=-1)
-    found |= dict(zip(judgements.rise_names(), (rise, rise - margin, rise + margin), strict=True))
+    rise, gain = gained @ gains.rise_weights(DOMAINS, DISTANCES).to_numpy(), gained.mean(axis=-1)
+    found |= {name: rise + share * gain for name, share in judgements.RISES.items()}
     return found | {losses.IN_DOMAIN: changes[..., 0], losses.GENERAL: changes[..., 1]}
 
 
@@ -115,8 +115,9 @@ def simulate(world: World, truth: Truth, num_studies: int, *, seed: int) -> pd.D
     and each claim's id: whether it is decided, and rightly.
     """
     rng, true, parts = np.random.default_rng(seed), truth.values(), []
-    for size in np.full(-(-num_studies // AT_ONCE), min(AT_ONCE, num_studies)):
-        tests, verdicts, is_wrong = _judged(draw(world, truth, int(size), rng), true)
+    for start in range(0, num_studies, AT_ONCE):
+        drawn = draw(world, truth, min(AT_ONCE, num_studies - start), rng)
+        tests, verdicts, is_wrong = _judged(drawn, true)
         plain = [name for claim in TESTED for name in claim.names]
         covered = [(tests[k]["low"] <= true[k]) & (true[k] <= tests[k]["high"]) for k in dict.fromkeys(plain)]
         rightly = (verdicts != claimed.INCONCLUSIVE) & ~is_wrong
@@ -134,9 +135,8 @@ def _judged(drawn: Mapping[str, np.ndarray], true: Mapping[str, float]) -> tuple
 
 def _wrong(claim: claimed.Claim, verdicts: np.ndarray, true: Mapping[str, float]) -> np.ndarray:
     """Tell which verdicts on a claim are wrong, given the true effects."""
-    signs = claim.signs or (1,) * len(claim.contrasts)
-    effect = min(sign * true[name] for name, sign in zip(claim.names, signs, strict=True))
-    effect, margin = round(effect, 9), round(MARGIN * true["dapt_minus_base"], 9)
+    effect = min(claim.side(name) * true[name] for name in claim.names)
+    effect, margin = round(effect, 9), round(MARGIN * true[claimed.DAPT.name], 9)
     holds = effect < margin if claim.rule == "not_better" else effect > 0
     wrong = {HOLDS: not holds, DOES_NOT_HOLD: not (effect > 0 if claim.rule == "not_better" else effect < 0)}
     wrong[EQUIVALENT] = not abs(effect) < margin
@@ -147,15 +147,14 @@ NOTHING, DAPT_ALONE = "no arm differs from another", "only DAPT gains: 2 points"
 FAR_MARGIN = "DAPT gains 4 points, all else lies on the margin of 2"
 
 
-def _truths() -> dict[str, Truth]:
-    """Return the truths under which errors are counted, by what is told of them."""
-    return {
-        NOTHING: Truth.of({}, 0.0, 0.0),
-        DAPT_ALONE: Truth.of(ONLY_DAPT, 2.0, 0.0),
-        "DAPT gains 2 points, all else lies on the margin of 1": Truth.of(ON_MARGIN, 2.0, 1.0),
-        FAR_MARGIN: Truth.of(ON_MARGIN, 4.0, 2.0),
-        "all claims hold, by 1 point": Truth.of(ALL_HOLD, 1.0, 1.0),
-    }
+# The truths under which errors are counted, by what is told of them.
+TRUTHS = {
+    NOTHING: Truth.of({}, 0.0, 0.0),
+    DAPT_ALONE: Truth.of(ONLY_DAPT, 2.0, 0.0),
+    "DAPT gains 2 points, all else lies on the margin of 1": Truth.of(ON_MARGIN, 2.0, 1.0),
+    FAR_MARGIN: Truth.of(ON_MARGIN, 4.0, 2.0),
+    "all claims hold, by 1 point": Truth.of(ALL_HOLD, 1.0, 1.0),
+}
 
 
 def error_rates(world: World, num_studies: int) -> pd.DataFrame:
@@ -164,10 +163,9 @@ def error_rates(world: World, num_studies: int) -> pd.DataFrame:
     Columns truth, wrong (percent of studies with any wrong verdict), wrong_error (the simulation's standard error),
     covered (percent of 95 % intervals) and covered_error.
     """
-    truths, heavy = _truths(), replace(world, tails=5.0)
-    asked = [(what, world, truth) for what, truth in truths.items()]
+    asked = [(what, world, truth) for what, truth in TRUTHS.items()]
     told = "the same, checkpoints with heavy tails (t, 5 degrees of freedom)"
-    asked.insert(1, (told, heavy, truths[NOTHING]))
+    asked.insert(1, (told, replace(world, tails=5.0), TRUTHS[NOTHING]))
     rows = []
     for k, (what, where, truth) in enumerate(asked):
         found = simulate(where, truth, num_studies, seed=k)[["wrong", "covered"]].astype(float) * 100
@@ -181,9 +179,9 @@ def looks(world: World, num_studies: int) -> pd.DataFrame:
     Columns truth, num_replicates, wrong (percent of studies with any wrong verdict at this look), wrong_so_far (at this
     look or one before), turned (percent of the verdicts decided at this look that all replicates do not confirm).
     """
-    rows, truths = [], _truths()
+    rows = []
     for k, what in enumerate((NOTHING, DAPT_ALONE, FAR_MARGIN)):
-        truth = truths[what]
+        truth = TRUTHS[what]
         drawn, true = draw(world, truth, num_studies, np.random.default_rng(200 + k)), truth.values()
         last, so_far = _judged(drawn, true)[1], np.zeros(num_studies, bool)
         for num in range(2, world.num_replicates + 1):
@@ -209,33 +207,25 @@ def power(world: World, num_studies: int) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[["truth", "points", "claim", "percent"]]
 
 
-def to_markdown(
-    world: World, source: str, rates: pd.DataFrame, looked: pd.DataFrame, curve: pd.DataFrame, sizes: tuple[int, int]
-) -> str:
-    """Write the page on error rates and power; sizes are the numbers of studies of `error_rates` and of the others."""
+def calibrate(world: World, source: str, num_studies: int) -> tuple[str, pd.DataFrame]:
+    """Simulate; return the page, as Markdown, and the power curve. The source of the world is told in words."""
+    num_power = max(num_studies // 10, 1)
+    rates, looked, curve = error_rates(world, num_studies), looks(world, num_power), power(world, num_power)
+    rate = "| {0.truth} | {0.wrong:.1f} ± {0.wrong_error:.1f} | {0.covered:.1f} ± {0.covered_error:.2f} |"
     look = "| {0.truth} | {0.num_replicates} | {0.wrong:.1f} | {0.wrong_so_far:.1f} | {0.turned:.1f} |"
-    row = "| {0.truth} | {0.wrong:.1f} ± {0.wrong_error:.1f} | {0.covered:.1f} ± {0.covered_error:.2f} |"
+    told = {name: value for name, value in vars(world).items() if name != "tails"} | _power_tables(curve)
+    told["rates"] = "\n".join(map(rate.format, rates.itertuples()))
+    told["looks"] = "\n".join(map(look.format, looked.itertuples()))
+    page = resources.files("dontstop.verdicts").joinpath("calibration.md").read_text(encoding="utf-8")
+    return page.format(**told, source=source, num_studies=num_studies, num_power=num_power), curve
+
+
+def _power_tables(curve: pd.DataFrame) -> dict[str, str]:
+    """Write the power curve as Markdown, a table a truth, by its name on the page: `all_hold`, `only_dapt_gains`."""
     tables = {}
     for name, some in curve.groupby("truth", sort=False):
         wide = some.pivot(index="claim", columns="points", values="percent").loc[some["claim"].unique()]
         lines = [f"| {claim} | " + " | ".join(f"{value:.0f}" for value in of) + " |" for claim, of in wide.iterrows()]
         heading = "| | " + " | ".join(f"{points:g}" for points in wide) + " |\n|" + "---|" * (1 + len(wide.columns))
         tables[name.replace(" ", "_").lower()] = "\n".join([heading, *lines])
-    page = resources.files("dontstop.verdicts").joinpath("calibration.md").read_text(encoding="utf-8")
-    components = {name: value for name, value in vars(world).items() if name != "tails"}
-    return page.format(
-        **components,
-        **tables,
-        source=source,
-        num_studies=sizes[0],
-        num_power=sizes[1],
-        rates="\n".join(map(row.format, rates.itertuples())),
-        looks="\n".join(map(look.format, looked.itertuples())),
-    )
-
-
-def calibrate(world: World, source: str, num_studies: int) -> tuple[str, pd.DataFrame]:
-    """Simulate; return the page, as Markdown, and the power curve. The source of the world is told in words."""
-    num_power = max(num_studies // 10, 1)
-    rates, looked, curve = error_rates(world, num_studies), looks(world, num_power), power(world, num_power)
-    return to_markdown(world, source, rates, looked, curve, (num_studies, num_power)), curve
+    return tables

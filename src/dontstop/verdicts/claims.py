@@ -49,7 +49,7 @@ NOT_DAPT, NO_NEIGHBOURS = "not_dapt", "knn_tapt_0"
 KNN, RAND, KNN_FEWEST, KNN_MOST = "knn_tapt", "rand_tapt", "knn_tapt_fewest", "knn_tapt_most"
 # What is measured beside arms: by name.
 RISE, FLOPS, BYTES = "gain_rise", "tflops", "bytes"
-DAPT_GAIN = (("dapt", 1.0), ("base", -1.0))
+DAPT = over("dapt", "base", FAMILY)  # whose effect the margin is a half of
 
 Evidence = Mapping[str, tuple[np.ndarray, np.ndarray]]  # by contrast: effects and two-sided p-values, of any one shape
 
@@ -59,7 +59,7 @@ class Claim:
     """One claim of the paper: C1 to C13, in short, and where the paper makes it.
 
     Its contrasts are the parts of which all must come out as the rule says; those without weights are measured
-    otherwise than by arms' scores. The rule: `above` (on the side of zero that its signs say), `not_better`, or
+    otherwise than by arms' scores. The rule: `above` zero (but for the parts named in `below`), `not_better`, or
     `fraction`; `text` tells it to readers.
     """
 
@@ -69,8 +69,7 @@ class Claim:
     contrasts: tuple[Contrast, ...]
     text: str
     rule: str = "above"
-    signs: tuple[int, ...] = ()  # of the parts; all above zero, if not said
-    has_margin: bool = True
+    below: tuple[str, ...] = ()  # names of parts
 
     @property
     def names(self) -> list[str]:
@@ -82,21 +81,19 @@ class Claim:
         """Whether it is about the scores of arms."""
         return all(contrast.weights for contrast in self.contrasts)
 
-
-def less_margin(contrast: Contrast) -> Contrast:
-    """Return the contrast less the margin: below zero where the effect is."""
-    return _moved(contrast, -1, "less")
-
-
-def plus_margin(contrast: Contrast) -> Contrast:
-    """Return the contrast plus the margin: above zero where the effect is above the margin's negative."""
-    return _moved(contrast, 1, "plus")
+    def side(self, name: str) -> int:
+        """Return the sign that a part's effect has where the claim is true."""
+        return -1 if name in self.below else 1
 
 
-def _moved(contrast: Contrast, sign: int, word: str) -> Contrast:
-    margin = tuple((arm, sign * MARGIN * weight) for arm, weight in DAPT_GAIN)
-    weights = contrast.weights + margin if contrast.weights else ()
-    return replace(contrast, name=f"{contrast.name}_{word}_half_dapt", weights=weights)
+def within_margin(contrast: Contrast) -> tuple[Contrast, Contrast]:
+    """Return the contrast less the margin, and plus it: below zero, and above it, where the effect is within."""
+    moved = []
+    for word, share in (("less", -MARGIN), ("plus", MARGIN)):
+        margin = tuple((arm, share * weight) for arm, weight in DAPT.weights) if contrast.weights else ()
+        name = f"{contrast.name}_{word}_half_dapt"
+        moved.append(replace(contrast, name=name, weights=contrast.weights + margin))
+    return tuple(moved)
 
 
 def verdict(p_holds, p_does_not_hold, p_equivalent=1.0):
@@ -113,23 +110,22 @@ def verdict(p_holds, p_does_not_hold, p_equivalent=1.0):
 def p_values(claim: Claim, found: Evidence) -> np.ndarray | None:
     """Return the p-values of a claim's outcomes, not yet corrected: (3, ...) holds, does not hold, equivalent.
 
-    None where a part has not run.
+    None where a part has not run. What has no margin, as losses, is never equivalent.
     """
-    margins = [(less_margin(part).name, plus_margin(part).name) for part in claim.contrasts]
-    if not set(claim.names) <= set(found) or claim.rule == "not_better" and margins[0][0] not in found:
+    less, plus = ([c.name for c in moved] for moved in zip(*map(within_margin, claim.contrasts), strict=True))
+    if not set(claim.names) <= set(found) or claim.rule == "not_better" and less[0] not in found:
         return None
-    signs, num = claim.signs or (1,) * len(claim.contrasts), len(claim.contrasts)
     if claim.rule == "not_better":
-        holds, against = _beyond(found, margins[0][0], -1), _beyond(found, claim.names[0], 1)
+        holds, against = _beyond(found, less[0], -1), _beyond(found, claim.names[0], 1)
         return np.stack([holds, against, np.ones_like(holds)])
-    parts = list(zip(claim.names, signs, strict=True))
-    holds = np.max([_beyond(found, name, sign) for name, sign in parts], axis=0)
-    against = np.minimum(num * np.min([_beyond(found, name, -sign) for name, sign in parts], axis=0), 1)
-    if not claim.has_margin or not {name for pair in margins for name in pair} <= set(found):
-        return np.stack([holds, against, np.ones_like(holds)])
-    below = np.minimum(num * np.min([_beyond(found, less, -1, 1) for less, _ in margins], axis=0), 1)
-    above = np.max([_beyond(found, plus, 1, 1) for _, plus in margins], axis=0)
-    return np.stack([holds, against, np.maximum(below, above)])
+    holds = _all([_beyond(found, name, claim.side(name)) for name in claim.names])
+    against = _any([_beyond(found, name, -claim.side(name)) for name in claim.names])
+    equivalent = np.ones_like(holds)
+    if {*less, *plus} <= set(found):
+        below = [_beyond(found, name, -1, sides=1) for name in less]
+        above = [_beyond(found, name, 1, sides=1) for name in plus]
+        equivalent = np.maximum(_any(below), _all(above))
+    return np.stack([holds, against, equivalent])
 
 
 def _beyond(found: Evidence, name: str, sign: int, sides: int = 2) -> np.ndarray:
@@ -137,6 +133,16 @@ def _beyond(found: Evidence, name: str, sign: int, sides: int = 2) -> np.ndarray
     effect, p_value = (np.asarray(part, float) for part in found[name])
     is_there = (sign * effect > 0) & ~np.isnan(p_value)
     return np.where(is_there, p_value * sides / 2, 1.0)
+
+
+def _all(p_values: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the p-value of all parts being so."""
+    return np.max(p_values, axis=0)
+
+
+def _any(p_values: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the p-value of any part being so, whichever it is."""
+    return np.minimum(len(p_values) * np.min(p_values, axis=0), 1)
 
 
 def corrected(p_values: np.ndarray) -> np.ndarray:
@@ -217,8 +223,7 @@ CLAIMS = (
         "Tables 1 and 12",
         (_MEASURED[losses.IN_DOMAIN], _MEASURED[losses.GENERAL]),
         _LOSSES,
-        signs=(-1, 1),
-        has_margin=False,
+        below=(losses.IN_DOMAIN,),
     ),
     Claim(
         "C13",
@@ -227,7 +232,6 @@ CLAIMS = (
         (_MEASURED[FLOPS], _MEASURED[BYTES]),
         _COSTS,
         rule="fraction",
-        has_margin=False,
     ),
 )
 TESTED = tuple(claim for claim in CLAIMS if claim.rule != "fraction")  # the family: costs are counted, not sampled

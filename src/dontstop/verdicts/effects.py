@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,25 +24,26 @@ _MOST_FLIPPED = 14  # replicates whose signs are all gone through
 class Contrast:
     """A weighted sum of arms' mean scores, such as DAPT less the base encoder.
 
-    The weights, of arms or their names, add up to zero. Contrasts of one family are corrected together; without a
+    The weights, by arms' names, add up to zero. Contrasts of one family are corrected together; without a
     family, a contrast stands alone.
     """
 
     name: str
-    weights: tuple[tuple[object, float], ...]
+    weights: tuple[tuple[str, float], ...]
     family: str = ""
 
     def shares(self) -> dict[str, float]:
-        """Return the weights by the arms' names; an arm that is named twice has their sum."""
+        """Return the weights by arm, none of them zero; an arm that is named twice has their sum."""
         found: dict[str, float] = {}
         for arm, weight in self.weights:
-            found[name_of(arm)] = found.get(name_of(arm), 0.0) + weight
+            found[arm] = found.get(arm, 0.0) + weight
         return {arm: weight for arm, weight in found.items() if abs(weight) > 1e-12}
 
 
 def over(a, b, family: str = "") -> Contrast:
-    """Return the contrast of arm a over arm b."""
-    return Contrast(f"{name_of(a)}_minus_{name_of(b)}", ((a, 1.0), (b, -1.0)), family)
+    """Return the contrast of arm a over arm b, or of their names."""
+    a, b = name_of(a), name_of(b)
+    return Contrast(f"{a}_minus_{b}", ((a, 1.0), (b, -1.0)), family)
 
 
 def name_of(arm) -> str:
@@ -137,16 +138,29 @@ def of_moments(effect, error, df) -> dict[str, np.ndarray]:
     half = error * stats.t.ppf(QUANTILES[1], df)
     varies, size = error > 1e-12, np.abs(effect)
     p_value = np.where(varies, 2 * stats.t.sf(size / np.where(varies, error, 1.0), df), size < 1e-12)
-    return dict(zip(STUDENT, (effect, effect - half, effect + half, p_value, error, df), strict=True))
+    found = effect, effect - half, effect + half, p_value, error, df
+    return {name: value[()] for name, value in zip(STUDENT, found, strict=True)}
+
+
+def welch(effect, variances: np.ndarray, freedom) -> dict[str, float]:
+    """Test an effect whose variance is a sum of independent estimates, each of so many degrees of freedom.
+
+    Those of the sum are Satterthwaite's, infinite where nothing varies; returns as `student` does.
+    """
+    squares = float((variances**2 / freedom).sum())
+    df = float(variances.sum() ** 2) / squares if squares > 0 else np.inf
+    return of_moments(effect, np.sqrt(variances.sum()), df)
 
 
 @functools.cache
 def detectable_by(df: float) -> float:
     """Return the effect, in standard errors, that a two-sided t test at the 5 % level sees with 80 % power.
 
+    NaN where nothing is known of the variance (no degrees of freedom), or nothing varies (infinitely many).
+
     Source: the noncentral t distribution; the far tail, below 1e-4 of the power, is left out.
     """
-    if not df > 0:
+    if not 0 < df < np.inf:
         return np.nan
     critical = stats.t.ppf(1 - LEVEL / 2, df)
     return float(optimize.brentq(lambda shift: stats.nct.sf(critical, df, shift) - POWER, 0.1, 4 * critical))
@@ -221,38 +235,22 @@ def welch_effects(moments: pd.DataFrame, contrasts: Sequence[Contrast], num_seed
     """
     tables = {part: moments.pivot(index="task", columns="arm", values=part) for part in ("mean", "std")}
     means, stds = (table.loc[moments["task"].unique()] for table in tables.values())
-    parts = [pd.DataFrame(columns=list(COLUMNS))]
+    rows = []
     for contrast in (c for c in contrasts if c.shares() and set(c.shares()) <= set(means)):
         weights = pd.Series(contrast.shares())
         by_task = (means[weights.index] @ weights).dropna()
-        variances = (stds.loc[by_task.index, weights.index] * weights) ** 2 / num_seeds  # tasks by arms
-        both = by_task.to_numpy(), variances.to_numpy()
-        rows = [*zip(by_task.index, *both, strict=True), (MEAN, both[0].mean(), both[1].ravel() / len(by_task) ** 2)]
-        parts.append(_welch_rows(rows, num_seeds - 1).assign(contrast=contrast.name, family=family(contrast)))
-    table = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
-    return table.assign(p_holm=corrected(table, contrasts), num_replicates=1, num_seeds=num_seeds).reindex(
-        columns=list(COLUMNS)
-    )
+        variances = ((stds.loc[by_task.index, weights.index] * weights) ** 2 / num_seeds).to_numpy()  # tasks by arms
+        of_mean = MEAN, by_task.mean(), variances.ravel() / len(by_task) ** 2
+        for task, effect, some in [*zip(by_task.index, by_task, variances, strict=True), of_mean]:
+            about = {"contrast": contrast.name, "family": family(contrast), "task": task}
+            rows.append(about | welch(effect, some, num_seeds - 1))
+    table = pd.DataFrame(rows, columns=[*COLUMNS[:3], *STUDENT])
+    detectable = table["df"].map(detectable_by) * table["standard_error"]
+    counts = {"num_replicates": 1, "num_seeds": num_seeds}
+    table = table.assign(detectable=detectable, p_holm=corrected(table, contrasts), **counts)
+    return table.reindex(columns=list(COLUMNS))
 
 
-def _welch_rows(rows: Sequence[tuple], freedom: int) -> pd.DataFrame:
-    """Test effects, given by name with the variances that add up to their own."""
-    found = [
-        {"task": name} | of_moments(effect, np.sqrt(variances.sum()), pooled_df(variances, freedom))
-        for name, effect, variances in rows
-    ]
-    table = pd.DataFrame(found).astype(dict.fromkeys(STUDENT, float))
-    seen = [detectable_by(df) if np.isfinite(df) else np.nan for df in table["df"]]
-    return table.assign(detectable=seen * table["standard_error"])
-
-
-def pooled_df(variances: np.ndarray, freedom) -> float:
-    """Return Satterthwaite's degrees of freedom of a sum of independent estimates."""
-    squares = float((np.asarray(variances) ** 2 / freedom).sum())
-    return float(np.sum(variances) ** 2) / squares if squares > 0 else np.inf
-
-
-def rows_of(values: Mapping[str, Sequence[float]]) -> pd.DataFrame:
-    """Describe what is measured in each replicate otherwise than by arms: rows as those of means in `effects`."""
-    table = pd.concat([described(pd.DataFrame({name: list(of)})) for name, of in values.items()])
-    return table.rename_axis("contrast").reset_index().assign(task=MEAN)
+def rows_of(values: pd.DataFrame) -> pd.DataFrame:
+    """Describe what is measured in each replicate (row) otherwise than by arms: rows as those of means in `effects`."""
+    return described(values).rename_axis("contrast").reset_index().assign(task=MEAN)

@@ -8,7 +8,7 @@ import pandas as pd
 from dontstop.design.arms import DAPT, NOT_DAPTS
 from dontstop.verdicts import scores
 from dontstop.verdicts.domain_gap import as_distances, spearman
-from dontstop.verdicts.effects import STATISTICS, Contrast, by_replicate, complete, described, of_replicates, over
+from dontstop.verdicts.effects import Contrast, by_replicate, complete, described, of_replicates, over
 from dontstop.verdicts.scores import MEAN
 
 DAPT_ARMS = tuple(arm.name for arm in (DAPT, *NOT_DAPTS))  # that fine-tune a DAPT encoder: the own domain's, others'
@@ -63,8 +63,7 @@ def gain_rises(runs: pd.DataFrame, contrast: Contrast, distances: pd.DataFrame) 
     found = {name: rises(runs, far[name], contrast) for name in far}
     gains = of_replicates(runs, contrast).mean()
     by_domain = gains.groupby(domains_of(runs), sort=False).mean()
-    parts = [described(some.to_frame(name)) for name, some in found.items() if len(some)]
-    table = pd.concat(parts or [pd.DataFrame(columns=list(STATISTICS), dtype=float)])
+    table = described(pd.DataFrame({name: some for name, some in found.items() if len(some)}))
     table["spearman"] = [spearman(far.loc[by_domain.index, name], by_domain) for name in table.index]
     return table.rename_axis("distance").assign(num_domains=len(by_domain))
 

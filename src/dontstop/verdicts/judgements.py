@@ -11,8 +11,8 @@ from dontstop import paper
 from dontstop.design import arms
 from dontstop.verdicts import claims as claimed
 from dontstop.verdicts import effects, gains, losses
-from dontstop.verdicts.claims import BYTES, CLAIMS, DAPT_GAIN, FLOPS, MARGIN, RISE, TESTED, Claim, less_margin
-from dontstop.verdicts.effects import Contrast, name_of, rows_of, welch_effects
+from dontstop.verdicts.claims import BYTES, CLAIMS, DAPT, FLOPS, MARGIN, RISE, TESTED, Claim, within_margin
+from dontstop.verdicts.effects import Contrast, rows_of, welch_effects
 from dontstop.verdicts.scores import MEAN
 
 OURS, PAPER = "ours", "paper"
@@ -22,7 +22,7 @@ ONE_REPLICATE = "one replicate: an interval needs two"
 NO_MARGIN = "no margin: DAPT's own gain is not shown"
 INTERVAL = ["effect", "low", "high"]
 NUMBERS = (*INTERVAL, "p_value", "p_holm", "detectable", "margin", "num_replicates", "verdict", "reason")
-DAPT = Contrast("dapt_minus_base", DAPT_GAIN, claimed.FAMILY)
+_OUTCOMES = (claimed.HOLDS, claimed.DOES_NOT_HOLD, claimed.EQUIVALENT)
 
 
 def resolved(
@@ -44,7 +44,7 @@ def resolved(
     members[claimed.NO_NEIGHBOURS] = [claimed.NO_NEIGHBOURS if claimed.NO_NEIGHBOURS in there else "tapt"]
     irrelevant = [name for name in gains.DAPT_ARMS[1:] if name in there]
     members[claimed.NOT_DAPT] = irrelevant or [claimed.NOT_DAPT]
-    sides = [(members.get(name_of(arm), [name_of(arm)]), weight) for arm, weight in contrast.weights]
+    sides = [(members.get(arm, [arm]), weight) for arm, weight in contrast.weights]
     weights = tuple((arm, weight / len(some)) for some, weight in sides for arm in some)
     found = replace(contrast, weights=weights)
     is_sound = len(found.shares()) > 1 and all(some for some, _ in sides)
@@ -59,7 +59,12 @@ def contrasts_of(claims: Iterable[Claim], *how) -> list[Contrast]:
 
 def with_margins(contrasts: Iterable[Contrast]) -> list[Contrast]:
     """Add to each contrast those that place it within the margin, half of DAPT's own effect on either side of zero."""
-    return [some for c in contrasts for some in (c, less_margin(c), claimed.plus_margin(c))]
+    return [some for contrast in contrasts for some in (contrast, *within_margin(contrast))]
+
+
+# The rise of DAPT's gain and what places it within the margin, by name: what share of DAPT's mean gain is added to it.
+_RISE_PARTS = zip(with_margins([Contrast(RISE, ())]), (0.0, -MARGIN, MARGIN), strict=True)
+RISES = {contrast.name: share for contrast, share in _RISE_PARTS}
 
 
 @functools.cache
@@ -78,9 +83,8 @@ def paper_effects() -> pd.DataFrame:
         for contrast in contrasts_of([claim], there, PAPER_NEIGHBOURS, 1):
             asked = (moments[k] for k in tables if set(contrast.shares()) <= set(moments[k]["arm"]))
             found.append(welch_effects(next(asked), with_margins([contrast]), PAPER_SEEDS))
-    rise, forgotten = _paper_rise(moments[3]), losses.paper_forgetting()
-    changed = rows_of({name: [forgotten[name].mean()] for name in (losses.IN_DOMAIN, losses.GENERAL)})
-    return pd.concat([*found, rise, changed], ignore_index=True)
+    changed = losses.paper_forgetting()[[losses.IN_DOMAIN, losses.GENERAL]].mean().to_frame().T
+    return pd.concat([*found, _paper_rise(moments[3]), rows_of(changed)], ignore_index=True)
 
 
 def _paper_rise(moments: pd.DataFrame) -> pd.DataFrame:
@@ -89,19 +93,12 @@ def _paper_rise(moments: pd.DataFrame) -> pd.DataFrame:
     far = 100 - of_tasks.drop_duplicates("domain").set_index("domain")["vocabulary_overlap"]
     some = welch_effects(moments, [DAPT], PAPER_SEEDS).query("task != @MEAN").set_index("task")
     weights, rows = gains.rise_weights(of_tasks["domain"], far.astype(float)), []
-    for sign, name in zip((0, -1, 1), rise_names(), strict=True):
-        shares = (weights + sign * MARGIN / len(weights))[some.index]
-        variances = (shares * some["standard_error"]).to_numpy(float) ** 2
-        found = effects.of_moments(
-            shares @ some["effect"], np.sqrt(variances.sum()), effects.pooled_df(variances, some["df"].to_numpy())
-        )
+    for name, share in RISES.items():
+        weighted = (weights + share / len(weights))[some.index]
+        variances = (weighted * some["standard_error"]).to_numpy() ** 2
+        found = effects.welch(weighted @ some["effect"], variances, some["df"].to_numpy())
         rows.append({"contrast": name, "task": MEAN, "num_replicates": 1} | found)
-    return pd.DataFrame(rows).astype(dict.fromkeys(effects.STUDENT, float))
-
-
-def rise_names() -> list[str]:
-    """Name the rise of DAPT's gain, and what places it within the margin."""
-    return [contrast.name for contrast in with_margins([Contrast(RISE, ())])]
+    return pd.DataFrame(rows)
 
 
 def _paper_moments(table: pd.DataFrame) -> pd.DataFrame:
@@ -147,8 +144,7 @@ def judge(
     if distances is not None and "C1" in {claim.id for claim in chosen}:
         parts.append(_rise_rows(runs, distances, score))
     if changes is not None and len(changes):
-        by_replicate = changes.groupby("replicate")[[losses.IN_DOMAIN, losses.GENERAL]].mean()
-        parts.append(rows_of({name: by_replicate[name] for name in by_replicate}))
+        parts.append(rows_of(changes.groupby("replicate")[[losses.IN_DOMAIN, losses.GENERAL]].mean()))
     ours = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     rows = judge_effects(ours, chosen, OURS, cost_ratios)
     rows += judge_effects(paper_effects(), chosen, PAPER, _paper_ratios())
@@ -174,20 +170,21 @@ def _rise_rows(runs: pd.DataFrame, distances: pd.Series, score: str) -> pd.DataF
     rise = gains.rises(runs, distances, DAPT, score=score)
     if not len(rise):
         return pd.DataFrame()
-    margin = MARGIN * effects.of_replicates(runs, DAPT, score=score).mean(axis=1)
-    return rows_of(dict(zip(rise_names(), (rise, rise - margin, rise + margin), strict=True)))
+    gained = effects.of_replicates(runs, DAPT, score=score).mean(axis=1)
+    return rows_of(pd.DataFrame({name: rise + share * gained for name, share in RISES.items()}))
 
 
 def judge_effects(found: pd.DataFrame, claims: Iterable[Claim], study: str, ratios=None) -> list[dict[str, object]]:
     """Judge claims by effects (and alike): the family together, of which some are asked for."""
     by_task = {task: rows.set_index("contrast") for task, rows in found.groupby("task", sort=False)}
     whole = by_task.get(MEAN, pd.DataFrame(columns=["effect", "p_value"]))
-    family, rows = claimed.judge_family(_evidence(whole)), []
+    evidence, rows = _evidence(whole), []
+    family = claimed.judge_family(evidence)
     for claim in claims:
         shared = {"claim": claim.id, "statement": claim.statement, "place": claim.place, "study": study}
         if claim.rule == "fraction":
             rows += [shared | row for row in _costs(claim, ratios)]
-        elif claimed.p_values(claim, _evidence(whole)) is None:
+        elif claimed.p_values(claim, evidence) is None:
             rows.append(shared | {"task": MEAN, "verdict": claimed.NOT_RUN})
         else:
             place = TESTED.index(claim)
@@ -202,14 +199,14 @@ def _evidence(rows: pd.DataFrame) -> dict[str, tuple]:
 
 def _shown(claim: Claim, rows: pd.DataFrame, p_values: np.ndarray, corrected: np.ndarray, verdict) -> dict[str, object]:
     """Return what is shown of a claim: the smallest effect of its parts, and the p-values of its verdict's outcome."""
-    row, outcomes = rows.loc[rows.loc[claim.names, "effect"].astype(float).idxmin()], list(_OUTCOMES)
-    place = outcomes.index(verdict) if verdict in outcomes else int(np.argmin(corrected))
+    row = rows.loc[rows.loc[claim.names, "effect"].astype(float).idxmin()]
+    place = _OUTCOMES.index(verdict) if verdict in _OUTCOMES else int(np.argmin(corrected))
     shown = {name: row.get(name) for name in (*INTERVAL, "detectable", "num_replicates")}
     if not (claim.of_scores or len(claim.names) == 1):  # of several measures, none stands for all
         shown = dict.fromkeys((*INTERVAL, "detectable"), np.nan) | {"num_replicates": row["num_replicates"]}
-    less = less_margin(claim.contrasts[0]).name
-    if less in rows.index:
-        shown["margin"] = rows.loc[claim.names[0], "effect"] - rows.loc[less, "effect"]
+    less, _ = within_margin(claim.contrasts[0])
+    if less.name in rows.index:
+        shown["margin"] = rows.loc[claim.names[0], "effect"] - rows.loc[less.name, "effect"]
     is_known = not np.isnan(rows.loc[claim.names, "p_value"].astype(float)).any()
     p_value, p_holm = (part[place] if is_known else np.nan for part in (p_values, corrected))
     reason = "" if is_known else ONE_REPLICATE
@@ -218,27 +215,23 @@ def _shown(claim: Claim, rows: pd.DataFrame, p_values: np.ndarray, corrected: np
     return shown | {"p_value": p_value, "p_holm": p_holm, "verdict": str(verdict), "reason": reason}
 
 
-_OUTCOMES = (claimed.HOLDS, claimed.DOES_NOT_HOLD, claimed.EQUIVALENT)
-
-
 def _within(claim: Claim, by_task: dict[str, pd.DataFrame], whole: str) -> list[dict[str, object]]:
     """Judge a claim's tasks, or its measures, where it holds as a whole; else list them without a verdict."""
     if claim.of_scores:
         parts = {task: (claim, rows) for task, rows in by_task.items() if task != MEAN}
     else:
-        signs = claim.signs or (1,) * len(claim.contrasts)
-        split = [replace(claim, contrasts=(c,), signs=(s,)) for c, s in zip(claim.contrasts, signs, strict=True)]
-        parts = {one.names[0]: (one, by_task[MEAN]) for one in split} if len(split) > 1 else {}
+        measures = [replace(claim, contrasts=(part,)) for part in claim.contrasts]
+        parts = {one.names[0]: (one, by_task[MEAN]) for one in measures} if len(measures) > 1 else {}
     found = {name: claimed.p_values(one, _evidence(rows)) for name, (one, rows) in parts.items()}
     found = {name: p for name, p in found.items() if p is not None}
     if not found:
         return []
     p_values = np.stack(list(found.values()))
     corrected = claimed.corrected(p_values)
-    verdicts = claimed.verdict(*corrected.T) if whole == claimed.HOLDS else [claimed.NOT_TESTED] * len(found)
+    is_open = whole == claimed.HOLDS
+    verdicts = claimed.verdict(*corrected.T) if is_open else [claimed.NOT_TESTED] * len(found)
     judged = zip(found, p_values, corrected, verdicts, strict=True)
     rows = [{"task": name} | _shown(*parts[name], *numbers) for name, *numbers in judged]
-    is_open = whole == claimed.HOLDS
     return rows if is_open else [row | {"p_holm": np.nan, "reason": ""} for row in rows]
 
 

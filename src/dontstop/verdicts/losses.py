@@ -45,7 +45,7 @@ def changes(losses: pd.DataFrame, base_text: str) -> pd.DataFrame:
         general_loss_before, general_loss_after, general_delta_loss.
     """
     tables = {replicate: _of_matrix(loss_matrix(some), base_text) for replicate, some in losses.groupby("replicate")}
-    columns = ["replicate", *_of_matrix(paper.table12(), "PT")]
+    columns = ["replicate", *paper_forgetting()]
     found = pd.concat(tables, names=["replicate", "row"]).reset_index() if tables else pd.DataFrame(columns=columns)
     return found[columns]
 
@@ -72,18 +72,15 @@ def course(runs: pd.DataFrame, losses: pd.DataFrame, base_text: str) -> pd.DataF
     Returns:
         Columns arm, domain, replicate, text (`own` or `general`), masked_lm_loss (nats), change (from the base's).
     """
-    keys = ["arm", "checkpoint", "domain", "replicate"]
-    measured = losses[["encoder", "replicate"]].drop_duplicates().rename(columns={"encoder": "checkpoint"})
-    some = runs[keys].drop_duplicates().merge(measured, on=["checkpoint", "replicate"])
-    loss = losses.set_index(["encoder", "replicate", "held_out"])["masked_lm_loss"]
-    rows = [
-        (row.arm, row.domain, row.replicate, text, loss.at[row.checkpoint, row.replicate, name], name)
-        for row in some.itertuples()
-        for text, name in (("own", row.domain), ("general", base_text))
-    ]
-    table = pd.DataFrame(rows, columns=["arm", "domain", "replicate", "text", "masked_lm_loss", "held_out"])
-    places = zip(table["replicate"], table.pop("held_out"), strict=True)
-    return table.assign(change=table["masked_lm_loss"] - [loss.at["base", *place] for place in places])
+    encoders = runs[["arm", "checkpoint", "domain", "replicate"]].drop_duplicates()
+    table = encoders.merge(pd.DataFrame({"text": ["own", "general"]}), how="cross")
+    table["held_out"] = table["domain"].where(table["text"] == "own", base_text)
+    places = ["replicate", "held_out"]
+    loss = losses.rename(columns={"encoder": "checkpoint"}).set_index(["checkpoint", *places])["masked_lm_loss"]
+    table = table.join(loss, on=loss.index.names).dropna(subset="masked_lm_loss", ignore_index=True)
+    base = losses[losses["encoder"] == "base"].set_index(places)["masked_lm_loss"].rename("base")
+    table["change"] = table["masked_lm_loss"] - table.join(base, on=places)["base"]
+    return table[["arm", "domain", "replicate", "text", "masked_lm_loss", "change"]]
 
 
 def on_the_way(course: pd.DataFrame, base_text: str) -> pd.DataFrame:
