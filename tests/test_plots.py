@@ -624,8 +624,8 @@ def test_titles_of_many_differences_tell_those_that_are_shown():
     one = many.assign(low=np.where(many["contrast"] == many["contrast"].iloc[0], 0.5, -1.0))
     told = "15NN-TAPT 1.0 points above RAND-TAPT (15); the other 4 not distinguished from zero"
     assert titles.differences(one) == told
-    assert titles.differences(many.assign(low=0.5)).endswith("; 1 more differ from zero")
-    assert "differ from zero" not in titles.differences(many.assign(low=np.nan, high=np.nan))
+    assert titles.differences(many.assign(low=0.5)).endswith("; 1 more differs from zero")
+    assert "from zero" not in titles.differences(many.assign(low=np.nan, high=np.nan))
 
 
 def test_titles_of_overlap_compare_with_no_other_domain_and_no_other_number_where_there_is_none():

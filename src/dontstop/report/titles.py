@@ -55,7 +55,7 @@ def differences(effects: DataFrame) -> str:
         return f"None of {len(whole)} differences is distinguished from zero"
     chosen = told_singly(whole)
     num_more, num_others = int(chosen["low"].iloc[_MOST:].notna().sum()), len(whole) - len(chosen)
-    rest = f"; {num_more} more differ from zero" if num_more else ""
+    rest = f"; {num_more} more {'differs' if num_more == 1 else 'differ'} from zero" if num_more else ""
     rest += f"; the other {num_others} not distinguished from zero" if num_others else ""
     for row in chosen.iloc[:_MOST].itertuples():
         effect, arm, other = float(row.effect), labels.arm(row.arm), labels.arm(row.other)
