@@ -5,15 +5,22 @@ import zlib
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import f1_score
 
 LABELS = ["a", "b", "c"]
 
 
+def f1(truth, predictions, metric: str) -> float:
+    """Score by the definition: scikit-learn's function takes 5 ms, most of what a fabricated record would cost."""
+    if metric == "micro_f1":  # of one label a text
+        return float(np.mean(truth == predictions))
+    counts = np.bincount(len(LABELS) * truth + predictions, minlength=len(LABELS) ** 2).reshape(len(LABELS), -1)
+    sizes = counts.sum(0) + counts.sum(1)
+    return float(np.mean(2 * counts.diagonal() / np.maximum(sizes, 1)))
+
+
 def make_record(task, arm, seed, truth, predictions, metric="macro_f1", *, replicate=0, **more):
     """Make one run's record; the score follows from the predictions."""
-    average = metric.removesuffix("_f1")
-    value = f1_score(truth, predictions, labels=range(len(LABELS)), average=average, zero_division=0.0)
+    value = f1(np.asarray(truth), np.asarray(predictions), metric)
     packed = base64.b64encode(zlib.compress(np.asarray(predictions, np.uint8).tobytes())).decode()
     degenerate = len(set(np.asarray(predictions).tolist())) == 1
     fixed = {"task": task, "arm": arm, "seed": seed, "metric": metric, "labels": LABELS, "degenerate": degenerate}

@@ -8,7 +8,7 @@ from sklearn.metrics import f1_score
 from dontstop.errors import StudyError
 from dontstop.verdicts import effects, resampling
 from dontstop.verdicts.effects import over
-from fabricated import make_record, make_records
+from fabricated import f1, make_record, make_records
 
 TRUTH = np.random.default_rng(1).integers(0, 3, 400)
 
@@ -22,6 +22,13 @@ def test_weighted_scores_are_sklearns(metric):
         for j, predicted in enumerate(predictions):
             average = metric.removesuffix("_f1")
             assert found[i, j] == pytest.approx(f1_score(TRUTH, predicted, average=average, sample_weight=weighting))
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "micro_f1"])
+def test_fabricated_records_have_sklearns_scores(metric):
+    for predicted in (np.random.default_rng(0).integers(0, 3, 400), np.zeros(400, int)):
+        theirs = f1_score(TRUTH, predicted, labels=range(3), average=metric.removesuffix("_f1"), zero_division=0.0)
+        assert f1(TRUTH, predicted, metric) == pytest.approx(theirs)
 
 
 def test_draws_are_of_the_right_size_and_the_first_counts_each_once():

@@ -153,15 +153,18 @@ def _shared(study: Results) -> list[str]:
     where = "Documentation of software" if profile.text.source == "docstrings" else "A mirror of the paper's text"
     lacking = study.missing_tasks()
     gap = f", without {', '.join(lacking)}" if lacking else ""
-    labelled, seeds = profile.labels.primary, counted(len(profile.seeds), "seed")
-    few = [f"**Few labels.** {labelled:,} labelled texts per task; the paper uses all that there are."]
+    labelled = profile.labels.primary
+    given = [f"**Text and tasks.** {where}{gap}; {extent(study.domains, study.tasks)}."]
+    given.append(f"**Encoder.** {size}.")
+    if labelled:
+        given.append(f"**Few labels.** {labelled:,} labelled texts per task; the paper uses all that there are.")
     full = profile.full_replicates or profile.replicates
-    later = f", the first {full} with all arms, the others with those of claims alone"
-    return [
-        f"**Text and tasks.** {where}{gap}; {extent(study.domains, study.tasks)}.",
-        f"**Encoder.** {size}.",
-        *(few if labelled else []),
+    told = f", the first {full} with all arms, the others with those of claims alone"
+    later = told if full < profile.replicates else ""
+    seeds = counted(len(profile.seeds), "seed")
+    given.append(
         f"**Replicates.** {profile.replicates} of the whole study, base encoder included, with {seeds} of fine-tuning "
-        f"each{later if full < profile.replicates else ''}; the paper has one DAPT encoder a domain and five seeds. "
-        "Intervals, corrections and verdicts are ours.",
-    ]
+        f"each{later}; the paper has one DAPT encoder a domain and five seeds. Intervals, corrections and verdicts are "
+        "ours."
+    )
+    return given
