@@ -22,7 +22,7 @@ from pathlib import Path
 import tiny
 from dontstop import __main__
 from dontstop.fetch import task_files  # noqa: F401 (imported late by commands, for a second)
-from dontstop.machine import processes, runner
+from dontstop.machine import locks, processes, runner
 from dontstop.runs.identity import code_digest
 from dontstop.training import process_group
 
@@ -195,7 +195,7 @@ def left_over(root: Path) -> list[str]:
     """List what is left of killed commands: parts, states, locks that are held."""
     left = tiny.unfinished(root) + [str(path) for path in root.glob("work/??/*/state.*")]
     for lock in root.glob("work/**/*.lock"):
-        with runner.locked(lock, wait=False) as is_free:
+        with locks.locked(lock, wait=False) as is_free:
             left += [] if is_free else [str(lock)]
     return left
 

@@ -10,7 +10,7 @@ import pytest
 import tiny
 from dontstop.errors import StudyError
 from dontstop.fetch import corpus_files
-from dontstop.machine import files, runner
+from dontstop.machine import files, locks
 from dontstop.studies import Source, read_study
 from dontstop.text.documents import read_documents
 
@@ -128,7 +128,7 @@ def test_a_damaged_fetch_is_told_and_begins_again(source, tmp_path, monkeypatch,
 
 
 def test_one_command_at_a_time_fetches_a_corpus(source, tmp_path):
-    with runner.only_run(tmp_path / "corpora" / ".cs.lock"), pytest.raises(StudyError, match="another run"):
+    with locks.only_run(tmp_path / "corpora" / ".cs.lock"), pytest.raises(StudyError, match="another run"):
         fetched(tmp_path, source, num_documents=7)
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import tiny
-from dontstop.machine import digests, environment, files, runner
+from dontstop.machine import digests, environment, files, locks
 from dontstop.profiles import Encoder, Paths
 from dontstop.runs import preparation, records
 from dontstop.runs.identity import LIBRARIES_FILE, RESTORE_VERSIONS, note_versions
@@ -69,11 +69,11 @@ def test_damage_leftovers_holders_and_other_machines_are_named(study):
     assert doctor.exit_code(findings) == 2
     machines = findings[findings["what"] == "records"]["state"].tolist()
     assert machines == ["replicate 0: 2 records by an abacus", "replicate 1: 1 record by an abacus"]
-    with runner.only_run(study.lock):
+    with locks.only_run(study.lock):
         findings = doctor.examine("tiny", study.root)
     assert "a run of profile tiny under way" in line(findings, "locks")["state"]
     assert line(findings, "leftovers")["state"] == "1 half-written, as a run is under way"
-    with runner.locked(study.work / "locks" / "one.lock"):
+    with locks.locked(study.work / "locks" / "one.lock"):
         held = line(doctor.examine("tiny", study.root), "locks")["state"]
     writer = os.getpid() if sys.platform == "linux" else "unknown"
     assert held == f"1 result being written, by process {writer}"
@@ -98,9 +98,9 @@ def test_locks_of_a_checkout_that_can_only_be_read_are_looked_up(study, monkeypa
         raise PermissionError(f"{lock} is not writable")
 
     files.write_text(study.work / "one.lock", "")
-    monkeypatch.setattr(runner, "locked", refuse)
+    monkeypatch.setattr(locks, "locked", refuse)
     assert line(doctor.examine("tiny", study.root), "locks")["level"] == "well"
-    monkeypatch.setattr(runner, "lock_holder", lambda lock: 7)
+    monkeypatch.setattr(locks, "lock_holder", lambda lock: 7)
     assert "a run of profile one under way" in line(doctor.examine("tiny", study.root), "locks")["state"]
 
 

@@ -14,7 +14,7 @@ from dontstop.design import arms
 from dontstop.design.arms import Arm, Checkpoint, Phase, Run
 from dontstop.design.plan import Plan
 from dontstop.errors import StudyError
-from dontstop.machine import files, processes, runner
+from dontstop.machine import files, locks, processes
 from dontstop.profiles import Encoder, Finetune, Forgetting, Paths, PhaseSettings, Profile, Speed, with_whole_paths
 from dontstop.runs import adoption, augmentation, finetuning, identity, jobs, pretraining, scratch
 from dontstop.runs.identity import Identity
@@ -586,7 +586,7 @@ def test_what_another_process_is_writing_is_not_swept_up(root):
     paths, key = Paths("tiny", root), scratch.key_of("0123456789", "x86_64 float32")
     part = scratch.folder(paths, key) / ".encoder.0a1b.part"
     part.mkdir(parents=True)
-    with runner.locked(paths.work / "locks" / f"{key}.lock"):
+    with locks.locked(paths.work / "locks" / f"{key}.lock"):
         scratch.sweep(paths, [key])
         assert part.is_dir()
     scratch.sweep(paths, [key])

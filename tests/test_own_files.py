@@ -8,7 +8,7 @@ import yaml
 
 import tiny
 from dontstop.errors import StudyError
-from dontstop.machine import digests, files, runner
+from dontstop.machine import digests, files, locks
 from dontstop.profiles import Paths, load_profile
 from dontstop.runs import preparation
 from dontstop.text import inspection, own_files
@@ -116,7 +116,7 @@ def test_they_are_gathered_by_one_command_at_a_time(gathered, tmp_path, monkeypa
     paths, held = Paths("own", tmp_path), []
 
     def look(*given):
-        with runner.locked(paths.lock, wait=False) as is_free:
+        with locks.locked(paths.lock, wait=False) as is_free:
             held.append(not is_free)
         raise StudyError("enough", "seen", "stop")
 

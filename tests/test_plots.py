@@ -19,11 +19,13 @@ from dontstop.report import (
     display,
     gap_plots,
     gap_tables,
+    gap_titles,
     guess_plots,
     plots,
     readings,
     schematic,
     selection_plots,
+    selection_titles,
     theme,
     titles,
 )
@@ -471,23 +473,23 @@ def test_titles_say_what_is_shown_what_is_not_and_that_there_is_one_replicate():
     unequal = pd.concat([sure.assign(num_replicates=4), sure.assign(num_replicates=6), alone.assign(num_replicates=1)])
     assert titles.intervals(unequal) == "bars: 95 % interval, Student's t over 4 to 6 replicates."
     k = by_k().query("task == 'mean'")
-    told = titles.score_against_k(k[k["text"] != "base"])
+    told = selection_titles.score_against_k(k[k["text"] != "base"])
     assert told.startswith(
         "Points over TAPT, 1 of 3 clear of zero (1 neighbour +1.0, 2 neighbours +3.0, as much random text as of 2"
     )
-    one = titles.score_against_k(k[k["text"] != "base"].assign(low=np.nan, high=np.nan))
+    one = selection_titles.score_against_k(k[k["text"] != "base"].assign(low=np.nan, high=np.nan))
     assert one.startswith("In one replicate, points over TAPT (1 neighbour +1.0,") and "clear of zero" not in one
     costs = pd.DataFrame(
         [("dapt", 0.5, 9.0, -1.0), ("tapt", -1.0, 3.0, -3.0)], columns=["arm", "gain", "seconds", "low"]
     )
-    assert titles.cost(costs) == "DAPT gains most, +0.5 points over base for 9.0 CPU-seconds of pretraining"
-    lost = titles.cost(costs.assign(gain=costs["gain"] - 1))
+    assert selection_titles.cost(costs) == "DAPT gains most, +0.5 points over base for 9.0 CPU-seconds of pretraining"
+    lost = selection_titles.cost(costs.assign(gain=costs["gain"] - 1))
     assert lost == "No arm gains: DAPT comes nearest, −0.5 points over base for 9.0 CPU-seconds of pretraining"
     rise = pd.Series({"effect": 2.0, "low": -0.5, "high": 4.5})
-    assert "is not shown to rise" in titles.gain_against_distance(points(), rise)
-    assert "rises with" in titles.gain_against_distance(points(), rise.replace(-0.5, 0.5))
-    assert titles.gain_by_distance(NEAR).startswith("The nearness of DAPT's text is not shown to predict its gain")
-    assert titles.gain_by_distance(NEAR | {"p_value": 0.01}).startswith("Text of the task's own domain gains +5.0")
+    assert "is not shown to rise" in gap_titles.gain_against_distance(points(), rise)
+    assert "rises with" in gap_titles.gain_against_distance(points(), rise.replace(-0.5, 0.5))
+    assert gap_titles.gain_by_distance(NEAR).startswith("The nearness of DAPT's text is not shown to predict its gain")
+    assert gap_titles.gain_by_distance(NEAR | {"p_value": 0.01}).startswith("Text of the task's own domain gains +5.0")
 
 
 def test_the_papers_points_stand_apart_and_other_distances_rises_are_told():
@@ -631,8 +633,8 @@ def test_titles_of_many_differences_tell_those_that_are_shown():
 def test_titles_of_overlap_compare_with_no_other_domain_and_no_other_number_where_there_is_none():
     alone = pd.DataFrame({"a": [40.0, 60.0]}, index=["a_topic", "a_area"])
     own = {"a_topic": "a", "a_area": "a"}
-    assert titles.task_domain_overlap(alone, own) == "Tasks share 50 % of their words with their domain in the mean"
-    told = titles.figure2(np.array([[np.nan, 30.2], [30.4, np.nan]]), np.array([20.0, 60.0]))
+    assert gap_titles.task_domain_overlap(alone, own) == "Tasks share 50 % of their words with their domain in the mean"
+    told = gap_titles.figure2(np.array([[np.nan, 30.2], [30.4, np.nan]]), np.array([20.0, 60.0]))
     assert told == "Two texts share 30 % of their frequent words here, 20 to 60 % in the paper"
 
 

@@ -15,15 +15,16 @@ import pytest
 import torch
 
 from dontstop.errors import StudyError
-from dontstop.machine import progress, runner
+from dontstop.machine import locks, progress, runner
+from dontstop.machine.locks import only_run
 from dontstop.machine.progress import Job
-from dontstop.machine.runner import carry_out, only_run
+from dontstop.machine.runner import carry_out
 from test_processes import is_alive
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from dontstop.machine.runner import only_run
+from dontstop.machine.locks import only_run
 
 with only_run(Path(sys.argv[1])):
     print("held", flush=True)
@@ -226,7 +227,7 @@ def test_a_disk_that_gives_no_locks_is_told_by_name(tmp_path, monkeypatch, code)
 
     monkeypatch.setattr("fcntl.flock", refuse)
     told = rf"no lock to be had on .*some\.lock: {os.strerror(code)}\n.*\n.*\(flock\)"
-    with pytest.raises(StudyError, match=told), runner.locked(tmp_path / "some.lock"):
+    with pytest.raises(StudyError, match=told), locks.locked(tmp_path / "some.lock"):
         pass
 
 
@@ -235,7 +236,7 @@ def test_where_a_disk_knows_of_no_locks_the_file_is_the_lock(tmp_path, monkeypat
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with pytest.warns(UserWarning, match="flock"), runner.locked(tmp_path / "some.lock") as is_held:
+    with pytest.warns(UserWarning, match="flock"), locks.locked(tmp_path / "some.lock") as is_held:
         assert is_held
-        with runner.locked(tmp_path / "some.lock", wait=False) as is_held_too:
+        with locks.locked(tmp_path / "some.lock", wait=False) as is_held_too:
             assert not is_held_too

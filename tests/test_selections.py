@@ -37,7 +37,7 @@ def test_text_that_another_command_was_replacing_stays(root, damaged, monkeypatc
         files.write_json(damaged / "manifest.json", {})  # by the command that held the lock
         yield
 
-    monkeypatch.setattr(selections.runner, "only_run", waited)
+    monkeypatch.setattr(selections.locks, "only_run", waited)
     drop(root)
     assert (damaged / "manifest.json").is_file() and capsys.readouterr().out == ""
 

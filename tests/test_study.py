@@ -17,7 +17,7 @@ import tiny
 from conftest import PROJECT
 from dontstop.design.arms import TAPT, Checkpoint, Phase
 from dontstop.errors import StudyError
-from dontstop.machine import digests, files, runner
+from dontstop.machine import digests, files, locks, runner
 from dontstop.profiles import PhaseSettings, load_profile
 from dontstop.report import claims, measures
 from dontstop.runs import course, records, scratch, trials
@@ -556,7 +556,7 @@ def test_half_written_results_are_swept_up_and_those_of_other_studies_left(finis
 def test_a_run_beside_another_is_refused(finished, tmp_path, monkeypatch, capsys):
     root = tiny.copy(finished, tmp_path / "study")
     monkeypatch.setenv("DONTSTOP_ROOT", str(root))
-    with runner.only_run(root / "work" / "tiny.lock"):
+    with locks.only_run(root / "work" / "tiny.lock"):
         assert tiny.command("run", "dapt", "-p", "tiny") == 2
         assert "another run of this study under way" in capsys.readouterr().err
     assert tiny.command("run", "dapt", "-p", "tiny") == 0

@@ -10,7 +10,7 @@ import loopback
 import tiny
 from dontstop.errors import StudyError
 from dontstop.fetch import downloads, task_files
-from dontstop.machine import files, runner
+from dontstop.machine import files, locks
 from dontstop.studies import parse_study, read_study
 from dontstop.text.documents import read_documents
 
@@ -131,7 +131,7 @@ def test_a_damaged_note_of_where_splits_came_from_is_told(tmp_path, content):
 
 
 def test_one_command_at_a_time_fetches_tasks(tmp_path):
-    with runner.only_run(tmp_path / "mirror/tasks/.fetch.lock"), pytest.raises(StudyError, match="another run"):
+    with locks.only_run(tmp_path / "mirror/tasks/.fetch.lock"), pytest.raises(StudyError, match="another run"):
         fetch(tmp_path, PAPER, "citation_intent")
 
 

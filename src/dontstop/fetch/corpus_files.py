@@ -14,7 +14,7 @@ import datasets
 
 from dontstop.errors import StudyError
 from dontstop.fetch import hub
-from dontstop.machine import files, runner
+from dontstop.machine import files, locks
 from dontstop.studies import Source
 from dontstop.text.documents import forms_of
 from dontstop.text.words import normalise, num_words
@@ -59,7 +59,7 @@ def fetch_corpus(
     request = {**asdict(source), "min_words": min_words, "order": _ORDER}
     budget = {"num_documents": num_documents, "num_words": num_words}
     target, about = (mirror / "corpora" / f"{domain}.{ending}" for ending in ("jsonl.gz", "source.json"))
-    with runner.only_run(target.with_name(f".{domain}.lock"), "this corpus"):
+    with locks.only_run(target.with_name(f".{domain}.lock"), "this corpus"):
         if not _is_there(target, domain, about, request | budget):
             folder = target.with_name(f".{domain}.{files.fingerprint(request)[:12]}.shards")
             stream = CorpusStream(folder, source, request, lambda line: tell(f"{domain}: {line}"))

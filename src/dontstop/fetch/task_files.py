@@ -11,7 +11,7 @@ import datasets
 from dontstop import paper
 from dontstop.errors import StudyError
 from dontstop.fetch import downloads, hub
-from dontstop.machine import files, runner
+from dontstop.machine import files, locks
 from dontstop.profiles import Text
 from dontstop.studies import StudyText, Task
 from dontstop.text.documents import Refused, find_documents, forms_of, read_documents
@@ -51,7 +51,7 @@ def fetch_tasks(
     """
     tasks = [study.task(name) for name in names] or study.tasks
     origins = {(task, split): _origin(study, task, split, source, address) for task in tasks for split in SPLITS}
-    with runner.only_run(mirror / "tasks" / ".fetch.lock", "this mirror's tasks"):
+    with locks.only_run(mirror / "tasks" / ".fetch.lock", "this mirror's tasks"):
         for (task, split), origin in origins.items():
             folder = mirror / "tasks" / task.name
             if found := _present(folder, task.name, split, origin):

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgba
 from pandas import DataFrame, Series
 
 from dontstop.design.arms import BASE
-from dontstop.report import labels, marks, theme, titles
+from dontstop.report import gap_titles, labels, marks, theme, titles
 from dontstop.report.theme import StudyFigure, styled
 from dontstop.text.tasks import Task
 from dontstop.verdicts.domain_gap import DISTANCES
@@ -37,7 +37,7 @@ def figure2(ours: DataFrame, paper: DataFrame, num_words: int | None = None) -> 
     pairs = [table.to_numpy(float)[np.tril_indices(len(table), -1)] for table in tables.values()]
     top = f"{num_words:,} most frequent words (the paper: 10,000)" if num_words else "most frequent words"
     note = f"Overlap of the {top}, percent; each pair once, from the nearest to the general text on."
-    figure = StudyFigure(0.7 + 0.52 * len(ours), titles.figure2(*pairs), note)
+    figure = StudyFigure(0.7 + 0.52 * len(ours), gap_titles.figure2(*pairs), note)
     largest = max(values.max() for values in pairs)
     for axes, (title, table) in zip(figure.subplots(1, 2), tables.items(), strict=True):
         marks.heatmap_of_pairs(axes, table, "Blues", largest)
@@ -50,7 +50,7 @@ def task_domain_overlap(overlap: DataFrame, tasks: Sequence[Task]) -> StudyFigur
     """Draw the vocabulary overlap of every task (row) with every domain, in percent, its own domain framed."""
     own = {task.name: task.domain for task in tasks}
     note = "Overlap of a task's training texts with a domain's, percent; framed: the task's own domain."
-    figure = StudyFigure(0.6 + 0.36 * len(overlap), titles.task_domain_overlap(overlap, own), note)
+    figure = StudyFigure(0.6 + 0.36 * len(overlap), gap_titles.task_domain_overlap(overlap, own), note)
     axes = figure.subplots()
     # The scale goes on above the largest, so that all cells are light enough for a frame to be seen.
     values = overlap.to_numpy(float)
@@ -68,7 +68,7 @@ def distances(measured: DataFrame) -> StudyFigure:
     far = DataFrame({n: (-1 if n in _SIMILARITIES else 1) * part["value"].astype(float) for n, part in parts.items()})
     order = far.iloc[:, 0].sort_values().index
     note = "Farther is to the right. Bars: 95 % interval, bootstrap over documents; the loss has none."
-    figure = StudyFigure(0.9 + 0.36 * len(order), titles.distances(far.idxmax(), far.idxmin()), note)
+    figure = StudyFigure(0.9 + 0.36 * len(order), gap_titles.distances(far.idxmax(), far.idxmin()), note)
     panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
     for axes, (name, part) in zip(panels, parts.items(), strict=True):
         found, looks = part.loc[order], {"fmt": "o", "color": theme.CYCLE[0], "markersize": 7, "capsize": 3}
@@ -108,7 +108,7 @@ def gain_against_distance(
         + (f" By the other distances: {labels.listing(told)}." if told else "")
     )
     rise = None if rises is None or name not in rises.index else rises.loc[name]
-    figure = StudyFigure(2.6 * len(parts), titles.gain_against_distance(parts["here"], rise), note)
+    figure = StudyFigure(2.6 * len(parts), gap_titles.gain_against_distance(parts["here"], rise), note)
     panels = figure.subplots(len(parts), 1, sharey=True, squeeze=False)[:, 0]
     for axes, (title, part) in zip(panels, parts.items(), strict=True):
         axes.set(title=title + _key(part), ylabel="gain of DAPT, points")
@@ -180,7 +180,7 @@ def gain_matrix(matrix: DataFrame) -> StudyFigure:
     gains = matrix.pivot(index="encoder", columns="task", values="gain")
     gains = gains.loc[matrix["encoder"].unique(), matrix["task"].unique()].rename_axis(index=None, columns=None)
     note = "Gain over base, points. Row: the domain that DAPT read; column: the task; framed: the task's own domain."
-    figure = StudyFigure(0.9 + 0.46 * len(gains), titles.gain_matrix(matrix), note)
+    figure = StudyFigure(0.9 + 0.46 * len(gains), gap_titles.gain_matrix(matrix), note)
     axes, own = figure.subplots(), matrix.drop_duplicates("task")[["domain", "task"]]
     marks.heatmap_of_changes(axes, gains, 1, spell=labels.spelt)
     marks.frame(axes, gains, own.itertuples(index=False))
@@ -197,7 +197,8 @@ def gain_by_distance(matrix: DataFrame, nearness: Mapping[str, float]) -> StudyF
     """
     note = "A point: an encoder on a task, by the task's domain, points at one distance drawn side by side. "
     note += labels.sentence(titles.intervals(matrix))
-    figure, is_own = StudyFigure(3.7, titles.gain_by_distance(nearness), note), matrix["encoder"] == matrix["domain"]
+    figure = StudyFigure(3.7, gap_titles.gain_by_distance(nearness), note)
+    is_own = matrix["encoder"] == matrix["domain"]
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 2.6])
     middle = matrix[["distance", "gain"]].astype(float).mean()
     looks = {name: of | {"ecolor": to_rgba(of["color"], 0.35)} for name, of in _looks(matrix["domain"]).items()}

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from pandas import DataFrame
 
-from dontstop.report import labels, marks, theme, titles
+from dontstop.report import labels, marks, selection_titles, theme, titles
 from dontstop.report.selection_tables import shared_words
 from dontstop.report.theme import StudyFigure, styled
 from dontstop.verdicts.scores import MEAN, NAIVE_BAYES
@@ -32,7 +32,7 @@ def neighbours(table: DataFrame) -> StudyFigure | None:
     similarities = one.loc[one["selector"] == method, "similarity"]
     note = f"A training text of {labels.spelt(task)} and what is found for it. Marked: the words that both have, stop "
     note += "words aside. Before each: its similarity, by each method's own measure; random text has none."
-    is_alike = np.ptp(similarities) < titles.ALIKE
+    is_alike = np.ptp(similarities) < selection_titles.ALIKE
     if is_alike:
         note += f" {method} compares mixtures of a few topics, in which many candidates are nearly alike."
     lines = [*marks.lines_of([("query:", None), *((word, None) for word in query.split())]), []]
@@ -44,7 +44,7 @@ def neighbours(table: DataFrame) -> StudyFigure | None:
             words = [(w, _SHARED if shared & set(WORD.findall(w.lower())) else None) for w in row.neighbour.split()]
             found = list(marks.lines_of(words, indent=7))
             lines += [[(0, told, None), *found[0]], *found[1:]]
-    figure = StudyFigure(marks.LINE * len(lines) + 0.1, titles.neighbours(similarities, method), note)
+    figure = StudyFigure(marks.LINE * len(lines) + 0.1, selection_titles.neighbours(similarities, method), note)
     marks.write_lines(figure, lines)
     return figure
 
@@ -62,7 +62,7 @@ def knn_gains(table: DataFrame) -> StudyFigure | None:
     tasks = [MEAN, *(task for task in dict.fromkeys(some["task"]) if task != MEAN)]
     num_rows = -(-len(tasks) // _NUM_COLUMNS)
     note = f"Difference to {some['other'].iloc[0]}, points, by neighbours of each training text; "
-    title = titles.knn_gains(some, int(some["num_neighbours"].max()))
+    title = selection_titles.knn_gains(some, int(some["num_neighbours"].max()))
     figure = StudyFigure(0.5 + 1.6 * num_rows, title, note + titles.intervals(some, "bands"))
     panels = figure.subplots(num_rows, _NUM_COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, task in zip(panels, tasks, strict=False):
@@ -100,7 +100,7 @@ def score_against_k(table: DataFrame) -> StudyFigure | None:
     told = [f"{row.text} {labels.signed(row.effect)}" for row in others.itertuples()]
     note = f"Mean over the tasks; {titles.intervals(some, 'bands')}"
     note += f" For scale, to {other}: {labels.listing(told)}." if told else ""
-    figure = StudyFigure(3.1, titles.score_against_k(some), note)
+    figure = StudyFigure(3.1, selection_titles.score_against_k(some), note)
     axes = figure.subplots()
     _draw_lines(axes, some)
     axes.set(xlabel="neighbours of each training text (not to scale)", ylabel=f"difference to {other}, points")
@@ -122,7 +122,7 @@ def score_against_cost(table: DataFrame) -> StudyFigure | None:
     note = "Mean over the tasks. Diamonds and bold: no arm above gains as much; line: the most that is gained so far. "
     note += "Seconds of one core, pretraining beyond the base encoder and retrieval. "
     note += labels.sentence(titles.intervals(arms))
-    figure = StudyFigure(1.0 + 0.27 * len(arms), titles.cost(table), note)
+    figure = StudyFigure(1.0 + 0.27 * len(arms), selection_titles.cost(table), note)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 2.2])
     colours = theme.colours(arms["arm"])
     for place, row in enumerate(arms.itertuples()):
@@ -167,7 +167,7 @@ def selector_agreement(matrix: DataFrame) -> StudyFigure | None:
     note = "Percent of the candidates either chose that both chose, mean over tasks; white: none, dark: all."
     between = matrix.drop(index="random", columns="random", errors="ignore")
     between = (between if len(between) > 1 else matrix).to_numpy(float)
-    title = titles.selector_agreement(between[np.tril_indices(len(between), -1)])
+    title = selection_titles.selector_agreement(between[np.tril_indices(len(between), -1)])
     figure = StudyFigure(0.16 + 0.44 * len(table), title, note)
     marks.heatmap_of_pairs(figure.subplots(), table, "Purples", 100)
     return figure

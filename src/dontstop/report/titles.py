@@ -13,12 +13,11 @@ from dontstop.errors import counted
 from dontstop.report import labels
 from dontstop.report.labels import listing, number, sentence, signed
 from dontstop.text.tasks import GENERAL
-from dontstop.verdicts.claims import DOES_NOT_HOLD, EQUIVALENT, HOLDS, LEVEL
+from dontstop.verdicts.claims import DOES_NOT_HOLD, EQUIVALENT, HOLDS
 from dontstop.verdicts.losses import mean_course
 from dontstop.verdicts.scores import MEAN, NAIVE_BAYES
 
 ONE_REPLICATE = "one replicate, hence no interval and no verdict"
-ALIKE = 0.01  # similarities that differ by less tell no order
 _MOST = 4  # comparisons that are told one by one, whatever they are
 _STEEP = 0.05  # nats: a smaller fall of the loss in the last tenth of a training is not told
 
@@ -32,8 +31,14 @@ def intervals(frame: DataFrame, what: str = "bars", more: str = "") -> str:
     return f"{what}: 95 % interval, Student's t over {number_of}replicates{more}."
 
 
-def _lead(frame: DataFrame) -> str:
+def lead(frame: DataFrame) -> str:
+    """Begin a sentence on effects: with the number of replicates where that is one, else with nothing."""
     return "in one replicate, " if frame["low"].isna().all() else ""
+
+
+def percent(values: np.ndarray) -> str:
+    """Write from where to where shares reach: `20 to 60 %`."""
+    return f"{labels.span(values[~np.isnan(values)])} %"
 
 
 def is_shown(effects: DataFrame) -> Series:
@@ -65,7 +70,7 @@ def differences(effects: DataFrame) -> str:
         else:
             told.append(f"{subject}not distinguished from {other} ({signed(effect)})")
         last = arm
-    return sentence(_lead(effects), listing(told), rest)
+    return sentence(lead(effects), listing(told), rest)
 
 
 def curves(curves: DataFrame, held_out: DataFrame, what: str) -> str:
@@ -115,7 +120,7 @@ def label_curve(gains: DataFrame) -> str:
     first = gains.loc[gains.groupby("num_train")["score"].idxmax()]
     won = first[first["arm"] == NAIVE_BAYES]["num_train"].map("{:,}".format).tolist()
     more = f"; with {listing(won)} naive Bayes scores highest" if won else "; naive Bayes never scores highest"
-    return sentence(_lead(arms), told, more if NAIVE_BAYES in set(gains["arm"]) else "")
+    return sentence(lead(arms), told, more if NAIVE_BAYES in set(gains["arm"]) else "")
 
 
 def probability_best(best: DataFrame) -> str:
@@ -139,72 +144,6 @@ def power_curve(curve: DataFrame, claim: str = "C2") -> str:
     if some.empty:
         return f"No gain tried decides {claim} with 80 % power"
     return f"{claim} is decided rightly with 80 % power from a gain of {number(some['points'].min())} points on"
-
-
-# Of text -----------------------------------------------------------------------------------------------------------
-
-
-def _range(values: np.ndarray) -> str:
-    return f"{labels.span(values[~np.isnan(values)])} %"
-
-
-def figure2(ours: np.ndarray, paper: np.ndarray) -> str:
-    """Say how much of their frequent words two texts share: values of pairs, percent."""
-    return f"Two texts share {_range(ours)} of their frequent words here, {_range(paper)} in the paper"
-
-
-def task_domain_overlap(overlap: DataFrame, own: Mapping[str, str]) -> str:
-    """Say how many tasks share most words with their own domain."""
-    values = Series({task: overlap.loc[task, own[task]] for task in overlap.index})
-    if len(overlap.columns) == 1:
-        return f"Tasks share {number(values.mean(), 0)} % of their words with their domain in the mean"
-    others = (overlap.sum(axis=1) - values) / (len(overlap.columns) - 1)
-    num = int((overlap.max(axis=1) == values).sum())
-    told = f"{num} of {counted(len(overlap), 'task')} share more words with their own domain than with any other"
-    return f"{told}: {number(values.mean(), 0)} %, with the others {number(others.mean(), 0)} % in the mean"
-
-
-def distances(farthest: Series, nearest: Series) -> str:
-    """Say which domain lies farthest and nearest by most distances: of each distance, a domain."""
-    words = ((farthest, "farthest from the base encoder's text"), (nearest, "nearest"))
-    told = []
-    for found, what in words:
-        most, num = listing([labels.spelt(name) for name in found.mode()]), int(found.value_counts().max())
-        verb = "lies" if len(found.mode()) == 1 else "each lie"
-        told.append(f"{most} {verb} {what} by {num} of {counted(len(found), 'distance')}")
-    return sentence("; ".join(told))
-
-
-def gain_against_distance(points: DataFrame, rise: Series | None) -> str:
-    """Say whether DAPT's gain rises with the distance that is drawn; the rise as of `gains.gain_rises`."""
-    if rise is None:
-        return f"DAPT gains {signed(points['gain'].min())} to {signed(points['gain'].max())} points"
-    told = f"{signed(rise['effect'])} points from the nearest domain to the farthest"
-    if np.isnan(rise["low"]):
-        return f"In one replicate, DAPT's gain changes by {told}"
-    words = "rises" if rise["low"] > 0 else "falls" if rise["high"] < 0 else "is not shown to rise"
-    uncorrected = "" if words == "is not shown to rise" else ", before correction"
-    return f"DAPT's gain {words} with the distance{uncorrected}: {told} {labels.interval(rise['low'], rise['high'])}"
-
-
-def gain_matrix(matrix: DataFrame) -> str:
-    """Say how many tasks gain most by their own domain's text."""
-    own, gains = matrix["encoder"] == matrix["domain"], matrix["gain"].astype(float)
-    best = own[gains.groupby(matrix["task"]).idxmax()]
-    told = f"{signed(gains[own].mean())} points in the mean, that of other domains {signed(gains[~own].mean())}"
-    return f"Text of a task's own domain brings most on {int(best.sum())} of {counted(len(best), 'task')}: {told}"
-
-
-def gain_by_distance(nearness: Mapping[str, float]) -> str:
-    """Say what text of the own domain gains, what that of others, and whether among these the nearer gains more."""
-    told = f"correlation {signed(nearness['correlation'], 2)}, {labels.p_value(nearness['p_value'])}"
-    if nearness["p_value"] >= LEVEL:
-        return f"The nearness of DAPT's text is not shown to predict its gain ({told})"
-    own, other = signed(nearness["own_gain"]), signed(nearness["other_gain"])
-    told = f"Text of the task's own domain gains {own} points, that of others {other} ({told})"
-    if np.isnan(nearness["other_correlation"]):
-        return told
-    return f"{told}; among others the correlation is {signed(nearness['other_correlation'], 2)}"
 
 
 def losses(changes: DataFrame, own: Mapping[str, str], domains: Mapping[str, str]) -> str:
@@ -255,9 +194,6 @@ def gallery(changes: Series, after: str) -> str:
     return sentence(f"{told}; in the mean their log-probability changes by {signed(changes.mean(), 2)} nats")
 
 
-# Of claims and selection -------------------------------------------------------------------------------------------
-
-
 _DECIDED = {HOLDS: ("holds", "hold"), EQUIVALENT: ("is equivalent", "are equivalent")}
 _DECIDED |= {DOES_NOT_HOLD: ("does not hold", "do not hold")}
 
@@ -279,50 +215,3 @@ def against_paper(both: DataFrame) -> str:
     same = int((np.sign(both["ours"]) == np.sign(both["paper"])).sum())
     told = f"In {same} of {counted(len(both), 'comparison')} on the paper's own tasks our effect has the paper's sign"
     return f"{told} (in the mean {signed(both['ours'].mean())} points, the paper {signed(both['paper'].mean())})"
-
-
-def knn_gains(table: DataFrame, k: int) -> str:
-    """Say what neighbours gain in the mean at the largest number, and what as much random text."""
-    some = table[(table["task"] == MEAN) & (table["num_neighbours"] == k)].set_index("text")["effect"]
-    told = f"TAPT with {counted(k, 'neighbour')} per text gains {signed(some['neighbours'])} points in the mean, "
-    return sentence(_lead(table), told, f"with as much random text {signed(some['random'])}")
-
-
-def score_against_k(table: DataFrame) -> str:
-    """Say what fewest and most neighbours, and as much random text as of most, gain over TAPT's own text."""
-    fewest, most = table["num_neighbours"].min(), table["num_neighbours"].max()
-    places = dict.fromkeys([("neighbours", fewest), ("neighbours", most), ("random", most)])
-    some = table.set_index(["text", "num_neighbours"]).loc[list(places)]
-    num_clear = int(is_shown(some).sum())
-    clear = "" if table["low"].isna().all() else f", {num_clear or 'none'} of {len(some)} clear of zero"
-    told = [f"{counted(k, 'neighbour')} {signed(effect)}" for k, effect in some.loc["neighbours", "effect"].items()]
-    told.append(f"as much random text as of {most} {signed(some.loc[('random', most), 'effect'])}")
-    return sentence(_lead(table), f"points over {table['other'].iloc[0]}{clear} ({', '.join(told)})")
-
-
-def selector_agreement(values: np.ndarray) -> str:
-    """Say how much of their text two retrieval methods share: values of pairs, percent."""
-    if len(values) == 1:
-        return f"The two selections share {number(values[0], 0)} % of their text"
-    return f"Two retrieval methods share {_range(values)} of what they select"
-
-
-def cost(table: DataFrame) -> str:
-    """Say what the best arm gains at which cost, and what naive Bayes does: as of `selection_tables.against_cost`."""
-    arms = table[table["arm"] != NAIVE_BAYES]
-    best = arms.loc[arms["gain"].astype(float).idxmax()]
-    gain, seconds = signed(best["gain"]), number(best["seconds"], 0 if best["seconds"] >= 10 else 1)
-    is_gain, arm = best["gain"] > 0, labels.arm(best["arm"])
-    told = f"{arm} gains most, {gain} points" if is_gain else f"no arm gains: {arm} comes nearest, {gain} points"
-    counted = table[table["arm"] == NAIVE_BAYES]["gain"]
-    more = f"; naive Bayes {signed(counted.iloc[0])} for none" if len(counted) else ""
-    return sentence(_lead(arms), f"{told} over base for {seconds} CPU-seconds of pretraining{more}")
-
-
-def neighbours(scores: Series, method: str) -> str:
-    """Say how like the neighbours are that are shown, and where that no longer orders them."""
-    is_alike = scores.max() - scores.min() < ALIKE
-    least, most = (number(score, 4 if is_alike else 2) for score in (scores.min(), scores.max()))
-    if is_alike:
-        return f"By {method} the nearest candidates are nearly alike ({least} to {most}): their order says little"
-    return f"By {method} the nearest candidates have a similarity of {least} to {most}"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dontstop.design.plan import NOTEBOOKS
 from dontstop.errors import StudyError
-from dontstop.machine import digests, files, runner
+from dontstop.machine import digests, files, locks
 from dontstop.profiles import Paths
 from dontstop.runs.records import RANKINGS_FILE, rows_of
 from dontstop.runs.scratch import remove_parts
@@ -37,7 +37,7 @@ def timed(paths: Paths, stage: str) -> Iterator[None]:
     yield
     if stage not in read_ledger(paths) or not 0 < before == _worked_seconds(paths, stage):
         seconds = time.monotonic() - begin
-        with runner.locked(_file(paths).with_suffix(".lock")):  # what is half-written there is of killed commands
+        with locks.locked(_file(paths).with_suffix(".lock")):  # what is half-written there is of killed commands
             remove_parts(files.parts_of(_file(paths)))
             files.write_json(_file(paths), read_ledger(paths) | {stage: seconds})
 

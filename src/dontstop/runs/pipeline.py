@@ -10,7 +10,7 @@ from dontstop.design.arms import OPENED, Checkpoint
 from dontstop.design.plan import Plan, get_experiment, text_of
 from dontstop.errors import StudyError, chosen
 from dontstop.inputs import checked_name
-from dontstop.machine import progress, runner
+from dontstop.machine import locks, progress, runner
 from dontstop.machine.progress import Job
 from dontstop.profiles import with_replicates
 from dontstop.runs import adoption, preparation, published, selections
@@ -63,13 +63,13 @@ class Pipeline(Results):
         if left_out := self.design.left_out(experiment):
             progress.say(f"{experiment} ({self.profile.name}): {left_out}")
         plan, read_only = self.design.plan(experiment), is_set(READ_ONLY)
-        with runner.only_run(self.paths.lock):
+        with locks.only_run(self.paths.lock):
             some = self._jobs()
             adoption.adopt(some, plan)
             todo = some.missing(plan, self._opened() if with_encoders and not read_only else ())
         for replicate in () if read_only else self._lacking_text(some, plan, todo):
             self.select_text(replicate)
-        with runner.only_run(self.paths.lock):
+        with locks.only_run(self.paths.lock):
             todo = [job for job in todo if not job.arguments[2].is_file()]
             if todo and read_only:
                 raise _not_made(some, todo)
@@ -165,7 +165,7 @@ class Pipeline(Results):
         checkpoint = chosen("checkpoint", name, known)
         with process_group.initialized(devices.resolve_device(self.profile.device)) as here:
             main = process_group.is_main_process()
-            with runner.only_run(self.paths.lock) if main else contextlib.nullcontext():
+            with locks.only_run(self.paths.lock) if main else contextlib.nullcontext():
                 self._pretrain(checkpoint, here)
 
     def _pretrain(self, checkpoint: Checkpoint, here: str | None) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dontstop import tokens
 from dontstop.errors import StudyError
-from dontstop.machine import digests, files, progress, runner
+from dontstop.machine import digests, files, locks, progress
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import scratch
 from dontstop.runs.identity import folder_digests
@@ -55,7 +55,7 @@ def prepare(profile: Profile, paths: Paths, some: Sequence[Task], *, read_only: 
             f"name it: make study PROFILE={profile.name} MIRROR=<folder>",
         )
     compatibility.check(profile)
-    with runner.only_run(paths.lock):
+    with locks.only_run(paths.lock):
         if (wrong := digests.folder_damage(paths.data)) is not None:
             progress.say(f"{wrong}: the text is prepared again")
         elif _is_marked(path, mark):
@@ -82,7 +82,7 @@ def _make(profile: Profile, paths: Paths, some: Sequence[Task]) -> None:
 def _gather_own_files(profile: Profile, paths: Paths) -> None:
     if own_files.is_gathered(profile):
         return
-    with runner.only_run(paths.lock):
+    with locks.only_run(paths.lock):
         if own_files.is_gathered(profile):  # by another command, which this one has waited for
             return
         if (wrong := digests.folder_damage(Path(profile.text.folder))) is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dontstop.errors import StudyError
-from dontstop.machine import digests, files, progress, runner
+from dontstop.machine import digests, files, locks, progress
 from dontstop.profiles import Paths
 from dontstop.training import process_group
 
@@ -165,10 +165,10 @@ def is_whole(paths: Paths, key: str, last: Path) -> bool:
         return False
     if (wrong := _damage(paths, last)) is None:
         if not _kept(paths, last).is_file():  # written before digests were kept, or killed in between
-            with runner.locked(_lock(paths, key)):  # else another command could sweep the part away
+            with locks.locked(_lock(paths, key)):  # else another command could sweep the part away
                 _end(paths, key, last)
         return True
-    with runner.locked(_lock(paths, key)):  # whoever held it may have made it again meanwhile
+    with locks.locked(_lock(paths, key)):  # whoever held it may have made it again meanwhile
         if not last.is_file() or _damage(paths, last) is None:
             return last.is_file()
         whole = last if _is_result(paths, last) else last.parent
@@ -192,7 +192,7 @@ def keep_digests(paths: Paths, last: Path) -> None:
 
 def write_result(paths: Paths, key: str, record: dict) -> None:
     """Write a result that others have made where a job of ours would."""
-    with runner.locked(_lock(paths, key)):
+    with locks.locked(_lock(paths, key)):
         files.write_json(result_path(paths, key), record)
         keep_digests(paths, result_path(paths, key))
 
@@ -240,7 +240,7 @@ def once(paths: Paths, key: str, last: Path, function: Callable, *arguments, rea
         StudyError: If what it reads is damaged; and whatever the function raises.
     """
     reads.check(paths)
-    with runner.locked(_lock(paths, key)) if process_group.is_main_process() else contextlib.nullcontext():
+    with locks.locked(_lock(paths, key)) if process_group.is_main_process() else contextlib.nullcontext():
         if "distributed" in how:  # what the main process does by itself, such as taking over, nobody else waits for
             process_group.barrier()
         if not last.is_file():
@@ -255,7 +255,7 @@ def sweep(paths: Paths, keys: Iterable[str]) -> None:
     """Remove what killed runs left half-written of some results, but for those that are being written."""
     parts = {key: found for key in keys if (found := _parts(paths, key))}
     for key, found in parts.items():
-        with runner.locked(_lock(paths, key), wait=False) as held:
+        with locks.locked(_lock(paths, key), wait=False) as held:
             if held:
                 remove_parts(found)
 

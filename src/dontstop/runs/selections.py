@@ -7,7 +7,7 @@ from dataclasses import replace
 from dontstop.design.arms import Checkpoint
 from dontstop.design.plan import Plan
 from dontstop.errors import StudyError
-from dontstop.machine import digests, progress, runner
+from dontstop.machine import digests, locks, progress
 from dontstop.machine.progress import Job
 from dontstop.profiles import Paths, Profile
 from dontstop.runs import adoption, records, scratch
@@ -27,7 +27,7 @@ def drop_damaged(profile: Profile, paths: Paths) -> None:
     damaged = {folder: wrong for folder in sorted(found) if (wrong := digests.folder_damage(folder)) is not None}
     if damaged and is_set(READ_ONLY):
         digests.hold(next(iter(damaged.values())), f"run `dontstop select --profile {profile.name}` first")
-    with runner.only_run(paths.lock) if damaged else contextlib.nullcontext():
+    with locks.only_run(paths.lock) if damaged else contextlib.nullcontext():
         for folder in damaged:
             if (wrong := digests.folder_damage(folder)) is not None:  # else whoever held the lock was replacing it
                 progress.say(f"{wrong}: {folder} is removed, and `dontstop select` makes it again")
@@ -48,7 +48,7 @@ def select(some: Jobs, wanted: Selections) -> None:
     if is_set(READ_ONLY):
         remedy = f"run `dontstop select --profile {profile.name}` first"
         raise StudyError("no selected text with these settings", "text that has been selected", remedy)
-    with runner.only_run(paths.lock):
+    with locks.only_run(paths.lock):
         if wanted.is_written():  # by another command, which this one has waited for
             return
         scratch.remove_parts(paths.selected.rglob(".*.part"))

@@ -7,7 +7,7 @@ import pandas as pd
 
 from dontstop.design.arms import BASE, DAPT, Checkpoint, Phase, Run
 from dontstop.design.plan import Plan, plan_runs
-from dontstop.machine import progress, runner
+from dontstop.machine import locks, progress, runner
 from dontstop.profiles import PhaseSettings
 from dontstop.runs import adoption, pretraining, scratch
 from dontstop.runs.jobs import Jobs
@@ -49,7 +49,7 @@ def try_out(study: Pipeline, task: Task) -> Tried:
     study.prepare()
     profile, paths = study.profile, study.paths
     plan = plan_runs((BASE, DAPT), [task], profile.seeds[:1], 0, [profile.labels.primary])
-    with runner.only_run(paths.lock):
+    with locks.only_run(paths.lock):
         own = Jobs.of(profile, paths)
         adoption.adopt(own, Plan((Checkpoint(),)))
         phases = ["dapt"] if own.trained(Checkpoint()) is not None else ["base", "dapt"]

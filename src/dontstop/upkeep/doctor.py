@@ -12,7 +12,7 @@ import pandas as pd
 from dontstop.design.needs import Design
 from dontstop.design.plan import EXPERIMENTS
 from dontstop.errors import StudyError, counted
-from dontstop.machine import digests, environment, files, runner
+from dontstop.machine import digests, environment, files, locks
 from dontstop.machine.environment import State, listed
 from dontstop.machine.processes import num_cores
 from dontstop.profiles import Encoder, Paths, Profile, find_root, load_profile, with_replicates
@@ -169,7 +169,7 @@ def _locks(profile: Profile, paths: Paths) -> Iterator[State]:
             process = holder.read_text().strip() if holder.is_file() else "unknown"
             remedy = "wait for it, or stop it: what is finished is kept"
             yield "warning", f"a run of profile {lock.stem} under way (process {process})", remedy
-    writers = [runner.lock_holder(lock) for lock in held if lock.parent != paths.work]
+    writers = [locks.lock_holder(lock) for lock in held if lock.parent != paths.work]
     by = sorted({f"process {writer or 'unknown'}" for writer in writers})
     yield "well", f"{counted(len(writers), 'result')} being written" + (f", by {listed(by)}" if by else "")
 
@@ -179,10 +179,10 @@ def _held(paths: Paths) -> list[Path]:
     held = []
     for lock in sorted([*paths.work.glob("*.lock"), *paths.work.glob("locks/*.lock")]):
         try:
-            with runner.locked(lock, wait=False) as is_free:
+            with locks.locked(lock, wait=False) as is_free:
                 held += [] if is_free else [lock]
         except OSError:  # of a checkout that can only be read
-            held += [lock] if runner.lock_holder(lock) else []
+            held += [lock] if locks.lock_holder(lock) else []
     return held
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from dontstop.design.arms import Checkpoint
 from dontstop.design.plan import EXPERIMENTS, Plan, folder_of, owner_of
 from dontstop.errors import StudyError
-from dontstop.machine import progress, runner
+from dontstop.machine import locks, progress, runner
 from dontstop.profiles import Paths
 from dontstop.runs import adoption, jobs, records
 from dontstop.runs.jobs import Jobs
@@ -63,7 +63,7 @@ def verify(study: Pipeline, names: Sequence[str], replicate: int = 0) -> pd.Data
     study.prepare()
     paths = Paths(study.profile.name, study.paths.work / "verify")
     paths.data, paths.selected = study.paths.data, study.paths.selected
-    with runner.only_run(study.paths.work / "verify.lock"):
+    with locks.only_run(study.paths.work / "verify.lock"):
         shutil.rmtree(paths.root, ignore_errors=True)  # of one that was killed
         try:
             part = _part(study, paths, names, replicate)
