@@ -41,6 +41,7 @@ SETTINGS = {
     "tapt": {"num_epochs": 2, "num_shards": 1, **PHASE},
     "tapt_curve": {"num_epochs": [1], "tasks": ["citation_intent"]},
     "finetune": {"num_epochs": 2, "learning_rate": 1.0e-2, "max_length": 24, "pooling": "mean"},
+    "domain_gap": {"num_resamples": 50},
     "seeds": [0, 1],
     "speed": {"progress_seconds": 1.0, "steps_between_saves": 2},
 }
