@@ -116,6 +116,16 @@ def test_a_page_answers_first_and_tells_data_gap_costs_and_scores(advised):
     assert page.in_short(text) and "**" not in page.in_short(text)
 
 
+def test_scores_of_other_methods_that_are_known_are_not_made_again(advised, monkeypatch):
+    root, study = advised
+    with tiny.at(root):
+        ahead = page.costs(study, 30)
+        text = page.page(study, ahead, 30)
+        others = page.own_text.other_methods(study)
+        monkeypatch.setattr(page.own_text, "other_methods", None)
+        assert page.page(study, ahead, 30, others) == text
+
+
 def test_all_arms_were_run_and_what_is_there_costs_nothing(advised):
     root, study = advised
     with tiny.at(root):
