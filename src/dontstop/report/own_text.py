@@ -140,14 +140,17 @@ def other_methods(study: Results) -> pd.DataFrame:
     Columns task, naive_bayes, linear_probe: the task's metric on test, x 100, means over replicates.
     """
     counted = measures.naive_bayes(study, measures.train_test_overlap(study))["score"]
-    replicates = range(study.profile.replicates)
-    probed = [float(np.mean([_probed(study, task, replicate) for replicate in replicates])) for task in study.tasks]
+    examples, replicates = measures.examples(study), range(study.profile.replicates)
+    probed = [
+        float(np.mean([_probed(study, task, examples[task.name], replicate) for replicate in replicates]))
+        for task in study.tasks
+    ]
     return pd.DataFrame({"task": counted.index, "naive_bayes": counted.to_numpy(), "linear_probe": probed})
 
 
-def _probed(study: Results, task: Task, replicate: int) -> float:
-    longest, texts = study.profile.finetune_for(task.name).max_length, measures.examples(study)[task.name]
+def _probed(study: Results, task: Task, examples: dict[str, list[dict]], replicate: int) -> float:
+    longest = study.profile.finetune_for(task.name).max_length
     embedder = EncoderMean(study.checkpoint_folder(Checkpoint((), replicate)), max_length=longest)
-    states = {split: embedder.embed([row["text"] for row in texts[split]]) for split in SPLITS}
+    states = {split: embedder.embed([row["text"] for row in examples[split]]) for split in SPLITS}
     truth = {split: study.label_ids(task.name, split) for split in SPLITS}
     return baselines.linear_probe_score(states, truth, task.metric, study.labelled(task.name, replicate))
